@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make demo` runs the whole chain offline, `make test` passes the tests.
+# Both build .venv first, from the hashed lock in cluster/, with Horovod compiled against its TensorFlow.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+UV_VERSION := 0.9.30
+READY  := $(VENV)/.ready
+
+export UV_HTTP_TIMEOUT ?= 300
+export UV_LINK_MODE ?= copy
+# One BLAS/OpenMP thread per process: parallelism here is over tracks.
+export OMP_NUM_THREADS ?= 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help env lock demo test test-quick lint types bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+env: $(READY)  ## build .venv from the lock (needs Python 3.11; compilers and Java are installed by apt if missing)
+
+$(READY): cluster/requirements.lock cluster/horovod.lock cluster/system.sh pyproject.toml
+	sh cluster/system.sh
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if v==(3,11) else "is2ice: the lock is for Python 3.11, got %d.%d; set PYTHON=/path/to/python3.11" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r cluster/requirements.lock
+	@echo "is2ice: building Horovod against TensorFlow (2-4 minutes)"
+	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_PYTORCH=1 \
+	HOROVOD_WITHOUT_MXNET=1 MAKEFLAGS=-j2 CMAKE_POLICY_VERSION_MINIMUM=3.5 PATH="$(CURDIR)/$(BIN):$$PATH" \
+	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --no-cache \
+	    --require-hashes -r cluster/horovod.lock
+	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	touch $@
+
+lock:  ## resolve the lock again from pyproject.toml
+	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
+
+clean:  ## remove what demo, test and bench wrote (not .venv)
+	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,46 @@
+"""Exceptions of the package, each saying what, where, expected, got and what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "GranuleError",
+    "Is2IceError",
+    "NoSignalError",
+    "SchemaError",
+    "StoreError",
+    "TransitionOrbitError",
+]
+
+
+class Is2IceError(Exception):
+    """Base of every error raised on purpose by the package."""
+
+
+class GranuleError(Is2IceError, ValueError):
+    """A file or granule is not what it should be: another product, truncated, a group missing."""
+
+
+class TransitionOrbitError(GranuleError):
+    """The spacecraft was turning (``sc_orient`` 2): strong and weak beams cannot be told apart."""
+
+
+class NoSignalError(Is2IceError, ValueError):
+    """A track holds photons, but none that the selection accepts."""
+
+
+class SchemaError(Is2IceError, ValueError):
+    """A dataset does not follow the vocabulary of :mod:`is2ice.schema`.
+
+    Attributes
+    ----------
+    faults : list of str
+        Every fault found, not only the first.
+    """
+
+    def __init__(self, message: str, faults: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.faults = list(faults or [])
+
+
+class StoreError(Is2IceError, OSError):
+    """A store cannot be read or written: read-only, another schema version, not a store."""
