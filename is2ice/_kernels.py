@@ -1,0 +1,356 @@
+"""Compiled loops over photons and cells. Plain arrays in, plain arrays out; no I/O, no xarray.
+
+Every result of a cell depends only on photons near that cell and is accumulated in file order, so a
+track cut into blocks gives the same bits as the whole track.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Longest run of consecutive pulses without any photon that is filled in, pulses (71 m).
+MAX_SILENT_PULSES = 100
+
+
+@njit(cache=True, nogil=True)
+def pulse_runs(pulse, counted, selected, x):
+    """Group photons, in file order with non-decreasing pulse number, by pulse.
+
+    Returns the pulse number, the distance of the first counted photon, and the counts of all and of
+    selected photons of every pulse, and each photon's row in these tables (-1: not counted). A negative
+    number of pulses says that the pulse numbers decrease somewhere.
+    """
+    n = pulse.size
+    number = np.empty(n, np.int64)
+    where = np.empty(n, np.float64)
+    n_all = np.zeros(n, np.int32)
+    n_sel = np.zeros(n, np.int32)
+    row = np.full(n, -1, np.int64)
+    k = -1
+    for i in range(n):
+        if not counted[i]:
+            continue
+        if k < 0 or pulse[i] != number[k]:
+            if k >= 0 and pulse[i] < number[k]:
+                return number, where, n_all, n_sel, row, -1
+            k += 1
+            number[k] = pulse[i]
+            where[k] = x[i]
+        row[i] = k
+        n_all[k] += 1
+        if selected[i]:
+            n_sel[k] += 1
+    return number, where, n_all, n_sel, row, k + 1
+
+
+@njit(cache=True, nogil=True)
+def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
+    """Pulses, and pulses without a selected photon, centred in each of n cells from index k0.
+
+    Pulses between two seen ones are placed by linear interpolation when no more than
+    MAX_SILENT_PULSES are missing, so a dark stretch keeps its pulses while a data gap has none.
+    """
+    fired = np.zeros(n, np.int16)
+    empty = np.zeros(n, np.int16)
+    for j in range(n_pulses_seen):
+        c = int(np.floor(where[j] / length)) - k0
+        if 0 <= c < n:
+            fired[c] += 1
+            if n_sel[j] == 0:
+                empty[c] += 1
+        if j + 1 < n_pulses_seen:
+            missing = number[j + 1] - number[j] - 1
+            if 0 < missing <= MAX_SILENT_PULSES:
+                step = (where[j + 1] - where[j]) / (missing + 1)
+                for m in range(1, missing + 1):
+                    c = int(np.floor((where[j] + m * step) / length)) - k0
+                    if 0 <= c < n:
+                        fired[c] += 1
+                        empty[c] += 1
+    return fired, empty
+
+
+@njit(cache=True, nogil=True)
+def _median_sorted(a, lo, hi):
+    m = hi - lo
+    mid = lo + m // 2
+    if m % 2:
+        return a[mid]
+    return 0.5 * (a[mid - 1] + a[mid])
+
+
+@njit(cache=True, nogil=True)
+def _sort(a, lo, hi):
+    """Sort a[lo:hi] in place; insertion sort, since a cell holds about sixteen photons."""
+    if hi - lo > 64:
+        a[lo:hi] = np.sort(a[lo:hi])
+        return
+    for i in range(lo + 1, hi):
+        v = a[i]
+        j = i - 1
+        while j >= lo and a[j] > v:
+            a[j + 1] = a[j]
+            j -= 1
+        a[j + 1] = v
+
+
+@njit(cache=True, nogil=True)
+def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n, length, trim):
+    """Per-cell photon statistics for n cells from index k0 = floor(x / length).
+
+    Returns counts of counted and selected photons, a flag for photons rejected by quality, mean,
+    median and sum of squared deviations of selected heights, the same sum over photons within ``trim``
+    of the median about their own mean, the number of those, and the sums of per-pulse counts.
+    """
+    size = x.size
+    cell = np.full(size, -1, np.int32)
+    count_all = np.zeros(n, np.int32)
+    count = np.zeros(n, np.int32)
+    bad = np.zeros(n, np.bool_)
+    pcnth = np.zeros(n, np.float64)
+    pcnt = np.zeros(n, np.float64)
+    for i in range(size):
+        c = int(np.floor(x[i] / length)) - k0
+        if c < 0 or c >= n:
+            continue
+        if rejected[i]:
+            bad[c] = True
+        if counted[i]:
+            count_all[c] += 1
+        if selected[i]:
+            cell[i] = c
+            count[c] += 1
+            pcnth[c] += n_sel[row[i]]
+            pcnt[c] += n_all[row[i]]
+    start = np.zeros(n + 1, np.int64)
+    for c in range(n):
+        start[c + 1] = start[c] + count[c]
+    fill = start[:n].copy()
+    heights = np.empty(start[n], np.float64)
+    for i in range(size):
+        c = cell[i]
+        if c >= 0:
+            heights[fill[c]] = h[i]
+            fill[c] += 1
+    mean = np.full(n, np.nan)
+    median = np.full(n, np.nan)
+    squares = np.zeros(n, np.float64)
+    core_squares = np.zeros(n, np.float64)
+    core_count = np.zeros(n, np.int32)
+    for c in range(n):
+        lo, hi = start[c], start[c + 1]
+        m = hi - lo
+        if m == 0:
+            continue
+        total = 0.0
+        for i in range(lo, hi):
+            total += heights[i]
+        mu = total / m
+        ss = 0.0
+        for i in range(lo, hi):
+            ss += (heights[i] - mu) ** 2
+        mean[c] = mu
+        squares[c] = ss
+        pcnth[c] /= m
+        pcnt[c] /= m
+        _sort(heights, lo, hi)
+        med = _median_sorted(heights, lo, hi)
+        median[c] = med
+        core = 0.0
+        k = 0
+        for i in range(lo, hi):
+            if abs(heights[i] - med) <= trim:
+                core += heights[i]
+                k += 1
+        core /= k
+        ss = 0.0
+        for i in range(lo, hi):
+            if abs(heights[i] - med) <= trim:
+                ss += (heights[i] - core) ** 2
+        core_squares[c] = ss
+        core_count[c] = k
+    for c in range(n):
+        if count[c] == 0:
+            pcnth[c] = np.nan
+            pcnt[c] = np.nan
+    return count_all, count, bad, mean, median, squares, core_squares, core_count, pcnth, pcnt
+
+
+@njit(cache=True, nogil=True)
+def pool(count, squares, core_count, core_squares, n_pulses, half):
+    """Sums over the cells within ``half`` of each cell.
+
+    Returns the pooled spread of all and of core photons about their cell means, and the photons per
+    pulse, of the stretch; NaN where it has no degree of freedom or no pulse.
+    """
+    n = count.size
+    spread = np.full(n, np.nan)
+    core_spread = np.full(n, np.nan)
+    rate = np.full(n, np.nan)
+    for c in range(n):
+        ss = 0.0
+        cs = 0.0
+        dof = 0
+        cdof = 0
+        photons = 0
+        pulses = 0
+        for j in range(max(0, c - half), min(n, c + half + 1)):
+            photons += count[j]
+            pulses += n_pulses[j]
+            if count[j] > 1:
+                ss += squares[j]
+                dof += count[j] - 1
+            if core_count[j] > 1:
+                cs += core_squares[j]
+                cdof += core_count[j] - 1
+        if dof > 0:
+            spread[c] = np.sqrt(ss / dof)
+        if cdof > 0:
+            core_spread[c] = np.sqrt(cs / cdof)
+        if pulses > 0:
+            rate[c] = photons / pulses
+    return spread, core_spread, rate
+
+
+@njit(cache=True, nogil=True)
+def interpolate_nodes(xc, node_x, values, period, max_gap, reach):
+    """Linear interpolation of node columns at increasing positions, never across a gap.
+
+    Parameters
+    ----------
+    xc : float64 (n,)
+        Positions, increasing.
+    node_x : float64 (m,)
+        Node positions, increasing.
+    values : float64 (m, k)
+        One column a quantity.
+    period : float64 (k,)
+        Period of the quantity (360 for longitude) or 0.
+    max_gap : float
+        Longest node spacing bridged.
+    reach : float
+        Farthest from the end node of a piece that is extrapolated (linearly).
+
+    Returns
+    -------
+    float64 (k, n)
+        NaN where no node serves.
+    """
+    n, m, k = xc.size, node_x.size, values.shape[1]
+    out = np.full((k, n), np.nan)
+    if m == 0:
+        return out
+    j = 0
+    for i in range(n):
+        x = xc[i]
+        while j + 1 < m and node_x[j + 1] <= x:
+            j += 1
+        a = j
+        b = j
+        if x >= node_x[j]:
+            if j + 1 < m and node_x[j + 1] - node_x[j] <= max_gap:
+                b = j + 1
+            elif x - node_x[j] > reach:
+                if not (j + 1 < m and node_x[j + 1] - x <= reach):
+                    continue
+                a = j + 1
+                b = j + 1
+                if j + 2 < m and node_x[j + 2] - node_x[j + 1] <= max_gap:
+                    b = j + 2
+            elif j + 1 < m and node_x[j + 1] - x < x - node_x[j]:
+                a = j + 1
+                b = j + 1
+                if j + 2 < m and node_x[j + 2] - node_x[j + 1] <= max_gap:
+                    b = j + 2
+            elif j > 0 and node_x[j] - node_x[j - 1] <= max_gap:
+                a = j - 1
+                b = j
+        else:
+            if node_x[j] - x > reach:
+                continue
+            if j + 1 < m and node_x[j + 1] - node_x[j] <= max_gap:
+                b = j + 1
+        for q in range(k):
+            va = values[a, q]
+            if a == b or node_x[b] == node_x[a]:
+                v = va
+            else:
+                d = values[b, q] - va
+                p = period[q]
+                if p > 0.0:
+                    d -= p * np.floor(d / p + 0.5)
+                v = va + d * ((x - node_x[a]) / (node_x[b] - node_x[a]))
+            if period[q] > 0.0:
+                p = period[q]
+                if v >= 0.5 * p:
+                    v -= p
+                elif v < -0.5 * p:
+                    v += p
+            out[q, i] = v
+    return out
+
+
+@njit(cache=True, nogil=True)
+def background_at(t, start, counts, rate, span, max_gap):
+    """Background of the 50-pulse record holding each time, and the rate interpolated between records.
+
+    ``start`` is the beginning of each record, ``span`` its duration (s). Times are those of cells along
+    the track, NaN in gaps. Rates are interpolated between the middles of records no farther apart than
+    ``max_gap``, held within one span beyond the last.
+    """
+    n, m = t.size, start.size
+    c_out = np.full(n, np.nan)
+    r_out = np.full(n, np.nan)
+    if m == 0:
+        return c_out, r_out
+    for i in range(n):
+        if np.isnan(t[i]):
+            continue
+        j = np.searchsorted(start, t[i] + 1e-6, side="right") - 1
+        if 0 <= j < m and t[i] - start[j] < span + 1e-4:
+            c_out[i] = counts[j]
+        tm = t[i] - 0.5 * span
+        j = np.searchsorted(start, tm, side="right") - 1
+        if j < 0:
+            if start[0] - tm <= span:
+                r_out[i] = rate[0]
+        elif j + 1 < m and start[j + 1] - start[j] <= max_gap:
+            w = (tm - start[j]) / (start[j + 1] - start[j])
+            r_out[i] = rate[j] + w * (rate[j + 1] - rate[j])
+        elif tm - start[j] <= span:
+            r_out[i] = rate[j]
+        elif j + 1 < m and start[j + 1] - tm <= span:
+            r_out[i] = rate[j + 1]
+    return c_out, r_out
+
+
+@njit(cache=True, nogil=True)
+def bilinear(u, v, u_axis, v_axis, table):
+    """Bilinear look-up in table[u, v] on increasing axes; clipped at the edges.
+
+    Returns the values (NaN for NaN input) and a flag where a coordinate was clipped.
+    """
+    n = u.size
+    out = np.full(n, np.nan)
+    clipped = np.zeros(n, np.bool_)
+    nu, nv = u_axis.size, v_axis.size
+    for i in range(n):
+        a, b = u[i], v[i]
+        if np.isnan(a) or np.isnan(b):
+            continue
+        if a < u_axis[0] or a > u_axis[nu - 1] or b < v_axis[0] or b > v_axis[nv - 1]:
+            clipped[i] = True
+        a = min(max(a, u_axis[0]), u_axis[nu - 1])
+        b = min(max(b, v_axis[0]), v_axis[nv - 1])
+        p = min(max(np.searchsorted(u_axis, a, side="right") - 1, 0), nu - 2)
+        q = min(max(np.searchsorted(v_axis, b, side="right") - 1, 0), nv - 2)
+        f = (a - u_axis[p]) / (u_axis[p + 1] - u_axis[p])
+        g = (b - v_axis[q]) / (v_axis[q + 1] - v_axis[q])
+        out[i] = (
+            table[p, q] * (1 - f) * (1 - g)
+            + table[p + 1, q] * f * (1 - g)
+            + table[p, q + 1] * (1 - f) * g
+            + table[p + 1, q + 1] * f * g
+        )
+    return out, clipped

@@ -1,0 +1,661 @@
+"""ATL03 granules: from a file, URL or Earthdata granule to photons and 2 m segments of a beam.
+
+HDF5 paths of the product live here and nowhere else. Photons are read in blocks of 20 m geosegments,
+so memory is bounded whatever the granule's length, and a subset reads only its own photons.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import schema
+from .errors import GranuleError, NoSignalError, TransitionOrbitError
+from .firstphoton import PIXELS, FirstPhotonBias, from_cal19, from_model
+from .geolocation import SEA_ICE, BeamTable, Subset, clean, crs_of, gap_notes, last_length, read_table, text
+from .remote import Source
+from .segments import (
+    TIDES,
+    Nodes,
+    PhotonArrays,
+    Selection,
+    check_length,
+    margin,
+    no_signal_text,
+    segment_block,
+    to_dataset,
+)
+
+__all__ = ["Granule", "Subset", "open_granule"]
+
+log = logging.getLogger("is2ice")
+F8 = NDArray[np.float64]
+
+NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")
+#: Spot number by orientation (ATL03 ATBD table 7-6); odd spots are strong.
+SPOTS = {
+    0: {"gt1l": 1, "gt1r": 2, "gt2l": 3, "gt2r": 4, "gt3l": 5, "gt3r": 6},
+    1: {"gt1l": 6, "gt1r": 5, "gt2l": 4, "gt2r": 3, "gt3l": 2, "gt3r": 1},
+}
+ORIENTATION = {0: "backward", 1: "forward", 2: "transition"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to compute any block of a track: settled once, used by every block."""
+
+    beam: str
+    k0: int
+    n: int
+    length: float
+    selection: Selection
+    subset: Subset
+    reference: str
+    corrections: tuple[str, ...]
+    first_photon: str | None
+
+
+class Granule:
+    """An ATL03 file: what it is, its beams and orientation, and their photons and segments.
+
+    Parameters
+    ----------
+    source : str, Path, file object or earthaccess granule
+        Local path, ``https://`` or ``s3://`` URL, open binary file, or a search result.
+
+    Attributes
+    ----------
+    id : str
+        ``ATL03_yyyymmddhhmmss_ttttccss_vvv_rr``.
+    release : str
+        Three digits, such as ``"006"``.
+    rgt, cycle, region : int or None
+    orientation : int or None
+        ``sc_orient``: 0 backward, 1 forward, 2 transition; None when the file does not say.
+    beams : tuple of str
+        Beams that hold photons.
+    notes : list of str
+        What a reader should know: what the file lacks, and what stood in for it.
+
+    Raises
+    ------
+    GranuleError
+        Not HDF5, truncated, another product, or without any beam with photons.
+
+    References
+    ----------
+    ATL03 Algorithm Theoretical Basis Document and data dictionary, releases 005 to 007.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = Source.of(source)
+        self.notes: list[str] = []
+        self._file: h5py.File | None = None
+        self._tables: dict[str, BeamTable] = {}
+        self._lock = threading.RLock()
+        f = self.file
+        self._identify(f)
+        self.beams = self._find_beams(f)
+        self.orientation = self._find_orientation(f)
+        if "ancillary_data" not in f:
+            self.notes.append("no ancillary_data: first-photon bias from the dead-time model, not CAL-19")
+
+    # -- the file -------------------------------------------------------------------------------------
+    @property
+    def file(self) -> h5py.File:
+        """The open HDF5 file (opened again after pickling)."""
+        with self._lock:
+            if self._file is None or not self._file:
+                self._file = self.source.open_hdf5()
+            return self._file
+
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
+        with self._lock:
+            if self._file is not None and self._file:
+                self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Granule:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        facing = ORIENTATION.get(self.orientation, "unknown orientation")  # type: ignore[arg-type]
+        return f"<Granule {self.id} release {self.release}, {facing}, beams {', '.join(self.beams)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.source,)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return ("is2ice.Granule", *self.source.fingerprint())
+
+    # -- what it is -----------------------------------------------------------------------------------
+    def _identify(self, f: h5py.File) -> None:
+        name = self.source.name
+        meta = f.get("METADATA/DatasetIdentification")
+        found = NAME.search(name)
+        if found is None and meta is not None:
+            found = NAME.search(text(meta.attrs.get("fileName", b"")))
+        if found is None and isinstance(f.get("ancillary_data/granule_id"), h5py.Dataset):
+            found = NAME.search(text(f["ancillary_data/granule_id"][()]))
+        stem = re.sub(r"\.(h5|hdf5?|nc)$", "", name.rsplit("/", 1)[-1]) or "granule"
+        self.id = found.group(0) if found else stem
+        rgt, cycle, region, release = (int(found.group(i)) for i in (2, 3, 4, 5)) if found else (None,) * 4
+        if isinstance(f.get("ancillary_data/release"), h5py.Dataset):
+            release = int(text(f["ancillary_data/release"][()]))
+        elif meta is not None and "VersionID" in meta.attrs:
+            release = int(text(meta.attrs["VersionID"]))
+        if release is None:
+            self.notes.append("release unknown: not in ancillary_data, METADATA or the file name")
+        self.release = f"{release:03d}" if release is not None else "unknown"
+        orbit = f.get("orbit_info")
+        if orbit is None:
+            self.notes.append("no orbit_info: orientation from the attributes of the beam groups")
+        elif rgt is None and "rgt" in orbit:
+            rgt, cycle = int(orbit["rgt"][0]), int(orbit["cycle_number"][0])
+        self.rgt, self.cycle, self.region = rgt, cycle, region
+
+    def _find_beams(self, f: h5py.File) -> tuple[str, ...]:
+        groups = [b for b in schema.BEAMS if b in f]
+        beams = []
+        for beam in groups:
+            if f"{beam}/heights/h_ph" in f and f"{beam}/geolocation/ph_index_beg" in f:
+                if f[f"{beam}/heights/h_ph"].shape[0] > 0:
+                    beams.append(beam)
+                else:
+                    self.notes.append(f"{beam} holds no photon")
+            elif f"{beam}/heights" in f or f"{beam}/geolocation" in f:
+                lacks = "heights/h_ph" if f"{beam}/heights/h_ph" not in f else "geolocation/ph_index_beg"
+                self.notes.append(f"{beam} lacks {lacks} and cannot be read")
+        if beams:
+            return tuple(beams)
+        kind = ""
+        for attr in ("short_name", "identifier_product_type"):
+            kind = kind or text(f.attrs.get(attr, b""))
+        meta = f.get("METADATA/DatasetIdentification")
+        if meta is not None:
+            kind = kind or text(meta.attrs.get("shortName", b""))
+        if groups:
+            inside = sorted(f[groups[0]])
+            got = f"{groups[0]} holds {', '.join(inside[:6]) or 'nothing'}"
+        else:
+            got = f"its groups are {', '.join(sorted(f)[:8]) or 'none'}"
+        raise GranuleError(
+            f"{self.source.name}: not an ATL03 granule{f' (it says {kind})' if kind else ''}: expected groups such "
+            f"as gt1l/heights and gt1l/geolocation, got: {got}. is2ice starts from ATL03 photons."
+        )
+
+    def _find_orientation(self, f: h5py.File) -> int | None:
+        orient: int | None = None
+        if "orbit_info/sc_orient" in f:
+            values = np.unique(f["orbit_info/sc_orient"][()])
+            orient = int(values[0]) if values.size == 1 else 2
+        attrs = {b: f[b].attrs for b in self.beams}
+        words = {text(a["sc_orientation"]).lower() for a in attrs.values() if "sc_orientation" in a}
+        by_word = {v: k for k, v in ORIENTATION.items()}
+        said = {by_word[w] for w in words if w in by_word}
+        if orient is None and len(said) == 1:
+            orient = said.pop()
+        for beam, a in attrs.items():
+            if orient in SPOTS and "atlas_spot_number" in a:
+                spot = int(text(a["atlas_spot_number"]))
+                if spot != SPOTS[orient][beam]:  # type: ignore[index]
+                    raise GranuleError(
+                        f"{self.id} {beam}: sc_orient {orient} ({ORIENTATION[orient]}) makes it spot "
+                        f"{SPOTS[orient][beam]}, but its group says spot {spot}. The file contradicts itself; "  # type: ignore[index]
+                        "fetch it again."
+                    )
+        if orient is None:
+            self.notes.append(
+                "orientation unknown: neither orbit_info/sc_orient nor sc_orientation attributes"
+            )
+        return orient
+
+    def spot(self, beam: str) -> int | None:
+        """ATLAS spot number of a beam (odd strong, even weak), or None when unknown."""
+        if self.orientation in SPOTS:
+            return SPOTS[self.orientation][beam]  # type: ignore[index]
+        attrs = self.file[beam].attrs
+        return int(text(attrs["atlas_spot_number"])) if "atlas_spot_number" in attrs else None
+
+    def strength(self, beam: str) -> str:
+        """``"strong"`` or ``"weak"``.
+
+        Raises
+        ------
+        TransitionOrbitError
+            While the spacecraft turned (sc_orient 2).
+        GranuleError
+            When the file does not tell.
+        """
+        if self.orientation == 2:
+            raise TransitionOrbitError(
+                f"{self.id}: sc_orient is 2 (transition): the spacecraft was turning and pointing is degraded, so "
+                "strong and weak beams cannot be told apart. Use another granule."
+            )
+        spot = self.spot(beam)
+        if spot is None:
+            raise GranuleError(
+                f"{self.id} {beam}: strong or weak is unknown (no orbit_info/sc_orient, no atlas_spot_number "
+                "attribute); name the beams with beams=[...] and give strength= to the reader"
+            )
+        return "strong" if spot % 2 else "weak"
+
+    def resolve_beams(self, beams: str | Iterable[str] | None = None) -> tuple[str, ...]:
+        """Beam names for a selection.
+
+        Parameters
+        ----------
+        beams : {"strong", "weak", "all"}, name, names or None
+            None takes the strong beams, or every beam when the file holds no strong one.
+
+        Raises
+        ------
+        GranuleError
+            For an unknown or absent beam, or a selection that is empty here.
+        TransitionOrbitError
+        """
+        have = {b: self.strength(b) for b in self.beams}
+        listing = ", ".join(f"{b} ({s}, spot {self.spot(b)})" for b, s in have.items())
+        if beams is None:
+            return tuple(b for b in have if have[b] == "strong") or self.beams
+        if isinstance(beams, str) and beams in ("strong", "weak", "all"):
+            chosen = tuple(b for b, s in have.items() if beams in ("all", s))
+            if not chosen:
+                raise GranuleError(f"{self.id}: no {beams} beam in the file; it holds {listing}")
+            return chosen
+        names = (beams,) if isinstance(beams, str) else tuple(beams)
+        unknown = [b for b in names if b not in schema.BEAMS]
+        if unknown or not names:
+            raise GranuleError(
+                f"{self.id}: unknown beam {', '.join(map(repr, unknown)) or '(none named)'}; expected 'strong', "
+                f"'weak', 'all' or names among {', '.join(schema.BEAMS)}"
+            )
+        absent = [b for b in names if b not in have]
+        if absent:
+            raise GranuleError(
+                f"{self.id}: no photons of {', '.join(absent)} in the file; it holds {listing}"
+            )
+        return names
+
+    # -- segments -------------------------------------------------------------------------------------
+    def table(self, beam: str) -> BeamTable:
+        """Geolocation table of a beam, read once.
+
+        Raises
+        ------
+        GranuleError
+            When a needed dataset is missing or the distances do not increase.
+        """
+        with self._lock:
+            if beam not in self._tables:
+                self._tables[beam] = read_table(self.file, beam, self.id, self.notes)
+            return self._tables[beam]
+
+    def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
+        """The beam's first-photon bias: CAL-19 where the granule brings it, else the model.
+
+        Parameters
+        ----------
+        beam : str
+        source : {"auto", "cal19", "model", None}
+        """
+        if source is None:
+            return None
+        if source not in ("auto", "cal19", "model"):
+            raise ValueError(f"first_photon={source!r}: expected 'auto', 'cal19', 'model' or None")
+        f, strength = self.file, self.strength(beam)
+        base = "ancillary_data/calibrations"
+        n_pix = PIXELS[strength]
+        dead = None
+        if f"{base}/dead_time/{beam}/dead_time" in f:
+            channels = clean(f[f"{base}/dead_time/{beam}/dead_time"][()])
+            dead = float(np.nanmean(channels[:16] if n_pix == 16 else channels[16:20])) * 1e9
+        tables = f"{base}/first_photon_bias/{beam}"
+        if source != "model" and tables in f:
+            g = f[tables]
+            return from_cal19(
+                dead if dead is not None else 3.0,
+                g["dead_time"][()],
+                g["strength"][()],
+                g["width"][()],
+                g["ffb_corr"][()],
+            )
+        if source == "cal19":
+            raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+        return from_model(strength, dead)
+
+    def plan(
+        self,
+        beam: str,
+        subset: Subset | None = None,
+        *,
+        length: float = schema.SEGMENT_LENGTH,
+        selection: Selection | None = None,
+        reference: str = "auto",
+        corrections: Sequence[str] = TIDES,
+        first_photon: str | None = "auto",
+    ) -> Plan:
+        """Settle everything about a track before any photon is read.
+
+        Raises
+        ------
+        GranuleError
+            For a missing correction, an empty subset, an unusable table.
+        NoSignalError
+            When no geosegment of the beam is in the sea-ice mask.
+        """
+        length = check_length(length)
+        (beam,) = self.resolve_beams(beam)
+        table = self.table(beam)
+        subset = subset or Subset()
+        selection = selection or Selection()
+        where = f"{self.id} {beam}"
+        corrections = tuple(corrections)
+        unknown = set(corrections) - set(TIDES)
+        if unknown:
+            raise ValueError(f"corrections {sorted(unknown)}: expected a choice of {', '.join(TIDES)}")
+        reference = table.height_reference if reference == "auto" else reference
+        if reference not in ("mss", "geoid"):
+            raise ValueError(f"reference={reference!r}: expected 'auto', 'mss' or 'geoid'")
+        for name in (*corrections, *(("geoid",) if reference == "geoid" else ())):
+            if name not in table.columns:
+                left = tuple(c for c in corrections if c != name)
+                raise GranuleError(
+                    f"{self.id}: {beam}/geophys_corr/{name} is missing; without it heights are not comparable along "
+                    f"the track. corrections={left!r} leaves it out knowingly."
+                )
+        if not table.sea_ice:
+            conf = self.file[f"{beam}/heights/signal_conf_ph"][:100_000, SEA_ICE]
+            raise NoSignalError(
+                no_signal_text(where, self.file[f"{beam}/heights/h_ph"].shape[0], conf, selection)
+            )
+        rows = np.flatnonzero(subset.rows(table, where))
+        lo, hi = table.dist_x[rows[0]], table.dist_x[rows[-1]] + last_length(table, int(rows[-1]))
+        if subset.x_atc is not None:
+            lo, hi = max(lo, subset.x_atc[0]), min(hi, subset.x_atc[1])
+        k0 = int(np.floor(lo / length))
+        n = max(1, int(np.ceil(hi / length)) - k0)
+        return Plan(beam, k0, n, length, selection, subset, reference, corrections, first_photon)
+
+    def block(self, plan: Plan, k0: int, n: int) -> dict[str, NDArray]:
+        """Segment variables of cells ``k0`` to ``k0 + n`` of a planned track, reading only their photons."""
+        table = self.table(plan.beam)
+        length, pad = plan.length, margin(plan.length)
+        lo, hi = k0 * length - pad, (k0 + n) * length + pad
+        g0 = int(np.searchsorted(table.dist_x, lo - 40.0))
+        g1 = int(np.searchsorted(table.dist_x, hi + 40.0))
+        keep = self._cells(table, plan, k0, n)
+        if not keep.any() or table.count[g0:g1].sum() == 0:
+            return blank(n)
+        photons, nodes = self._read(plan.beam, table, g0, g1)
+        data = segment_block(
+            photons,
+            nodes,
+            table.background,
+            self._bias(plan),
+            k0=k0,
+            n=n,
+            length=length,
+            selection=plan.selection,
+            reference=plan.reference,
+            corrections=plan.corrections,
+        )
+        if not keep.all():
+            nothing = blank(n)
+            data = {name: np.where(keep, a, nothing[name]) for name, a in data.items()}
+        return data
+
+    def _bias(self, plan: Plan) -> FirstPhotonBias | None:
+        key = f"bias/{plan.beam}/{plan.first_photon}"
+        with self._lock:
+            cache: dict[str, Any] = self.__dict__.setdefault("_biases", {})
+            if key not in cache:
+                cache[key] = self.first_photon_bias(plan.beam, plan.first_photon)
+            return cache[key]
+
+    def _cells(self, table: BeamTable, plan: Plan, k0: int, n: int) -> NDArray[np.bool_]:
+        """Cells of a block whose middle lies in a kept geosegment and in the planned range."""
+        k = k0 + np.arange(n)
+        centre = (k + 0.5) * plan.length
+        inside = (k >= plan.k0) & (k < plan.k0 + plan.n)
+        if plan.subset.x_atc is not None:
+            inside &= (centre >= plan.subset.x_atc[0]) & (centre < plan.subset.x_atc[1])
+        row = np.searchsorted(table.dist_x, centre, side="right") - 1
+        if plan.subset.bbox is not None or plan.subset.time is not None:
+            kept = plan.subset.rows(table, self.id)
+            inside &= (row >= 0) & kept[np.clip(row, 0, None)]
+        return inside
+
+    def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:
+        """Photons of geosegments g0 to g1 in file order, and their nodes."""
+        rows, x_seg = self._photon_rows(table, g0, g1)
+        heights = self.file[f"{beam}/heights"]
+        sl = slice(rows.start, rows.stop)
+        along = heights["dist_ph_along"][sl]
+        x = x_seg + along
+        h = heights["h_ph"][sl]
+        conf = heights["signal_conf_ph"][sl][:, SEA_ICE]
+        quality = heights["quality_ph"][sl].astype(np.int8, copy=False)
+        pulse = heights["pce_mframe_cnt"][sl].astype(np.int64) * 200 + heights["ph_id_pulse"][sl] - 1
+        bad = table.degraded[g0:g1]
+        if np.isnan(x_seg).any() or bad.any():
+            drop = np.repeat(bad, table.count[g0:g1]) if x.size == table.count[g0:g1].sum() else np.isnan(x)
+            keep = np.isfinite(x) & ~drop
+            x, h, conf, quality, pulse = (a[keep] for a in (x, h, conf, quality, pulse))
+        ref = table.reference_row[g0:g1]
+        has = ref >= 0
+        node_x = table.dist_x[g0:g1][has] + along[ref[has] - rows.start]
+        order = np.flatnonzero(np.diff(node_x, prepend=-np.inf) > 0)
+        index = np.flatnonzero(has)[order] + g0
+        nodes = Nodes(
+            node_x[order],
+            {name: a[index] for name, a in table.columns.items()},
+            None if table.saturated is None else table.saturated[index],
+            table.degraded[index],
+        )
+        return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse), nodes
+
+    @staticmethod
+    def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, F8]:
+        """Range of photon rows of geosegments, and each row's segment distance (NaN: of none)."""
+        first, count = table.first[g0:g1], table.count[g0:g1]
+        used = count > 0
+        start = int(first[used].min())
+        stop = int((first + count)[used].max())
+        if np.array_equal(first[used][1:], (first + count)[used][:-1]):
+            return range(start, stop), np.repeat(table.dist_x[g0:g1], count)
+        x = np.full(stop - start, np.nan)
+        for a, c, d in zip(first[used], count[used], table.dist_x[g0:g1][used], strict=True):
+            x[a - start : a - start + c] = d
+        return range(start, stop), x
+
+    def track(
+        self,
+        beam: str,
+        subset: Subset | None = None,
+        *,
+        block: int = schema.CHUNK,
+        workers: int = 2,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Segments of one beam, in memory.
+
+        Parameters
+        ----------
+        beam : str
+        subset : Subset, optional
+        block : int
+            Cells computed at a time, which bounds the photons in memory.
+        workers : int
+            Threads; while one reads, the others resample.
+        **options
+            As for :meth:`plan`.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`is2ice.schema.SEGMENTS` along ``x_atc``.
+
+        Raises
+        ------
+        NoSignalError
+            When no photon is selected in the whole track.
+        """
+        plan = self.plan(beam, subset, **options)
+        out = blank(plan.n)
+        starts = range(0, plan.n, block)
+
+        def fill(i: int) -> None:
+            m = min(block, plan.n - i)
+            for name, a in self.block(plan, plan.k0 + i, m).items():
+                out[name][i : i + m] = a
+
+        if workers > 1 and len(starts) > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(fill, starts))
+        else:
+            for i in starts:
+                fill(i)
+        if not out["n_photons"].any():
+            rows = self._photon_rows(self.table(beam), *self._span(plan))[0]
+            conf = self.file[f"{beam}/heights/signal_conf_ph"][rows.start : rows.stop][:, SEA_ICE]
+            raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf.size, conf, plan.selection))
+        ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
+        return ds.assign_attrs(notes=[*self.notes, *gap_notes(beam, self.table(beam).dist_x)])
+
+    def _span(self, plan: Plan) -> tuple[int, int]:
+        rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))
+        return int(rows[0]), int(rows[-1]) + 1
+
+    def attrs(self, plan: Plan) -> dict[str, Any]:
+        """Global attributes of a track's segments."""
+        table = self.table(plan.beam)
+        south = float(np.nanmean(table.latitude)) < 0
+        out: dict[str, Any] = {
+            "granule": self.id,
+            "beam": plan.beam,
+            "spot": self.spot(plan.beam) or 0,
+            "beam_strength": self.strength(plan.beam),
+            "release": self.release,
+            "hemisphere": "south" if south else "north",
+            "crs": crs_of(south),
+            "height_reference": plan.reference,
+            "corrections": list(plan.corrections),
+            "confidence": plan.selection.confidence,
+            "first_photon": (b.source if (b := self._bias(plan)) else "none"),
+            "source": self.source.name,
+        }
+        for name in ("rgt", "cycle", "region"):
+            if getattr(self, name) is not None:
+                out[name] = getattr(self, name)
+        if self.orientation is not None:
+            out["sc_orient"] = self.orientation
+        return out
+
+    # -- photons --------------------------------------------------------------------------------------
+    def photons(self, beam: str, subset: Subset | None = None) -> xr.Dataset:
+        """Photons of one beam, in file order, in memory.
+
+        Parameters
+        ----------
+        beam : str
+        subset : Subset, optional
+            Read only these geosegments.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`is2ice.schema.PHOTONS` along ``photon``; photons of degraded geosegments (podppd) and
+            transmit echoes are left out.
+        """
+        (beam,) = self.resolve_beams(beam)
+        table = self.table(beam)
+        keep = (subset or Subset()).rows(table, f"{self.id} {beam}") & ~table.degraded
+        rows_used = np.flatnonzero(keep & (table.count > 0))
+        if rows_used.size == 0:
+            raise NoSignalError(f"{self.id} {beam}: the subset holds no photon")
+        g0, g1 = int(rows_used[0]), int(rows_used[-1]) + 1
+        rows, x_seg = self._photon_rows(table, g0, g1)
+        sl = slice(rows.start, rows.stop)
+        heights = self.file[f"{beam}/heights"]
+        segment = np.searchsorted(table.dist_x, x_seg)  # NaN sorts last and is dropped below
+        conf = heights["signal_conf_ph"][sl][:, SEA_ICE]
+        quality = heights["quality_ph"][sl]
+        ok = np.isfinite(x_seg) & (conf != -2) & (quality % 10 != 3)
+        ok &= keep[np.clip(segment, 0, keep.size - 1)]
+        x = x_seg + heights["dist_ph_along"][sl]
+        if subset is not None and subset.x_atc is not None:
+            ok &= (x >= subset.x_atc[0]) & (x < subset.x_atc[1])
+        data: dict[str, Any] = {
+            "delta_time": heights["delta_time"][sl],
+            "latitude": heights["lat_ph"][sl],
+            "longitude": heights["lon_ph"][sl],
+            "x_atc": x,
+            "h_ph": np.where(np.abs(h := heights["h_ph"][sl]) < 1e30, h, np.float32(np.nan)),
+            "signal_conf": conf,
+            "quality": quality,
+            "pulse": heights["pce_mframe_cnt"][sl].astype("i8") * 200 + heights["ph_id_pulse"][sl] - 1,
+            "geosegment": segment,
+        }
+        for name, path in (
+            ("channel", "ph_id_channel"),
+            ("weight", "weight_ph"),
+            ("signal_class", "signal_class_ph"),
+        ):
+            if path in heights:
+                data[name] = heights[path][sl]
+        dtypes = {name: var.dtype for name, var in schema.PHOTONS.items()}
+        ds = xr.Dataset(
+            {name: ("photon", np.asarray(a)[ok].astype(dtypes[name])) for name, a in data.items()},
+            attrs={"granule": self.id, "beam": beam, "spot": self.spot(beam) or 0, "release": self.release},
+        )
+        return schema.annotate(ds, "photons")
+
+
+def blank(n: int) -> dict[str, NDArray]:
+    """Segment variables of n empty cells: counts zero, the rest NaN."""
+    out = {}
+    for name, var in schema.SEGMENTS.items():
+        if not var.coord:
+            dtype = np.dtype(var.dtype)
+            out[name] = np.full(n, np.nan, dtype) if dtype.kind == "f" else np.zeros(n, dtype)
+    return out
+
+
+_OPEN: OrderedDict[tuple[str, ...], Granule] = OrderedDict()
+_OPEN_LOCK = threading.Lock()
+
+
+def _reopen(source: Source) -> Granule:
+    """The process's own Granule of a source, so that tasks share tables and one open file."""
+    key = source.fingerprint()
+    with _OPEN_LOCK:
+        if key in _OPEN:
+            _OPEN.move_to_end(key)
+            return _OPEN[key]
+    granule = Granule(source)
+    with _OPEN_LOCK:
+        _OPEN[key] = granule
+        while len(_OPEN) > 4:
+            _OPEN.popitem(last=False)
+    return granule
+
+
+def open_granule(source: Any) -> Granule:
+    """Open an ATL03 granule (see :class:`Granule`)."""
+    return source if isinstance(source, Granule) else Granule(source)

@@ -1,0 +1,27 @@
+"""Surface classifiers: segments in, ``surface_class`` and ``class_probability`` out."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from .base import Classifier, by_name
+
+__all__ = ["Classifier", "by_name", "classify"]
+
+
+def classify(segments: xr.Dataset, model: str | Classifier = "radiometric") -> xr.Dataset:
+    """Add the surface class of every segment.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``.
+    model : str or Classifier
+        ``"radiometric"`` needs no training.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the variables of :data:`is2ice.schema.CLASSIFIED`.
+    """
+    return (by_name(model) if isinstance(model, str) else model).predict(segments)

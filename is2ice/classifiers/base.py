@@ -1,0 +1,66 @@
+"""What every classifier answers to."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import schema
+
+__all__ = ["Classifier", "add_classes", "by_name"]
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A model that labels segments without looking at any label."""
+
+    name: str
+
+    def predict(self, segments: xr.Dataset) -> xr.Dataset:
+        """Segments with ``surface_class`` and ``class_probability`` added."""
+        ...
+
+
+def by_name(name: str) -> Classifier:
+    """The classifier of a name.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known.
+    """
+    if name == "radiometric":
+        from .radiometric import Radiometric
+
+        return Radiometric()
+    raise ValueError(f"classifier {name!r}: expected 'radiometric'")
+
+
+def add_classes(
+    segments: xr.Dataset, probability: NDArray[np.floating], known: NDArray[np.bool_], model: str
+) -> xr.Dataset:
+    """Put class probabilities, and the likeliest class where it is known, on segments.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        Dims ``(beam, x_atc)`` or ``(x_atc,)``.
+    probability : (..., 3)
+        NaN where unknown.
+    known : (...)
+        False: unlabelled.
+    model : str
+        Recorded in the attributes.
+    """
+    dims = segments["n_photons"].dims
+    # argmax takes NaN for the largest; what is unknown is overwritten anyway.
+    best = np.argmax(np.nan_to_num(probability, nan=-1.0), axis=-1)
+    surface_class = np.where(known, best, schema.UNLABELLED).astype("i1")
+    out = segments.assign_coords(surface=list(schema.CLASSES)).assign(
+        surface_class=(dims, surface_class),
+        class_probability=((*dims, "surface"), np.where(known[..., None], probability, np.nan).astype("f4")),
+    )
+    return schema.annotate(out).assign_attrs(classifier=model)

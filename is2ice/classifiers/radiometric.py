@@ -1,0 +1,182 @@
+r"""Surface class from photon rate, width and background, as ATL07 tells leads from ice.
+
+No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the
+number of signal photons per pulse over the laser footprint; width :math:`w` is the surface spread.
+
+==========================  ==============================================
+condition                   class
+==========================  ==============================================
+r below the cloud limit     unlabelled
+dark, w small               open water (darkest) or thin ice
+r in between, or w large    thick ice
+very bright, w small        open water (a specular lead)
+==========================  ==============================================
+
+A lead beside a bright background under a high sun is taken for ice. Probabilities are those of the tree
+given what was measured: the rate's posterior is :math:`\Gamma(n + 1, 1 / \mathrm{pulses})` for :math:`n`
+photons, the width is normal with its sampling error, and both are carried through the table.
+
+The thresholds hold for a clear sky. A thin cloud dims everything alike, so rates are taken relative to the
+local bright ice (upper quartile over 10 km), within limits.
+
+References
+----------
+Kwok et al. (2016, 2021), ATL07/ATL10 Algorithm Theoretical Basis Document, section 4.2; thresholds as read
+off ATL10 release 006.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import schema
+from .base import add_classes
+
+__all__ = ["Radiometric", "classify", "thresholds"]
+
+F8 = NDArray[np.float64]
+
+
+@lru_cache(maxsize=1)
+def thresholds() -> dict[str, Any]:
+    """The thresholds that come with the package."""
+    return tomllib.loads(files(__package__).joinpath("radiometric.toml").read_text())
+
+
+@dataclass(frozen=True)
+class Radiometric:
+    """Radiometric decision tree with probabilities.
+
+    Attributes
+    ----------
+    table : dict
+        Thresholds, as in ``radiometric.toml``.
+    """
+
+    table: dict[str, Any] = field(default_factory=thresholds)
+    name: str = "radiometric"
+
+    def predict(self, segments: xr.Dataset) -> xr.Dataset:
+        """Add ``surface_class`` and ``class_probability``.
+
+        Parameters
+        ----------
+        segments : xarray.Dataset
+            :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``; ``spot`` as coordinate or
+            attribute says strong or weak.
+
+        Returns
+        -------
+        xarray.Dataset
+        """
+        spots = _spots(segments)
+        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        names = ("n_photons", "n_pulses", "h_spread", "background_rate", "solar_elevation")
+        columns = {name: np.atleast_2d(np.asarray(segments[name], "f8")) for name in names}
+        shape = columns["n_photons"].shape
+        probability = np.full((*shape, 3), np.nan)
+        known = np.zeros(shape, bool)
+        for b in range(shape[0]):
+            one = {name: a[b] for name, a in columns.items()}
+            probability[b], known[b] = self._track(one, spots[b], length)
+        if "beam" not in segments["n_photons"].dims:
+            probability, known = probability[0], known[0]
+        return add_classes(segments, probability, known, self.name)
+
+    def _track(self, a: dict[str, F8], spot: int, length: float) -> tuple[F8, NDArray[np.bool_]]:
+        from scipy.special import gammainc, ndtr
+
+        limits = self.table["strong" if spot % 2 else "weak"]
+        window = self.table["window"]
+        half = max(0, round(window["half_cells_m"] / length))
+        photons, pulses = _box(a["n_photons"], half), _box(a["n_pulses"], half)
+        seen = (pulses > 0) & (a["n_pulses"] > 0)
+        gain = self.table["gain_by_spot"][str(spot)]
+        scale = gain * self._clearness(photons, pulses, limits["nominal_ice"] * gain, length)
+
+        def below(name: str) -> F8:
+            """Probability that the true rate is below a threshold."""
+            return gammainc(photons + 1.0, limits[name] * scale * np.maximum(pulses, 1e-9))
+
+        cloud, water, thin = below("cloud_below"), below("water_below"), below("thin_below")
+        high = 1.0 - below("specular_above")
+        width = self.table["width"]
+        surface = np.sqrt(np.maximum(a["h_spread"] ** 2 - width["pulse"] ** 2, 0.0))
+        # Sampling error of a spread from as many photons as the stretch holds, never quite zero.
+        error = np.maximum(a["h_spread"] / np.sqrt(2.0 * np.maximum(photons, 2.0)), 0.005)
+        # No spread measured (too few photons): the darkness itself is the evidence.
+        smooth = np.where(np.isfinite(surface), ndtr((width["smooth"] - surface) / error), 1.0)
+        rough = np.where(np.isfinite(surface), ndtr((width["rough"] - surface) / error), 1.0)
+        lead = 1.0 - self._bright(a, length)
+        p_water = lead * (water * rough + high * smooth)
+        p_thin = lead * (thin - water) * rough
+        p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
+        return np.clip(p, 0.0, 1.0), seen & (cloud < 0.5)
+
+    def _clearness(self, photons: F8, pulses: F8, nominal: float, length: float) -> F8:
+        """Local bright-ice rate over the nominal one, limited: 1 under a clear sky."""
+        window = self.table["window"]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = np.where(pulses > 0, photons / pulses, np.nan)
+        # Specular returns are no measure of the sky.
+        rate = np.where(rate < 1.5 * nominal, rate, np.nan)
+        local = _local_quantile(rate, window["local_quantile"], window["local_m"], length)
+        return np.clip(np.where(np.isfinite(local), local / nominal, 1.0), *window["clear_range"])
+
+    def _bright(self, a: dict[str, F8], length: float) -> F8:
+        """Where sun and a bright background speak against a lead."""
+        test, window = self.table["background"], self.table["window"]
+        rate = a["background_rate"]
+        local = _local_quantile(rate, 0.9, window["local_m"], length)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            bright = (a["solar_elevation"] > test["sun_above"]) & (rate > test["bright"] * local)
+        return bright.astype("f8")
+
+
+def classify(segments: xr.Dataset) -> xr.Dataset:
+    """Radiometric surface classes with the package's thresholds (see :class:`Radiometric`)."""
+    return Radiometric().predict(segments)
+
+
+def _spots(segments: xr.Dataset) -> list[int]:
+    if "spot" in segments.coords and segments["spot"].ndim == 1:
+        return [int(s) for s in segments["spot"].values]
+    spot = segments.coords["spot"] if "spot" in segments.coords else segments.attrs.get("spot")
+    if spot is None:
+        raise ValueError(
+            "segments say nothing of the beam's spot: expected a coordinate or attribute 'spot' (1-6, odd strong); "
+            "set segments.attrs['spot']"
+        )
+    return [int(spot)] * segments.sizes.get("beam", 1)
+
+
+def _box(a: F8, half: int) -> F8:
+    """Sum over each cell and ``half`` cells on both sides."""
+    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(a))])
+    k = np.arange(a.size)
+    return total[np.minimum(k + half + 1, a.size)] - total[np.maximum(k - half, 0)]
+
+
+def _local_quantile(a: F8, q: float, stretch: float, length: float) -> F8:
+    """A quantile over stretches along the track, interpolated between their middles."""
+    size = max(1, round(stretch / length / 2))  # half-stretch blocks, each joined with its neighbours
+    blocks = range(0, a.size, size)
+    value = np.full(len(blocks), np.nan)
+    for j, i in enumerate(blocks):
+        part = a[max(0, i - size // 2) : i + size + size // 2]
+        part = part[np.isfinite(part)]
+        if part.size:
+            value[j] = np.quantile(part, q)
+    middle = np.array([min(i + size / 2, (i + a.size) / 2) for i in blocks])
+    good = np.isfinite(value)
+    if not good.any():
+        return np.full(a.size, np.nan)
+    return np.interp(np.arange(a.size) + 0.5, middle[good], value[good])

@@ -1,0 +1,135 @@
+"""Where bytes come from: local paths, URLs through fsspec, open files, Earthdata granules."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from .errors import GranuleError
+
+__all__ = ["Source"]
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Range-request block of remote files; most of a granule's metadata fits in a few of these.
+BLOCK = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that can be opened again, in another thread or process if it has a path or URL.
+
+    Attributes
+    ----------
+    name : str
+        Path, URL or name, for messages and provenance (never with credentials).
+    """
+
+    name: str
+    path: str | None = None
+    url: str | None = None
+    handle: Any = field(default=None, compare=False)
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, source: Any) -> Source:
+        """A source from a path, URL, open binary file or earthaccess granule.
+
+        Raises
+        ------
+        GranuleError
+            For anything else, and for a path that does not exist.
+        """
+        if isinstance(source, Source):
+            return source
+        if isinstance(source, str | os.PathLike):
+            text = os.fspath(source)
+            if "://" in text:
+                if text.startswith("file://"):
+                    return cls.of(text[len("file://") :])
+                return cls(name=text.split("?")[0], url=text)
+            path = Path(text).expanduser()
+            if path.is_dir():
+                raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
+            if not path.exists():
+                raise GranuleError(f"{path}: no such file")
+            return cls(name=path.name, path=str(path.resolve()))
+        if hasattr(source, "data_links"):  # earthaccess.DataGranule
+            return cls._of_earthdata(source)
+        if hasattr(source, "read") and hasattr(source, "seek"):
+            name = getattr(source, "full_name", None) or getattr(source, "name", None) or "open file"
+            return cls(name=os.path.basename(str(name)), handle=source)
+        raise GranuleError(
+            f"cannot open {type(source).__name__}: expected a path, an https:// or s3:// URL, an open binary "
+            "file or an earthaccess granule"
+        )
+
+    @classmethod
+    def _of_earthdata(cls, granule: Any) -> Source:
+        import earthaccess
+
+        name = str(granule["umm"]["GranuleUR"])
+        files = earthaccess.open([granule])
+        return cls(name=name, handle=files[0])
+
+    def fingerprint(self) -> tuple[str, ...]:
+        """What tells one version of the file from another."""
+        if self.path is not None:
+            stat = os.stat(self.path)
+            return ("path", self.path, str(stat.st_size), str(stat.st_mtime_ns))
+        if self.url is not None:
+            return ("url", self.url)
+        return ("handle", str(id(self.handle)))
+
+    def size(self) -> int | None:
+        """Bytes of a local file, None elsewhere."""
+        return os.stat(self.path).st_size if self.path is not None else None
+
+    def open_hdf5(self) -> h5py.File:
+        """Open for reading.
+
+        Raises
+        ------
+        GranuleError
+            When the bytes are not HDF5 or end too early.
+        """
+        try:
+            return self._open()
+        except FileNotFoundError as error:
+            raise GranuleError(f"{self.name}: no such file") from error
+        except OSError as error:
+            raise GranuleError(self._diagnose(error)) from error
+
+    def _open(self) -> h5py.File:
+        if self.path is not None:
+            return h5py.File(self.path, "r", rdcc_nbytes=16 * 2**20)
+        if self.url is not None:
+            import fsspec
+
+            handle = fsspec.open(self.url, mode="rb", cache_type="blockcache", block_size=BLOCK).open()
+            return h5py.File(handle, "r")
+        self.handle.seek(0)
+        return h5py.File(self.handle, "r")
+
+    def _diagnose(self, error: OSError) -> str:
+        text = str(error)
+        if "truncated" in text.lower():
+            return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
+        head = b""
+        if self.path is not None:
+            with open(self.path, "rb") as f:
+                head = f.read(8)
+            if head != SIGNATURE:
+                got = f"it starts with {head!r}" if head else "it is empty"
+                return f"{self.name}: not an HDF5 file ({got}). An error page saved in place of the granule?"
+        return f"{self.name}: cannot be opened as HDF5: {text}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.handle is not None:
+            raise TypeError(
+                f"{self.name}: an open file cannot be sent to another process; give its path or URL instead"
+            )
+        return dict(self.__dict__)
