@@ -163,6 +163,8 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
             if abs(heights[i] - med) <= trim:
                 core += heights[i]
                 k += 1
+        if k == 0:  # an even number of photons, all far from their middle
+            continue
         core /= k
         ss = 0.0
         for i in range(lo, hi):

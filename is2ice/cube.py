@@ -90,7 +90,7 @@ def _lazy_variables(granule: Granule, plans: list[Plan], k0: int, n: int, chunk:
         if var.coord:
             continue
         key = f"{name}-{token}"
-        layer = {
+        layer: dict[Any, Any] = {
             (key, b, j): (_variable, (blocks, b, j), name)
             for b in range(len(plans))
             for j in range(len(sizes))

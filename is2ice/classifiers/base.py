@@ -17,7 +17,10 @@ __all__ = ["Classifier", "add_classes", "by_name"]
 class Classifier(Protocol):
     """A model that labels segments without looking at any label."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name recorded with the classes."""
+        ...
 
     def predict(self, segments: xr.Dataset) -> xr.Dataset:
         """Segments with ``surface_class`` and ``class_probability`` added."""

@@ -102,11 +102,13 @@ class Radiometric:
         gain = self.table["gain_by_spot"][str(spot)]
         scale = gain * self._clearness(photons, pulses, limits["nominal_ice"] * gain, length)
 
-        def below(name: str) -> F8:
+        def below(name: str, scale: F8 | float = scale) -> F8:
             """Probability that the true rate is below a threshold."""
             return gammainc(photons + 1.0, limits[name] * scale * np.maximum(pulses, 1e-9))
 
-        cloud, water, thin = below("cloud_below"), below("water_below"), below("thin_below")
+        # The cloud limit is a number of photons that says too little, whatever dims them.
+        cloud = below("cloud_below", gain)
+        water, thin = below("water_below"), below("thin_below")
         high = 1.0 - below("specular_above")
         width = self.table["width"]
         surface = np.sqrt(np.maximum(a["h_spread"] ** 2 - width["pulse"] ** 2, 0.0))
