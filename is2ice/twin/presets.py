@@ -18,7 +18,7 @@ class Preset:
     Attributes
     ----------
     name, crs, hemisphere : str
-    pass_time : str
+    pass_at : str
         UTC of the first shot over the scene, ISO 8601.
     start_lon, start_lat : float
         Where the reference track enters the scene, degrees.
@@ -53,6 +53,8 @@ class Preset:
         Incident photons per shot over snow under a clear sky, strong beam.
     sky_log_sigma : float
         Log standard deviation of the transmission at 2-15 km (haze, ice crystals, spindrift).
+    light_log_sigma : float
+        Log standard deviation of sunlight over the same surface at 12 km (thin high cloud, sun's angle).
     cloud_cover, cloud_depth : float
         Share of the sky with cloud and its mean optical depth.
     background_zenith : float
@@ -68,7 +70,7 @@ class Preset:
     name: str
     crs: str = "EPSG:3976"
     hemisphere: str = "south"
-    pass_time: str = "2019-11-16T19:34:12"
+    pass_at: str = "2019-11-16T19:34:12"
     start_lon: float = -166.0
     start_lat: float = -73.6
     ascending: bool = False
@@ -94,6 +96,7 @@ class Preset:
     ssh_undulation: float = 0.03
     snow_rate: float = 6.4
     sky_log_sigma: float = 0.10
+    light_log_sigma: float = 0.05
     cloud_cover: float = 0.0
     cloud_depth: float = 0.3
     background_zenith: float = 14.5e6
@@ -104,7 +107,7 @@ class Preset:
     @property
     def start_time(self) -> datetime:
         """UTC of the first shot (naive)."""
-        return datetime.fromisoformat(self.pass_time)
+        return datetime.fromisoformat(self.pass_at)
 
 
 # The paper's tracks stand higher than the pack as a whole: median freeboard .44 m (10-90 %: .09-1.1 m)
@@ -115,6 +118,7 @@ _ROSS = Preset(
     freeboard_log_sigma=0.65,
     ssh_level=0.25,
     sky_log_sigma=0.25,
+    light_log_sigma=0.12,
     cloud_cover=0.08,
     telemetry_band=75.0,
 )
@@ -125,7 +129,7 @@ PRESETS: dict[str, Preset] = {
         name="arctic_winter_night",
         crs="EPSG:3413",
         hemisphere="north",
-        pass_time="2020-01-15T06:12:40",
+        pass_at="2020-01-15T06:12:40",
         start_lon=-150.0,
         start_lat=77.0,
         ascending=True,
@@ -144,7 +148,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "marginal_ice_zone": Preset(
         name="marginal_ice_zone",
-        pass_time="2019-12-10T14:21:30",
+        pass_at="2019-12-10T14:21:30",
         start_lon=-28.0,
         start_lat=-66.2,
         rgt=1104,

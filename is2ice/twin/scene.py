@@ -290,6 +290,14 @@ class Scene:
         s = self.parameters.sky_log_sigma
         return np.exp(s * z - 0.5 * s * s).reshape(px.shape)
 
+    def brightness(self, x: ArrayLike, y: ArrayLike) -> Array:
+        """Sunlight sent back by a unit of brightness, about 1: thin high cloud and the sun's angle on snow."""
+        px, py = np.broadcast_arrays(*self._moved(x, y, self.parameters.wind, None))
+        flat = (np.ascontiguousarray(px).ravel(), np.ascontiguousarray(py).ravel())
+        z = fields.noise_field(*flat, 12000.0, self._key(9))
+        s = self.parameters.light_log_sigma
+        return np.exp(s * z - 0.5 * s * s).reshape(px.shape)
+
     def shadow(self, x: ArrayLike, y: ArrayLike, *, time: datetime | None = None) -> Array:
         """Share of direct sunlight taken by cloud, 0..1: the cloud's depth along the sun's ray."""
         p = self.parameters

@@ -21,8 +21,8 @@ GROUND_SPEED = 7096.0
 SHOT_INTERVAL = 1e-4
 #: Offset of each beam from the reference track, positive to the left, m.
 ACROSS = {"gt1l": 3345.0, "gt1r": 3255.0, "gt2l": 45.0, "gt2r": -45.0, "gt3l": -3255.0, "gt3r": -3345.0}
-#: Along-track distance between the strong and the weak beam of a pair, m.
-STRONG_WEAK = 2500.0
+#: Shots (whole major frames) between the two beams of a pair at one place: some 2.5 km.
+STRONG_WEAK_SHOTS = 3600
 
 _INCLINATION = np.radians(92.0)
 _ORBIT = 40_007_863.0  # one turn of the Earth, m
@@ -140,7 +140,7 @@ def make_tracks(
     strong = "r" if sc_orient == 1 else "l"
     t0 = delta_time(start)
     # Forward flight puts the weak beams in front: they pass a given point earlier.
-    lead = STRONG_WEAK / GROUND_SPEED * (1 if sc_orient == 1 else -1)
+    lead = STRONG_WEAK_SHOTS * SHOT_INTERVAL * (1 if sc_orient == 1 else -1)
     tracks = {}
     for beam in schema.BEAMS:
         lon_b, lat_b, _ = _WGS84.fwd(lon_r, lat_r, forward - 90.0, np.full(n, ACROSS[beam]))
