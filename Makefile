@@ -40,5 +40,24 @@ lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
+demo: $(READY)  ## simulate a track, run the whole chain offline, score it against the truth (about a minute)
+	$(BIN)/is2ice demo --out demo
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+test: lint types  ## formatting, lint, types, doctests and every test
+	$(BIN)/python -m pytest --doctest-modules is2ice tests
+
+test-quick: lint types  ## the same without the heavy suites
+	$(BIN)/python -m pytest --doctest-modules is2ice tests -m "not slow"
+
+bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
+	$(BIN)/python benchmarks/segments.py
+
 clean:  ## remove what demo, test and bench wrote (not .venv)
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache
