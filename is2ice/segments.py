@@ -27,6 +27,8 @@ F8 = NDArray[np.float64]
 CORE = 0.5
 #: Stretch over which rate and spread are pooled for the first-photon bias and the standard error, m.
 POOL = 20.0
+#: Spread of single photons about a flat surface, pulse tail and noise included, m: the pulse alone has 0.095.
+NOMINAL_SPREAD = 0.2
 #: Longest spacing of geolocation nodes bridged by interpolation, and farthest extrapolation, m.
 NODE_GAP, NODE_REACH = 120.0, 30.0
 #: Pulses in one background record, and the pulse repetition interval, s.
@@ -176,6 +178,8 @@ def segment_block(
         out["h_std"] = np.where(count > 1, np.sqrt(stats["squares"][inner] / (count - 1)), np.nan)
         # The spread of sixteen photons is itself uncertain by a fifth and tied to their mean; the
         # pooled spread of the stretch is neither, so it makes the better standard error and weight.
+        # Where every segment of the stretch holds one photon there is none: a cautious nominal one serves.
+        spread = np.where(np.isfinite(spread), spread, NOMINAL_SPREAD)
         out["height_uncertainty"] = np.where(filled, spread / np.sqrt(count), np.nan)
     out["h_spread"] = core_spread
 

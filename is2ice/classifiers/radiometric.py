@@ -1,20 +1,24 @@
 r"""Surface class from photon rate, width and background, as ATL07 tells leads from ice.
 
 No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the
-number of signal photons per pulse over the laser footprint; width :math:`w` is the surface spread.
+number of signal photons per pulse over the laser footprint, :math:`w` the surface spread, and :math:`b`
+the background rate over that of the local bright ice, a measure of brightness over 35 m that exists under
+a sun high enough.
 
-==========================  ==============================================
-condition                   class
-==========================  ==============================================
-r below the cloud limit     unlabelled
-dark, w small               open water (darkest) or thin ice
-r in between, or w large    thick ice
-very bright, w small        open water (a specular lead)
-==========================  ==============================================
+==========================================  ==============================================
+condition                                   class
+==========================================  ==============================================
+r below the cloud limit, b not dark         unlabelled
+b dark as water                             open water, whatever r
+r very bright, w small, b not bright        open water (a specular lead, perhaps narrow)
+r dark, w small                             thin ice; open water at night if darkest
+b of thin ice, r below that of snow, w small  thin ice
+else                                        thick ice
+==========================================  ==============================================
 
 A lead beside a bright background under a high sun is taken for ice. Probabilities are those of the tree
 given what was measured: the rate's posterior is :math:`\Gamma(n + 1, 1 / \mathrm{pulses})` for :math:`n`
-photons, the width is normal with its sampling error, and both are carried through the table.
+photons, width and brightness are normal with their sampling errors, and all are carried through the table.
 
 The thresholds hold for a clear sky. A thin cloud dims everything alike, so rates are taken relative to the
 local bright ice (upper quartile over 10 km), within limits.
@@ -117,11 +121,23 @@ class Radiometric:
         # No spread measured (too few photons): the darkness itself is the evidence.
         smooth = np.where(np.isfinite(surface), ndtr((width["smooth"] - surface) / error), 1.0)
         rough = np.where(np.isfinite(surface), ndtr((width["rough"] - surface) / error), 1.0)
-        lead = 1.0 - self._bright(a, length)
-        p_water = lead * (water * rough + high * smooth)
-        p_thin = lead * (thin - water) * rough
+        specular = high * smooth
+        night_water, night_thin = water * rough + specular, (thin - water) * rough
+        brightness = self._brightness(a, length)
+        day = np.isfinite(brightness)
+        test = self.table["background"]
+        share = np.where(day, brightness, 1.0)
+        dark = ndtr((test["water_below"] - share) / test["error"])
+        dim = ndtr((test["thin_below"] - share) / test["error"]) - dark
+        light = (1.0 - dark - dim) * (share < test["bright"])
+        dim_thin = below("thin_below_when_dim")
+        # Under a dim background the darkest returns are nilas or a lead narrower than the 35 m of the
+        # background: the sun alone cannot tell, so the class follows the more common nilas.
+        day_water = dark + (dim + light) * specular + 0.4 * dim * water * rough
+        day_thin = dim * (0.6 * water + dim_thin - water) * rough + light * thin * rough
+        p_water, p_thin = np.where(day, day_water, night_water), np.where(day, day_thin, night_thin)
         p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
-        return np.clip(p, 0.0, 1.0), seen & (cloud < 0.5)
+        return np.clip(p, 0.0, 1.0), seen & ((cloud < 0.5) | (day & (share < test["thin_below"])))
 
     def _clearness(self, photons: F8, pulses: F8, nominal: float, length: float) -> F8:
         """Local bright-ice rate over the nominal one, limited: 1 under a clear sky."""
@@ -133,14 +149,12 @@ class Radiometric:
         local = _local_quantile(rate, window["local_quantile"], window["local_m"], length)
         return np.clip(np.where(np.isfinite(local), local / nominal, 1.0), *window["clear_range"])
 
-    def _bright(self, a: dict[str, F8], length: float) -> F8:
-        """Where sun and a bright background speak against a lead."""
-        test, window = self.table["background"], self.table["window"]
+    def _brightness(self, a: dict[str, F8], length: float) -> F8:
+        """Background over that of the local bright ice; NaN under a low sun."""
         rate = a["background_rate"]
-        local = _local_quantile(rate, 0.9, window["local_m"], length)
+        local = _local_quantile(rate, 0.9, self.table["window"]["local_m"], length)
         with np.errstate(invalid="ignore", divide="ignore"):
-            bright = (a["solar_elevation"] > test["sun_above"]) & (rate > test["bright"] * local)
-        return bright.astype("f8")
+            return np.where(a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan)
 
 
 def classify(segments: xr.Dataset) -> xr.Dataset:
