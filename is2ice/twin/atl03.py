@@ -118,7 +118,8 @@ def make_granule(
     options: dict[str, Any] = {"libver": ("earliest", "v110"), "track_order": False}
     if release == "007":
         options |= {"libver": ("v110", "v110"), "fs_strategy": "page", "fs_page_size": 8 * 2**20}
-    with h5py.File(path, "w", **options) as h5:
+    part = path.with_name(path.name + ".part")  # a reader of an older file of this name is not disturbed
+    with h5py.File(part, "w", **options) as h5:
         spans = []
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
@@ -128,6 +129,7 @@ def make_granule(
             log.debug("%s %s: %d photons", path.name, beam, data.photons["h"].size)
         start, end = min(s for s, _ in spans), max(e for _, e in spans)
         ancillary.write(h5, scene, names, release, sc_orient, orbit, float(start), float(end), path.stem)
+    part.replace(path)
     if truth_path is not None:
         from . import truth
 

@@ -32,7 +32,7 @@ DEAD_SCATTER = 0.012
 #: Transmitted pulse: sigma of its core, ns, and (share, mean delay in ns) of its exponential late tails.
 #: The tails reproduce the residuals of the genuine Arctic night track.
 PULSE_SIGMA = 0.637
-PULSE_TAILS = ((0.075, 2.0), (0.035, 5.5))
+PULSE_TAILS = ((0.075, 2.0), (0.055, 6.5))
 #: Chance that a detected photon causes an afterpulse in its pixel, and its mean delay past the dead time, ns.
 AFTERPULSE = (0.008, 4.0)
 #: Heights refer to the centroid of the pulse within this time of its peak, ns, as a clipped measured pulse gives.

@@ -264,7 +264,7 @@ def confidence(
     """Signal confidence from the density of photons alone (in the spirit of the ATL03 ATBD, section 5).
 
     Half-overlapping windows of shots; in each a histogram of height; bins that background would fill
-    with a chance under 1e-6 seed the signal, which grows over neighbours it would fill with under 1 %
+    with a chance under 1e-9 seed the signal, which grows over neighbours it would fill with under 1 %
     and is padded by one bin. Its ratio to the background expected in the same bins gives the level.
 
     Parameters
@@ -282,8 +282,9 @@ def confidence(
         Lowest height and extent of the histogram, m.
     per_metre : float
         2 / c, s per m.
-    limits : (2,) float64
-        Signal-to-background of medium and of high confidence.
+    limits : (3,) float64
+        Signal-to-background of medium and of high confidence; share of the densest bin at which the
+        signal ends.
     conf : (n,) int8
     density : (n,) float32
         Photons in the photon's bin and its neighbours relative to the window's densest three bins.
@@ -313,7 +314,10 @@ def confidence(
         span = min(s + window, n_shots) - max(s, 0)
         record = min(max(s + half, 0) // 50, rate.size - 1)
         mean = rate[record] * bin_height * per_metre * span
-        seed, grow = max(_poisson_threshold(mean, 1e-6), 3), max(_poisson_threshold(mean, 1e-2), 2)
+        seed, grow = max(_poisson_threshold(mean, 1e-9), 3), max(_poisson_threshold(mean, 1e-2), 2)
+        # The late tail of a bright return is not a surface: signal ends at a small share of the densest bin.
+        tail = int(limits[2] * count.max()) + 1
+        seed, grow = max(seed, tail), max(grow, tail)
         for b in range(bins):
             if count[b] >= seed and level[b] == 0:
                 a = b

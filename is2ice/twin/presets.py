@@ -18,7 +18,7 @@ class Preset:
     Attributes
     ----------
     name, crs, hemisphere : str
-    pass_at : str
+    overpass : str
         UTC of the first shot over the scene, ISO 8601.
     start_lon, start_lat : float
         Where the reference track enters the scene, degrees.
@@ -70,9 +70,9 @@ class Preset:
     name: str
     crs: str = "EPSG:3976"
     hemisphere: str = "south"
-    pass_at: str = "2019-11-16T19:34:12"
+    overpass: str = "2019-11-16T19:34:12"
     start_lon: float = -166.0
-    start_lat: float = -73.6
+    start_lat: float = -75.2
     ascending: bool = False
     rgt: int = 741
     cycle: int = 5
@@ -85,7 +85,7 @@ class Preset:
     floe_gap: float = 0.0
     ridge_share: float = 0.55
     sail_mean: float = 0.60
-    relief: float = 0.050
+    relief: float = 0.062
     lead_spacing: float = 1800.0
     lead_width: tuple[float, float] = (3.0, 2000.0)
     lead_exponent: float = 1.3
@@ -107,7 +107,7 @@ class Preset:
     @property
     def start_time(self) -> datetime:
         """UTC of the first shot (naive)."""
-        return datetime.fromisoformat(self.pass_at)
+        return datetime.fromisoformat(self.overpass)
 
 
 # The paper's tracks stand higher than the pack as a whole: median freeboard .44 m (10-90 %: .09-1.1 m)
@@ -117,7 +117,7 @@ _ROSS = Preset(
     freeboard_median=0.48,
     freeboard_log_sigma=0.65,
     ssh_level=0.25,
-    sky_log_sigma=0.25,
+    sky_log_sigma=0.32,
     light_log_sigma=0.12,
     cloud_cover=0.08,
     telemetry_band=75.0,
@@ -129,7 +129,7 @@ PRESETS: dict[str, Preset] = {
         name="arctic_winter_night",
         crs="EPSG:3413",
         hemisphere="north",
-        pass_at="2020-01-15T06:12:40",
+        overpass="2020-01-15T06:12:40",
         start_lon=-150.0,
         start_lat=77.0,
         ascending=True,
@@ -142,13 +142,13 @@ PRESETS: dict[str, Preset] = {
         lead_width=(3.0, 800.0),
         lead_water=0.2,
         ssh_level=0.05,
-        snow_rate=9.6,
+        snow_rate=14.0,
         background_height=5006.5,
         background_dark=18.0e3,
     ),
     "marginal_ice_zone": Preset(
         name="marginal_ice_zone",
-        pass_at="2019-12-10T14:21:30",
+        overpass="2019-12-10T14:21:30",
         start_lon=-28.0,
         start_lat=-66.2,
         rgt=1104,

@@ -25,9 +25,10 @@ SIGMA_FOOTPRINT = 2.75
 HALF_STRIP = 6
 #: Shots per window of signal finding, and height of a bin, m.
 WINDOW = {"strong": 40, "weak": 80}
-BIN_HEIGHT = 0.25
-#: Signal-to-background ratio of medium and of high confidence.
-LEVELS = np.array([3.0, 8.0])
+BIN_HEIGHT = 0.22
+#: Signal-to-background ratio of medium and of high confidence, and the share of the densest bin at which
+#: the signal is taken to end (the genuine night track's signal spans about .85 m either way).
+LEVELS = np.array([3.0, 8.0, 0.07])
 #: Dark-count and rough share: light scattered by the clear air above any surface, as a share of snow's.
 SKY_SHARE = 0.20
 
@@ -57,8 +58,8 @@ class BeamData:
 
     Photon arrays (in file order): shot (from 0), h (ellipsoid, m), channel, count, conf, quality,
     density, kind (origin, for tests; never written). Records per 50 shots: counts, counts_reduced,
-    height, height_reduced, rate, band_top. ``base`` is the height of the local sea surface per shot, ``photons_band`` the
-    height of the telemetry band, m.
+    height, height_reduced, rate, band_top. ``base`` is the height of the local sea surface per shot,
+    ``photons_band`` the height of the telemetry band, m.
     """
 
     track: BeamTrack
