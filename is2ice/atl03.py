@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import schema
+from .chunks import read_rows
 from .errors import GranuleError, NoSignalError, TransitionOrbitError
 from .firstphoton import PIXELS, FirstPhotonBias, from_cal19, from_model
 from .geolocation import SEA_ICE, BeamTable, Subset, clean, crs_of, gap_notes, last_length, read_table, text
@@ -445,13 +446,16 @@ class Granule:
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
         rows, x_seg = self._photon_rows(table, g0, g1)
         heights = self.file[f"{beam}/heights"]
-        sl = slice(rows.start, rows.stop)
-        along = heights["dist_ph_along"][sl]
+
+        def read(name: str) -> NDArray:
+            return read_rows(heights[name], rows.start, rows.stop)
+
+        along = read("dist_ph_along")
         x = x_seg + along
-        h = heights["h_ph"][sl]
-        conf = heights["signal_conf_ph"][sl][:, SEA_ICE]
-        quality = heights["quality_ph"][sl].astype(np.int8, copy=False)
-        pulse = heights["pce_mframe_cnt"][sl].astype(np.int64) * 200 + heights["ph_id_pulse"][sl] - 1
+        h = read("h_ph")
+        conf = read("signal_conf_ph")[:, SEA_ICE]
+        quality = read("quality_ph").astype(np.int8, copy=False)
+        pulse = read("pce_mframe_cnt").astype(np.int64) * 200 + read("ph_id_pulse") - 1
         bad = table.degraded[g0:g1]
         if np.isnan(x_seg).any() or bad.any():
             drop = np.repeat(bad, table.count[g0:g1]) if x.size == table.count[g0:g1].sum() else np.isnan(x)
@@ -489,7 +493,7 @@ class Granule:
         beam: str,
         subset: Subset | None = None,
         *,
-        block: int = schema.CHUNK,
+        block: int | None = None,
         workers: int = 2,
         **options: Any,
     ) -> xr.Dataset:
@@ -499,8 +503,8 @@ class Granule:
         ----------
         beam : str
         subset : Subset, optional
-        block : int
-            Cells computed at a time, which bounds the photons in memory.
+        block : int, optional
+            Cells computed at a time, which bounds the photons in memory; at most 131 km by default.
         workers : int
             Threads; while one reads, the others resample.
         **options
@@ -518,6 +522,8 @@ class Granule:
         """
         plan = self.plan(beam, subset, **options)
         out = blank(plan.n)
+        if block is None:
+            block = int(np.clip(plan.n // (2 * workers) + 1, schema.CHUNK // 4, 4 * schema.CHUNK))
         starts = range(0, plan.n, block)
 
         def fill(i: int) -> None:
