@@ -20,8 +20,10 @@ A lead beside a bright background under a high sun is taken for ice. Probabiliti
 given what was measured: the rate's posterior is :math:`\Gamma(n + 1, 1 / \mathrm{pulses})` for :math:`n`
 photons, width and brightness are normal with their sampling errors, and all are carried through the table.
 
-The thresholds hold for a clear sky. A thin cloud dims everything alike, so rates are taken relative to the
-local bright ice (upper quartile over 10 km), within limits.
+The thresholds hold for a nominal laser and a clear sky. Energy, atmosphere and thin cloud change all rates
+alike, so thresholds move with the light of the local ice (upper quartile over 10 km), within limits. They
+move in incident photons: a beam of :math:`N` pixels that detects :math:`n` a pulse was hit by
+:math:`-N \ln(1 - n/N)`, so bright returns saturate and thresholds must not pass what can be detected.
 
 References
 ----------
@@ -42,6 +44,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import schema
+from ..firstphoton import PIXELS
 from .base import add_classes
 
 __all__ = ["Radiometric", "classify", "thresholds"]
@@ -104,16 +107,20 @@ class Radiometric:
         photons, pulses = _box(a["n_photons"], half), _box(a["n_pulses"], half)
         seen = (pulses > 0) & (a["n_pulses"] > 0)
         gain = self.table["gain_by_spot"][str(spot)]
-        scale = gain * self._clearness(photons, pulses, limits["nominal_ice"] * gain, length)
+        n_pix = PIXELS["strong" if spot % 2 else "weak"]
+        light = self._light(photons, pulses, limits["nominal_ice"] * gain, n_pix, length)
 
-        def below(name: str, scale: F8 | float = scale) -> F8:
-            """Probability that the true rate is below a threshold."""
-            return gammainc(photons + 1.0, limits[name] * scale * np.maximum(pulses, 1e-9))
+        def below(name: str, light: F8 | float = light) -> F8:
+            """Probability that the true rate is below a threshold, which moves with the light."""
+            limit = _detected(light * _incident(limits[name] * gain, n_pix), n_pix)
+            return gammainc(photons + 1.0, limit * np.maximum(pulses, 1e-9))
 
         # The cloud limit is a number of photons that says too little, whatever dims them.
-        cloud = below("cloud_below", gain)
+        cloud = below("cloud_below", 1.0)
         water, thin = below("water_below"), below("thin_below")
-        high = 1.0 - below("specular_above")
+        # A patchy cloud dims the local ice and not the clear ice beside it: the limit of specular returns
+        # only rises, since a false lead costs more than a missed one.
+        high = 1.0 - below("specular_above", np.maximum(light, 1.0))
         width = self.table["width"]
         surface = np.sqrt(np.maximum(a["h_spread"] ** 2 - width["pulse"] ** 2, 0.0))
         # Sampling error of a spread from as many photons as the stretch holds, never quite zero.
@@ -129,37 +136,48 @@ class Radiometric:
         share = np.where(day, brightness, 1.0)
         dark = ndtr((test["water_below"] - share) / test["error"])
         dim = ndtr((test["thin_below"] - share) / test["error"]) - dark
-        light = (1.0 - dark - dim) * (share < test["bright"])
+        bright = (1.0 - dark - dim) * (share < test["bright"])
         dim_thin = below("thin_below_when_dim")
         # Under a dim background the darkest returns are nilas or a lead narrower than the 35 m of the
         # background: the sun alone cannot tell, so the class follows the more common nilas.
-        day_water = dark + (dim + light) * specular + 0.4 * dim * water * rough
-        day_thin = dim * (0.6 * water + dim_thin - water) * rough + light * thin * rough
+        day_water = dark + (dim + bright) * specular + 0.4 * dim * water * rough
+        day_thin = dim * (0.6 * water + dim_thin - water) * rough + bright * thin * rough
         p_water, p_thin = np.where(day, day_water, night_water), np.where(day, day_thin, night_thin)
         p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
         return np.clip(p, 0.0, 1.0), seen & ((cloud < 0.5) | (day & (share < test["thin_below"])))
 
-    def _clearness(self, photons: F8, pulses: F8, nominal: float, length: float) -> F8:
-        """Local bright-ice rate over the nominal one, limited: 1 under a clear sky."""
+    def _light(self, photons: F8, pulses: F8, nominal: float, n_pix: int, length: float) -> F8:
+        """Incident light of the local bright ice over the nominal one, limited: 1 under a clear sky."""
         window = self.table["window"]
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(pulses > 0, photons / pulses, np.nan)
-        # Specular returns are no measure of the sky.
-        rate = np.where(rate < 1.5 * nominal, rate, np.nan)
         local = _local_quantile(rate, window["local_quantile"], window["local_m"], length)
-        return np.clip(np.where(np.isfinite(local), local / nominal, 1.0), *window["clear_range"])
+        light = _incident(np.where(np.isfinite(local), local, nominal), n_pix) / _incident(nominal, n_pix)
+        return np.clip(light, *window["light_range"])
 
     def _brightness(self, a: dict[str, F8], length: float) -> F8:
         """Background over that of the local bright ice; NaN under a low sun."""
         rate = a["background_rate"]
         local = _local_quantile(rate, 0.9, self.table["window"]["local_m"], length)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan)
+            return np.where(
+                a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan
+            )
 
 
 def classify(segments: xr.Dataset) -> xr.Dataset:
     """Radiometric surface classes with the package's thresholds (see :class:`Radiometric`)."""
     return Radiometric().predict(segments)
+
+
+def _incident(rate: F8 | float, n_pix: int) -> F8:
+    """Incident photons per pulse from detected ones: each pixel detects once."""
+    return -n_pix * np.log1p(-np.minimum(rate, 0.97 * n_pix) / n_pix)
+
+
+def _detected(rate: F8, n_pix: int) -> F8:
+    """Detected photons per pulse from incident ones."""
+    return -n_pix * np.expm1(-rate / n_pix)
 
 
 def _spots(segments: xr.Dataset) -> list[int]:
