@@ -51,10 +51,11 @@ def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
     Pulses between two seen ones are placed by linear interpolation when no more than
     MAX_SILENT_PULSES are missing, so a dark stretch keeps its pulses while a data gap has none.
     """
+    inverse = 1.0 / length
     fired = np.zeros(n, np.int16)
     empty = np.zeros(n, np.int16)
     for j in range(n_pulses_seen):
-        c = int(np.floor(where[j] / length)) - k0
+        c = int(np.floor(where[j] * inverse)) - k0
         if 0 <= c < n:
             fired[c] += 1
             if n_sel[j] == 0:
@@ -64,7 +65,7 @@ def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
             if 0 < missing <= MAX_SILENT_PULSES:
                 step = (where[j + 1] - where[j]) / (missing + 1)
                 for m in range(1, missing + 1):
-                    c = int(np.floor((where[j] + m * step) / length)) - k0
+                    c = int(np.floor((where[j] + m * step) * inverse)) - k0
                     if 0 <= c < n:
                         fired[c] += 1
                         empty[c] += 1
@@ -72,52 +73,56 @@ def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
 
 
 @njit(cache=True, nogil=True)
-def _median_sorted(a, lo, hi):
+def _median(a, lo, hi):
+    """Median of a[lo:hi], left as it is.
+
+    A cell holds about sixteen photons. Counting how many lie below each one compares more than sorting
+    would, but without a branch to mispredict, which is several times faster at this size.
+    """
     m = hi - lo
-    mid = lo + m // 2
-    if m % 2:
-        return a[mid]
-    return 0.5 * (a[mid - 1] + a[mid])
-
-
-@njit(cache=True, nogil=True)
-def _sort(a, lo, hi):
-    """Sort a[lo:hi] in place; insertion sort, since a cell holds about sixteen photons."""
-    if hi - lo > 64:
-        a[lo:hi] = np.sort(a[lo:hi])
-        return
-    for i in range(lo + 1, hi):
+    if m > 64:
+        return np.median(a[lo:hi])
+    upper = m // 2
+    lower = upper if m % 2 else upper - 1
+    total = 0.0
+    for i in range(lo, hi):
         v = a[i]
-        j = i - 1
-        while j >= lo and a[j] > v:
-            a[j + 1] = a[j]
-            j -= 1
-        a[j + 1] = v
+        rank = 0
+        for j in range(lo, i):
+            rank += a[j] <= v
+        for j in range(i + 1, hi):
+            rank += a[j] < v
+        if rank == lower:
+            total += v
+        if rank == upper:
+            total += v
+    return 0.5 * total
 
 
 @njit(cache=True, nogil=True)
 def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n, length, trim):
-    """Per-cell photon statistics for n cells from index k0 = floor(x / length).
+    """Per-cell photon statistics for n cells from index k0; a photon's index is floor(x * (1 / length)).
 
     Returns counts of counted and selected photons, a flag for photons rejected by quality, mean,
     median and sum of squared deviations of selected heights, the same sum over photons within ``trim``
     of the median about their own mean, the number of those, and the sums of per-pulse counts.
     """
     size = x.size
-    cell = np.full(size, -1, np.int32)
+    cell = np.empty(size, np.int32)
+    inverse = 1.0 / length
     count_all = np.zeros(n, np.int32)
     count = np.zeros(n, np.int32)
     bad = np.zeros(n, np.bool_)
     pcnth = np.zeros(n, np.float64)
     pcnt = np.zeros(n, np.float64)
     for i in range(size):
-        c = int(np.floor(x[i] / length)) - k0
+        cell[i] = -1
+        c = int(np.floor(x[i] * inverse)) - k0
         if c < 0 or c >= n:
             continue
         if rejected[i]:
             bad[c] = True
-        if counted[i]:
-            count_all[c] += 1
+        count_all[c] += counted[i]
         if selected[i]:
             cell[i] = c
             count[c] += 1
@@ -154,8 +159,7 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
         squares[c] = ss
         pcnth[c] /= m
         pcnt[c] /= m
-        _sort(heights, lo, hi)
-        med = _median_sorted(heights, lo, hi)
+        med = _median(heights, lo, hi)
         median[c] = med
         core = 0.0
         k = 0

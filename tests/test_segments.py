@@ -100,7 +100,7 @@ def test_equals_plain_numpy(seed, n, length):
     conf[0], quality[0] = 4, 0
     ds = from_photons(photons(x, h, conf, quality), length=length, bias=None)
     keep = (conf >= 3) & (quality % 10 == 0)
-    cell = np.floor(x / length).astype(int)
+    cell = np.floor(x * (1 / length)).astype(int)
     assert int(ds.n_photons.sum()) == keep.sum()
     assert int(ds.n_photons_all.sum()) == n
     first = cell.min()
