@@ -115,11 +115,8 @@ def make_granule(
     if path.is_dir() or path.suffix != ".h5":
         path.mkdir(parents=True, exist_ok=True)
         path = path / granule_name(scene, release, **orbit)
-    options: dict[str, Any] = {"libver": ("earliest", "v110"), "track_order": False}
-    if release == "007":
-        options |= {"libver": ("v110", "v110"), "fs_strategy": "page", "fs_page_size": 8 * 2**20}
     part = path.with_name(path.name + ".part")  # a reader of an older file of this name is not disturbed
-    with h5py.File(part, "w", **options) as h5:
+    with _create(part, paged=release == "007") as h5:
         spans = []
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
@@ -137,6 +134,16 @@ def make_granule(
     return path
 
 
+def _create(path: Path, *, paged: bool) -> h5py.File:
+    """New file whose bytes hold no clock (newer object headers would); paged as from release 007."""
+    create, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_V110)
+    if paged:
+        create.set_file_space_strategy(h5py.h5f.FSPACE_STRATEGY_PAGE, False, 1)
+        create.set_file_space_page_size(8 * 2**20)
+    return h5py.File(h5py.h5f.create(str(path).encode(), h5py.h5f.ACC_TRUNC, create, access))
+
+
 # ---- groups of a beam ----
 
 
@@ -148,8 +155,9 @@ def put(
         column = columns[name]
         data = np.asarray(values[name]).astype(column.dtype, copy=False)
         chunks = (chunk, *data.shape[1:])
+        grows = (None, None) if name == "signal_conf_ph" else (None, *data.shape[1:])
         ds = group.create_dataset(
-            name, data=data, chunks=chunks, maxshape=(None, *data.shape[1:]), compression="gzip",
+            name, data=data, chunks=chunks, maxshape=grows, compression="gzip",
             compression_opts=6, shuffle=data.dtype.kind in "iu", fillvalue=column.fill,
         )  # fmt: skip
         if column.fill is not None:
@@ -213,8 +221,11 @@ def _write_beam(h5: h5py.File, scene: Scene, beam: str, data: BeamData, release:
     put(_group(top, "geolocation"), layout.GEOLOCATION, place, coordinates, chunk)
     put(_group(top, "geophys_corr"), layout.GEOPHYS, _geophys(scene, data, place), "delta_time", chunk)
     put(_group(top, "bckgrd_atlas"), layout.BACKGROUND, _background(data), "delta_time", chunk)
-    found = _group(_group(top, "signal_find_output"), "sea_ice")
-    put(found, layout.SIGNAL_FIND, _signal_find(data), "delta_time", chunk)
+    found = _group(top, "signal_find_output")
+    for surface in ("ocean", "sea_ice"):  # one search serves both, as both columns of confidence say
+        put(found.create_group(surface), layout.SIGNAL_FIND, _signal_find(data), "delta_time", chunk)
+    for surface in ("inlandwater", "land"):
+        found.create_group(surface)
 
 
 def _frame_count(data: BeamData) -> int:

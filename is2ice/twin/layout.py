@@ -40,9 +40,12 @@ class Column:
     standard_name: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     description: str = ""
+    coordinates: str | None = None
 
     def attrs(self, coordinates: str) -> dict[str, Any]:
         """Attributes, strings as fixed-length bytes, as the product has them."""
+        if self.coordinates is not None:
+            coordinates = self.coordinates
         out: dict[str, Any] = {
             "contentType": self.content,
             "coordinates": coordinates,
@@ -77,10 +80,14 @@ def _f4(units: str, long_name: str, source: str, content: str = "modelResult", *
 
 
 _REF, _PHYS, _QUAL = "referenceInformation", "physicalMeasurement", "qualityInformation"
-_LAT = {"standard_name": "latitude", "extra": _range("f8", -90, 90)}
-_LON = {"standard_name": "longitude", "extra": _range("f8", -180, 180)}
+_LAT: dict[str, Any] = {"standard_name": "latitude", "extra": _range("f8", -90, 90)}
+_LON: dict[str, Any] = {"standard_name": "longitude", "extra": _range("f8", -180, 180)}
+_LG = "ATL03g ATBD, Section 3.4"
 _ID = "Derived as part of Photon ID"
-_GPS = {"standard_name": "time", "description": "Seconds of GPS time since the ATLAS epoch (2018-01-01 UTC)."}
+_GPS: dict[str, Any] = {
+    "standard_name": "time",
+    "description": "Seconds of GPS time since the ATLAS epoch (2018-01-01 UTC).",
+}
 
 _CONFIDENCE = _flags([-2, -1, 0, 1, 2, 3, 4], "possible_tep not_considered noise buffer low medium high")
 _QUALITY_006 = _flags(
@@ -94,12 +101,14 @@ _QUALITY_007 = _flags(
 )
 
 HEIGHTS: dict[str, Column] = {
-    "delta_time": Column("f8", EPOCH_UNITS, "Elapsed GPS seconds", "Operations", _REF, **_GPS),
+    "delta_time": Column(
+        "f8", EPOCH_UNITS, "Elapsed GPS seconds", "Operations", _REF, coordinates="lat_ph lon_ph", **_GPS
+    ),
     "dist_ph_across": Column("f4", "meters", "Distance off RGT.", "ATL03 ATBD, Section 3.1"),
     "dist_ph_along": Column("f4", "meters", "Distance from equator crossing.", "ATL03 ATBD, Section 3.1"),
     "h_ph": Column("f4", "meters", "Photon WGS84 Height", "ATL03g ATBD, Section 3.4", _PHYS, standard_name="height"),
-    "lat_ph": Column("f8", "degrees_north", "Latitude", "ATL03g ATBD, Section 3.4", **_LAT),
-    "lon_ph": Column("f8", "degrees_east", "Longitude", "ATL03g ATBD, Section 3.4", **_LON),
+    "lat_ph": Column("f8", "degrees_north", "Latitude", _LG, coordinates="delta_time lon_ph", **_LAT),
+    "lon_ph": Column("f8", "degrees_east", "Longitude", _LG, coordinates="delta_time lat_ph", **_LON),
     "pce_mframe_cnt": Column(
         "u4", "counts", "PCE Major frame counter", "Retained from prior a_alt_science_ph packet", _REF
     ),
@@ -128,7 +137,10 @@ _G = "ATL03G ATBD, Section 3.4"
 GEOLOCATION: dict[str, Column] = {
     "altitude_sc": Column("f8", "meters", "Altitude", "ATL03g ATBD, Section 3.4", _PHYS, F8_FILL),
     "bounce_time_offset": _f4("seconds", "ground bounce time offset", "ATL03 ATBD, Section 3.3"),
-    "delta_time": Column("f8", EPOCH_UNITS, "Delta Time", "Derived", _PHYS, **_GPS),
+    "delta_time": Column(
+        "f8", EPOCH_UNITS, "Delta Time", "Derived", _PHYS, **_GPS,
+        coordinates="reference_photon_lat, reference_photon_lon",
+    ),
     "full_sat_fract": _f4("1", "Full Saturation Fraction", "ATL03 ATBD", _QUAL, **_range("f4", 0, 1)),
     "knn": Column("i4", "counts", "K Nearest Neighbors", "ATL03 ATBD, Section 5.1", _REF),
     "near_sat_fract": _f4("1", "Near Saturation Fraction", "ATL03 ATBD", _QUAL, **_range("f4", 0, 1)),
@@ -141,7 +153,7 @@ GEOLOCATION: dict[str, Column] = {
     ),
     "pitch": _f4("degrees", "Pitch", "ANC04"),
     "podppd_flag": Column(
-        "i1", "1", "POD_PPD Flag", "ATL02, ANC04, ANC05", _REF,
+        "i1", "1", "POD_PPD Flag", "ATL02, ANC04, ANC05", _REF, coordinates="delta_time",
         extra=_flags(list(range(8)), "nominal pod_degrade ppd_degrade podppd_degrade cal_nominal "
                      "cal_pod_degrade cal_ppd_degrade cal_podppd_degrade"),
     ),
@@ -152,36 +164,36 @@ GEOLOCATION: dict[str, Column] = {
         "i4", "counts", "Reference Photon Index", "ATL03 ATBD, Section 3.2", _REF, np.int32(0),
         description="1-based index of the reference photon within the segment; 0 where it has none.",
     ),
-    "reference_photon_lat": Column("f8", "degrees_north", "Segment Latitude", _G, **_LAT),
-    "reference_photon_lon": Column("f8", "degrees_east", "Segment Longitude", _G, **_LON),
+    "reference_photon_lat": Column("f8", "degrees_north", "Segment Latitude", _G, coordinates="delta_time", **_LAT),
+    "reference_photon_lon": Column("f8", "degrees_east", "Segment Longitude", _G, coordinates="delta_time", **_LON),
     "roll": _f4("degrees", "roll", "ANC04"),
     "segment_dist_x": Column("f8", "meters", "Segment Distance from EQC", "Derived"),
     "segment_id": Column("i4", "1", "along-track segment ID number.", "ATL03 ATBD, Section 3.1", _REF),
     "segment_length": Column("f8", "meters", "along-track segment length", "ATL03 ATBD, Section 3.1"),
-    "segment_ph_cnt": Column("i4", "counts", "Number of photons", "Derived", _REF),
-    "sigma_across": _f4("meters", "across-track geolocation uncertainty", _G),
-    "sigma_along": _f4("meters", "along-track geolocation uncertainty", _G),
-    "sigma_h": _f4("meters", "height uncertainty", _G),
-    "sigma_lat": _f4("degrees", "Latitude uncertainty", _G),
-    "sigma_lon": _f4("degrees", "Longitude uncertainty", _G),
-    "solar_azimuth": _f4("degrees_east", "solar azimuth", _G),
-    "solar_elevation": _f4("degrees", "solar elevation", _G),
+    "segment_ph_cnt": Column("i4", "counts", "Number of photons", "Derived", _REF, np.int32(0)),
+    "sigma_across": _f4("meters", "across-track geolocation uncertainty", "ATL03G ATBD", _QUAL),
+    "sigma_along": _f4("meters", "along-track geolocation uncertainity", "ATL03G ATBD", _QUAL),
+    "sigma_h": _f4("meters", "height uncertainty", "ATL03G ATBD, Section 3.6", _QUAL),
+    "sigma_lat": _f4("degrees", "latitude uncertainty", "ATL03G ATBD, Section 3.6", _QUAL),
+    "sigma_lon": _f4("degrees", "longitude uncertainty", "ATL03G ATBD, Section 3.6", _QUAL),
+    "solar_azimuth": _f4("degrees_east", "solar azimuth", "ATL03G ATBD, Section 3.3"),
+    "solar_elevation": _f4("degrees", "solar elevation", "ATL03G ATBD, Section 3.3"),
     "surf_type": Column(
-        "i1", "1", "surface type", "ATL03 ATBD, Section 4", _REF,
+        "i1", "1", "Surface Type", "ATL03 ATBD, Section 4", _REF,
         extra=_flags([0, 1], "not_type is_type"),
         description="Whether the segment is land, ocean, sea ice, land ice, inland water.",
     ),
-    "tx_pulse_energy": _f4("Joules", "transmit pulse energy", "ATL02 ATBD, Section 7.2"),
-    "tx_pulse_skew_est": _f4("seconds", "transmit pulse energy skew estimate", "ATL02 ATBD, Section 7.2"),
-    "tx_pulse_width_lower": _f4("seconds", "transmit pulse energy lower threshold crossing time", "ATL02"),
-    "tx_pulse_width_upper": _f4("seconds", "transmit pulse energy upper threshold crossing time", "ATL02"),
-    "velocity_sc": _f4("meters/second", "spacecraft velocity", "ATL03G ATBD, Section 3.4"),
-    "yaw": _f4("degrees", "yaw", "ANC04"),
+    "tx_pulse_energy": _f4("Joules", "Transmit Pulse Energy", "ATL02 ATBD, Section 7.2", _PHYS),
+    "tx_pulse_skew_est": _f4("seconds", "Transmit Pulse Skew Estimate", "ATL02 ATBD, Section 7.2"),
+    "tx_pulse_width_lower": _f4("seconds", "Transmit Pulse Energy Lower Width", "ATL02 ATBD, Section 7.2"),
+    "tx_pulse_width_upper": _f4("seconds", "Transmit Pulse Energy Upper Width", "ATL02 ATBD, Section 7.2"),
+    "velocity_sc": _f4("meters/second", "spacecraft velocity", "ATL03G ATBD"),
+    "yaw": _f4("degrees", "Yaw", "ANC04"),
 }  # fmt: skip
 
 _S6 = "ATL03 ATBD, Section 6.3."
 GEOPHYS: dict[str, Column] = {
-    "dac": _f4("meters", "Dynamic Atmosphere Correction", _S6 + "2", _REF),
+    "dac": _f4("meters", "Dynamic Atmosphere Correction", _S6 + "2"),
     "delta_time": Column("f8", EPOCH_UNITS, "Elapsed GPS seconds", "Operations", _REF, **_GPS),
     "dem_flag": Column(
         "i1", "1", "dem source flag", "ATL03 ATBD Section 6.3", _REF, np.int8(127),
@@ -287,7 +299,8 @@ GROUPS = {
     ),
     "geophys_corr": (
         "Geophysical corrections of each 20 m segment.",
-        "These parameters are stored at the ICESat-2 20m segment rate.",
+        "These parameters are stored at the ICESat-2 Geolocation Along Track Segment rate "
+        "(nominally every 20 m along-track).",
     ),
     "signal_find_output": (
         "What the signal finding saw.",

@@ -89,8 +89,8 @@ class Preset:
     lead_spacing: float = 1800.0
     lead_width: tuple[float, float] = (3.0, 2000.0)
     lead_exponent: float = 1.3
-    lead_water: float = 0.36
-    calm_fetch: float = 250.0
+    lead_water: float = 0.42
+    calm_fetch: float = 900.0
     ssh_level: float = 0.10
     ssh_slope: float = 0.008
     ssh_undulation: float = 0.03

@@ -195,7 +195,12 @@ class Scene:
             self._key(1), kind, height, albedo, rough, rate,
         )  # fmt: skip
         return SurfaceSample(
-            *(a.reshape(shape) for a in (kind, CLASS_OF_KIND[kind], height, albedo, rough, rate))
+            kind.reshape(shape),
+            CLASS_OF_KIND[kind].reshape(shape),
+            height.reshape(shape),
+            albedo.reshape(shape),
+            rough.reshape(shape),
+            rate.reshape(shape),
         )
 
     def _leads(self, tx: NDArray[np.int64], ty: NDArray[np.int64]) -> Array:

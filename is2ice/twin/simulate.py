@@ -213,7 +213,7 @@ class _Receiver:
         delayed = np.interp(x, strip.x, 1.0 - np.exp(-0.5 * tau))
         capacity = int(x.size * (3.0 * self.rate + rate.max() * 2 * self.band / C + 4.0)) + 10_000
         while True:
-            out = {
+            out: dict[str, NDArray] = {
                 "shot": np.empty(capacity, np.int32),
                 "h": np.empty(capacity),
                 "channel": np.empty(capacity, np.uint8),

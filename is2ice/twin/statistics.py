@@ -163,7 +163,7 @@ def segment_features(path: str | Path, beam: str) -> dict[str, Array]:
     n = np.diff(np.append(start, cell.size))
     h = p["h"][good]
 
-    def mean(values: Array) -> Array:
+    def mean(values: NDArray) -> Array:
         return np.add.reduceat(values, start) / n
 
     h_mean = mean(h)
@@ -283,8 +283,8 @@ def measure_campaign(
         for beam in ("gt1r", "gt2r", "gt3r"):
             f = segment_features(path, beam)
             truth = open_truth(folder / f"ross{k}.nc", beam)
-            label = truth["point_class"].reindex(x_atc=f["x_atc"], fill_value=-1).values
-            f["rel_height_min"] = relative_height(f, label == schema.OPEN_WATER)
+            label = np.asarray(truth["point_class"].reindex(x_atc=f["x_atc"], fill_value=-1))
+            f["rel_height_min"] = relative_height(f, np.equal(label, schema.OPEN_WATER))
             pooled.append(f)
             filled.append(f["n"].size / length_km)
     for name in ("h_cor", "h_diff", "rel_height_min", "height_sd", "pcnth", "pcnt", "bcnt", "brate"):

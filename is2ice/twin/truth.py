@@ -136,12 +136,11 @@ def write_truth(
     Path
     """
     path = Path(path)
-    mode = "w"
-    for beam in beams:
+    path.unlink(missing_ok=True)
+    for k, beam in enumerate(beams):
         ds = beam_truth(scene, beam, sc_orient=sc_orient).assign_attrs(granule=granule)
-        encoding = {n: {"zlib": True, "complevel": 4, "shuffle": True} for n in ds.data_vars}
-        ds.to_netcdf(path, mode=mode, group=beam, engine="h5netcdf", encoding=encoding)
-        mode = "a"
+        encoding = {str(n): {"zlib": True, "complevel": 4, "shuffle": True} for n in ds.data_vars}
+        ds.to_netcdf(path, mode="a" if k else "w", group=beam, engine="h5netcdf", encoding=encoding)
     return path
 
 
