@@ -85,7 +85,7 @@ class Preset:
     floe_gap: float = 0.0
     ridge_share: float = 0.55
     sail_mean: float = 0.60
-    relief: float = 0.062
+    relief: float = 0.068
     lead_spacing: float = 1800.0
     lead_width: tuple[float, float] = (3.0, 2000.0)
     lead_exponent: float = 1.3

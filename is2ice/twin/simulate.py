@@ -28,7 +28,7 @@ WINDOW = {"strong": 40, "weak": 80}
 BIN_HEIGHT = 0.22
 #: Signal-to-background ratio of medium and of high confidence, and the share of the densest bin at which
 #: the signal is taken to end (the genuine night track's signal spans about .85 m either way).
-LEVELS = np.array([3.0, 8.0, 0.07])
+LEVELS = np.array([3.0, 8.0, 0.08])
 #: Dark-count and rough share: light scattered by the clear air above any surface, as a share of snow's.
 SKY_SHARE = 0.20
 
