@@ -43,7 +43,7 @@ def make(
     from .atl03 import make_granule
     from .presets import PRESETS
     from .scene import Scene
-    from .sentinel2 import make_scene
+    from .sentinel2 import MIN_SUN, make_scene
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
@@ -63,7 +63,7 @@ def make(
                 progress=lambda beam, share: status.update(f"photons of {beam}: {share:.0%}"),
             )
             made |= {"granule": str(granule), "truth": str(truth)}
-            if image and scene.sun_elevation <= 3.0:
+            if image and scene.sun_elevation < MIN_SUN:
                 _errors.print(f"no image: the sun stands at {scene.sun_elevation:.0f} degrees")
             elif image:
                 status.update("Sentinel-2 image")

@@ -90,6 +90,8 @@ class Atmosphere:
 def _thin_spectra() -> tuple[Array, Array]:
     """Albedo at 532 nm and surface reflectance from water to 30 cm of ice, rising."""
     table = Atmosphere(_TABLE_SUN, _TABLE_OZONE).to_surface(THIN_ICE[:, 1:])
+    # Ice has no feature in the green: what the assumed ozone leaves of the dip is not the ice's.
+    table[:, 1] = table[:, 0] + (560 - 492) / (665 - 492) * (table[:, 2] - table[:, 0])
     spectra = np.vstack([_WATER, np.maximum.accumulate(np.maximum(table, _WATER), axis=0)])
     at_532 = spectra[:, 0] + (532 - 492) / (560 - 492) * (spectra[:, 1] - spectra[:, 0])
     keep = np.r_[True, np.diff(at_532) > 1e-6]

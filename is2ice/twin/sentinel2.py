@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .scene import Scene
 
-__all__ = ["Image", "make_scene", "radiometric_offset"]
+__all__ = ["MIN_SUN", "Image", "make_scene", "radiometric_offset"]
 
 logger = logging.getLogger("is2ice")
 
@@ -41,7 +41,8 @@ logger = logging.getLogger("is2ice")
 BLOCK = 256
 #: Nodes of the map projection within a block are this many pixels apart; linear between them (< 1 cm).
 _NODE = 64
-_MIN_SUN = 3.0
+#: Lowest sun under which an image is taken, degrees.
+MIN_SUN = 3.0
 _NO_CLASS = 255
 #: Noise of the instrument, reflectance: a floor, and a share of the signal (radiometric signal-to-noise).
 _NOISE_FLOOR = np.array([0.0012, 0.0010, 0.0010, 0.0010, 0.0012])
@@ -216,7 +217,7 @@ class Image:
         east, north = self.sun_on_grid
         slope = (ground.height[1:-1, 2:] - ground.height[1:-1, :-2]) * east
         slope += (ground.height[:-2, 1:-1] - ground.height[2:, 1:-1]) * north
-        slope *= -n / 20.0 / np.tan(np.radians(max(self.sun[0], _MIN_SUN)))
+        slope *= -n / 20.0 / np.tan(np.radians(max(self.sun[0], MIN_SUN)))
         kind = ground.kind[inner]
         light = np.where(kind <= 3, np.clip(1.0 + slope, 0.15, 1.9), 1.0)
         bright = optics.surface_reflectance(kind, ground.albedo_532[inner]) * light[..., None]
@@ -406,10 +407,10 @@ def make_scene(
         later, tile, left, top, size, size, level, baseline, platform,
         scene.seed if seed is None else int(seed), swath, samples, offset,
     )  # fmt: skip
-    if image.sun[0] < _MIN_SUN:
+    if image.sun[0] < MIN_SUN:
         raise ValueError(
             f"{image.time:%Y-%m-%dT%H:%M}: the sun stands at {image.sun[0]:.1f} degrees over tile {tile.name}; "
-            f"Sentinel-2 takes no images below {_MIN_SUN:g}. Choose a preset with daylight"
+            f"Sentinel-2 takes no images below {MIN_SUN:g}. Choose a preset with daylight"
         )
     root = Path(folder)
     home = root / f"sentinel-2-{level}" / image.name
