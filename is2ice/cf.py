@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import __version__, schema
 
-__all__ = ["COORDINATES", "describe", "now"]
+__all__ = ["COORDINATES", "describe", "iso_time", "now"]
 
 #: Variables a stored track declares as auxiliary coordinates.
 COORDINATES = ("delta_time", "latitude", "longitude", "x", "y")
@@ -130,8 +130,8 @@ def _coverage(ds: xr.Dataset) -> dict[str, Any]:
     time = _finite(ds, "delta_time")
     if time.size:
         first, last = float(time.min()), float(time.max())
-        out["time_coverage_start"] = _iso(first)
-        out["time_coverage_end"] = _iso(last)
+        out["time_coverage_start"] = iso_time(first)
+        out["time_coverage_end"] = iso_time(last)
         out["time_coverage_duration"] = f"PT{last - first:.3f}S"
     latitude, longitude = _finite(ds, "latitude"), _finite(ds, "longitude")
     if latitude.size and longitude.size:
@@ -165,5 +165,6 @@ def _finite(ds: xr.Dataset, name: str) -> NDArray[np.floating]:
     return values[np.isfinite(values)]
 
 
-def _iso(delta_time: float) -> str:
+def iso_time(delta_time: float) -> str:
+    """Seconds since 2018-01-01 as UTC, ISO 8601."""
     return f"{_EPOCH + np.timedelta64(round(delta_time * 1e6), 'us')}Z"

@@ -72,17 +72,12 @@ def map(  # the name of what it does, as in every engine's own library
     [1, 2]
     """
     if engine not in ENGINES:
-        raise ValueError(f"engine {engine!r}: expected one of {', '.join(map_names())}")
+        raise ValueError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
     attempt = partial(_attempt, fn, retries, retry_on, retry_wait)
     for item, (ok, value) in ENGINES[engine](attempt, items, **options):
         if not ok:
             value.add_note(f"while processing {item}")
         yield item, value
-
-
-def map_names() -> tuple[str, ...]:
-    """Names of the engines."""
-    return tuple(ENGINES)
 
 
 # -- one item, wherever it runs -----------------------------------------------------------------------

@@ -37,22 +37,27 @@ from ._folder import (
     write_json,
 )
 from ._folder import attributes as read_attributes
-from ._stored import cube, pick_beams
+from ._stored import cube, missing_value, pick_beams
 from .errors import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Overwrite",
     "Store",
+    "clear_errors",
     "consolidate",
     "create",
     "fingerprint",
     "is_store",
+    "keeps",
+    "missing_value",
     "open_store",
     "open_track",
     "recover",
     "track_attributes",
+    "track_summary",
     "write_track",
 ]
 
@@ -94,6 +99,11 @@ def fingerprint(
 def track_attributes(store: str | os.PathLike[str], granule: str, beam: str) -> dict[str, Any] | None:
     """Attributes of a stored track, None where it is not there."""
     return read_attributes(local(store) / granule / beam)
+
+
+def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts stored with a track, from its attributes."""
+    return dict(json.loads(attrs.get("track_summary", "{}")))
 
 
 def write_track(
@@ -278,7 +288,7 @@ class Store:
         rows = []
         for (granule, beam), attrs in sorted(self.tracks.items()):
             row = {"granule": granule, "beam": beam, **{c: attrs.get(c) for c in columns.split()}}
-            rows.append(row | json.loads(attrs.get("track_summary", "{}")))
+            rows.append(row | track_summary(attrs))
         return pd.DataFrame(rows)
 
     def open_track(

@@ -1,0 +1,396 @@
+"""Command line: ``is2ice`` or ``python -m is2ice``.
+
+Exit codes: 0 all well, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected fault, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from .errors import Is2IceError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["app", "main"]
+
+#: Command groups that live elsewhere, imported when named: name -> (module, attribute, help).
+EXTENSIONS = {
+    "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
+}
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class _Lazy(TyperGroup):
+    """A group that imports the extensions only when one is named, or their help is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *(name for name in EXTENSIONS if _exists(name))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in EXTENSIONS or not _exists(cmd_name):
+            return super().get_command(ctx, cmd_name)
+        module, attribute, text = EXTENSIONS[cmd_name]
+        command = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+        command.name, command.help = cmd_name, command.help or text
+        return command
+
+
+def _exists(name: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(EXTENSIONS[name][0]) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="ICESat-2 ATL03 photons to 2 m sea-ice class, local sea surface and freeboard.\n\n"
+    "Exit codes: 0 all well, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected fault.",
+    epilog="Example: is2ice run ATL03_20191104195311_05940510_006_01.h5 --store ross_sea.zarr",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Bbox = Annotated[
+    tuple[float, float, float, float] | None,
+    typer.Option("--bbox", metavar="W S E N", help="Degrees; west > east crosses the antimeridian."),
+]
+_state = {"debug": False}
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Full tracebacks, and log messages.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    _state["debug"] = debug
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.WARNING, format="%(name)s %(levelname)s: %(message)s"
+    )
+    if version:
+        from . import __version__
+
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command(epilog="Example: is2ice info ATL03_20191104195311_05940510_006_01.h5")
+def info(
+    source: Annotated[str, typer.Argument(help="An ATL03 file, or a store; path or URL.")],
+    counts: Annotated[
+        bool, typer.Option("--counts", help="Count photons by confidence (reads them).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a granule or a store holds, and what it lacks."""
+    from . import store
+
+    if store.is_store(source):
+        show(source, as_json=as_json)
+        return
+    document = _describe_granule(source, counts)
+    if as_json:
+        _print_json(document)
+        return
+    facing = {0: "backward", 1: "forward", 2: "in transition", None: "unknown"}[document["sc_orient"]]
+    track = " ".join(f"{k} {document[k]}" for k in ("rgt", "cycle", "region") if document[k] is not None)
+    out.print(f"{document['granule']}  release {document['release']}  {track}  orientation {facing}")
+    columns = ["beam", "strength", "spot", "photons", "geosegments", "length_km", "start", "latitude"]
+    columns += ["heights_above"] + (["confidence"] if counts else [])
+    _print_table(document["beams"], columns)
+    for note in document["notes"]:
+        out.print(f"note: {note}")
+
+
+def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
+    import numpy as np
+
+    from .atl03 import Granule
+    from .cf import iso_time
+    from .geolocation import gap_notes
+
+    with Granule(source) as granule:
+        beams, notes = [], []
+        for beam in granule.beams:
+            table = granule.table(beam)
+            row: dict[str, Any] = {
+                "beam": beam,
+                "strength": "unknown" if granule.orientation == 2 else granule.strength(beam),
+                "spot": None if granule.orientation == 2 else granule.spot(beam),
+                "photons": int(table.count.sum()),
+                "geosegments": int(table.dist_x.size),
+                "length_km": round(float(table.dist_x[-1] - table.dist_x[0]) / 1e3, 1),
+                "x_atc": [float(table.dist_x[0]), float(table.dist_x[-1])],
+                "start": iso_time(float(np.nanmin(table.time)))[:19],
+                "latitude": [round(float(f(table.latitude)), 4) for f in (np.nanmin, np.nanmax)],
+                "in_sea_ice_mask": bool(table.sea_ice),
+                "heights_above": table.height_reference,
+            }
+            if counts:
+                codes, n = np.unique(granule.photons(beam)["signal_conf"].values, return_counts=True)
+                row["confidence"] = {str(c): int(k) for c, k in zip(codes, n, strict=True)}
+            beams.append(row)
+            notes += gap_notes(beam, table.dist_x)
+        return {
+            "granule": granule.id,
+            "release": granule.release,
+            "rgt": granule.rgt,
+            "cycle": granule.cycle,
+            "region": granule.region,
+            "sc_orient": granule.orientation,
+            "beams": beams,
+            "notes": [*granule.notes, *notes],
+        }
+
+
+@app.command(
+    epilog="Examples:\n\nis2ice run ATL03_*.h5 --store s.zarr --engine processes --workers 4\n\n"
+    "is2ice run ATL03_20191104*.h5 --store s.zarr --beams gt2r --bbox 170 -78 -150 -72 --json"
+)
+def run(
+    sources: Annotated[list[str], typer.Argument(help="ATL03 files or URLs.")],
+    store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
+    beams: Annotated[str, typer.Option(help="strong, weak, all, or names such as gt1r,gt2r.")] = "",
+    engine: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
+    workers: Annotated[int | None, typer.Option(min=1, help="Of processes and dask.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Dask scheduler.")] = None,
+    method: Annotated[
+        str, typer.Option(help="Sea surface: crossfit, nasa, minimum, mean or nearest_minimum.")
+    ] = "crossfit",
+    classifier: Annotated[str, typer.Option(help="Surface classifier.")] = "radiometric",
+    confidence: Annotated[int, typer.Option(min=0, max=4, help="Lowest signal confidence.")] = 3,
+    length: Annotated[float, typer.Option(help="Segment length, m.")] = 2.0,
+    bbox: Bbox = None,
+    overwrite: Annotated[str, typer.Option(help="different, always or never.")] = "different",
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
+) -> None:
+    """Granules to a store: 2 m segments, surface class, local sea surface and freeboard."""
+    from . import pipeline
+
+    options = pipeline.Options(
+        length=length, confidence=confidence, bbox=bbox, method=method, classifier=classifier
+    )
+    done = pipeline.run(
+        sources,
+        store,
+        beams=_beams(beams),
+        engine=engine,
+        workers=workers,
+        engine_options={"address": address} if address else None,
+        options=options,
+        overwrite=overwrite,  # type: ignore[arg-type]
+        progress=False if quiet or as_json else None,
+    )
+    if as_json:
+        _print_json(done.to_dict())
+    elif not quiet:
+        out.print(done.report())
+    for receipt in done.failed:
+        name = f"{receipt['granule'] or receipt['source']} {receipt['beam'] or ''}".rstrip()
+        if quiet or as_json:
+            err.print(f"is2ice: {name}: {str(receipt['error']).removeprefix(f'{name}: ')}")
+        if _state["debug"]:
+            err.print(receipt["detail"])
+    if not done.ok:
+        opened = any(r["beam"] for r in done.receipts)
+        raise typer.Exit(1 if opened else 2)
+
+
+@app.command(epilog="Example: is2ice show s.zarr ATL03_20191104195311_05940510_006_01 gt2r --plot gt2r.png")
+def show(
+    store: Annotated[str, typer.Argument(help="Path or URL of a store.")],
+    granule: Annotated[str | None, typer.Argument(help="One granule of it.")] = None,
+    beam: Annotated[str | None, typer.Argument(help="One beam of that.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save a quick look of the track.")] = None,
+    km: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--km", metavar="FROM TO", help="Part to plot, from the start."),
+    ] = None,
+    photons: Annotated[
+        str | None, typer.Option(help="ATL03 file whose photons to draw behind the segments.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a store, sum up a track, and draw it."""
+    from . import store as stores
+
+    listed = stores.open_store(store)
+    table = listed.table()
+    if granule is not None:
+        if granule not in listed.granules:
+            raise ValueError(f"{granule} is not in {store}: {', '.join(listed.granules[:5]) or 'empty'}")
+        table = table[table["granule"] == granule]
+    if beam is not None:
+        table = table[table["beam"] == beam]
+        if table.empty:
+            held = ", ".join(listed.beams(str(granule)))
+            raise ValueError(f"{beam} of {granule} is not in {store}; it holds {held}")
+    if plot is not None:
+        if len(table) != 1:
+            raise ValueError(f"--plot draws one track; name granule and beam ({len(table)} match)")
+        granule, beam = (str(table.iloc[0][k]) for k in ("granule", "beam"))
+        track = listed.open_track(granule, [beam], chunks=None)
+        _draw(track, _photons(photons, beam, track), km, plot)
+    rows = json.loads(table.to_json(orient="records"))
+    if as_json:
+        tracks = [dict(r, attributes=listed.tracks[r["granule"], r["beam"]]) for r in rows]
+        _print_json(tracks if beam else rows)
+        return
+    if len(rows) == 1:
+        attrs = listed.tracks[rows[0]["granule"], rows[0]["beam"]]
+        for key, value in rows[0].items():
+            out.print(f"{key:20} {_cell(value)}")
+        for note in attrs.get("notes", ()):
+            out.print(f"note: {note}")
+    else:
+        columns = ["granule", "beam", "beam_strength", "time_coverage_start", "n_filled", "n_leads"]
+        _print_table(rows, [*columns, "n_freeboard", "freeboard_mean", "freeboard_median"])
+        out.print(repr(listed)[1:-1])
+    if plot is not None:
+        out.print(f"picture: {plot}")
+
+
+@app.command(
+    epilog="Example: is2ice quicklook ATL03_20191104195311_05940510_006_01.h5 gt2r --km 0 25 --out a.png"
+)
+def quicklook(
+    source: Annotated[str, typer.Argument(help="An ATL03 file.")],
+    beam: Annotated[str | None, typer.Argument(help="A beam; the first strong one by default.")] = None,
+    km: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--km", metavar="FROM TO", help="Part to plot, from the start."),
+    ] = None,
+    path: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("quicklook.png"),
+    method: Annotated[str, typer.Option(help="Sea surface method.")] = "crossfit",
+) -> None:
+    """Process one beam and draw it with its photons, without a store."""
+    from . import pipeline
+
+    if beam is None:
+        beam = pipeline.survey(source, None)[0].beam
+    track = pipeline.one_track(source, beam, pipeline.Options(method=method))
+    _draw(track, _photons(source, beam, track), km, path)
+    for note in track.attrs["notes"]:
+        out.print(f"note: {note}")
+    out.print(f"picture: {path}")
+
+
+def _photons(source: str | None, beam: str, track: xr.Dataset) -> xr.Dataset | None:
+    if source is None:
+        return None
+    from .atl03 import Granule, Subset
+
+    first, last = float(track["x_atc"].values[0]), float(track["x_atc"].values[-1])
+    with Granule(source) as granule:
+        return granule.photons(beam, Subset(x_atc=(first, last)))
+
+
+def _draw(track: xr.Dataset, photons: xr.Dataset | None, km: tuple[float, float] | None, path: Path) -> None:
+    from .plot import quicklook as draw
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
+        raise ValueError(f"{path}: expected a picture ending in .png, .pdf, .svg or .jpg")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: no such folder as {path.parent}")
+    draw(track, photons, x=km, path=path)
+
+
+@app.command()
+def schema() -> None:
+    """Print the table of variables as Markdown."""
+    from .schema import markdown_table
+
+    print(markdown_table())  # noqa: T201  Markdown as it is, without rich
+
+
+@app.command()
+def versions(as_json: AsJson = False) -> None:
+    """Print the versions of the package and of what it stands on."""
+    from .versions import show_versions
+    from .versions import versions as table
+
+    if as_json:
+        _print_json(table())
+    else:
+        out.print(show_versions())
+
+
+# -- printing -----------------------------------------------------------------------------------------
+def _beams(text: str) -> str | list[str] | None:
+    if not text:
+        return None
+    return text if text in ("strong", "weak", "all") else [b.strip() for b in text.split(",") if b.strip()]
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1, default=str))  # noqa: T201  nothing but JSON on standard output
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_cell(v)}" for k, v in value.items())
+    return str(value)
+
+
+def _print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numeric = any(isinstance(r.get(column), int | float) for r in rows)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    wide = Console(width=max(out.width, 200) if not out.is_terminal else None, highlight=False)
+    wide.print(table)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; errors are one line unless ``--debug`` is given."""
+    try:
+        app(args=args, standalone_mode=True)
+    except Is2IceError as error:
+        _fail(error, str(error), 2)
+    except (ValueError, FileNotFoundError) as error:
+        _fail(error, str(error), 2)
+    except KeyboardInterrupt:
+        err.print("is2ice: interrupted; run it again to go on")
+        sys.exit(130)
+    except Exception as error:
+        _fail(error, f"{type(error).__name__}: {error} (unexpected; --debug shows where)", 3)
+
+
+def _fail(error: Exception, text: str, code: int) -> None:
+    if _state["debug"]:
+        err.print_exception()
+    err.print(f"is2ice: error: {text}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What decides the result of a track."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from . import __version__, schema
+from .segments import TIDES
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the result of a track, and nothing else.
+
+    Attributes
+    ----------
+    length : float
+        Segment length, m.
+    confidence : int
+        Lowest sea-ice confidence of a signal photon.
+    quality : tuple of int
+        Photon quality codes accepted.
+    bbox : (west, south, east, north), optional
+        Degrees; west > east crosses the antimeridian.
+    time : (start, end), optional
+        UTC as ISO 8601, or delta_time in seconds.
+    x_atc : (first, last), optional
+        Along-track distance, m.
+    corrections : tuple of str
+        Of tide_ocean, tide_equilibrium and dac.
+    reference : {"auto", "mss", "geoid"}
+    first_photon : {"auto", "cal19", "model"} or None
+    classifier : str
+    method : str
+        Of the sea surface (:mod:`is2ice.seasurface`).
+    seasurface, freeboard : mapping
+        Further parameters of :func:`is2ice.seasurface.estimate` and :func:`is2ice.freeboard.compute`.
+    """
+
+    length: float = schema.SEGMENT_LENGTH
+    confidence: int = 3
+    quality: tuple[int, ...] = (0,)
+    bbox: tuple[float, float, float, float] | None = None
+    time: tuple[Any, Any] | None = None
+    x_atc: tuple[float, float] | None = None
+    corrections: tuple[str, ...] = TIDES
+    reference: str = "auto"
+    first_photon: str | None = "auto"
+    classifier: str = "radiometric"
+    method: str = "crossfit"
+    seasurface: Mapping[str, Any] = field(default_factory=dict)
+    freeboard: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, size in (("bbox", 4), ("time", 2), ("x_atc", 2)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if len(value) != size:
+                raise ValueError(f"{name}={value!r}: expected {size} values")
+            plain = tuple(v if isinstance(v, int | float) else str(v) for v in value)
+            object.__setattr__(self, name, plain)
+        object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
+        object.__setattr__(self, "corrections", tuple(self.corrections))
+
+    def parameters(self) -> dict[str, Any]:
+        """As JSON can hold them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Options:
+        """Options from :meth:`parameters`, such as a stored track's ``processing_parameters``.
+
+        Raises
+        ------
+        ValueError
+            For a name that is not an option.
+        """
+        unknown = set(parameters) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown options {sorted(unknown)}; this is is2ice {__version__}")
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
+        return cls(**plain)

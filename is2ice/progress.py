@@ -1,0 +1,56 @@
+"""Progress of a run: a bar on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["Bar", "progress"]
+
+
+class Bar:
+    """Progress that does not show."""
+
+    def found(self, tracks: int) -> None:
+        """A granule was opened and holds so many tracks."""
+
+    def finished(self, receipt: Mapping[str, Any]) -> None:
+        """A track is done, skipped or failed."""
+
+
+class RichBar(Bar):
+    """A bar whose total is estimated from the granules opened so far."""
+
+    def __init__(self, bar: Any, granules: int) -> None:
+        self.bar, self.left, self.opened, self.tracks = bar, granules, 0, 0
+        self.task = bar.add_task("tracks", total=None, last="")
+
+    def found(self, tracks: int) -> None:
+        self.left, self.opened, self.tracks = self.left - 1, self.opened + 1, self.tracks + tracks
+        self.bar.update(self.task, total=round(self.tracks * (1 + self.left / self.opened)))
+
+    def finished(self, receipt: Mapping[str, Any]) -> None:
+        last = f"{receipt['granule'] or receipt['source']} {receipt['beam'] or ''} {receipt['outcome']}"
+        self.bar.update(self.task, advance=1, last=last)
+
+
+@contextmanager
+def progress(show: bool | None, granules: int) -> Iterator[Bar]:
+    """A bar on standard error if asked for, or by default if that is a terminal."""
+    if not (sys.stderr.isatty() if show is None else show):
+        yield Bar()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield RichBar(bar, granules)

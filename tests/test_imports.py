@@ -1,0 +1,140 @@
+"""The direction of imports, and what ``import is2ice`` does not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
+
+#: Each room and the rooms it may import. A room not named here must be given its place.
+VOCABULARY = {"schema", "errors", "__init__"}
+SCIENCE = {
+    "segments", "firstphoton", "_kernels", "seasurface", "leads", "_windows", "freeboard", "features", "grid", "labels",
+}  # fmt: skip
+#: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
+READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
+STORES = {"store", "_folder", "_stored", "cf"}
+OTHER_IO = {"products", "sentinel2", "catalog"}
+TOP = {"pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__"}
+GROUPS = [
+    (VOCABULARY, VOCABULARY),
+    (SCIENCE, VOCABULARY | SCIENCE),
+    (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
+    (STORES, VOCABULARY | STORES),
+    (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
+    ({"classifiers"}, VOCABULARY | {"features", "firstphoton"}),
+    ({"engines"}, set()),
+    (TOP, VOCABULARY | SCIENCE | READERS | STORES | OTHER_IO | {"classifiers", "engines"} | TOP),
+    # The twin makes products; it takes names from the vocabulary, never from a stage it is to judge.
+    ({"twin"}, VOCABULARY | {"versions"}),
+]
+MAY = {room: set(allowed) for rooms, allowed in GROUPS for room in rooms}
+MAY["__main__"].add("twin")
+#: Libraries that science may use: arrays and numbers, no files, no engines.
+FORBIDDEN_IN_SCIENCE = {"h5py", "zarr", "fsspec", "rasterio", "dask", "distributed", "pyspark", "matplotlib"}
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of everything a module imports, anywhere but under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text())
+    package = ["is2ice", *path.relative_to(PACKAGE).parts[:-1]]
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped |= {inner for child in node.body for inner in ast.walk(child)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{stem}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    names = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()}
+    out = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "is2ice":
+            out.add(parts[1] if len(parts) > 1 and parts[1] in names else "__init__")
+    return out
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    assert room(path) in MAY, f"{room(path)}: give the new room its place in the direction of imports"
+    wrong = rooms_imported(path) - MAY[room(path)] - {room(path)}
+    if path.parts[-2:] == ("is2ice", "__init__.py"):
+        wrong = set()  # the public face imports lazily, whatever it names
+    assert not wrong, f"{path.name} imports {', '.join(sorted(wrong))}"
+
+
+def test_the_check_itself_sees_imports() -> None:
+    assert {"cf", "store", "engines"} <= rooms_imported(PACKAGE / "pipeline.py")
+    assert "classifiers" in rooms_imported(PACKAGE / "pipeline.py")  # imported inside a function
+    assert rooms_imported(PACKAGE / "engines.py") == set()
+
+
+@pytest.mark.parametrize("name", sorted(SCIENCE))
+def test_science_knows_no_files_and_no_engines(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    if not path.exists():
+        pytest.skip(f"{name} is not written yet")
+    used = {n.split(".")[0] for n in imports(path)}
+    assert not used & FORBIDDEN_IN_SCIENCE
+
+
+HEAVY = (
+    "dask",
+    "distributed",
+    "pyspark",
+    "tensorflow",
+    "keras",
+    "matplotlib",
+    "zarr",
+    "h5py",
+    "numba",
+    "xarray",
+)
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); import is2ice; s = time.perf_counter() - t; "
+        f"print(s, *[m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    results = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, *loaded = done.stdout.split()
+        assert loaded == []
+        results.append(float(seconds))
+    print(f"import is2ice: {min(results):.4f} s")
+    assert min(results) < 0.5
+
+
+def test_the_schema_alone_loads_no_engine() -> None:
+    code = (
+        "import sys; import is2ice.schema, is2ice.engines; "
+        "print(*[m for m in ('dask', 'distributed', 'pyspark', 'tensorflow', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
