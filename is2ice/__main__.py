@@ -76,20 +76,26 @@ Bbox = Annotated[
 _state = {"debug": False}
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        out.print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Full tracebacks, and log messages.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
+    ] = False,
 ) -> None:
     _state["debug"] = debug
     logging.basicConfig(
         level=logging.INFO if debug else logging.WARNING, format="%(name)s %(levelname)s: %(message)s"
     )
-    if version:
-        from . import __version__
-
-        out.print(__version__)
-        raise typer.Exit
 
 
 @app.command(epilog="Example: is2ice info ATL03_20191104195311_05940510_006_01.h5")
@@ -189,17 +195,21 @@ def run(
     options = pipeline.Options(
         length=length, confidence=confidence, bbox=bbox, method=method, classifier=classifier
     )
-    done = pipeline.run(
-        sources,
-        store,
-        beams=_beams(beams),
-        engine=engine,
-        workers=workers,
-        engine_options={"address": address} if address else None,
-        options=options,
-        overwrite=overwrite,  # type: ignore[arg-type]
-        progress=False if quiet or as_json else None,
-    )
+    try:
+        done = pipeline.run(
+            sources,
+            store,
+            beams=_beams(beams),
+            engine=engine,
+            workers=workers,
+            engine_options={"address": address} if address else None,
+            options=options,
+            overwrite=overwrite,  # type: ignore[arg-type]
+            progress=False if quiet or as_json else None,
+        )
+    except KeyboardInterrupt:
+        err.print(f"is2ice: interrupted; finished tracks are in {store}, the same command goes on from there")
+        raise typer.Exit(130) from None
     if as_json:
         _print_json(done.to_dict())
     elif not quiet:
@@ -378,9 +388,6 @@ def main(args: list[str] | None = None) -> None:
         _fail(error, str(error), 2)
     except (ValueError, FileNotFoundError) as error:
         _fail(error, str(error), 2)
-    except KeyboardInterrupt:
-        err.print("is2ice: interrupted; run it again to go on")
-        sys.exit(130)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (unexpected; --debug shows where)", 3)
 

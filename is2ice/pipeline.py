@@ -184,6 +184,8 @@ def run(
         For an unknown engine or a wrong option of it.
     """
     started, options, chain = time.perf_counter(), options or Options(), chain or Chain()
+    if overwrite not in ("different", "always", "never"):
+        raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
     if engine not in engines.ENGINES:  # before a store is made for nothing
         raise ValueError(f"engine {engine!r}: expected one of {', '.join(engines.ENGINES)}")
     root = stores.create(store)
