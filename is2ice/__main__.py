@@ -26,6 +26,7 @@ __all__ = ["app", "main"]
 
 #: Command groups that live elsewhere, imported when named: name -> (module, attribute, help).
 EXTENSIONS = {
+    "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
 }
 
@@ -192,6 +193,8 @@ def run(
     """Granules to a store: 2 m segments, surface class, local sea surface and freeboard."""
     from . import pipeline
 
+    if address and engine != "dask":
+        raise ValueError(f"--address is of a Dask scheduler; add --engine dask (got {engine})")
     options = pipeline.Options(
         length=length, confidence=confidence, bbox=bbox, method=method, classifier=classifier
     )

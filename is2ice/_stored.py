@@ -79,6 +79,8 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
     common = {k: v for k, v in attrs[0].items() if all(a.get(k) == v for a in attrs)}
     if len(groups) > 1:
         common = {k: v for k, v in common.items() if k not in _PER_BEAM}
+        steps = [line for a in attrs for line in str(a.get("history", "")).splitlines()]
+        common["history"] = "\n".join(dict.fromkeys(steps))
     coords = {
         "beam": [a["beam"] for a in attrs],
         "x_atc": (k0 + np.arange(n)) * length,

@@ -111,7 +111,9 @@ def _span(track: xr.Dataset, km: F8) -> tuple[float, float]:
 
 
 def _title(track: xr.Dataset) -> str:
-    attrs = track.attrs
+    attrs = dict(track.attrs)
+    if "beam" in track.coords:  # a beam taken out of a cube
+        attrs["beam"] = track["beam"].item()
     parts = [str(attrs.get("granule", "")), str(attrs.get("beam", ""))]
     if attrs.get("beam_strength"):
         parts[-1] += f" ({attrs['beam_strength']})"

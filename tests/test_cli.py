@@ -136,6 +136,8 @@ def test_options_reach_the_run(cli, granule: Path, tmp_path: Path) -> None:  # t
     )
     assert not (tmp_path / "no.zarr").exists()
     assert cli("run", granule, "--store", tmp_path / "no.zarr", "--overwrite", "maybe")[0] == 2
+    code, _, err = cli("run", granule, "--store", tmp_path / "no.zarr", "--address", "tcp://x:1")
+    assert (code, "add --engine dask" in err) == (2, True)
 
 
 def test_show_lists_a_store(cli, small_store: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -86,6 +86,7 @@ def test_windows() -> None:
     with pytest.raises(ValueError, match="2 beams: give one"):
         plot.quicklook(cube)
     assert "gt1r" in texts(plot.quicklook(cube.isel(beam=[1])))
+    assert "gt1l" in texts(plot.quicklook(cube.sel(beam="gt1l")))
 
 
 def test_a_track_that_is_mostly_gap_shows_its_longest_stretch() -> None:

@@ -146,6 +146,7 @@ def test_beams_align_on_the_common_grid(tmp_path: Path) -> None:
     assert empty["height"].isnull().all()
     assert "beam" not in cube.attrs
     assert cube.attrs["granule"] == GRANULE
+    assert "written to a Zarr store" in cube.attrs["history"]
     loaded = store.open_track(tmp_path / "s.zarr", chunks=None)
     xr.testing.assert_identical(loaded, cube.compute())
 
