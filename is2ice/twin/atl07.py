@@ -159,7 +159,7 @@ def _segments(beam: _Beam, atl03: h5py.File) -> dict[str, dict[str, NDArray]]:
         finetrack.WINDOW[0],
         finetrack.MIN_COUNT,
     )
-    total, used, mean, sd, median, width_all, coarse, coarse_sd = stats.T
+    total, used, mean, sd, median, width_all, coarse, coarse_sd, lowest, highest = stats.T
     enough = used >= finetrack.MIN_SHARE * np.minimum(total, finetrack.N_PHOTONS)
     fit = finetrack.fit_histograms(counts, span, np.where(enough, mean, np.nan), _pulse(atl03, beam.spot))
     a, b = keep[first], keep[np.maximum(last - 1, 0)]
@@ -168,15 +168,12 @@ def _segments(beam: _Beam, atl03: h5py.File) -> dict[str, dict[str, NDArray]]:
     shots = pulses + 1 - left_out
     strength, rate = total / shots, used / shots
     dead, bias = _first_photon_bias(atl03, beam.name, strength, width_all / _NS)
-    bottom = finetrack.WINDOW[0] + finetrack.BIN * span[:, 0]
-    top = finetrack.WINDOW[0] + finetrack.BIN * (span[:, 1] + 1)
     x = 0.5 * (beam.x[a] + beam.x[b])
     time = np.interp(x, beam.x, beam.time)
     solar = np.interp(time, *_along(beam.group["geolocation"], "solar_elevation"))
     background = _background(beam.group, time, beam.time[a], beam.time[b], solar)
     height = coarse + fit.height - bias
     kind = surface_types(rate, fit.width, background["background_r_norm"], solar, beam.strength)
-    grid_low, grid_high = finetrack.WINDOW[0], finetrack.WINDOW[0] + finetrack.BIN * (finetrack.N_BINS - 1)
     return {
         "sea_ice_segments": {
             "delta_time": time,
@@ -212,16 +209,16 @@ def _segments(beam: _Beam, atl03: h5py.File) -> dict[str, dict[str, NDArray]]:
             "hist_mean_h": coarse + mean,
             "hist_median_h": coarse + median,
             "hist_photon_bin_size": np.full(x.size, finetrack.BIN),
-            "hist_photon_bottom": coarse + grid_low,
+            "hist_photon_bottom": coarse + finetrack.WINDOW[0],
             "hist_photon_heights": counts,
-            "hist_photon_top": coarse + grid_high,
+            "hist_photon_top": coarse + finetrack.WINDOW[1],
             "hist_w": sd,
             "n_photons_actual": total,
             "n_photons_define": np.full(x.size, finetrack.N_PHOTONS),
             "n_photons_used": np.where(np.isfinite(used), used, -1),
             "photon_rate": rate,
-            "trim_height_bottom": bottom,
-            "trim_height_top": top,
+            "trim_height_bottom": lowest,
+            "trim_height_top": highest,
         },
         "sea_ice_segments/geolocation": _geolocation(beam.group, atl03, time, solar),
     }

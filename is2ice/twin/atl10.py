@@ -90,8 +90,9 @@ def make_atl10(source: str | Path, path: str | Path, *, smooth: bool = True) -> 
     if product != "ATL03":
         raise GranuleError(f"{source}: expected ATL07 or ATL03, got {product or 'no short_name'!r}")
     with tempfile.TemporaryDirectory() as folder:
-        # The name carries the stamps from which this product's name is made.
-        made = make_atl07(source, Path(folder) / Path(source).name)
+        # Under its own name where that can be made, since this product's name follows from it.
+        named = Path(source).name.startswith("ATL03_")
+        made = make_atl07(source, folder if named else Path(folder) / "ATL07.h5")
         with h5py.File(made, "r") as h5:
             return _make(h5, path, smooth)
 

@@ -1,7 +1,7 @@
 """Fine tracking: from 150 signal photons to one surface height and width, as ATL07 does it.
 
-Photons are gathered until there are 150 or a greatest number of pulses is reached, binned to 0.025 m,
-trimmed, and compared with a table of waveforms, the transmitted pulse convolved with Gaussian surfaces.
+Photons are gathered until there are 150 or a greatest number of pulses is reached, binned to 0.025 m about
+their median, trimmed, and compared with a table of waveforms, the transmitted pulse convolved with Gaussian surfaces.
 Own implementation, which shares no code with the package's segments.
 
 References
@@ -18,14 +18,25 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BIN", "WINDOW", "Fit", "Pulse", "fit_histograms", "gather", "histograms", "pulse_from_echo"]
+__all__ = [
+    "BIN",
+    "BOTTOM",
+    "WINDOW",
+    "Fit",
+    "Pulse",
+    "fit_histograms",
+    "gather",
+    "histograms",
+    "pulse_from_echo",
+]
 
 Array = NDArray[np.float64]
 
-#: Histogram bin, m, and its window about the coarse height, m.
+#: Histogram bin, m; centres of the first and last bin about the coarse height, m; lower edge of the first.
 BIN = 0.025
 WINDOW = (-2.0, 3.5)
 N_BINS = 221
+BOTTOM = WINDOW[0] - 0.5 * BIN
 #: Photons of a segment; most pulses in a segment; pulses with more photons than this are left out.
 N_PHOTONS = 150
 MAX_PULSES = {"strong": 200, "weak": 800}
@@ -200,15 +211,20 @@ def histograms(h, first, last, bins, bin_size, bottom, min_count):  # pragma: no
     counts : (s, bins) int16
     span : (s, 2) int64
         First and last bin of the trimmed part.
-    stats : (s, 8) float64
+    stats : (s, 10) float64
         Photons in the window, photons kept, their mean, standard deviation and median (about the coarse
         height), the 10-90 % span of all in the window, the coarse height and the standard deviation about
-        it; heights in m.
+        it, the lowest and the highest photon kept; heights in m.
+
+    Notes
+    -----
+    Trimmed to two standard deviations about the mean of the window, then outer bins with fewer than
+    `min_count` photons: that keeps the very photons that genuine ATL07 histograms keep.
     """
     n_seg = first.size
     counts = np.zeros((n_seg, bins), np.int16)
     span = np.zeros((n_seg, 2), np.int64)
-    stats = np.full((n_seg, 8), np.nan)
+    stats = np.full((n_seg, 10), np.nan)
     for s in range(n_seg):
         z = np.sort(h[first[s] : last[s]])
         coarse = z[z.size // 2]
@@ -227,31 +243,8 @@ def histograms(h, first, last, bins, bin_size, bottom, min_count):  # pragma: no
         lo_i, hi_i = np.searchsorted(z, bottom), np.searchsorted(z, bottom + bins * bin_size)
         w = z[lo_i:hi_i]
         stats[s, 5] = w[min(w.size - 1, int(0.9 * w.size))] - w[int(0.1 * w.size)]
-        # The mode by 0.1 m, then two passes of two standard deviations about the mean near it.
-        mode = 0
-        best = -1
-        run = 0
-        for k in range(bins):
-            run += counts[s, k]
-            if k >= 4:
-                run -= counts[s, k - 4]
-            if run > best:
-                best = run
-                mode = k
-        peak = bottom + (mode - 1.5 + 0.5) * bin_size
-        lo, hi = peak - 1.5, peak + 1.5
-        for _ in range(2):
-            n, m1, m2 = 0, 0.0, 0.0
-            for v in w:
-                if lo <= v <= hi:
-                    n += 1
-                    m1 += v
-                    m2 += v * v
-            if n < 2:
-                break
-            m1 /= n
-            sd = max(np.sqrt(max(m2 / n - m1 * m1, 0.0)), bin_size)
-            lo, hi = m1 - 2.0 * sd, m1 + 2.0 * sd
+        mean, sd = w.mean(), w.std()
+        lo, hi = mean - 2.0 * sd, mean + 2.0 * sd
         k0 = max(int(np.floor((lo - bottom) / bin_size)), 0)
         k1 = min(int(np.floor((hi - bottom) / bin_size)), bins - 1)
         while k0 < k1 and counts[s, k0] < min_count:
@@ -268,6 +261,7 @@ def histograms(h, first, last, bins, bin_size, bottom, min_count):  # pragma: no
         stats[s, 2] = part.mean()
         stats[s, 3] = part.std()
         stats[s, 4] = np.median(part)
+        stats[s, 8], stats[s, 9] = part[0], part[-1]
     return counts, span, stats
 
 
@@ -277,7 +271,7 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
     Parameters
     ----------
     counts : (s, bins) array
-        Photons per bin; bin ``k`` is centred at ``WINDOW[0] + (k + .5) * BIN``.
+        Photons per bin; bin ``k`` is centred at ``WINDOW[0] + k * BIN``.
     span : (s, 2) array
         First and last bin to compare.
     mean : (s,) array
@@ -291,7 +285,7 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
     out = np.full((mean.size, 5), np.nan)
     _fit(
         np.ascontiguousarray(counts, np.float64), np.asarray(span, np.int64), np.asarray(mean, np.float64),
-        pulse.table, pulse.centre, WINDOW[0], BIN, HALF_HEIGHTS, out,
+        pulse.table, pulse.centre, BOTTOM, BIN, HALF_HEIGHTS, out,
     )  # fmt: skip
     quality = np.full(mean.size, -1, np.int8)
     valid = np.isfinite(out[:, 0])
