@@ -51,7 +51,6 @@ FORBIDDEN_IN_SCIENCE = (
     "distributed",
     "pyspark",
     "matplotlib",
-    "dask",
 )
 
 
