@@ -335,6 +335,7 @@ class Granule:
                 g["strength"][()],
                 g["width"][()],
                 g["ffb_corr"][()],
+                n_pix,
             )
         if source == "cal19":
             raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")

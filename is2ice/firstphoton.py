@@ -34,6 +34,9 @@ M_PER_NS = 0.299792458 / 2
 #: 10-90 % span of a Gaussian, standard deviations.
 SPAN_10_90 = 2.5631031310892007
 PIXELS = {"strong": 16, "weak": 4}
+#: Share of pixels that detect above which a return counts as saturated: the bias then grows by centimetres
+#: for every tenth of a photon.
+SATURATED = 0.9
 #: CAL-42 means, ns, where a granule brings none.
 DEAD_TIME = {"strong": 2.98, "weak": 3.05}
 
@@ -52,22 +55,28 @@ class FirstPhotonBias:
         Height bias, m, positive when heights are too high.
     source : str
         ``"cal19"`` or ``"model"``.
+    limit : float
+        Detected photons per pulse beyond which the pixels are so nearly all blind that neither source can be
+        trusted: :data:`SATURATED` of their number.
     """
 
     strength: F8
     spread: F8
     bias: F8
     source: str
+    limit: float = np.inf
 
     def __call__(self, strength: F8, spread: F8) -> tuple[F8, NDArray[np.bool_]]:
-        """Bias (m) at detected photons per pulse and spread (m), and where it was clipped."""
+        """Bias (m) at detected photons per pulse and spread (m), and where it is not to be trusted."""
         value, clipped = bilinear(
             np.asarray(strength, "f8"), np.asarray(spread, "f8"), self.strength, self.spread, self.bias
         )
-        return value, clipped
+        return value, clipped | (np.asarray(strength) > self.limit)
 
 
-def from_cal19(dead_time_ns: float, dead_time: F8, strength: F8, width: F8, ffb_corr: F8) -> FirstPhotonBias:
+def from_cal19(
+    dead_time_ns: float, dead_time: F8, strength: F8, width: F8, ffb_corr: F8, n_pix: int | None = None
+) -> FirstPhotonBias:
     """Bias from a beam's CAL-19 tables at its mean dead time.
 
     Parameters
@@ -82,6 +91,8 @@ def from_cal19(dead_time_ns: float, dead_time: F8, strength: F8, width: F8, ffb_
         10-90 % span of the return, ns.
     ffb_corr : (n_d, n_s, n_w)
         Correction, ps.
+    n_pix : int, optional
+        Pixels of the beam, which set the limit of trust.
 
     Returns
     -------
@@ -113,7 +124,8 @@ def from_cal19(dead_time_ns: float, dead_time: F8, strength: F8, width: F8, ffb_
     s_axis, table = s_axis[rows], table[rows]
     if s_axis.size < 2 or (np.diff(s_axis) <= 0).any() or (np.diff(w_axis) <= 0).any():
         raise ValueError("first-photon tables: the strength or width axis does not increase")
-    return FirstPhotonBias(s_axis, w_axis * M_PER_NS / SPAN_10_90, table * 1e-3 * M_PER_NS, "cal19")
+    limit = SATURATED * n_pix if n_pix else np.inf
+    return FirstPhotonBias(s_axis, w_axis * M_PER_NS / SPAN_10_90, table * 1e-3 * M_PER_NS, "cal19", limit)
 
 
 @lru_cache(maxsize=8)
@@ -130,7 +142,7 @@ def from_model(strength: str = "strong", dead_time_ns: float | None = None) -> F
     n_pix = PIXELS[strength]
     dead = DEAD_TIME[strength] if dead_time_ns is None else float(dead_time_ns)
     rate, spread, bias = renewal_table(round(dead, 4))
-    return FirstPhotonBias(rate * n_pix, spread, bias, "model")
+    return FirstPhotonBias(rate * n_pix, spread, bias, "model", SATURATED * n_pix)
 
 
 @lru_cache(maxsize=8)

@@ -308,6 +308,12 @@ def _check_options(method: str, position: str, window: float, step: float, smoot
         raise ValueError("smooth: nearest_minimum has no value per window to smooth; leave it out")
 
 
+#: Bit of segment_quality: the first-photon bias is outside the range in which it can be corrected.
+SATURATED_BIT = next(
+    b for b, name in schema.QUALITY_BITS.items() if name == "first_photon_bias_outside_range"
+)
+
+
 def _is_lead(
     ds: xr.Dataset, leads: str | ArrayLike | xr.DataArray, min_probability: float
 ) -> NDArray[np.bool_]:
@@ -319,6 +325,9 @@ def _is_lead(
                 "(is2ice.classifiers), or name a boolean variable with leads="
             )
         mask = ds["surface_class"].values == schema.OPEN_WATER
+        if "segment_quality" in ds:
+            # Returns that saturate the detector are centimetres to a decimetre too high, all of a lead alike.
+            mask &= (ds["segment_quality"].values & SATURATED_BIT) == 0
         if min_probability > 0:
             if "class_probability" not in ds:
                 raise SchemaError("class_probability: missing; min_probability needs it. Leave it at 0")

@@ -61,6 +61,14 @@ def test_more_light_more_bias_and_no_light_none():
     assert np.isnan(f(np.array([np.nan]), np.array([0.1]))[0][0])
 
 
+def test_saturated_returns_are_not_trusted():
+    f = from_model("strong")
+    _, suspect = f(np.array([14.3, 14.5]), np.full(2, 0.12))
+    np.testing.assert_array_equal(suspect, [False, True])  # 0.9 of 16 pixels
+    _, suspect = from_model("weak")(np.array([3.5, 3.7]), np.full(2, 0.12))
+    np.testing.assert_array_equal(suspect, [False, True])
+
+
 def tables(n_d=6, n_s=160, n_w=498):
     """CAL-19 shaped tables whose correction is linear in every axis, so that the look-up is exact."""
     dead = np.linspace(2.5, 3.5, n_d)
