@@ -440,7 +440,8 @@ class Granule:
         row = np.searchsorted(table.dist_x, centre, side="right") - 1
         if plan.subset.bbox is not None or plan.subset.time is not None:
             kept = plan.subset.rows(table, self.id)
-            inside &= (row >= 0) & kept[np.clip(row, 0, None)]
+            # The first cell may begin, and have its middle, before the first geosegment.
+            inside &= kept[np.clip(row, 0, None)]
         return inside
 
     def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:

@@ -253,6 +253,11 @@ class _Reader:
         order = np.flatnonzero(np.isfinite(start))
         if (np.diff(start[order]) <= 0).any():
             order = order[np.unique(start[order], return_index=True)[1]]
+        time = clean(f[f"{beam}/geolocation/delta_time"][()])
+        near = time[np.clip(np.searchsorted(time, start[order]), 1, time.size - 1) - np.array([[1], [0]])]
+        outside = np.abs(near - start[order]).min(axis=0) > 1.0
+        if outside.mean() > 0.05:
+            self.notes.append(f"{beam}: background was not cut with the photons ({start.size:,} records)")
         counts, rate = clean(f[f"{path}/bckgrd_counts"][()]), clean(f[f"{path}/bckgrd_rate"][()])
         return Background(start[order], counts[order], rate[order])
 

@@ -76,6 +76,11 @@ __all__ = ["METHODS", "SeaSurface", "estimate", "find_leads", "sea_surface"]
 
 log = logging.getLogger("is2ice")
 
+#: A lead's segments near its ends see ice through the 11 m footprint. Over simulated passes (650 bright and dark
+#: leads of three presets) leads of 5-17 m were 2.5-3 cm worse than their photons say, of 17-40 m 1-2 cm, of more
+#: than 40 m below 1 cm: an error of EDGE exp(-length / EDGE_LENGTH) describes it.
+EDGE, EDGE_LENGTH = 0.05, 20.0
+
 
 @dataclass(frozen=True)
 class SeaSurface:
@@ -172,6 +177,7 @@ def sea_surface(
     spacing: float | None = None,
     min_segments: int = 1,
     max_length: float | None = 1_000.0,
+    edge: float = 0.0,
     extent: float = 0.0,
     max_gap: float = 10_000.0,
     reach: float = 10_000.0,
@@ -206,6 +212,9 @@ def sea_surface(
         Shorter runs of lead segments are no leads.
     max_length : float, optional
         Longer leads are cut into equal parts, m.
+    edge : float
+        Error of very short leads, m, falling off by e every EDGE_LENGTH of lead: their footprints reach the
+        ice on both sides.
     extent : float
         Added to the distance of first and last centre to give a lead's length, m.
     max_gap : float
@@ -264,6 +273,9 @@ def sea_surface(
         scale=None if scale is None else np.broadcast_to(scale, x.shape)[row], kernel=kernel, trim=trim,
         min_sigma=min_sigma,
     )  # fmt: skip
+    if edge:
+        beyond_footprint = edge * np.exp(-leads["length"].values / EDGE_LENGTH)
+        leads["sigma"] = np.hypot(leads["sigma"], beyond_footprint)
     index = np.full(x.size, -1, np.int32)
     index[row] = lead_index(leads, row.size)
     sd = np.where(np.isfinite(sd), np.maximum(sd, min_sigma), 0.1)
@@ -448,7 +460,8 @@ def estimate(
         sea_surface(
             x_atc + length / 2, height[k], error[k], mask[k], method=method, window=window, step=step,
             spacing=length + bridge, min_segments=min_segments, extent=length, max_gap=max_gap, reach=reach,
-            smooth=smooth, position=position, scale=scale[k], trim=trim, **options,
+            smooth=smooth, position=position, scale=scale[k], trim=trim,
+            **{"edge": EDGE if method == "crossfit" and length < FOOTPRINT else 0.0} | options,
         )
         for k in range(height.shape[0])
     ]  # fmt: skip

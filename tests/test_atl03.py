@@ -114,6 +114,7 @@ def test_genuine_background_is_found_in_the_uncut_table(genuine):
         b = f["gt1l/bckgrd_atlas"]
         expected = np.interp(filled.delta_time, b["delta_time"][:] + 0.0025, b["bckgrd_rate"][:])
     np.testing.assert_allclose(filled.background_rate, expected, rtol=1e-5)
+    assert any("background was not cut with the photons (11,378 records)" in n for n in ds.attrs["notes"])
 
 
 def test_genuine_land_is_refused(real_data):
@@ -169,6 +170,14 @@ def test_subsets_equal_selections(flat):
         for name in whole.data_vars:
             np.testing.assert_array_equal(used[name].astype("f8"), same[name].astype("f8"), err_msg=name)
     assert part.sizes["x_atc"] < 530
+
+
+def test_a_subset_that_keeps_everything_loses_nothing(genuine):
+    g = Granule(genuine)
+    whole = g.track("gt1l")
+    for subset in (Subset(time=(0.0, 1e9)), Subset(bbox=(-180, 80, 180, 90))):
+        part = g.track("gt1l", subset)
+        assert int((part.n_photons > 0).sum()) == int((whole.n_photons > 0).sum()) == 401
 
 
 def test_subset_across_the_antimeridian(damaged):
