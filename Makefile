@@ -59,5 +59,9 @@ test-quick: lint types  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 
+validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
+	$(BIN)/python -m is2ice.twin.statistics
+	$(BIN)/python benchmarks/closed_loop.py
+
 clean:  ## remove what demo, test and bench wrote (not .venv)
 	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache

@@ -112,3 +112,24 @@ def statistics() -> None:
     from .statistics import main
 
     raise typer.Exit(main())
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder of the sample.")] = Path("sample_data"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare the files there with their hashes.")
+    ] = False,
+) -> None:
+    """Make the committed sample again, bit for bit, or check it.
+
+    Example: is2ice twin sample sample_data --check
+    """
+    from .sample import check_sample, make_sample
+
+    if check:
+        wrong = check_sample(folder)
+        typer.echo("\n".join(f"differs  {name}" for name in wrong) or f"{folder}: every file as listed")
+        raise typer.Exit(1 if wrong else 0)
+    for name, digest in make_sample(folder).items():
+        typer.echo(f"{digest}  {name}")

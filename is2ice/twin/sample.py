@@ -1,0 +1,61 @@
+"""The committed sample: a granule, its ATL07 and ATL10, an image of the same ice, and the truth.
+
+is2ice twin sample sample_data          # make it again
+is2ice twin sample sample_data --check  # compare what is there with its hashes
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+__all__ = ["LENGTH_KM", "PRESET", "SEED", "SIZE_KM", "check_sample", "make_sample"]
+
+PRESET, SEED, LENGTH_KM, SIZE_KM = "ross_sea_november", 1104, 8.0, 5.0
+MINUTES = 12.0
+SUMS = "SHA256SUMS"
+
+
+def make_sample(folder: str | Path) -> dict[str, str]:
+    """Write the sample and its hashes.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 by file, relative to the folder; also written to ``SHA256SUMS``.
+    """
+    from .atl03 import make_granule
+    from .atl07 import make_atl07
+    from .atl10 import make_atl10
+    from .scene import Scene
+    from .sentinel2 import make_scene
+
+    folder = Path(folder)
+    (folder / "truth").mkdir(parents=True, exist_ok=True)
+    scene = Scene.preset(PRESET, seed=SEED, length_km=LENGTH_KM)
+    granule = make_granule(scene, folder, truth_path=folder / "truth" / "truth.nc")
+    atl07 = make_atl07(granule, folder)
+    make_atl10(atl07, folder)
+    make_scene(scene, folder, minutes=MINUTES, size_km=SIZE_KM)
+    sums = hashes(folder)
+    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    return sums
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a sample but its README and the list itself."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (SUMS, "README.md"))
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def check_sample(folder: str | Path) -> list[str]:
+    """Names of files that are missing, unexpected or differ from their hash; empty when all is well."""
+    folder = Path(folder)
+    lines = (folder / SUMS).read_text().splitlines()
+    expected = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    found = hashes(folder)
+    return sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
