@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
@@ -16,6 +17,12 @@ __all__ = ["Source"]
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Range-request block of remote files; most of a granule's metadata fits in a few of these.
 BLOCK = 8 * 2**20
+
+
+def _public(url: str) -> str:
+    """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Source:
 
     name: str
     path: str | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     handle: Any = field(default=None, compare=False)
     options: tuple[tuple[str, Any], ...] = ()
 
@@ -50,7 +57,7 @@ class Source:
             if "://" in text:
                 if text.startswith("file://"):
                     return cls.of(text[len("file://") :])
-                return cls(name=text.split("?")[0], url=text)
+                return cls(name=_public(text), url=text)
             path = Path(text).expanduser()
             if path.is_dir():
                 raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
@@ -125,6 +132,8 @@ class Source:
             if head != SIGNATURE:
                 got = f"it starts with {head!r}" if head else "it is empty"
                 return f"{self.name}: not an HDF5 file ({got}). An error page saved in place of the granule?"
+        if self.url is not None:
+            text = text.replace(self.url, self.name)
         return f"{self.name}: cannot be opened as HDF5: {text}"
 
     def __getstate__(self) -> dict[str, Any]:

@@ -455,7 +455,7 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
     >>> _ = conform(ds)
     >>> conform(ds.drop_vars(["dac", "geoid"]))
     Traceback (most recent call last):
-    is2ice.errors.SchemaError: 2 faults in dataset (stages segments):
+    is2ice.errors.SchemaError: 2 faults in mock (stages segments):
       geoid: missing (stage segments: geoid above the ellipsoid, tide-free (EGM2008))
       dac: missing (stage segments: dynamic atmosphere correction, inverted barometer included)
     """

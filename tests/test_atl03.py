@@ -236,6 +236,17 @@ def test_memory_is_bounded(tmp_path):
     assert peaks[1] < 1.7 * peaks[0]
 
 
+def test_no_secret_of_a_url_is_shown():
+    from is2ice.remote import Source
+
+    source = Source.of("https://me:hush@host/a/ATL03_20191104195311_05940510_006_01.h5?token=hush#x")
+    assert source.name == "https://host/a/ATL03_20191104195311_05940510_006_01.h5"
+    assert "hush" not in repr(source)
+    with pytest.raises(GranuleError) as caught:
+        Source.of("http://me:hush@127.0.0.1:9/x.h5?token=hush").open_hdf5()
+    assert "hush" not in str(caught.value)
+
+
 # -- beams and orientation --------------------------------------------------------------------------------
 def test_beams(genuine, flat):
     g = Granule(flat)
