@@ -12,7 +12,7 @@ __all__ = ["show_versions", "versions"]
 _LIBRARIES = (
     "numpy scipy pandas xarray dask distributed zarr h5py h5netcdf fsspec s3fs numba pyproj earthaccess icepyx "
     "pystac-client odc-stac rioxarray dask-ml tensorflow-cpu keras horovod pyspark dask-gateway matplotlib"
-).split()  # noqa: SIM905
+).split()
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,71 @@
+"""The environment that `make env` builds: every mandated package as locked, Horovod really reducing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MANDATED = (
+    "xarray dask dask-ml zarr earthaccess icepyx h5netcdf rioxarray odc-stac pystac-client pyspark tensorflow-cpu "
+    "horovod pytest"
+).split()
+
+
+def locked() -> dict[str, str]:
+    text = (ROOT / "cluster" / "requirements.lock").read_text() + (
+        ROOT / "cluster" / "horovod.lock"
+    ).read_text()
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^ ;\\\n]+)", text, flags=re.M))
+
+
+def test_the_lock_holds_every_mandated_package():
+    assert set(MANDATED) <= set(locked())
+
+
+def test_installed_versions_are_the_locked_ones():
+    wrong = []
+    for name, version in locked().items():
+        try:
+            have = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            have = "not installed"
+        if have != version:
+            wrong.append(f"{name}: locked {version}, {have}")
+    if not (ROOT / ".venv" / ".ready").exists():
+        pytest.skip("not in the environment of `make env`")
+    assert wrong == []
+
+
+def test_the_lock_names_no_host():
+    for path in (ROOT / "cluster").glob("*.lock"):
+        assert "://" not in path.read_text()
+
+
+@pytest.mark.slow
+def test_horovod_reduces_over_two_ranks(tmp_path):
+    script = tmp_path / "ranks.py"
+    script.write_text(
+        "import horovod.tensorflow as hvd, tensorflow as tf\n"
+        "hvd.init()\n"
+        "total = hvd.allreduce(tf.constant([1.0 + hvd.rank()]), op=hvd.Sum)\n"
+        "print('rank', hvd.rank(), 'of', hvd.size(), 'sum', float(total[0]), flush=True)\n"
+    )
+    program = Path(sys.executable).with_name("horovodrun")
+    if not program.exists():
+        pytest.skip("horovodrun is not installed beside this Python")
+    run = subprocess.run(
+        [program, "-np", "2", "--gloo", sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    for rank in (0, 1):
+        assert f"rank {rank} of 2 sum 3.0" in run.stdout
