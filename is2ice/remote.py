@@ -78,9 +78,14 @@ class Source:
     def _of_earthdata(cls, granule: Any) -> Source:
         import earthaccess
 
-        name = str(granule["umm"]["GranuleUR"])
-        files = earthaccess.open([granule])
-        return cls(name=name, handle=files[0])
+        links = [link for link in granule.data_links() if link.endswith(".h5")]
+        name = links[0].rsplit("/", 1)[-1] if links else str(granule["umm"]["GranuleUR"])
+        if not getattr(getattr(earthaccess, "__auth__", None), "authenticated", False):
+            raise GranuleError(
+                f"{name}: Earthdata needs a login before it can be opened; call earthaccess.login() "
+                '(strategy="netrc" or "environment" in batch jobs) and try again'
+            )
+        return cls(name=name, handle=earthaccess.open([granule])[0])
 
     def fingerprint(self) -> tuple[str, ...]:
         """What tells one version of the file from another."""
@@ -114,10 +119,10 @@ class Source:
         if self.path is not None:
             return h5py.File(self.path, "r", rdcc_nbytes=16 * 2**20)
         if self.url is not None:
-            import fsspec
+            import fsspec.core
 
-            handle = fsspec.open(self.url, mode="rb", cache_type="blockcache", block_size=BLOCK).open()
-            return h5py.File(handle, "r")
+            fs, path = fsspec.core.url_to_fs(self.url)
+            return h5py.File(fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache"), "r")
         self.handle.seek(0)
         return h5py.File(self.handle, "r")
 

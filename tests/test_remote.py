@@ -1,0 +1,79 @@
+"""Granules over the network, from real servers on this machine: HTTP with ranges, and S3."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from is2ice import open_track
+from is2ice.errors import GranuleError
+from is2ice.twin.cloud import LocalCloud
+from is2ice.twin.flat import write_beam
+
+NAME = "ATL03_20191104195311_05940510_006_01.h5"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cloud")
+    write_beam(folder / NAME, 30_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    return open_track(folder / NAME).load()
+
+
+def same(got, expected):
+    for name in expected.data_vars:
+        assert got[name].values.tobytes() == expected[name].values.tobytes(), name
+
+
+def test_an_earthdata_granule_needs_a_login(real_data):
+    """A genuine search result, no network: what is missing is the login, and that is said."""
+    import json
+
+    from earthaccess.results import DataGranule
+
+    reply = json.loads((real_data / "cmr" / "earthaccess" / "unit" / "atl03_umm.json").read_text())
+    item = reply["items"][0] if "items" in reply else reply
+    granule = DataGranule(item)
+    with pytest.raises(GranuleError, match=r"ATL03_.*Earthdata needs a login.*earthaccess.login\(\)"):
+        open_track(granule)
+
+
+@pytest.mark.slow
+def test_over_http(folder, expected):
+    with LocalCloud(folder) as cloud:
+        url = f"{cloud.url.rstrip('/')}/{NAME}"
+        same(open_track(url).load(), expected)
+        with pytest.raises(GranuleError, match="no such file"):
+            open_track(url.replace("195311", "000000"))
+
+
+@pytest.mark.slow
+def test_over_s3(folder, expected, monkeypatch):
+    moto = pytest.importorskip("moto.server")
+    import boto3
+
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for key, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-west-2",
+        }.items():
+            monkeypatch.setenv(key, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="nsidc", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        client.upload_file(str(folder / NAME), "nsidc", f"ATL03/{NAME}")
+        same(open_track(f"s3://nsidc/ATL03/{NAME}").load(), expected)
+        with pytest.raises(GranuleError, match="no such file"):
+            open_track("s3://nsidc/ATL03/ATL03_20191104195311_05940510_006_02.h5")
+    finally:
+        server.stop()
+    assert np.isfinite(expected.h_mean).any()
