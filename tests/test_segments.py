@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
+from crops import read_crop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -217,50 +215,10 @@ def test_bad_input_is_refused():
         from_photons(good.drop_vars(["pulse", "h_ph"]))
     noise = good.assign(signal_conf=xr.zeros_like(good.signal_conf))
     noise = schema.annotate(noise, "photons")
-    with pytest.raises(NoSignalError, match=rf"no photon has sea-ice confidence >= 3 .*0: {noise.sizes['photon']}\)"):
+    with pytest.raises(
+        NoSignalError, match=rf"no photon has sea-ice confidence >= 3 .*0: {noise.sizes['photon']}\)"
+    ):
         from_photons(noise)
-
-
-def _crop(path: Path) -> xr.Dataset:
-    """Photons of a CSV crop: no confidence there, so a density cut about the mode stands in for it."""
-    with path.open() as f:
-        rows = list(csv.DictReader(f))
-    column = {
-        k: np.array([float(r[k]) for r in rows]) for k in ("x_atc", "h_ph", "delta_time", "lat_ph", "lon_ph")
-    }
-    order = np.lexsort((column["x_atc"], np.round(column["delta_time"] * 1e4)))
-    h = column["h_ph"]
-    edges = np.arange(h.min(), h.max() + 0.5, 0.5)
-    mode = edges[np.argmax(np.histogram(h, edges)[0])]
-    channel = np.array([int(r["ph_id_channel"]) for r in rows])
-    # Pulse number within the crop from transmit time, 10 kHz.
-    pulse = np.round((column["delta_time"] - column["delta_time"].min()) * 1e4).astype("i8")
-    ds = xr.Dataset(
-        {
-            "delta_time": ("photon", column["delta_time"]),
-            "latitude": ("photon", column["lat_ph"]),
-            "longitude": ("photon", column["lon_ph"]),
-            "x_atc": ("photon", column["x_atc"]),
-            "h_ph": ("photon", h.astype("f4")),
-            "signal_conf": ("photon", np.where(np.abs(h - mode) < 3, 4, 0).astype("i1")),
-            "quality": ("photon", np.array([int(float(r["quality"])) for r in rows], "i1")),
-            "pulse": ("photon", pulse),
-            "channel": ("photon", channel.astype("u1")),
-        }
-    ).isel(photon=order)
-    ds.attrs["spot"] = spot_from_channels(channel)
-    return schema.annotate(ds, "photons")
-
-
-def spot_from_channels(channel: np.ndarray) -> int:
-    """Spot from the channels: each PCE has 20 a side, 16 of the strong spot and 4 of the weak one."""
-    within = (channel - 1) % 60
-    pce = np.unique(within // 20)
-    assert pce.size == 1
-    weak = (within % 20 >= 16).all()
-    strong = (within % 20 < 16).all()
-    assert weak != strong
-    return int(pce[0]) * 2 + (2 if weak else 1)
 
 
 def test_genuine_crops(real_data):
@@ -268,7 +226,7 @@ def test_genuine_crops(real_data):
     paths = sorted((real_data / "atl03_s2_crops").glob("*/*_ATL03_*.csv"))
     assert len(paths) == 9
     for path in paths:
-        ph = _crop(path)
+        ph = read_crop(path)
         # The suffix of the names says "w" for the strong spots: the channels are the better witness.
         assert ph.attrs["spot"] % 2 == (1 if path.name.split("_")[6][4] == "w" else 0), path.name
         ds = from_photons(ph)
