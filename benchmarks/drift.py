@@ -1,0 +1,159 @@
+"""Displacement between pass and image, and what it costs the labels, against the twin's truth.
+
+    python benchmarks/drift.py [--seeds 21 22 23 24] [--size 14]
+
+For scenes with leads, each with a displacement of its own, and for scenes without: the true and the
+estimated displacement from reflectance and from classes, its error, stated uncertainty and agreement; and
+the share of right labels (most of the footprint) without a displacement, with the estimate and with the
+true one. Classes come from fixed thresholds on the brightest visible band.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from is2ice import drift, labels
+from is2ice.classifiers import radiometric
+from is2ice.cube import open_cube
+from is2ice.twin import Scene, make_granule, open_truth
+from is2ice.twin.sentinel2 import make_scene
+
+#: Drift velocity (m/s) and minutes from pass to image: displacements of 0 to 700 m.
+DRIFTS = [
+    ((0.15, -0.12), 60),
+    ((-0.10, 0.05), 45),
+    ((0.02, 0.19), 60),
+    ((-0.13, -0.13), 60),
+    ((0.0, 0.0), 30),
+]
+BANDS = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08"}
+
+
+def make(
+    folder: Path,
+    preset: str,
+    seed: int,
+    velocity: tuple[float, float],
+    minutes: float,
+    size: float,
+    samples: int = 3,
+) -> tuple[np.ndarray, Path]:
+    """A granule with truth and an image; returns the true displacement and the image's item."""
+    home = folder / f"{preset}_{seed}_{velocity[0]:g}_{velocity[1]:g}_{minutes:g}_{size:g}_{samples}"
+    done = home / "item.txt"
+    if not done.exists():
+        scene = Scene.preset(preset, seed=seed, length_km=size + 4, drift=velocity, cloud_cover=0.0)
+        make_granule(scene, home, truth_path=home / "truth.nc")
+        done.write_text(str(make_scene(scene, home, minutes=minutes, size_km=size, samples=samples)))
+    return np.array(velocity) * minutes * 60.0, Path(done.read_text())
+
+
+def read_image(item: Path) -> tuple[xr.Dataset, xr.Dataset]:
+    """Reflectance and classes of an image, by the item's own words."""
+    document = json.loads(item.read_text())
+    bands = {}
+    for name, band in BANDS.items():
+        meta = document["assets"][name]["raster:bands"][0]
+        with rasterio.open(item.parent / f"{band}.tif") as f:
+            raw, transform, crs = f.read(1), f.transform, f.crs
+        value = (raw * meta["scale"] + meta["offset"]).astype("f4")
+        bands[band] = (("y", "x"), np.where(raw == 0, np.nan, value).astype("f4"))
+    rows, columns = raw.shape
+    coords = {
+        "x": transform.c + 10 * (np.arange(columns) + 0.5),
+        "y": transform.f - 10 * (np.arange(rows) + 0.5),
+    }
+    attrs = {"crs": str(crs), "scene": document["id"], "time": document["properties"]["datetime"]}
+    reflectance = xr.Dataset(bands, coords, attrs)
+    bright = np.maximum.reduce([reflectance[b].values for b in ("B02", "B03", "B04")]) * 255.0
+    code = np.select([np.isnan(bright), bright < 31, bright < 205], [-1, 2, 1], 0).astype("i1")
+    return reflectance, xr.Dataset({"surface_class": (("y", "x"), code)}, coords, attrs)
+
+
+def accuracy(
+    segments: xr.Dataset,
+    classes: xr.Dataset,
+    truth: dict[str, xr.Dataset],
+    shift: tuple[float, float],
+    reach: float,
+) -> float:
+    """Share of labels that are the true class of most of the footprint, %."""
+    ds = labels.transfer(segments, classes, shift=shift, transition=reach)
+    right = total = 0
+    for beam in ds["beam"].values:
+        label = ds["label"].sel(beam=beam).values
+        real = truth[str(beam)]["footprint_class"].reindex(x_atc=ds["x_atc"].values, fill_value=-1).values
+        both = (label >= 0) & (real >= 0)
+        right += int((label == real)[both].sum())
+        total += int(both.sum())
+    return 100.0 * right / total
+
+
+def measure(true: np.ndarray, item: Path) -> list[dict[str, Any]]:
+    """One row for reflectance and one for classes: displacement, and labels with none, it and the true one."""
+    home = item.parents[2]
+    segments = radiometric.classify(open_cube(next(home.glob("*.h5"))).load())
+    reflectance, classes = read_image(item)
+    truth = open_truth(home / "truth.nc")
+    rows = []
+    for source, image in (("reflectance", reflectance), ("classes", classes)):
+        found = drift.estimate(segments, image)
+        shifts = {
+            "none": (0.0, 0.0),
+            "estimated": (found.dx, found.dy),
+            "ideal": (float(true[0]), float(true[1])),
+        }
+        rows.append(
+            {"from": source, "true": true, "found": found}
+            | {name: accuracy(segments, classes, truth, s, 0.0) for name, s in shifts.items()}
+            | {f"{name} inside": accuracy(segments, classes, truth, s, 1.5) for name, s in shifts.items()}
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22, 23, 24, 26])
+    parser.add_argument(
+        "--without", type=int, nargs="*", default=[31, 32], help="seeds of scenes without leads"
+    )
+    parser.add_argument("--size", type=float, default=14.0, help="side of the image, km")
+    parser.add_argument("--folder", type=Path, default=Path("build/drift"))
+    args = parser.parse_args()
+    cases = [("ross_sea_november", s) for s in args.seeds] + [("no_leads", s) for s in args.without]
+    table = Table(
+        "scene", "from", "true m", "error m", "1 sigma m", "agree", "", "none %", "estimated %", "true %"
+    )
+    table.caption = "Right labels of all segments (in brackets: 1.5 pixels and more from an edge)."
+    errors: dict[str, list[np.ndarray]] = {"reflectance": [], "classes": []}
+    for k, (preset, seed) in enumerate(cases):
+        for row in measure(*make(args.folder, preset, seed, *DRIFTS[k % len(DRIFTS)], args.size)):
+            found = row["found"]
+            error = np.array([found.dx, found.dy]) - row["true"]
+            if preset != "no_leads":
+                errors[row["from"]].append(error)
+            pairs = [f"{a:.0f} {b:.0f}" for a, b in (row["true"],)]
+            pairs += [f"{a:.1f} {b:.1f}" for a, b in (error, np.sqrt(np.diag(found.covariance)))]
+            verdict = "accepted" if found.accepted else "refused"
+            shares = [f"{row[n]:.2f} ({row[n + ' inside']:.2f})" for n in ("none", "estimated", "ideal")]
+            table.add_row(f"{preset} {seed}", row["from"], *pairs, f"{found.agreement:.2f}", verdict, *shares)
+    console = Console(width=150)
+    console.print(table)
+    for source, some in errors.items():
+        x, y = np.sqrt(np.mean(np.square(some), axis=0))
+        console.print(f"{source}: root mean square error with leads {x:.1f} m in x, {y:.1f} m in y")
+
+
+if __name__ == "__main__":
+    main()
