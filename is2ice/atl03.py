@@ -251,8 +251,8 @@ class Granule:
         spot = self.spot(beam)
         if spot is None:
             raise GranuleError(
-                f"{self.id} {beam}: strong or weak is unknown (no orbit_info/sc_orient, no atlas_spot_number "
-                "attribute); name the beams with beams=[...] and give strength= to the reader"
+                f"{self.id} {beam}: strong or weak is unknown: the file has neither orbit_info/sc_orient nor the "
+                "atlas_spot_number attribute of its beam groups. Cut the granule again with orbit_info included."
             )
         return "strong" if spot % 2 else "weak"
 
@@ -304,7 +304,7 @@ class Granule:
         """
         with self._lock:
             if beam not in self._tables:
-                self._tables[beam] = read_table(self.file, beam, self.id, self.notes)
+                self._tables[beam] = read_table(self.file, beam, self.id)
             return self._tables[beam]
 
     def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
@@ -382,10 +382,8 @@ class Granule:
                     f"the track. corrections={left!r} leaves it out knowingly."
                 )
         if not table.sea_ice:
-            conf = self.file[f"{beam}/heights/signal_conf_ph"][:100_000, SEA_ICE]
-            raise NoSignalError(
-                no_signal_text(where, self.file[f"{beam}/heights/h_ph"].shape[0], conf, selection)
-            )
+            conf = self.file[f"{beam}/heights/signal_conf_ph"][:1_000_000, SEA_ICE]
+            raise NoSignalError(no_signal_text(where, conf, selection))
         rows = np.flatnonzero(subset.rows(table, where))
         lo, hi = table.dist_x[rows[0]], table.dist_x[rows[-1]] + last_length(table, int(rows[-1]))
         if subset.x_atc is not None:
@@ -446,23 +444,21 @@ class Granule:
 
     def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
-        rows, x_seg = self._photon_rows(table, g0, g1)
+        rows, segment = self._photon_rows(table, g0, g1)
         heights = self.file[f"{beam}/heights"]
 
         def read(name: str) -> NDArray:
             return read_rows(heights[name], rows.start, rows.stop)
 
         along = read("dist_ph_along")
-        x = x_seg + along
+        x = table.dist_x[segment] + along
         h = read("h_ph")
         conf = read("signal_conf_ph")[:, SEA_ICE]
         quality = read("quality_ph").astype(np.int8, copy=False)
         pulse = read("pce_mframe_cnt").astype(np.int64) * 200 + read("ph_id_pulse") - 1
-        bad = table.degraded[g0:g1]
-        if np.isnan(x_seg).any() or bad.any():
-            drop = np.repeat(bad, table.count[g0:g1]) if x.size == table.count[g0:g1].sum() else np.isnan(x)
-            keep = np.isfinite(x) & ~drop
-            x, h, conf, quality, pulse = (a[keep] for a in (x, h, conf, quality, pulse))
+        drop = (segment < 0) | table.degraded[segment]
+        if drop.any():
+            x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
         ref = table.reference_row[g0:g1]
         has = ref >= 0
         node_x = table.dist_x[g0:g1][has] + along[ref[has] - rows.start]
@@ -477,18 +473,18 @@ class Granule:
         return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse), nodes
 
     @staticmethod
-    def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, F8]:
-        """Range of photon rows of geosegments, and each row's segment distance (NaN: of none)."""
+    def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
+        """Range of photon rows of geosegments g0 to g1, and the geosegment of each row (-1: of none)."""
         first, count = table.first[g0:g1], table.count[g0:g1]
         used = count > 0
         start = int(first[used].min())
         stop = int((first + count)[used].max())
         if np.array_equal(first[used][1:], (first + count)[used][:-1]):
-            return range(start, stop), np.repeat(table.dist_x[g0:g1], count)
-        x = np.full(stop - start, np.nan)
-        for a, c, d in zip(first[used], count[used], table.dist_x[g0:g1][used], strict=True):
-            x[a - start : a - start + c] = d
-        return range(start, stop), x
+            return range(start, stop), np.repeat(np.arange(g0, g1), count)
+        segment = np.full(stop - start, -1, np.int64)
+        for g in np.flatnonzero(used):
+            segment[first[g] - start : first[g] - start + count[g]] = g0 + g
+        return range(start, stop), segment
 
     def track(
         self,
@@ -542,9 +538,14 @@ class Granule:
         if not out["n_photons"].any():
             rows = self._photon_rows(self.table(beam), *self._span(plan))[0]
             conf = self.file[f"{beam}/heights/signal_conf_ph"][rows.start : rows.stop][:, SEA_ICE]
-            raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf.size, conf, plan.selection))
+            raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf, plan.selection))
         ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
-        return ds.assign_attrs(notes=[*self.notes, *gap_notes(beam, self.table(beam).dist_x)])
+        return ds.assign_attrs(notes=self.notes_of(beam))
+
+    def notes_of(self, beam: str) -> list[str]:
+        """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""
+        table = self.table(beam)
+        return [*self.notes, *table.notes, *gap_notes(beam, table.dist_x)]
 
     def _span(self, plan: Plan) -> tuple[int, int]:
         rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))
@@ -598,15 +599,13 @@ class Granule:
         if rows_used.size == 0:
             raise NoSignalError(f"{self.id} {beam}: the subset holds no photon")
         g0, g1 = int(rows_used[0]), int(rows_used[-1]) + 1
-        rows, x_seg = self._photon_rows(table, g0, g1)
+        rows, segment = self._photon_rows(table, g0, g1)
         sl = slice(rows.start, rows.stop)
         heights = self.file[f"{beam}/heights"]
-        segment = np.searchsorted(table.dist_x, x_seg)  # NaN sorts last and is dropped below
         conf = heights["signal_conf_ph"][sl][:, SEA_ICE]
         quality = heights["quality_ph"][sl]
-        ok = np.isfinite(x_seg) & (conf != -2) & (quality % 10 != 3)
-        ok &= keep[np.clip(segment, 0, keep.size - 1)]
-        x = x_seg + heights["dist_ph_along"][sl]
+        ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
+        x = table.dist_x[segment] + heights["dist_ph_along"][sl]
         if subset is not None and subset.x_atc is not None:
             ok &= (x >= subset.x_atc[0]) & (x < subset.x_atc[1])
         data: dict[str, Any] = {

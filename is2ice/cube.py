@@ -10,7 +10,7 @@ import xarray as xr
 
 from . import schema
 from .atl03 import Granule, Plan, Subset, open_granule
-from .geolocation import gap_notes
+from .errors import GranuleError
 
 __all__ = ["open_cube"]
 
@@ -44,6 +44,11 @@ def open_cube(
     xarray.Dataset
         :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)``, Dask-backed. Loaded, it equals
         :meth:`~is2ice.atl03.Granule.track` bit for bit.
+
+    Raises
+    ------
+    GranuleError
+        When the heights of the beams refer to different surfaces.
     """
     granule = open_granule(source)
     names = granule.resolve_beams(beams)
@@ -52,12 +57,16 @@ def open_cube(
     n = max(p.k0 + p.n for p in plans) - k0
     length = plans[0].length
     data = _lazy_variables(granule, plans, k0, n, max(1, int(chunks)))
-    attrs = granule.attrs(plans[0])
-    for name in _PER_BEAM:
-        attrs.pop(name, None)
-    notes = list(granule.notes)
-    for beam in names:
-        notes += gap_notes(beam, granule.table(beam).dist_x)
+    surfaces = {p.beam: p.reference for p in plans}
+    if len(set(surfaces.values())) > 1:
+        listing = ", ".join(f"{beam} {surface}" for beam, surface in surfaces.items())
+        raise GranuleError(
+            f"{granule.id}: heights of the beams refer to different surfaces ({listing}), so they do not belong in "
+            "one cube; choose reference='mss' or 'geoid', or open the beams one by one"
+        )
+    each = [granule.attrs(p) for p in plans]
+    attrs = {k: v for k, v in each[0].items() if all(a.get(k) == v for a in each) and k not in _PER_BEAM}
+    notes = list(dict.fromkeys(note for beam in names for note in granule.notes_of(beam)))
     ds = xr.Dataset(
         {name: (("beam", "x_atc"), a) for name, a in data.items()},
         coords={

@@ -6,6 +6,7 @@ __all__ = [
     "GranuleError",
     "Is2IceError",
     "NoSignalError",
+    "RemoteError",
     "SchemaError",
     "StoreError",
     "TransitionOrbitError",
@@ -18,6 +19,10 @@ class Is2IceError(Exception):
 
 class GranuleError(Is2IceError, ValueError):
     """A file or granule is not what it should be: another product, truncated, a group missing."""
+
+
+class RemoteError(GranuleError, ConnectionError):
+    """A server could not be reached or failed; the same call may succeed later."""
 
 
 class TransitionOrbitError(GranuleError):

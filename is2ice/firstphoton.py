@@ -67,11 +67,13 @@ class FirstPhotonBias:
     limit: float = np.inf
 
     def __call__(self, strength: F8, spread: F8) -> tuple[F8, NDArray[np.bool_]]:
-        """Bias (m) at detected photons per pulse and spread (m), and where it is not to be trusted."""
+        """Bias (m) at detected photons per pulse and spread (m), and where it lies outside the table."""
         value, clipped = bilinear(
             np.asarray(strength, "f8"), np.asarray(spread, "f8"), self.strength, self.spread, self.bias
         )
-        return value, clipped | (np.asarray(strength) > self.limit)
+        # Fewer photons than the table knows: the bias vanishes with them, so its edge serves.
+        faint = (np.asarray(strength) < self.strength[0]) & (self.strength[0] < 1.0)
+        return value, clipped & ~faint
 
 
 def from_cal19(

@@ -97,6 +97,7 @@ class BeamTable:
     columns: dict[str, F8] = field(default_factory=dict)
     background: Background | None = None
     height_reference: str = "mss"
+    notes: list[str] = field(default_factory=list)
 
 
 def _delta_time(value: Any) -> float:
@@ -133,22 +134,23 @@ def crs_of(south: bool) -> str:
     return "EPSG:3976" if south else "EPSG:3413"
 
 
-def read_table(file: h5py.File, beam: str, granule: str, notes: list[str]) -> BeamTable:
-    """Geolocation table of a beam; what the file lacks is added to ``notes``.
+def read_table(file: h5py.File, beam: str, granule: str) -> BeamTable:
+    """Geolocation table of a beam; its ``notes`` say what the file lacks.
 
     Raises
     ------
     GranuleError
         When a needed dataset is missing or the distances do not increase.
     """
-    return _Reader(file, granule, notes).read(beam)
+    return _Reader(file, granule).read(beam)
 
 
 class _Reader:
     """Reads one beam's tables from an open file, naming what is missing."""
 
-    def __init__(self, file: h5py.File, granule: str, notes: list[str]) -> None:
-        self.file, self.id, self.notes = file, granule, notes
+    def __init__(self, file: h5py.File, granule: str) -> None:
+        self.file, self.id = file, granule
+        self.notes: list[str] = []
 
     def _get(self, beam: str, path: str, why: str = "") -> NDArray:
         full = f"{beam}/{path}"
@@ -209,6 +211,7 @@ class _Reader:
             columns=columns | {"delta_time": time, "latitude": latitude, "longitude": longitude},
             background=self._background(beam),
             height_reference=reference_surface,
+            notes=self.notes,
         )
 
     def _check_distances(self, beam: str, dist_x: F8) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,25 @@ from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
-from .errors import GranuleError
+from .errors import GranuleError, RemoteError
 
-__all__ = ["Source"]
+__all__ = ["Source", "public_url", "scrub"]
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Range-request block of remote files; most of a granule's metadata fits in a few of these.
 BLOCK = 8 * 2**20
 
 
-def _public(url: str) -> str:
+def public_url(url: str) -> str:
     """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))
+
+
+def scrub(text: str) -> str:
+    """Text with the secrets of every URL in it taken out: user, password, query."""
+    return _URL.sub(lambda found: public_url(found.group()), text)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Source:
             if "://" in text:
                 if text.startswith("file://"):
                     return cls.of(text[len("file://") :])
-                return cls(name=_public(text), url=text)
+                return cls(name=public_url(text), url=text)
             path = Path(text).expanduser()
             if path.is_dir():
                 raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
@@ -111,9 +118,33 @@ class Source:
         try:
             return self._open()
         except FileNotFoundError as error:
-            raise GranuleError(f"{self.name}: no such file") from error
+            raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
         except OSError as error:
-            raise GranuleError(self._diagnose(error)) from error
+            if self.url is not None and not isinstance(error, PermissionError) and self._is_network(error):
+                # Without the cause: its text holds the URL, and that may hold a token.
+                raise RemoteError(f"{self.name}: cannot be reached: {scrub(str(error))}; try again") from None
+            raise GranuleError(scrub(self._diagnose(error))) from (None if self.url else error)
+        except Exception as error:
+            if self.url is None:
+                raise
+            raise self._refused(error) from None
+
+    @staticmethod
+    def _is_network(error: OSError) -> bool:
+        """Whether an error came from the network rather than from the bytes."""
+        return isinstance(error, ConnectionError | TimeoutError) or "aiohttp" in type(error).__module__
+
+    def _refused(self, error: Exception) -> GranuleError:
+        """What a server's answer means to the user."""
+        status = getattr(error, "status", None)
+        said = f"HTTP {status}" if status else scrub(f"{type(error).__name__}: {error}")
+        if status in (401, 403):
+            return GranuleError(
+                f"{self.name}: access refused ({said}); log in, or ask for a new signed URL if this one has expired"
+            )
+        if status is None or status >= 500 or status == 429:
+            return RemoteError(f"{self.name}: the server failed ({said}); try again")
+        return GranuleError(f"{self.name}: cannot be read ({said})")
 
     def _open(self) -> h5py.File:
         if self.path is not None:

@@ -52,7 +52,7 @@ BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 #: Bits of ``segment_quality``.
 QUALITY_BITS = {
     1: "few_photons",
-    2: "saturated",
+    2: "half_of_pulses_fully_saturated",
     4: "degraded_pointing_removed",
     8: "correction_missing",
     16: "height_above_geoid",
@@ -60,6 +60,7 @@ QUALITY_BITS = {
     64: "first_photon_bias_from_model",
     128: "first_photon_bias_outside_range",
     256: "photons_rejected_by_quality",
+    512: "photon_rate_saturated",
 }
 #: Bits of ``label_flags``: why a segment has no label, or a label by hand.
 LABEL_BITS = {

@@ -320,10 +320,8 @@ def _check_options(method: str, position: str, window: float, step: float, smoot
         raise ValueError("smooth: nearest_minimum has no value per window to smooth; leave it out")
 
 
-#: Bit of segment_quality: the first-photon bias is outside the range in which it can be corrected.
-SATURATED_BIT = next(
-    b for b, name in schema.QUALITY_BITS.items() if name == "first_photon_bias_outside_range"
-)
+#: Bit of segment_quality: more photons a pulse than the first-photon bias can be corrected for.
+SATURATED_BIT = next(b for b, name in schema.QUALITY_BITS.items() if name == "photon_rate_saturated")
 
 
 def _is_lead(

@@ -301,6 +301,7 @@ def _first_photon_bias(
     if bias.source == "model":
         bits[filled] |= 64
     bits[filled & clipped] |= 128
+    bits[filled & (rate > bias.limit)] |= 512
     return value, bits
 
 
@@ -411,15 +412,15 @@ def require_signal(photons: PhotonArrays, selection: Selection, where: str) -> N
     ------
     NoSignalError
     """
-    total = photons.h.size
     _, selected, _ = selection.masks(photons.h, photons.conf, photons.quality)
     if selected.any():
         return
-    raise NoSignalError(no_signal_text(where, total, photons.conf, selection))
+    raise NoSignalError(no_signal_text(where, photons.conf, selection))
 
 
-def no_signal_text(where: str, total: int, conf: NDArray[np.int8], selection: Selection) -> str:
+def no_signal_text(where: str, conf: NDArray[np.int8], selection: Selection) -> str:
     """One line that says what the confidence column holds instead of signal."""
+    total = conf.size
     codes, counts = np.unique(conf, return_counts=True)
     found = ", ".join(f"{c}: {k:,}" for c, k in zip(codes, counts, strict=True)) or "no photon"
     hint = (

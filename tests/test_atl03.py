@@ -432,6 +432,37 @@ def test_degraded_pointing_is_removed(damaged, flat):
     assert ((ds.segment_quality.astype(int) & 4) > 0).sum() >= 98
 
 
+def test_degraded_photons_go_even_where_some_photons_belong_to_no_geosegment(damaged):
+    def change(f):
+        g = f["gt2r/geolocation"]
+        g["podppd_flag"][100:110] = 3
+        g["segment_ph_cnt"][50] = 0  # its photons stay in the file
+        g["ph_index_beg"][50] = 0
+
+    g = Granule(damaged(change))
+    ds, ph = g.track("gt2r"), g.photons("gt2r")
+    assert int(ds.n_photons_all.sum()) == ph.sizes["photon"]
+    x = g.table("gt2r").dist_x
+    inside = ds.sel(x_atc=slice(x[100] + 2, x[110] - 4))
+    assert int(inside.n_photons_all.sum()) == 0
+
+
+def test_a_cube_does_not_mix_height_references(flat, tmp_path):
+    path = tmp_path / flat.name
+    shutil.copy(flat, path)
+    with h5py.File(path, "r+") as f:
+        f.copy("gt2r", "gt1r")
+        f["gt1r"].attrs["atlas_spot_number"] = "5"
+        f["gt1r/geophys_corr/dem_flag"][...] = 2
+    with pytest.raises(GranuleError, match=r"different surfaces \(gt1r geoid, gt2r mss\)"):
+        open_cube(path)
+    cube = open_cube(path, reference="geoid")
+    assert cube.attrs["height_reference"] == "geoid"
+    g = Granule(path)
+    g.track("gt1r")
+    assert not any("gt1r" in note for note in g.track("gt2r").attrs["notes"])
+
+
 def test_empty_geosegments_and_zero_index(damaged):
     """Geosegments with neither photons nor index, as the product writes them over dark water."""
 

@@ -61,12 +61,14 @@ def test_more_light_more_bias_and_no_light_none():
     assert np.isnan(f(np.array([np.nan]), np.array([0.1]))[0][0])
 
 
-def test_saturated_returns_are_not_trusted():
-    f = from_model("strong")
-    _, suspect = f(np.array([14.3, 14.5]), np.full(2, 0.12))
-    np.testing.assert_array_equal(suspect, [False, True])  # 0.9 of 16 pixels
-    _, suspect = from_model("weak")(np.array([3.5, 3.7]), np.full(2, 0.12))
-    np.testing.assert_array_equal(suspect, [False, True])
+def test_limits_of_trust():
+    assert from_model("strong").limit == pytest.approx(14.4)  # 0.9 of 16 pixels
+    assert from_model("weak").limit == pytest.approx(3.6)
+    dead, strength, width, corr = tables()
+    f = from_cal19(3.0, dead, strength + 0.4, width, corr, 16)
+    assert f.limit == pytest.approx(14.4)
+    _, outside = f(np.array([0.1, 5.0, 17.0]), np.full(3, 0.12))
+    np.testing.assert_array_equal(outside, [False, False, True])  # faint returns have no bias to speak of
 
 
 def tables(n_d=6, n_s=160, n_w=498):

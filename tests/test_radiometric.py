@@ -109,6 +109,21 @@ def test_cube_equals_tracks():
         np.testing.assert_array_equal(out.surface_class[k], classify(one).surface_class)
 
 
+def test_classes_do_not_depend_on_where_the_grid_starts():
+    """A track inside a wider cube, or a piece of it far from its ends, keeps its classes."""
+    rng = np.random.default_rng(5)
+    n = 20_000
+    slow = 5 + 2 * np.sin(np.arange(n) / 1500)
+    ds = track(rng.gamma(20, slow / 20), n=n, background=6e6 * rng.normal(1, 0.05, n))
+    whole = classify(ds).surface_class
+    wide = ds.reindex(x_atc=ds.x_atc.values[0] + 2.0 * np.arange(-3333, n), fill_value=0)
+    for name in ("h_spread", "background_rate", "solar_elevation"):
+        wide[name] = ds[name].reindex(x_atc=wide.x_atc)
+    np.testing.assert_array_equal(classify(wide).surface_class[3333:], whole)
+    inner = classify(ds.isel(x_atc=slice(1234, None))).surface_class
+    np.testing.assert_array_equal(inner[7500:], whole[1234 + 7500 :])
+
+
 def test_what_is_missing_is_said():
     ds = track(6.0)
     del ds.attrs["spot"]

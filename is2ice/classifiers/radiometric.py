@@ -86,6 +86,7 @@ class Radiometric:
         """
         spots = _spots(segments)
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        x0 = float(segments["x_atc"].values[0]) if segments.sizes["x_atc"] else 0.0
         names = ("n_photons", "n_pulses", "h_spread", "background_rate", "solar_elevation")
         columns = {name: np.atleast_2d(np.asarray(segments[name], "f8")) for name in names}
         shape = columns["n_photons"].shape
@@ -93,12 +94,12 @@ class Radiometric:
         known = np.zeros(shape, bool)
         for b in range(shape[0]):
             one = {name: a[b] for name, a in columns.items()}
-            probability[b], known[b] = self._track(one, spots[b], length)
+            probability[b], known[b] = self._track(one, spots[b], length, x0)
         if "beam" not in segments["n_photons"].dims:
             probability, known = probability[0], known[0]
         return add_classes(segments, probability, known, self.name)
 
-    def _track(self, a: dict[str, F8], spot: int, length: float) -> tuple[F8, NDArray[np.bool_]]:
+    def _track(self, a: dict[str, F8], spot: int, length: float, x0: float) -> tuple[F8, NDArray[np.bool_]]:
         from scipy.special import gammainc, ndtr
 
         limits = self.table["strong" if spot % 2 else "weak"]
@@ -108,7 +109,7 @@ class Radiometric:
         seen = (pulses > 0) & (a["n_pulses"] > 0)
         gain = self.table["gain_by_spot"][str(spot)]
         n_pix = PIXELS["strong" if spot % 2 else "weak"]
-        light = self._light(photons, pulses, limits["nominal_ice"] * gain, n_pix, length)
+        light = self._light(photons, pulses, limits["nominal_ice"] * gain, n_pix, length, x0)
 
         def below(name: str, light: F8 | float = light) -> F8:
             """Probability that the true rate is below a threshold, which moves with the light."""
@@ -130,7 +131,7 @@ class Radiometric:
         rough = np.where(np.isfinite(surface), ndtr((width["rough"] - surface) / error), 1.0)
         specular = high * smooth
         night_water, night_thin = water * rough + specular, (thin - water) * rough
-        brightness = self._brightness(a, length)
+        brightness = self._brightness(a, length, x0)
         day = np.isfinite(brightness)
         test = self.table["background"]
         share = np.where(day, brightness, 1.0)
@@ -146,19 +147,19 @@ class Radiometric:
         p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
         return np.clip(p, 0.0, 1.0), seen & ((cloud < 0.5) | (day & (share < test["thin_below"])))
 
-    def _light(self, photons: F8, pulses: F8, nominal: float, n_pix: int, length: float) -> F8:
+    def _light(self, photons: F8, pulses: F8, nominal: float, n_pix: int, length: float, x0: float) -> F8:
         """Incident light of the local bright ice over the nominal one, limited: 1 under a clear sky."""
         window = self.table["window"]
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(pulses > 0, photons / pulses, np.nan)
-        local = _local_quantile(rate, window["local_quantile"], window["local_m"], length)
+        local = _local_quantile(rate, window["local_quantile"], window["local_m"], length, x0)
         light = _incident(np.where(np.isfinite(local), local, nominal), n_pix) / _incident(nominal, n_pix)
         return np.clip(light, *window["light_range"])
 
-    def _brightness(self, a: dict[str, F8], length: float) -> F8:
+    def _brightness(self, a: dict[str, F8], length: float, x0: float) -> F8:
         """Background over that of the local bright ice; NaN under a low sun."""
         rate = a["background_rate"]
-        local = _local_quantile(rate, 0.9, self.table["window"]["local_m"], length)
+        local = _local_quantile(rate, 0.9, self.table["window"]["local_m"], length, x0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(
                 a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan
@@ -199,17 +200,22 @@ def _box(a: F8, half: int) -> F8:
     return total[np.minimum(k + half + 1, a.size)] - total[np.maximum(k - half, 0)]
 
 
-def _local_quantile(a: F8, q: float, stretch: float, length: float) -> F8:
-    """A quantile over stretches along the track, interpolated between their middles."""
-    size = max(1, round(stretch / length / 2))  # half-stretch blocks, each joined with its neighbours
-    blocks = range(0, a.size, size)
+def _local_quantile(a: F8, q: float, stretch: float, length: float, x0: float) -> F8:
+    """A quantile over stretches along the track, interpolated between their middles.
+
+    Stretches lie at multiples of half their length from the equator crossing (``x0`` is the first cell's
+    distance), so a longer or shorter piece of the same track has the same ones.
+    """
+    size = max(1, round(stretch / length / 2))  # half-stretch blocks, each joined with half its neighbours
+    shift = round(x0 / length) % size
+    blocks = range(-shift, a.size, size)
     value = np.full(len(blocks), np.nan)
     for j, i in enumerate(blocks):
-        part = a[max(0, i - size // 2) : i + size + size // 2]
+        part = a[max(0, i - size // 2) : max(0, i + size + size // 2)]
         part = part[np.isfinite(part)]
         if part.size:
             value[j] = np.quantile(part, q)
-    middle = np.array([min(i + size / 2, (i + a.size) / 2) for i in blocks])
+    middle = np.array(blocks) + size / 2
     good = np.isfinite(value)
     if not good.any():
         return np.full(a.size, np.nan)
