@@ -104,8 +104,8 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
     """Per-cell photon statistics for n cells from index k0; a photon's index is floor(x * (1 / length)).
 
     Returns counts of counted and selected photons, a flag for photons rejected by quality, mean,
-    median and sum of squared deviations of selected heights, the same sum over photons within ``trim``
-    of the median about their own mean, the number of those, and the sums of per-pulse counts.
+    median, core mean and sum of squared deviations of selected heights, the same sum over the core (photons
+    within ``trim`` of the median) about its own mean, the size of the core, and mean per-pulse counts.
     """
     size = x.size
     cell = np.empty(size, np.int32)
@@ -141,6 +141,7 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
     mean = np.full(n, np.nan)
     median = np.full(n, np.nan)
     squares = np.zeros(n, np.float64)
+    core_mean = np.full(n, np.nan)
     core_squares = np.zeros(n, np.float64)
     core_count = np.zeros(n, np.int32)
     for c in range(n):
@@ -168,8 +169,10 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
                 core += heights[i]
                 k += 1
         if k == 0:  # an even number of photons, all far from their middle
+            core_mean[c] = mu
             continue
         core /= k
+        core_mean[c] = core
         ss = 0.0
         for i in range(lo, hi):
             if abs(heights[i] - med) <= trim:
@@ -180,43 +183,35 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
         if count[c] == 0:
             pcnth[c] = np.nan
             pcnt[c] = np.nan
-    return count_all, count, bad, mean, median, squares, core_squares, core_count, pcnth, pcnt
+    return count_all, count, bad, mean, median, core_mean, squares, core_squares, core_count, pcnth, pcnt
 
 
 @njit(cache=True, nogil=True)
-def pool(count, squares, core_count, core_squares, n_pulses, half):
+def pool(count, core_count, core_squares, n_pulses, half):
     """Sums over the cells within ``half`` of each cell.
 
-    Returns the pooled spread of all and of core photons about their cell means, and the photons per
-    pulse, of the stretch; NaN where it has no degree of freedom or no pulse.
+    Returns the pooled spread of core photons about their cell means, and the photons per pulse, of the
+    stretch; NaN where it has no degree of freedom or no pulse.
     """
     n = count.size
     spread = np.full(n, np.nan)
-    core_spread = np.full(n, np.nan)
     rate = np.full(n, np.nan)
     for c in range(n):
-        ss = 0.0
-        cs = 0.0
+        squares = 0.0
         dof = 0
-        cdof = 0
         photons = 0
         pulses = 0
         for j in range(max(0, c - half), min(n, c + half + 1)):
             photons += count[j]
             pulses += n_pulses[j]
-            if count[j] > 1:
-                ss += squares[j]
-                dof += count[j] - 1
             if core_count[j] > 1:
-                cs += core_squares[j]
-                cdof += core_count[j] - 1
+                squares += core_squares[j]
+                dof += core_count[j] - 1
         if dof > 0:
-            spread[c] = np.sqrt(ss / dof)
-        if cdof > 0:
-            core_spread[c] = np.sqrt(cs / cdof)
+            spread[c] = np.sqrt(squares / dof)
         if pulses > 0:
             rate[c] = photons / pulses
-    return spread, core_spread, rate
+    return spread, rate
 
 
 @njit(cache=True, nogil=True)

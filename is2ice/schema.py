@@ -233,6 +233,9 @@ SEGMENTS: dict[str, Var] = {
         standard_name="height_above_reference_ellipsoid",
     ),
     "h_median": Var("f8", "m", "median height of the selected photons above the ellipsoid"),
+    "h_core": Var(
+        "f8", "m", "mean of the selected photon heights within 0.5 m of their median, above the ellipsoid"
+    ),
     "h_std": Var("f4", "m", "standard deviation of selected photon heights (n - 1)", valid_range=(0, 1e3)),
     "h_spread": Var(
         "f4",
@@ -245,7 +248,7 @@ SEGMENTS: dict[str, Var] = {
         "m",
         "surface height (snow included) above the mean sea surface, corrected",
         ancillary=("height_uncertainty", "segment_quality"),
-        comment="h_mean - (mss or geoid) - tide_ocean - tide_equilibrium - dac - first_photon_bias; tide-free",
+        comment="h_core - (mss or geoid) - tide_ocean - tide_equilibrium - dac - first_photon_bias; tide-free",
     ),
     "height_uncertainty": Var("f4", "m", "standard error of height", valid_range=(0, 1e3)),
     "background_rate": Var("f4", "s-1", "background photon rate (bckgrd_rate), interpolated in time"),
@@ -540,6 +543,7 @@ def mock_segments(
         "pcnt": 9.0,
         "h_mean": height - 55.0,
         "h_median": height - 55.0,
+        "h_core": height - 55.0,
         "h_std": 0.13,
         "h_spread": 0.12,
         "height": height,

@@ -33,14 +33,18 @@ def passes(tmp_path_factory):
 @pytest.mark.parametrize("preset", ["ross_sea_november", "marginal_ice_zone"])
 def test_sea_surface_and_freeboard(passes, preset):
     """Where leads exist: sea surface within 1 cm of truth and 3 cm RMSE, freeboard within 2 cm, over three beams
-    and two passes; errors no more than half as large again as they say."""
+    and two passes; errors no more than half as large again as they say.
+
+    Freeboard is that of segments more than 6 m from a class edge: nearer, bright ice outshines dark water in the
+    same footprint, and the height of the return is not that of the mean surface, whatever the method.
+    """
     scores = []
     for seed in (41, 42):
         granule, truth = passes(preset, seed)
         for beam in ("gt1r", "gt2r", "gt3r"):
             scores.append(twin.score(pipeline.one_track(granule, beam), truth))
-    total = reduce(add, (s.all for s in scores))
-    sea, freeboard = total.h_ref_by_flag["from_leads"], total.freeboard_by_flag["from_leads"]
+    sea = reduce(add, (s.all for s in scores)).h_ref_by_flag["from_leads"]
+    freeboard = reduce(add, (s.interior for s in scores)).freeboard_by_flag["from_leads"]
     assert sea.n > 100_000
     assert abs(sea.bias) < 0.01
     assert sea.rmse < 0.03

@@ -81,7 +81,7 @@ def test_errors_are_honest():
     rng = np.random.default_rng(2)
     x = np.sort(rng.uniform(0, 20_000, 160_000))
     ds = from_photons(photons(x, rng.normal(0, 0.12, x.size)), bias=None)
-    z = (ds.h_mean / ds.height_uncertainty).values
+    z = (ds.h_core / ds.height_uncertainty).values
     assert np.nanstd(z) == pytest.approx(1.0, abs=0.02)
 
 
