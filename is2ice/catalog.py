@@ -219,7 +219,7 @@ def item_of(source: Any) -> dict[str, Any]:
         text = os.fspath(source)
         try:
             return item_of(pystac.Item.from_file(text))
-        except (OSError, ValueError, KeyError, pystac.STACError) as fault:
+        except (OSError, ValueError, KeyError, pystac.STACError, pystac.STACTypeError) as fault:
             raise CatalogError(f"{text.split('?')[0]}: cannot be read as a STAC item: {fault}") from fault
     raise CatalogError(f"a STAC item is needed; got {type(source).__name__}")
 
@@ -293,21 +293,22 @@ def scene_map(
         return mapping(transform(geometry, lambda p: np.column_stack([p[:, 0] % 360.0, p[:, 1]])))
 
     chart = folium.Map(tiles="CartoDB positron", control_scale=True)
-    for row in scenes.itertuples():
-        told = {
-            "scene": row.scene,
-            "time": f"{row.time:%Y-%m-%d %H:%M:%S} UTC",
-            "cloud %": f"{row.cloud_cover:.0f}",
-        }
-        feature = {"type": "Feature", "geometry": drawn(row.geometry), "properties": told}
-        folium.GeoJson(feature, tooltip=folium.GeoJsonTooltip(list(told))).add_to(chart)
+
+    def add(geometry: BaseGeometry, told: dict[str, str], colour: str) -> None:
+        feature = {"type": "Feature", "geometry": drawn(geometry), "properties": told}
+        style = {"color": colour, "weight": 2, "fillOpacity": 0.1}
+        folium.GeoJson(
+            {"type": "FeatureCollection", "features": [feature]},
+            tooltip=folium.GeoJsonTooltip(list(told)),
+            style_function=lambda _: style,
+        ).add_to(chart)
+
+    for _, row in scenes.iterrows():
+        told = {"scene": row["scene"], "time": f"{row['time']:%Y-%m-%d %H:%M:%S} UTC"}
+        add(row.geometry, told | {"cloud %": f"{row['cloud_cover']:.0f}"}, "#2b6ca3")
     for track in lines:
         told = {"granule": track.granule, "beam": track.beam}
-        feature = {"type": "Feature", "geometry": drawn(track.line(240)), "properties": told}
-        style = {"color": "#c1272d" if track.strength != "weak" else "#888888", "weight": 2}
-        folium.GeoJson(
-            feature, tooltip=folium.GeoJsonTooltip(list(told)), style_function=lambda _, s=style: s
-        ).add_to(chart)
+        add(track.line(240), told, "#888888" if track.strength == "weak" else "#c1272d")
     if shapes:
         chart.fit_bounds(chart.get_bounds())  # type: ignore[arg-type]
     if path is not None:

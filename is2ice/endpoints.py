@@ -66,7 +66,7 @@ class Endpoint:
         import pystac_client
 
         with told(self, "opened"):
-            return pystac_client.Client.open(self.url, stac_io=request_io(retries, timeout))
+            return pystac_client.Client.open(self.url, stac_io=request_io(retries, timeout), timeout=timeout)
 
 
 @lru_cache(maxsize=1)
@@ -130,14 +130,16 @@ class told:
 
     def __exit__(self, kind: Any, fault: BaseException | None, trace: Any) -> None:
         import requests
-        from pystac import STACError
+        from pystac import STACError, STACTypeError
         from pystac_client.exceptions import APIError
 
-        if not isinstance(fault, APIError | STACError | requests.RequestException | ValueError | KeyError):
+        if not isinstance(
+            fault, APIError | STACError | STACTypeError | requests.RequestException | ValueError | KeyError
+        ):
             return
         text = re.sub(r"\s+", " ", str(fault) or type(fault).__name__)[:300]
         hint = "the server may be overloaded or away: try later, or another endpoint"
-        if isinstance(fault, STACError | ValueError | KeyError) and not isinstance(
+        if isinstance(fault, STACError | STACTypeError | ValueError | KeyError) and not isinstance(
             fault, requests.RequestException
         ):
             hint = "is it the root of a STAC API?"

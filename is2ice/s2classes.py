@@ -96,7 +96,7 @@ def class_map(
         classes = _published(arrays[:3], white, aperture, per_tile, (rows, columns))
     else:
         work = _Classes(evidence, method, white)
-        depth = cloudfilter.HALO if method == "guarded" else 0
+        depth = _depth(rows, columns, cloudfilter.HALO if method == "guarded" else 0)
         classes = da.map_overlap(
             work, *arrays, depth=depth, boundary="none", dtype=np.int8, meta=np.zeros((0, 0), np.int8),
             allow_rechunk=False,
@@ -150,9 +150,13 @@ def _cloud_source(cloud: str, names: list[str]) -> str:
     return cloud
 
 
-def _tiles(n: int, tile: int) -> tuple[int, ...]:
-    """Blocks that start on multiples of the filter's own, none smaller than its halo."""
-    least = cloudfilter.HALO
+def _depth(rows: tuple[int, ...], columns: tuple[int, ...], depth: int) -> dict[int, int]:
+    """Halo along each axis: none where one tile holds it all."""
+    return {0: depth if len(rows) > 1 else 0, 1: depth if len(columns) > 1 else 0}
+
+
+def _tiles(n: int, tile: int, least: int = cloudfilter.HALO) -> tuple[int, ...]:
+    """Blocks that start on multiples of the filter's own, none smaller than a halo."""
     size = max(least, tile // _STEP * _STEP)
     size += -size % _STEP
     whole, rest = divmod(n, size)
@@ -221,7 +225,11 @@ class _Classes:
 
 
 def _published(
-    colours: list[Any], white: float, aperture: int, per_tile: int | None, tiles: tuple[tuple[int, ...], ...]
+    colours: list[Any],
+    white: float,
+    aperture: int,
+    per_tile: int | None,
+    tiles: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> Any:
     """The published filter: contrasts by tile with their neighbourhood, then the scene's one table."""
     import dask.array as da
@@ -231,6 +239,7 @@ def _published(
         squares = [c.rechunk((per_tile, per_tile)) for c in colours]
         alone = da.map_blocks(_published_alone, *squares, white, aperture, dtype=np.int8, meta=blank)
         return alone.rechunk(tiles)
+    wanted = tiles
     depth = aperture // 2 + 3
     depth += -depth % _STEP
     if min(map(min, tiles)) < depth:  # a tile must hold the neighbourhood of the next
@@ -238,8 +247,8 @@ def _published(
             c.rechunk(tuple(_tiles(sum(t), max(depth, cloudfilter.HALO)) for t in tiles)) for c in colours
         ]
     coded = da.map_overlap(
-        _contrast, *colours, depth=depth, boundary="none", dtype=np.uint16, meta=np.zeros((0, 0), np.uint16),
-        allow_rechunk=True, white=white, aperture=aperture,
+        _contrast, *colours, depth=_depth(tiles[0], tiles[1], depth), boundary="none", dtype=np.uint16,
+        meta=np.zeros((0, 0), np.uint16), allow_rechunk=False, white=white, aperture=aperture,
     )  # fmt: skip
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
@@ -249,7 +258,7 @@ def _published(
     found = da.blockwise(
         _looked_up, "yx", coded, "yx", table, "k", concatenate=True, dtype=np.int8, meta=blank
     )
-    return found.rechunk(tiles)
+    return found.rechunk(wanted)
 
 
 def _eight(colours: tuple[NDArray[Any], ...], white: float) -> tuple[U1, U1, U1]:
