@@ -22,19 +22,25 @@ help:  ## list the targets
 
 env: $(READY)  ## build .venv from the lock (needs Python 3.11; compilers and Java are installed by apt if missing)
 
-$(READY): cluster/requirements.lock cluster/horovod.lock cluster/system.sh pyproject.toml
+$(READY): $(VENV)/.horovod pyproject.toml
+	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.locked: cluster/requirements.lock cluster/system.sh
 	sh cluster/system.sh
 	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if v==(3,11) else "is2ice: the lock is for Python 3.11, got %d.%d; set PYTHON=/path/to/python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r cluster/requirements.lock
+	@touch $@
+
+$(VENV)/.horovod: $(VENV)/.locked cluster/horovod.lock
 	@echo "is2ice: building Horovod against TensorFlow (2-4 minutes)"
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_PYTORCH=1 \
 	HOROVOD_WITHOUT_MXNET=1 MAKEFLAGS=-j2 CMAKE_POLICY_VERSION_MINIMUM=3.5 PATH="$(CURDIR)/$(BIN):$$PATH" \
 	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --no-cache \
 	    --require-hashes -r cluster/horovod.lock
-	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
-	touch $@
+	@touch $@
 
 lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
