@@ -19,10 +19,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-__all__ = ["ENGINES", "map"]
+__all__ = ["ENGINES", "attempt", "map"]
 
 log = logging.getLogger("is2ice")
 Pairs = Iterator[tuple[Any, Any]]
+#: Which failures may pass by themselves: types, or a function of the exception.
+RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 
 
 def map(  # the name of what it does, as in every engine's own library
@@ -31,8 +33,9 @@ def map(  # the name of what it does, as in every engine's own library
     engine: str = "serial",
     *,
     retries: int = 0,
-    retry_on: tuple[type[BaseException], ...] = (OSError,),
+    retry_on: RetryOn = (OSError,),
     retry_wait: float = 1.0,
+    clean: Callable[[str], str] = str,
     **options: Any,
 ) -> Pairs:
     """Apply a function to every item and yield results as they come.
@@ -46,10 +49,13 @@ def map(  # the name of what it does, as in every engine's own library
     engine : {"serial", "processes", "dask"}
     retries : int
         Further attempts at an item whose failure is of `retry_on`.
-    retry_on : tuple of exception types
-        By default what a network or disk may do.
+    retry_on : tuple of exception types, or callable
+        By default what a network or disk may do; or a function that tells of an exception whether it may
+        pass. Sent to the workers as `fn` is.
     retry_wait : float
         Pause before the second attempt, s; doubled for each further one.
+    clean : callable
+        Passes log messages and tracebacks on without what must not be told, such as passwords in URLs.
     **options
         ``workers`` for ``processes``; ``workers``, ``address``, ``client`` and ``memory_limit`` for ``dask``.
 
@@ -73,35 +79,45 @@ def map(  # the name of what it does, as in every engine's own library
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r}: expected one of {', '.join(ENGINES)}")
-    attempt = partial(_attempt, fn, retries, retry_on, retry_wait)
-    for item, (ok, value) in ENGINES[engine](attempt, items, **options):
+    one = partial(attempt, fn, retries=retries, retry_on=retry_on, retry_wait=retry_wait, clean=clean)
+    for item, (ok, value) in ENGINES[engine](one, items, **options):
         if not ok:
             value.add_note(f"while processing {item}")
         yield item, value
 
 
 # -- one item, wherever it runs -----------------------------------------------------------------------
-def _attempt(
-    fn: Callable[[Any], Any], retries: int, retry_on: tuple[type[BaseException], ...], wait: float, item: Any
+def attempt(
+    fn: Callable[[Any], Any],
+    item: Any,
+    *,
+    retries: int = 0,
+    retry_on: RetryOn = (OSError,),
+    retry_wait: float = 1.0,
+    clean: Callable[[str], str] = str,
 ) -> tuple[bool, Any]:
-    """(True, result) or (False, exception): an exception as a value survives any way of sending it."""
+    """(True, result) or (False, exception): an exception as a value survives any way of sending it.
+
+    The parameters are those of :func:`map`.
+    """
     for again in range(retries, -1, -1):
         try:
             return True, fn(item)
         except Exception as error:
-            if again and isinstance(error, retry_on):
-                log.warning("%s: %s; trying again", item, error)
-                time.sleep(wait)
-                wait *= 2
+            passes = isinstance(error, retry_on) if isinstance(retry_on, tuple) else retry_on(error)
+            if again and passes:
+                log.warning("%s; trying again", clean(f"{item}: {error}"))
+                time.sleep(retry_wait)
+                retry_wait *= 2
                 continue
-            return False, _portable(error)
+            return False, _portable(error, clean)
     raise AssertionError("not reached")
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
     """The exception itself if it can be pickled, else one that says the same."""
     where = f"on {socket.gethostname()}, process {os.getpid()}"
-    note = f"{where}:\n{''.join(traceback.format_exception(error)).rstrip()}"
+    note = clean(f"{where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
     try:
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes, made a moment ago
         sound = type(copy) is type(error) and str(copy) == str(error)
@@ -136,13 +152,18 @@ def _processes(attempt: Callable[[Any], Any], items: Iterable[Any], *, workers: 
     pending: dict[Future[Any], Any] = {}
     try:
         while True:
-            for item in islice(queue, 2 * workers - len(pending)):  # a bounded look ahead
-                pending[pool.submit(attempt, item)] = item
-            if not pending:
-                return
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
             suspects = []
-            for future in done:
+            for item in islice(queue, 2 * workers - len(pending)):  # a bounded look ahead
+                try:
+                    pending[pool.submit(attempt, item)] = item
+                except BrokenProcessPool:  # a worker died while results or items were being handled here
+                    suspects.append(item)
+                    break
+            if not pending and not suspects:
+                return
+            if not suspects:
+                wait(pending, return_when=FIRST_COMPLETED)
+            for future in [f for f in pending if f.done()]:
                 item = pending.pop(future)
                 try:
                     outcome = future.result()
@@ -172,6 +193,8 @@ def _alone(attempt: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
         return pool.submit(attempt, item).result()
     except BrokenProcessPool:
         return False, RuntimeError("the worker process died: out of memory, or killed from outside")
+    except Exception as error:  # the item or its result could not be sent
+        return False, error
     finally:
         _stop(pool)
 

@@ -40,6 +40,10 @@ def refuse_three(x: int) -> int:
     return x
 
 
+def without_three(text: str) -> str:
+    return text.replace("three is", "xxx is")
+
+
 def refuse_odd(x: int) -> int:
     if x % 2:
         raise Odd(x, "so it is")
@@ -50,6 +54,12 @@ def die_of_two(x: int) -> int:
     if x == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return x
+
+
+def die_later_of_two(x: int) -> int:
+    if x == 2:
+        time.sleep(0.3)
+    return die_of_two(x)
 
 
 def options(engine: str) -> dict[str, int]:
@@ -98,6 +108,38 @@ def test_a_worker_that_dies_costs_its_own_item_only() -> None:
     assert any("while processing 2" in note for note in got[2].__notes__)
 
 
+@pytest.mark.parametrize("while_", ["a result is handled", "an item is drawn"])
+def test_a_worker_that_dies_meanwhile_costs_its_own_item_only(while_: str) -> None:
+    """The pool is found broken when the next item is handed in, not when a result is awaited."""
+    drawn = []
+
+    def items():  # type: ignore[no-untyped-def]
+        for x in range(8):
+            if while_ == "an item is drawn" and x == 3:
+                time.sleep(4)
+            drawn.append(x)
+            yield x
+
+    got = {}
+    for x, result in engines.map(die_later_of_two, items(), "processes", workers=1):
+        got[x] = result
+        if while_ == "a result is handled" and x == 0:
+            time.sleep(3)
+    assert drawn == list(range(8))
+    assert {x: r for x, r in got.items() if x != 2} == {x: x for x in range(8) if x != 2}
+    assert "died" in str(got[2])
+
+
+def test_what_cannot_be_sent_costs_its_own_item_only() -> None:
+    """Also when it is tried alone, after another item took the pool down."""
+    items = [2, lambda: None, 3]
+    got = list(engines.map(die_of_two, items, "processes", workers=2))
+    assert len(got) == 3
+    (unsent,) = (result for item, result in got if callable(item))
+    assert isinstance(unsent, Exception)
+    assert (3, 3) in got
+
+
 def test_retries_for_what_may_pass() -> None:
     calls = []
 
@@ -112,6 +154,22 @@ def test_retries_for_what_may_pass() -> None:
     calls.clear()
     ((_, failed),) = engines.map(refuse_three, [3], retries=5)
     assert isinstance(failed, ValueError)  # not of the kind that passes: one attempt
+    chosen = engines.map(flaky, [7], retries=2, retry_wait=0.01, retry_on=lambda e: "peer" not in str(e))
+    ((_, failed),) = chosen
+    assert isinstance(failed, ConnectionError)
+    assert calls == [7]
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes"])
+def test_messages_are_cleaned(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    retry = {"retries": 1, "retry_on": (ValueError,), "retry_wait": 0.01}
+    ((_, failed),) = engines.map(refuse_three, [3], engine, clean=without_three, **retry)  # type: ignore[arg-type]
+    assert str(failed) == "three is not wanted"  # the exception itself is the caller's to show or not
+    (traceback, *_) = failed.__notes__
+    assert "xxx is not wanted" in traceback
+    assert "three" not in traceback.replace("refuse_three", "")
+    if engine == "serial":  # a worker's log is its own
+        assert "3: xxx is not wanted; trying again" in caplog.text
 
 
 @pytest.mark.parametrize("engine", ALL)
