@@ -165,7 +165,7 @@ def main() -> None:
         blocks = blocks_in_memory(granule, 16_384)
         two = clock(lambda: resample(granule, blocks, 2), args.repeat)
         one = clock(lambda: resample(granule, blocks, 1), args.repeat)
-        del blocks
+        blocks.clear()
         print(f"resample, two threads          {two:8.2f} s   {n / two / 1e6:.1f} million photons/s")
         print(f"resample, one thread           {one:8.2f} s   {n / one / 1e6:.1f} million photons/s")
         by_pandas.frame = pandas_frame(granule)  # type: ignore[attr-defined]

@@ -9,10 +9,22 @@ Names are imported when first used, so ``import is2ice`` stays light.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+
+def _numba_cache() -> None:
+    """Let compiled loops be cached somewhere where neither the package nor the home folder can be written."""
+    here, home = os.path.dirname(__file__), os.path.expanduser("~")
+    if "NUMBA_CACHE_DIR" not in os.environ and not (os.access(here, os.W_OK) or os.access(home, os.W_OK)):
+        os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"is2ice-numba-{os.getuid()}")
+
+
+_numba_cache()
 
 _PUBLIC = {
     "Granule": "atl03",
@@ -48,11 +60,18 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from . import freeboard, schema, seasurface, segments, twin
-    from .atl03 import Granule
-    from .classifiers import classify
-    from .pipeline import Options, one_track, open_track, run
-    from .plot import quicklook
-    from .schema import conform
-    from .store import open_store
-    from .versions import show_versions
+    from . import freeboard as freeboard
+    from . import schema as schema
+    from . import seasurface as seasurface
+    from . import segments as segments
+    from . import twin as twin
+    from .atl03 import Granule as Granule
+    from .classifiers import classify as classify
+    from .pipeline import Options as Options
+    from .pipeline import one_track as one_track
+    from .pipeline import open_track as open_track
+    from .pipeline import run as run
+    from .plot import quicklook as quicklook
+    from .schema import conform as conform
+    from .store import open_store as open_store
+    from .versions import show_versions as show_versions

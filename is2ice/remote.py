@@ -118,6 +118,9 @@ class Source:
         try:
             return self._open()
         except FileNotFoundError as error:
+            # fsspec says so of a server that does not answer, too; its cause tells.
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise RemoteError(f"{self.name}: the server cannot be reached; try again") from None
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
         except OSError as error:
             if self.url is not None and not isinstance(error, PermissionError) and self._is_network(error):
@@ -141,6 +144,11 @@ class Source:
         if status in (401, 403):
             return GranuleError(
                 f"{self.name}: access refused ({said}); log in, or ask for a new signed URL if this one has expired"
+            )
+        if "Credentials" in type(error).__name__:
+            return GranuleError(
+                f"{self.name}: no credentials for this bucket ({said}); set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or open the granule through earthaccess"
             )
         if status is None or status >= 500 or status == 429:
             return RemoteError(f"{self.name}: the server failed ({said}); try again")

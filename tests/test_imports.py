@@ -22,14 +22,29 @@ SCIENCE = {
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
 STORES = {"store", "_folder", "_stored", "cf"}
-OTHER_IO = {"products", "sentinel2", "catalog"}
-TOP = {"pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__"}
+OTHER_IO = {
+    "products", "sentinel2", "s2classes", "s2driver", "s2item", "cloudfilter", "catalog", "endpoints", "footprints",
+    "pairing",
+}  # fmt: skip
+TOP = {
+    "pipeline",
+    "options",
+    "opening",
+    "receipts",
+    "progress",
+    "plot",
+    "versions",
+    "__main__",
+    "labelling",
+    "labels_cli",
+    "plot_labels",
+}
 GROUPS = [
     (VOCABULARY, VOCABULARY),
     (SCIENCE, VOCABULARY | SCIENCE),
     (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
     (STORES, VOCABULARY | STORES),
-    (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
+    (OTHER_IO, VOCABULARY | OTHER_IO | READERS | STORES),
     ({"classifiers"}, VOCABULARY | {"features", "firstphoton"}),
     ({"engines"}, set()),
     (TOP, VOCABULARY | SCIENCE | READERS | STORES | OTHER_IO | {"classifiers", "engines"} | TOP),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from is2ice import open_track
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, RemoteError
 from is2ice.twin.cloud import LocalCloud
 from is2ice.twin.flat import write_beam
 
@@ -41,6 +41,11 @@ def test_an_earthdata_granule_needs_a_login(real_data):
     granule = DataGranule(item)
     with pytest.raises(GranuleError, match=r"ATL03_.*Earthdata needs a login.*earthaccess.login\(\)"):
         open_track(granule)
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(RemoteError, match="the server cannot be reached; try again"):
+        open_track("http://127.0.0.1:9/ATL03_20191104195311_05940510_006_01.h5")
 
 
 @pytest.mark.slow
