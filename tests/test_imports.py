@@ -21,30 +21,20 @@ SCIENCE = {
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
-STORES = {"store", "_folder", "_stored", "cf"}
+STORES = {"store", "_folder", "_stored", "_published", "cf"}
 OTHER_IO = {
-    "products", "sentinel2", "s2classes", "s2driver", "s2item", "cloudfilter", "catalog", "endpoints", "footprints",
-    "pairing",
+    "products", "sentinel2", "s2classes", "s2driver", "s2item", "cloudfilter", "catalog", "endpoints",
 }  # fmt: skip
 TOP = {
-    "pipeline",
-    "options",
-    "opening",
-    "receipts",
-    "progress",
-    "plot",
-    "versions",
-    "__main__",
-    "labelling",
-    "labels_cli",
-    "plot_labels",
-}
+    "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
+    "labelling", "labels_cli", "plot_labels",
+}  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),
     (SCIENCE, VOCABULARY | SCIENCE),
     (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
-    (STORES, VOCABULARY | STORES),
-    (OTHER_IO, VOCABULARY | OTHER_IO | READERS | STORES),
+    (STORES, VOCABULARY | STORES | {"remote"}),
+    (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
     ({"classifiers"}, VOCABULARY | {"features", "firstphoton"}),
     ({"engines"}, set()),
     (TOP, VOCABULARY | SCIENCE | READERS | STORES | OTHER_IO | {"classifiers", "engines"} | TOP),
@@ -53,6 +43,8 @@ GROUPS = [
 ]
 MAY = {room: set(allowed) for rooms, allowed in GROUPS for room in rooms}
 MAY["__main__"].add("twin")
+#: A search may be asked along a track, and only the joining rooms can open one.
+MAY["catalog"].add("footprints")
 #: The twin's own commands join rooms as ``__main__`` does.
 COMMANDS = {"twin/cli.py", "twin/demo.py"}
 #: Science works on arrays: no files, no engines, no pictures. Lazy arrays are arrays, so dask itself may be
