@@ -5,23 +5,21 @@
 For scenes with leads, each with a displacement of its own, and for scenes without: the true and the
 estimated displacement from reflectance and from classes, its error, stated uncertainty and agreement; and
 the share of right labels (most of the footprint) without a displacement, with the estimate and with the
-true one. Classes come from fixed thresholds on the brightest visible band.
+true one. Classes are those of ``is2ice.sentinel2.class_map``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from is2ice import drift, labels
+from is2ice import drift, labels, sentinel2
 from is2ice.classifiers import radiometric
 from is2ice.cube import open_cube
 from is2ice.twin import Scene, make_granule, open_truth
@@ -35,7 +33,6 @@ DRIFTS = [
     ((-0.13, -0.13), 60),
     ((0.0, 0.0), 30),
 ]
-BANDS = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08"}
 
 
 def make(
@@ -58,25 +55,10 @@ def make(
 
 
 def read_image(item: Path) -> tuple[xr.Dataset, xr.Dataset]:
-    """Reflectance and classes of an image, by the item's own words."""
-    document = json.loads(item.read_text())
-    bands = {}
-    for name, band in BANDS.items():
-        meta = document["assets"][name]["raster:bands"][0]
-        with rasterio.open(item.parent / f"{band}.tif") as f:
-            raw, transform, crs = f.read(1), f.transform, f.crs
-        value = (raw * meta["scale"] + meta["offset"]).astype("f4")
-        bands[band] = (("y", "x"), np.where(raw == 0, np.nan, value).astype("f4"))
-    rows, columns = raw.shape
-    coords = {
-        "x": transform.c + 10 * (np.arange(columns) + 0.5),
-        "y": transform.f - 10 * (np.arange(rows) + 0.5),
-    }
-    attrs = {"crs": str(crs), "scene": document["id"], "time": document["properties"]["datetime"]}
-    reflectance = xr.Dataset(bands, coords, attrs)
-    bright = np.maximum.reduce([reflectance[b].values for b in ("B02", "B03", "B04")]) * 255.0
-    code = np.select([np.isnan(bright), bright < 31, bright < 205], [-1, 2, 1], 0).astype("i1")
-    return reflectance, xr.Dataset({"surface_class": (("y", "x"), code)}, coords, attrs)
+    """Reflectance where the sky is clear, and classes, of an image."""
+    scene = sentinel2.open_scene(item).load()
+    classes = sentinel2.class_map(scene)
+    return scene.assign(mask=classes["mask"]), classes
 
 
 def accuracy(

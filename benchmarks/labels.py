@@ -1,3 +1,4 @@
+# ruff: noqa: E402 (threads are set before libraries load)
 """Speed and memory of labelling: 1.3 million segments onto a whole Sentinel-2 tile, on one core.
 
     python benchmarks/labels.py [--segments 1_303_685] [--repeat 3]

@@ -119,8 +119,11 @@ def segment_positions(x: F8, y: F8, crs: str, grid: Grid) -> tuple[F8, F8]:
     """Fractional rows and columns of positions in a crs; NaN where they have none."""
     out = np.full((2, *np.shape(x)), np.nan)
     known = np.isfinite(x) & np.isfinite(y)
-    east, north = transformer(crs, grid.crs).transform(np.asarray(x)[known], np.asarray(y)[known])
-    out[0][known], out[1][known] = grid.locate(east, north)
+    if known.any():
+        # Lists, since pyproj takes an array of one for a point.
+        inside = [a[known].tolist() if known.sum() == 1 else a[known] for a in (np.asarray(x), np.asarray(y))]
+        east, north = transformer(crs, grid.crs).transform(*inside)
+        out[0][known], out[1][known] = grid.locate(np.asarray(east), np.asarray(north))
     out[~np.isfinite(out)] = np.nan
     return out[0], out[1]
 

@@ -262,12 +262,14 @@ def _draw_strips(ax: Axes, track: xr.Dataset, x: F8, corrections: Corrections | 
 
 
 def _draw_heights(ax: Axes, track: xr.Dataset, x: F8) -> None:
-    height, label = np.asarray(track["height"], "f8"), np.asarray(track["label"])
+    height, label, name = np.asarray(track["height"], "f8"), np.asarray(track["label"]), "height (m)"
+    if not np.isfinite(height).any():  # no corrections known: above the ellipsoid
+        height, name = np.asarray(track["h_mean"], "f8"), "height above\nthe ellipsoid (m)"
     for code in (0, -1, 1, 2):
         rows = np.isfinite(height) & (label == code)
         if rows.any():
             ax.scatter(x[rows], height[rows], s=6, lw=0, c=COLOURS[code], label=NAMES[code], rasterized=True)
-    ax.set_ylabel("height (m)")
+    ax.set_ylabel(name)
     ax.grid(alpha=0.3, lw=0.5)
     if np.isfinite(height).any():
         low, high = np.nanpercentile(height, [0.2, 99.8])

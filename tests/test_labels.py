@@ -16,12 +16,13 @@ from is2ice.corrections import Correction, Corrections
 from is2ice.drift import Drift, DriftError
 from is2ice.errors import SchemaError
 from is2ice.segments import from_photons
+from is2ice.sentinel2 import class_map
 
 UTM, POLAR = "EPSG:32702", "EPSG:3976"
 LEFT, TOP = 500_000.0, 1_700_000.0
 
 
-def class_map(code, mask=None, **attrs) -> xr.Dataset:
+def codes(code, mask=None, **attrs) -> xr.Dataset:
     """Pixels of 10 m from (LEFT, TOP) down."""
     code = np.asarray(code, "i1")
     rows, columns = code.shape
@@ -49,7 +50,7 @@ def test_class_of_the_pixel_a_segment_lies_in():
     code = [[0, 1, 2], [2, 0, 1]]
     # Just inside each of the six pixels; borders belong to the pixel right and below.
     rows, columns = [0.01, 0.5, 0.99, 1.01, 1.5, 1.99], [0.01, 1.5, 2.99, 0.99, 1.01, 2.01]
-    ds = labels.transfer(track(rows, columns), class_map(code), transition=0)
+    ds = labels.transfer(track(rows, columns), codes(code), transition=0)
     assert ds["label"].values.tolist() == [0, 1, 2, 2, 0, 1]
     assert ds["label"].dtype == np.int8
     assert ds["label_flags"].values.tolist() == [0] * 6
@@ -58,7 +59,7 @@ def test_class_of_the_pixel_a_segment_lies_in():
 
 def test_segments_outside_are_not_snapped_to_the_edge():
     ds = labels.transfer(
-        track([-0.01, 0.5, 2.01, 0.5, -500], [0.5, -0.01, 0.5, 3.01, -500]), class_map(np.full((2, 3), 2))
+        track([-0.01, 0.5, 2.01, 0.5, -500], [0.5, -0.01, 0.5, 3.01, -500]), codes(np.full((2, 3), 2))
     )
     assert (ds["label"] == -1).all()
     assert (ds["label_flags"] == 1).all()
@@ -68,7 +69,7 @@ def test_reasons_for_no_label():
     code = np.zeros((1, 6), "i1") - np.array([[0, 0, 0, 0, 0, 1]])
     mask = np.array([[0, 2, 4, 8, 16, 0]])
     ds = labels.transfer(
-        track(np.full(6, 0.5), np.arange(6) + 0.5), class_map(np.repeat(code, 2, 0), np.repeat(mask, 2, 0))
+        track(np.full(6, 0.5), np.arange(6) + 0.5), codes(np.repeat(code, 2, 0), np.repeat(mask, 2, 0))
     )
     # An unlabelled pixel without a reason counts as no data.
     assert ds["label_flags"].values.tolist() == [0, 2, 4, 8, 16, 2]
@@ -80,18 +81,18 @@ def test_transition_zone_is_a_distance_to_the_other_class():
     code[:, 10:] = 2
     # An edge at column 10: 1.5 pixels are 15 m on both sides.
     columns = np.array([8.4, 8.6, 9.9, 10.1, 11.4, 11.6])
-    ds = labels.transfer(track(np.full(6, 4.5), columns), class_map(code))
+    ds = labels.transfer(track(np.full(6, 4.5), columns), codes(code))
     assert ds["label"].values.tolist() == [0, -1, -1, -1, -1, 2]
     assert ds["label_flags"].values.tolist() == [0, 32, 32, 32, 32, 0]
     # Around a lone pixel at (4, 4) the zone has round corners: 1.1 pixels along both axes are 1.56 away.
     code = np.zeros((9, 9), "i1")
     code[4, 4] = 1
-    ds = labels.transfer(track([2.9, 2.9, 2.95], [2.9, 4.5, 2.95]), class_map(code))
+    ds = labels.transfer(track([2.9, 2.9, 2.95], [2.9, 4.5, 2.95]), codes(code))
     assert ds["label_flags"].values.tolist() == [0, 32, 32]  # 1.1 * sqrt(2) = 1.556; 1.05 * sqrt(2) = 1.485
     # What lies under a cloud is no class, so no edge.
     mask = np.zeros((9, 9), "u1")
     mask[4, 4] = 4
-    assert labels.transfer(track([2.9], [4.5]), class_map(code, mask))["label_flags"].item() == 0
+    assert labels.transfer(track([2.9], [4.5]), codes(code, mask))["label_flags"].item() == 0
 
 
 def test_shift_is_where_the_image_saw_the_ice():
@@ -101,15 +102,15 @@ def test_shift_is_where_the_image_saw_the_ice():
     # Column 150 of the image, in metres of the segments' crs.
     x, y = Transformer.from_crs(UTM, POLAR, always_xy=True).transform(LEFT + 1500, TOP - 500)
     shift = (x - ds["x"].item(), y - ds["y"].item())
-    assert labels.transfer(ds, class_map(code))["label"].item() == 0
-    out = labels.transfer(ds, class_map(code), shift=shift)
+    assert labels.transfer(ds, codes(code))["label"].item() == 0
+    out = labels.transfer(ds, codes(code), shift=shift)
     assert out["label"].item() == 2
     assert out.attrs["label_shift"] == pytest.approx(list(shift))
-    assert labels.transfer(ds, class_map(code), shift=Drift(*shift, POLAR))["label"].item() == 2
+    assert labels.transfer(ds, codes(code), shift=Drift(*shift, POLAR))["label"].item() == 2
     with pytest.raises(DriftError, match=r"refused \(too dark\)"):
-        labels.transfer(ds, class_map(code), shift=Drift(*shift, POLAR, accepted=False, reason="too dark"))
+        labels.transfer(ds, codes(code), shift=Drift(*shift, POLAR, accepted=False, reason="too dark"))
     with pytest.raises(DriftError, match="EPSG:3413"):
-        labels.transfer(ds, class_map(code), shift=Drift(*shift, "EPSG:3413"))
+        labels.transfer(ds, codes(code), shift=Drift(*shift, "EPSG:3413"))
 
 
 def test_one_row_a_segment_whatever_the_number_of_scenes():
@@ -117,8 +118,8 @@ def test_one_row_a_segment_whatever_the_number_of_scenes():
     when = float(
         (np.datetime64("2019-11-04T19:45:39") - np.datetime64("2018-01-01")) / np.timedelta64(1, "s")
     )
-    a = class_map([[0, 0, -1, 1]] * 2, [[0, 4, 2, 0]] * 2)
-    b = class_map([[2, 2, 2, 1]] * 2, scene="b", time="2019-11-04T19:46:39Z")
+    a = codes([[0, 0, -1, 1]] * 2, [[0, 4, 2, 0]] * 2)
+    b = codes([[2, 2, 2, 1]] * 2, scene="b", time="2019-11-04T19:46:39Z")
     ds = track(np.full(5, 0.5), [0.5, 1.5, 2.5, 3.5, 9.5], delta_time=when)
     out = labels.transfer(ds, [b, a], transition=0)
     # They differ: the closer one; cloud or no data in one: the other; they agree; both outside.
@@ -138,7 +139,7 @@ def test_one_row_a_segment_whatever_the_number_of_scenes():
 
 
 def test_each_scene_has_its_own_shift():
-    a, b = class_map(np.zeros((40, 40))), class_map(np.zeros((40, 40)), scene="b", time="2019-11-04T20:45:29")
+    a, b = codes(np.zeros((40, 40))), codes(np.zeros((40, 40)), scene="b", time="2019-11-04T20:45:29")
     b["surface_class"][:, 20:] = 1
     ds = track([20.0], [10.0])
     x, y = Transformer.from_crs(UTM, POLAR, always_xy=True).transform(LEFT + 300, TOP - 200)
@@ -153,7 +154,7 @@ def big() -> tuple[xr.Dataset, xr.Dataset]:
     code = np.repeat(np.repeat(rng.integers(-1, 3, (60, 60)), 50, 0), 50, 1)
     mask = np.repeat(np.repeat(rng.choice([0, 0, 0, 4, 8], (30, 30)), 100, 0), 100, 1)
     i = np.arange(20_000)
-    return track(-20.0123 + 0.15 * i, 200 + 0.1 * i + 5 * np.sin(i / 300), beam=True), class_map(code, mask)
+    return track(-20.0123 + 0.15 * i, 200 + 0.1 * i + 5 * np.sin(i / 300), beam=True), codes(code, mask)
 
 
 def test_lazy_cube_and_lazy_image_give_the_same(big):
@@ -200,15 +201,15 @@ def test_same_labels_from_any_raster_order(big):
 def test_positions_unknown_and_nothing_at_all():
     ds = track([0.5, 0.5], [0.5, 0.5])
     ds["x"][1] = np.nan
-    out = labels.transfer(ds, class_map(np.ones((2, 2))))
+    out = labels.transfer(ds, codes(np.ones((2, 2))))
     assert out["label"].values.tolist() == [1, -1]
     assert out["label_flags"].values.tolist() == [0, 0]
-    empty = labels.transfer(ds.isel(x_atc=slice(0, 0)), class_map(np.ones((2, 2))))
+    empty = labels.transfer(ds.isel(x_atc=slice(0, 0)), codes(np.ones((2, 2))))
     assert empty["label"].size == 0
 
 
 def test_bad_input_is_refused():
-    ds, image = track([0.5], [0.5]), class_map(np.ones((2, 2)))
+    ds, image = track([0.5], [0.5]), codes(np.ones((2, 2)))
     cases = [
         (ds, image.rename(surface_class="class"), "surface_class"),
         (ds, image.assign(surface_class=image.surface_class.astype("f4")), "integer codes"),
@@ -235,7 +236,7 @@ def test_corrections_go_on_top_and_the_summary_counts():
     name = f"{ds.attrs['granule']}/gt2r"
     x0 = float(ds["x_atc"][0])
     by_hand = Corrections((Correction(name, x0 + 2, x0 + 4, "thin_ice", "me", "seen"),))
-    out = labels.transfer(ds, class_map(np.full((2, 3), 2)), corrections=by_hand)
+    out = labels.transfer(ds, codes(np.full((2, 3), 2)), corrections=by_hand)
     assert out["label"].values.tolist() == [2, 1, 2, -1]
     assert out["label_flags"].values.tolist() == [0, 128, 0, 1]
     counts = labels.summary(out)
@@ -253,26 +254,21 @@ def test_corrections_go_on_top_and_the_summary_counts():
 
 
 def genuine_pair(path: Path) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    """Segments of a crop with classes and colours of its image: pale ice, melt ponds."""
-    photons = read_crop(path)
-    ds = from_photons(photons)
+    """Segments of a crop with classes and colours of its image: pale summer ice with melt ponds."""
+    ds = from_photons(read_crop(path))
     with rasterio.open(next(path.parent.glob(f"{path.name.split('_')[0]}_T*.tiff"))) as f:
         numbers, transform, crs = f.read().astype("f4"), f.transform, f.crs
-    reflectance = np.where(numbers == 0, np.nan, (numbers - 1000) / 1e4)
     coords = {
         "x": transform.c + 10 * (np.arange(numbers.shape[2]) + 0.5),
         "y": transform.f - 10 * (np.arange(numbers.shape[1]) + 0.5),
     }
-    attrs = {"crs": str(crs), "scene": path.stem}
+    reflectance = np.where(numbers == 0, np.nan, (numbers - 1000) / 1e4)
     bands = {b: (("y", "x"), r) for b, r in zip(("B02", "B03", "B04"), reflectance, strict=False)}
-    colours = xr.Dataset(bands, coords, attrs)
-    # Ponds on summer ice are dark in red; there is no open water in these crops.
-    code = np.where(np.isnan(reflectance[2]), -1, np.where(reflectance[2] < 0.5, 1, 0)).astype("i1")
+    colours = xr.Dataset(bands, coords, {"crs": str(crs), "scene": path.stem})
+    classes = class_map(colours, "threshold", cloud="none", shadow="none", land="none")
     x, y = Transformer.from_crs(4326, 3413, always_xy=True).transform(ds["longitude"], ds["latitude"])
-    ds = ds.assign(x=("x_atc", x), y=("x_atc", y)).assign_attrs(
-        crs="EPSG:3413", granule=path.stem, beam="gt1l"
-    )
-    return ds, xr.Dataset({"surface_class": (("y", "x"), code)}, coords, attrs), colours
+    ds = ds.assign(x=("x_atc", x), y=("x_atc", y))
+    return ds.assign_attrs(crs="EPSG:3413", granule=path.stem, beam="gt1l"), classes, colours
 
 
 def test_genuine_crops_are_labelled_and_drawn(real_data, tmp_path):

@@ -1,0 +1,165 @@
+"""A pass and its images: from a granule and scenes to labelled segments, joining the rooms."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from . import drift as drifts
+from . import labels
+from .drift import Drift
+from .errors import Is2IceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .corrections import Corrections
+
+__all__ = ["Labelled", "LabellingError", "label_pass"]
+
+log = logging.getLogger("is2ice")
+
+#: Track kept beyond the outline of the images, m: the ice there may have drifted in.
+_BEYOND = 2000.0
+
+
+class LabellingError(Is2IceError, ValueError):
+    """A pass and its scenes give no labels: no overlap, or no displacement to rely on."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled pass.
+
+    Attributes
+    ----------
+    segments : xarray.Dataset
+        Cube with ``label`` and ``label_flags``.
+    drifts : dict of str to Drift
+        By scene, refused ones included.
+    classes, reflectance : dict of str to xarray.Dataset
+        Of the scenes used, lazy.
+    """
+
+    segments: xr.Dataset
+    drifts: dict[str, Drift]
+    classes: dict[str, xr.Dataset] = field(repr=False)
+    reflectance: dict[str, xr.Dataset] = field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """Displacement of each scene: one row, with score, error and verdict."""
+        import pandas as pd
+
+        rows = [
+            {
+                "scene": name, "dx": d.dx, "dy": d.dy, "metres": d.distance, "score": d.score,
+                "uncertainty": d.uncertainty, "accepted": d.accepted, "reason": d.reason,
+            }
+            for name, d in self.drifts.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+
+def label_pass(
+    source: Any,
+    scenes: Any,
+    *,
+    beams: str | Iterable[str] | None = None,
+    within: float = 80.0,
+    drift: str | Drift | Mapping[str, Drift] = "estimate",
+    refused: str = "skip",
+    search: float = 1000.0,
+    transition: float = 1.5,
+    conflict: str = "closest",
+    corrections: Corrections | None = None,
+    classes: Mapping[str, Any] | None = None,
+) -> Labelled:
+    """Label the segments of a pass from coincident scenes.
+
+    Parameters
+    ----------
+    source : granule
+        As for :func:`is2ice.open_track`.
+    scenes : STAC item or items, GeoDataFrame of scenes, or name of a catalogue
+        As for :func:`is2ice.pairing.pairs`.
+    beams : optional
+        Strong beams by default.
+    within : float
+        Most minutes between pass and image.
+    drift : {"estimate", "none"}, Drift, or mapping of scene to Drift
+        A scene that the mapping does not name is estimated.
+    refused : {"skip", "still", "raise"}
+        What becomes of a scene whose displacement is refused: it gives no labels, it is used as if the ice
+        had not moved, or the call fails.
+    search : float
+        Largest displacement along each axis, m.
+    transition, conflict, corrections
+        As for :func:`is2ice.labels.transfer`.
+    classes : mapping, optional
+        Further options of :func:`is2ice.sentinel2.class_map`.
+
+    Returns
+    -------
+    Labelled
+
+    Raises
+    ------
+    LabellingError
+        No scene overlaps the pass in time and place, or all are refused.
+    """
+    from .classifiers import radiometric
+    from .opening import open_track
+    from .pairing import pairs
+    from .sentinel2 import class_map, open_scene
+
+    if refused not in ("skip", "still", "raise"):
+        raise ValueError(f"refused: expected 'skip', 'still' or 'raise', got {refused!r}")
+    if isinstance(drift, str) and drift not in ("estimate", "none"):
+        raise ValueError(f"drift: expected 'estimate', 'none' or a Drift, got {drift!r}")
+    found = pairs(
+        source, os.fspath(scenes) if isinstance(scenes, os.PathLike) else scenes, within, beams=beams
+    )
+    if found.empty:
+        why = "; ".join(f"{k}: {v}" for k, v in found.attrs.get("rejected", {}).items())
+        raise LabellingError(f"{source}: no scene within {within:g} minutes over the track. {why}".strip())
+    reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
+    segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
+    shifts: dict[str, Drift] = {}
+    maps, light = {}, {}
+    for _, pair in found.drop_duplicates("scene").iterrows():
+        name = str(pair["scene"])
+        image = open_scene(pair["item"])
+        code = class_map(image, **(classes or {}))
+        given = drift.get(name, "estimate") if isinstance(drift, Mapping) else drift
+        shifts[name] = _displacement(segments, image, code, given, search)
+        log.info("%s: %s", name, shifts[name].reason)
+        if not shifts[name].accepted and refused == "raise":
+            shifts[name].shift_in(shifts[name].crs)
+        if shifts[name].accepted or refused == "still":
+            maps[name], light[name] = code, image
+    if not maps:
+        why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
+        raise LabellingError(
+            f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand), or "
+            "refused='still' to take the ice for unmoved"
+        )
+    moved = [(d.dx, d.dy) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps]
+    ds = labels.transfer(
+        segments, list(maps.values()), shift=moved, transition=transition, conflict=conflict, corrections=corrections
+    )  # fmt: skip
+    return Labelled(ds, shifts, maps, light)
+
+
+def _displacement(
+    segments: xr.Dataset, image: xr.Dataset, code: xr.Dataset, given: Any, search: float
+) -> Drift:
+    if isinstance(given, Drift):
+        return given
+    if given == "none":
+        return Drift(0.0, 0.0, str(segments.attrs["crs"]), reason="taken for unmoved")
+    return drifts.estimate(segments, image.assign(mask=code["mask"]), search=search)

@@ -1,0 +1,172 @@
+"""Commands for labels: make them, see where they are doubtful, draw them, correct them by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .corrections import Correction, Corrections, review
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Labels from coincident images, and their correction by hand.")
+out = Console(soft_wrap=True, highlight=False)
+if not out.is_terminal:  # a file or pipe has no width to fit
+    out = Console(soft_wrap=True, highlight=False, width=220)
+
+Store = Annotated[str, typer.Argument(help="A store of labelled tracks, or a granule in it.")]
+File = Annotated[Path, typer.Argument(help="A corrections file (CSV).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: is2ice labels make ATL03_...h5 item.json --store labelled.zarr")
+def make(
+    granule: Annotated[str, typer.Argument(help="An ATL03 granule.")],
+    scenes: Annotated[
+        list[str], typer.Argument(help="STAC items (path or URL), or the name of a catalogue.")
+    ],
+    store: Annotated[str, typer.Option(help="Where to write the labelled tracks.")],
+    within: Annotated[float, typer.Option(help="Most minutes between pass and image.")] = 80.0,
+    shift: Annotated[
+        tuple[float, float] | None, typer.Option(help="Displacement dx dy in m, instead of an estimate.")
+    ] = None,
+    refused: Annotated[str, typer.Option(help="A refused displacement: skip, still or raise.")] = "skip",
+    corrections: Annotated[Path | None, typer.Option(help="A corrections file to lay on top.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Label a pass from its images and store the tracks."""
+    from . import labels
+    from . import store as stores
+    from .drift import Drift
+    from .labelling import label_pass
+
+    by_hand = None if corrections is None else Corrections.read(corrections)
+    crs = "" if shift is None else _crs(granule)
+    done = label_pass(
+        granule,
+        scenes[0] if len(scenes) == 1 else scenes,
+        within=within,
+        drift="estimate" if shift is None else Drift(*shift, crs),
+        refused=refused,
+        corrections=by_hand,
+    )
+    ds = done.segments
+    for beam in ds["beam"].values:
+        stores.write_track(ds.sel(beam=[beam]), store)
+    stores.consolidate(store)
+    _tell(done.table().to_dict("records"), as_json, {"counts": labels.summary(ds)})
+
+
+def _crs(granule: str) -> str:
+    from .opening import open_track
+
+    return str(open_track(granule).attrs["crs"])
+
+
+@app.command("review", epilog="Example: is2ice labels review labelled.zarr --shortest 40")
+def review_(
+    store: Store,
+    shortest: Annotated[float, typer.Option(help="Shortest stretch, m.")] = 20.0,
+    most: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the stretches where label and predicted class disagree, the longest first."""
+    from . import store as stores
+
+    _tell(
+        review(stores.open_track(store, chunks=None), shortest=shortest).head(most).to_dict("records"),
+        as_json,
+    )
+
+
+@app.command(
+    epilog="Example: is2ice labels draw labelled.zarr/ATL03_.../gt2r item.json part.png --x-atc 284e5 28403e3"
+)
+def draw(
+    track: Annotated[str, typer.Argument(help="A labelled track: STORE/GRANULE/BEAM.")],
+    scene: Annotated[str, typer.Argument(help="The STAC item it was labelled from.")],
+    picture: Annotated[Path, typer.Argument(help="Picture to write; the ending sets the format.")],
+    x_atc: Annotated[tuple[float, float] | None, typer.Option(help="Part of the track, m.")] = None,
+    across: Annotated[float, typer.Option(help="Half-width of the image shown, m.")] = 300.0,
+    corrections: Annotated[Path | None, typer.Option(help="Outline the intervals of this file.")] = None,
+) -> None:
+    """Draw image, classes, labels and heights of a track with the axis that a corrections file uses."""
+    from . import sentinel2
+    from . import store as stores
+    from .plot_labels import draw_labels
+
+    ds = stores.open_track(track, chunks=None)
+    image = sentinel2.open_scene(scene)
+    names, shifts = list(ds.attrs.get("label_scenes", [])), list(ds.attrs.get("label_shift", []))
+    k = names.index(image.attrs["scene"]) if image.attrs["scene"] in names else None
+    if k is None:
+        raise typer.BadParameter(
+            f"{track} was labelled from {', '.join(names)}, not from {image.attrs['scene']}"
+        )
+    by_hand = None if corrections is None else Corrections.read(corrections)
+    moved = (float(shifts[2 * k]), float(shifts[2 * k + 1]))
+    draw_labels(
+        ds, sentinel2.class_map(image), image, shift=moved, x_atc=x_atc, across=across,
+        corrections=by_hand, path=picture,
+    )  # fmt: skip
+    out.print(f"wrote {picture}")
+
+
+@app.command(
+    epilog="Example: is2ice labels correct hand.csv ATL03_.../gt2r 28400120 28400310 thin_ice --who me --why grey"
+)
+def correct(
+    file: File,
+    track: Annotated[str, typer.Argument(help="GRANULE/BEAM.")],
+    x_from: Annotated[float, typer.Argument(help="x_atc of the start, m.")],
+    x_to: Annotated[float, typer.Argument(help="x_atc of the end, m.")],
+    label: Annotated[str, typer.Argument(help="thick_ice, thin_ice, open_water or unlabelled.")],
+    who: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Add an interval to a corrections file, made if absent."""
+    try:
+        entry = Correction(track, x_from, x_to, label, who, why)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    have = Corrections.read(file) if file.exists() else Corrections()
+    have.add([entry]).write(file)
+    out.print(f"{file}: {len(have.entries) + 1} corrections")
+
+
+@app.command(epilog="Example: is2ice labels check hand.csv")
+def check(file: File, as_json: Json = False) -> None:
+    """Check a corrections file and list its intervals."""
+    _tell([vars(e) for e in Corrections.read(file).entries], as_json)
+
+
+def _tell(rows: Sequence[Mapping[Any, Any]], as_json: bool, more: dict[str, Any] | None = None) -> None:
+    if as_json:
+        document = {"rows": rows, **(more or {})}
+        out.print_json(json.dumps(document, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+        return
+    if not rows:
+        out.print("nothing to show")
+    else:
+        table = Table(*rows[0])
+        for row in rows:
+            table.add_row(
+                *(f"{v:.6g}" if isinstance(v, float) and abs(v) < 1e5 else _plain(v) for v in row.values())
+            )
+        out.print(table)
+    for name, value in (more or {}).items():
+        out.print(f"{name}: " + ", ".join(f"{k} {v:,}" for k, v in value.items()))
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    app()
