@@ -18,6 +18,7 @@ from typing import Any
 
 from . import __version__, schema
 from .errors import StoreError
+from .remote import public_url
 
 __all__ = [
     "META",
@@ -25,6 +26,7 @@ __all__ = [
     "clear_errors",
     "group_meta",
     "hidden_name",
+    "is_url",
     "move_in",
     "recover",
     "write_json",
@@ -106,7 +108,10 @@ def create(store: str | os.PathLike[str]) -> Path:
         check_version(attributes(root), str(root))
         return root
     with clear_errors(root):
-        if root.exists() and any(not p.name.startswith(".") for p in root.iterdir()):
+        taken = root.exists() and any(not p.name.startswith(".") for p in root.iterdir())
+        if taken and (root / META).exists():  # made meanwhile by another run, its metadata first
+            return create(root)
+        if taken:
             raise StoreError(
                 f"{root}: not an is2ice store (no {META}) and not empty; name a new folder, or an existing store"
             )
@@ -126,15 +131,21 @@ def is_store(path: Any) -> bool:
     if not isinstance(path, str | os.PathLike):
         return False
     text = os.fspath(path)
-    if "://" in text and not text.startswith("file://"):
-        return text.split("?")[0].rstrip("/").endswith(".zarr") or ".zarr/" in text
+    if is_url(text):
+        folder = public_url(text).rstrip("/")
+        return folder.endswith(".zarr") or ".zarr/" in folder
     return (Path(text.removeprefix("file://")).expanduser() / META).exists()
+
+
+def is_url(text: str) -> bool:
+    return "://" in text and not text.startswith("file://")
 
 
 def local(store: str | os.PathLike[str]) -> Path:
     text = os.fspath(store)
-    if "://" in text and not text.startswith("file://"):
-        raise StoreError(f"{text}: stores are written to local folders; write there, then copy or sync it")
+    if is_url(text):
+        where = public_url(text)
+        raise StoreError(f"{where}: stores are written to local folders; write there, then copy or sync it")
     return Path(text.removeprefix("file://")).expanduser().absolute()
 
 

@@ -11,6 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import schema
+from ._folder import is_url
+from ._published import unreadable
 from .errors import StoreError
 
 __all__ = ["cube", "missing_value"]
@@ -56,7 +58,7 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
             "them one by one with beams="
         )
     (length,) = lengths
-    first = [round(float(g["x_atc"][0]) / length) for g in groups]
+    first = [round(float(_fetch(g["x_atc"], 0, 1)[0]) / length) for g in groups]
     size = [g["x_atc"].shape[0] for g in groups]
     k0 = min(first)
     n = max(k + m for k, m in zip(first, size, strict=True)) - k0
@@ -73,7 +75,7 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
             data = _variable(column, [k - k0 for k in first], n, chunk, missing_value(name, model.dtype))
             variables[name] = xr.Variable(("beam", *dims), data, notes)
         elif dims:
-            values = np.asarray(model[...])
+            values = np.asarray(_fetch(model, 0, None))
             text = values.dtype.kind not in "iufb"
             variables[name] = xr.Variable(dims, np.array(values.tolist()) if text else values, notes)
     common = {k: v for k, v in attrs[0].items() if all(a.get(k) == v for a in attrs)}
@@ -138,8 +140,18 @@ def _read(
     if array is not None:
         lo, hi = max(start, offsets[b]), min(stop, offsets[b] + array.shape[0])
         if lo < hi:
-            out[0, lo - start : hi - start] = array[lo - offsets[b] : hi - offsets[b]]
+            out[0, lo - start : hi - start] = _fetch(array, lo - offsets[b], hi - offsets[b])
     return out
+
+
+def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
+    try:
+        return array[start:stop]
+    except Exception as error:
+        where = str(array.store_path)
+        if is_url(where):
+            raise unreadable(where, error) from None
+        raise
 
 
 def pick_beams(strength: dict[str, str], beams: str | Iterable[str] | None, where: str) -> tuple[str, ...]:

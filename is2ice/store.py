@@ -31,14 +31,17 @@ from ._folder import (
     group_meta,
     hidden_name,
     is_store,
+    is_url,
     local,
     move_in,
     recover,
     write_json,
 )
 from ._folder import attributes as read_attributes
+from ._published import address, listing, open_group
 from ._stored import cube, missing_value, pick_beams
 from .errors import StoreError
+from .remote import public_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,13 +258,15 @@ class Store:
     Attributes
     ----------
     location : str
-        Path or URL.
+        Path or URL, without what may be secret in it.
     tracks : dict
         Attributes of each track by ``(granule, beam)``.
     """
 
     location: str
     tracks: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
+    _address: str | None = field(default=None, repr=False)
+    _options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def granules(self) -> tuple[str, ...]:
@@ -295,7 +300,8 @@ class Store:
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """A granule's cube (see :func:`open_track`)."""
-        return open_track(self.location, granule, beams, **options)
+        options = {"storage_options": self._options, **options}
+        return open_track(self._address or self.location, granule, beams, **options)
 
 
 def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Store:
@@ -304,7 +310,8 @@ def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, A
     Parameters
     ----------
     store : str or Path
-        Local folder, or ``https://`` or ``s3://`` URL of a consolidated store.
+        Local folder, or ``https://`` or ``s3://`` URL of a consolidated store. The query of a signed
+        ``https://`` URL goes with every request.
     storage_options : mapping, optional
         For fsspec, with URLs.
 
@@ -317,9 +324,9 @@ def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, A
     StoreError
         Not a store, or of another schema version.
     """
-    text = os.fspath(store)
-    if "://" in text and not text.startswith("file://"):
-        return Store(text, _remote_tracks(text.rstrip("/"), dict(storage_options or {})))
+    if is_url(os.fspath(store)):
+        url, options = address(store, storage_options)
+        return Store(public_url(url), listing(url, options), url, options)
     root = local(store)
     attributes = read_attributes(root)
     if attributes is None:
@@ -339,31 +346,6 @@ def _local_tracks(root: Path) -> Iterator[tuple[tuple[str, str], dict[str, Any]]
             attributes = read_attributes(group / beam)
             if attributes is not None and "inputs" in attributes:
                 yield (group.name, beam), attributes
-
-
-def _remote_tracks(url: str, options: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    import fsspec
-
-    try:
-        with fsspec.open(f"{url}/{META}", **options) as f:
-            document = json.loads(f.read())
-    except FileNotFoundError as error:
-        raise StoreError(f"{url}: not an is2ice store: no {META} there") from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{url}: cannot be read as a store: {error}") from error
-    check_version(document.get("attributes"), url)
-    listing = (document.get("consolidated_metadata") or {}).get("metadata")
-    if listing is None:
-        raise StoreError(
-            f"{url}: no consolidated metadata, so a URL cannot be listed; run is2ice.store.consolidate on the "
-            "store before publishing, or open a track by its own URL (…/<granule>/<beam>)"
-        )
-    out = {}
-    for path, meta in listing.items():
-        granule, _, beam = path.partition("/")
-        if beam in schema.BEAMS and "inputs" in meta.get("attributes", {}):
-            out[granule, beam] = meta["attributes"]
-    return out
 
 
 # -- reading ------------------------------------------------------------------------------------------
@@ -404,10 +386,13 @@ def open_track(
     if not (chunks is None or chunks == "auto" or (isinstance(chunks, int) and chunks > 0)):
         raise ValueError(f"chunks={chunks!r}: expected a positive number of cells, 'auto' or None")
     chunk = schema.SHARD if chunks == "auto" else chunks
-    base, path = (source.store, source.path) if hasattr(source, "store_path") else (_text(source), "")
-    where = f"{base}/{path}".rstrip("/") if isinstance(base, str) else f"{path or source}"
-    options = dict(storage_options or {})
-    group = _group(base, path, options)
+    if hasattr(source, "store_path"):
+        base, path, where = source.store, source.path, str(source.path or source)
+        options: dict[str, Any] = {}
+    else:
+        (base, options), path = address(source, storage_options), ""
+        where = public_url(base) if is_url(base) else base
+    group = open_group(base, path, options)
     if group is None:
         raise StoreError(f"{where}: not an is2ice store: no Zarr group there")
     attrs = dict(group.attrs)
@@ -423,27 +408,12 @@ def open_track(
         granule = _choose(granule, base, where, options)
         path, where = f"{path}/{granule}".strip("/"), f"{where}/{granule}"
     groups = {
-        b: g for b in schema.BEAMS if (g := _group(base, f"{path}/{b}".strip("/"), options)) is not None
+        b: g for b in schema.BEAMS if (g := open_group(base, f"{path}/{b}".strip("/"), options)) is not None
     }
     if not groups:
         raise StoreError(f"{where}: no beam is stored there")
     strength = {b: str(g.attrs.get("beam_strength", "")) for b, g in groups.items()}
     return cube([groups[b] for b in pick_beams(strength, beams, where)], where, chunk)
-
-
-def _text(source: Any) -> str:
-    text = os.fspath(source)
-    return text.rstrip("/") if "://" in text and not text.startswith("file://") else str(local(text))
-
-
-def _group(base: Any, path: str, options: dict[str, Any]) -> Any:
-    """The Zarr group, None where there is none."""
-    import zarr
-
-    try:
-        return zarr.open_group(base, path=path, mode="r", zarr_format=3, storage_options=options or None)
-    except (FileNotFoundError, KeyError):
-        return None
 
 
 def _choose(granule: str | None, base: Any, where: str, options: dict[str, Any]) -> str:

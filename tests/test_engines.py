@@ -123,7 +123,7 @@ def test_a_worker_that_dies_meanwhile_costs_its_own_item_only(while_: str) -> No
     got = {}
     for x, result in engines.map(die_later_of_two, items(), "processes", workers=1):
         got[x] = result
-        if while_ == "a result is handled" and x == 0:
+        if while_ == "a result is handled" and x == 1:
             time.sleep(3)
     assert drawn == list(range(8))
     assert {x: r for x, r in got.items() if x != 2} == {x: x for x in range(8) if x != 2}

@@ -9,17 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
-from is2ice import _folder, schema, store
+from is2ice import _folder, opening, schema, store
 from is2ice.errors import SchemaError, StoreError
 
 GRANULE = "ATL03_20191104195311_05940510_006_01"
@@ -214,6 +218,110 @@ def test_read_over_http(tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def guarded(folder: Path, token: str, allowed: Callable[[str], bool] = lambda path: True) -> Iterator[str]:
+    """A server of a folder that answers 403 to requests without the token, or of paths not allowed."""
+
+    class Guard(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None: ...
+
+        def send_head(self):  # type: ignore[no-untyped-def]
+            parts = urlsplit(self.path)
+            if parse_qs(parts.query).get("token") != [token] or not allowed(parts.path):
+                self.send_error(403)
+                return None
+            return super().send_head()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Guard, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_signed_url_of_a_store(tmp_path: Path) -> None:
+    ds = track(120)
+    store.write_track(ds, tmp_path / "s.zarr")
+    store.consolidate(tmp_path / "s.zarr")
+    token = "s3+cr/et="
+    with guarded(tmp_path, token) as host:
+        url = f"{host}/s.zarr?token={quote(token, safe='')}&x="
+        assert store.is_store(url)
+        assert not store.is_store(f"{host}/a.h5?from=b.zarr/")
+        listed = store.open_store(url)
+        assert listed.granules == (GRANULE,)
+        assert listed.location == f"{host}/s.zarr"
+        for cube in (listed.open_track(), store.open_track(url), opening.open_track(url)):
+            np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
+        below = store.open_track(url.replace("s.zarr", f"s.zarr/{GRANULE}/gt2r"))
+        np.testing.assert_array_equal(below["height"], ds["height"])
+        assert "s3" not in repr(listed).replace(host, "")
+
+
+def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
+    store.write_track(track(120), tmp_path / "s.zarr")
+    store.consolidate(tmp_path / "s.zarr")
+    texts = []
+
+    def refused(call: Callable[[], object]) -> None:
+        with pytest.raises(StoreError, match=r"access refused \(HTTP 403\).*expired") as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+
+    with guarded(tmp_path, "good") as host:
+        url = f"{host.replace('//', '//me:secret@')}/s.zarr?token=secret"
+        refused(lambda: store.open_store(url))
+        refused(lambda: store.open_track(url))
+        refused(lambda: opening.open_track(url.replace("s.zarr", f"s.zarr/{GRANULE}")))
+    with guarded(tmp_path, "secret", lambda path: "/c/" not in path) as host:
+        refused(lambda: store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret"))
+    with guarded(tmp_path, "secret", lambda path: "/height/c/" not in path) as host:
+        cube = store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret")
+        refused(lambda: cube["height"].compute())
+    for call in (
+        lambda: store.create("https://me:secret@host/s.zarr?token=secret"),
+        lambda: store.open_store("s3://bucket/s.zarr?token=secret"),
+        lambda: store.open_track("http://127.0.0.1:9/s.zarr?token=secret"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+    assert len(texts) == 8
+    for text in texts:
+        said = [line for line in text.splitlines() if not line.startswith("    ")]  # but lines of code
+        assert "secret" not in "\n".join(said)
+        assert (
+            "HTTP 403" in text or "stores are written" in text or "storage_options" in text or ":9/" in text
+        )
+
+
+def test_threads_on_a_fresh_store(tmp_path: Path) -> None:
+    """Whoever comes second finds a store that was not there a moment ago."""
+    faults: list[Exception] = []
+
+    def write(path: Path, beam: str, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            store.create(path)
+            (path / beam).mkdir()
+        except Exception as error:
+            faults.append(error)
+
+    for turn in range(40):
+        start = threading.Barrier(8)
+        path = tmp_path / f"s{turn}.zarr"
+        threads = [threading.Thread(target=write, args=(path, f"g{i}", start)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
 
 
 def test_consolidated_root_is_what_zarr_and_datatree_read(tmp_path: Path) -> None:

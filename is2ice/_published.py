@@ -1,0 +1,101 @@
+"""Stores at URLs, read through fsspec: their address, signed or not, their groups and their listing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from . import schema
+from ._folder import META, check_version, is_url, local
+from .errors import StoreError
+from .remote import public_url, scrub
+
+__all__ = ["address", "listing", "open_group", "unreadable"]
+
+
+def address(store: str | os.PathLike[str], options: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Where a store is opened, and the options of fsspec.
+
+    A signature (``https://host/s.zarr?token=...``) has no place in the address, to which the paths of groups
+    are appended: it becomes the query of every request.
+
+    Raises
+    ------
+    StoreError
+        For a query in a URL that is not of HTTP.
+    """
+    text, out = os.fspath(store), dict(options or {})
+    if not is_url(text):
+        return str(local(text)), out
+    parts = urlsplit(text)
+    if parts.query:
+        if parts.scheme not in ("http", "https"):
+            raise StoreError(
+                f"{public_url(text)}: a query ('?...') is known of https:// only; give credentials of "
+                f"{parts.scheme}:// in storage_options"
+            )
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        out["params"] = {**query, **out.get("params", {})}
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), out
+
+
+def open_group(base: Any, path: str, options: Mapping[str, Any]) -> Any:
+    """The Zarr group, None where there is none."""
+    import zarr
+
+    try:
+        return zarr.open_group(
+            base, path=path, mode="r", zarr_format=3, storage_options=dict(options) or None
+        )
+    except (FileNotFoundError, KeyError):
+        return None
+    except Exception as error:
+        if isinstance(base, str) and is_url(base):
+            raise unreadable(f"{base}/{path}".rstrip("/"), error) from None
+        raise
+
+
+def listing(url: str, options: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Attributes of each track of a published store, by granule and beam: one request.
+
+    Raises
+    ------
+    StoreError
+        Not a store, not consolidated, or not to be read.
+    """
+    from fsspec.core import url_to_fs
+
+    where = public_url(url)
+    try:
+        files, path = url_to_fs(url, **options)
+        document = json.loads(files.cat_file(f"{path}/{META}"))
+    except FileNotFoundError:
+        raise StoreError(f"{where}: not an is2ice store: no {META} there") from None
+    except Exception as error:
+        raise unreadable(url, error) from None
+    check_version(document.get("attributes"), where)
+    groups = (document.get("consolidated_metadata") or {}).get("metadata")
+    if groups is None:
+        raise StoreError(
+            f"{where}: no consolidated metadata, so a URL cannot be listed; run is2ice.store.consolidate on the "
+            "store before publishing, or open a track by its own URL (…/<granule>/<beam>)"
+        )
+    out = {}
+    for path, meta in groups.items():
+        granule, _, beam = path.partition("/")
+        if beam in schema.BEAMS and "inputs" in meta.get("attributes", {}):
+            out[granule, beam] = meta["attributes"]
+    return out
+
+
+def unreadable(url: str, error: Exception) -> StoreError:
+    """What stands in for an error of the network, whose text and cause may hold a token."""
+    status = getattr(error, "status", None)
+    if status in (401, 403):
+        hint = "; if the URL is signed: has it expired, and does the signature hold for every file below it?"
+        return StoreError(f"{public_url(url)}: access refused (HTTP {status}){hint}")
+    said = scrub(f"{type(error).__name__}: {error}")
+    return StoreError(f"{public_url(url)}: cannot be read as a store: {said}")
