@@ -540,12 +540,20 @@ class Granule:
             conf = self.file[f"{beam}/heights/signal_conf_ph"][rows.start : rows.stop][:, SEA_ICE]
             raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf, plan.selection))
         ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
-        return ds.assign_attrs(notes=self.notes_of(beam))
+        notes = self.notes_of(beam)
+        if plan.subset != Subset():
+            notes.append(
+                f"{beam}: only a part of the track was read; classes and sea surface within 10 km of its ends rest on "
+                "less than the whole track would give"
+            )
+        return ds.assign_attrs(notes=notes)
 
     def notes_of(self, beam: str) -> list[str]:
         """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""
         table = self.table(beam)
-        return [*self.notes, *table.notes, *gap_notes(beam, table.dist_x)]
+        weak = self.strength(beam) == "weak" and all(self.strength(b) == "weak" for b in self.beams)
+        fallback = ["no strong beam in the file: only weak ones"] if weak else []
+        return [*self.notes, *fallback, *table.notes, *gap_notes(beam, table.dist_x)]
 
     def _span(self, plan: Plan) -> tuple[int, int]:
         rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))

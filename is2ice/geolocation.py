@@ -59,7 +59,7 @@ class Subset:
             lat, lon = table.latitude, table.longitude
             raise GranuleError(
                 f"{where}: no geosegment lies in the subset ({self._text()}); the track covers latitude "
-                f"{np.nanmin(lat):.3f} to {np.nanmax(lat):.3f}, longitude {lon[0]:.3f} to {lon[-1]:.3f}, x_atc "
+                f"{np.nanmin(lat):.3f} to {np.nanmax(lat):.3f}, longitude from {lon[0]:.3f} to {lon[-1]:.3f}, x_atc "
                 f"{table.dist_x[0]:.0f} to {table.dist_x[-1]:.0f} m, delta_time {table.time[0]:.3f} to "
                 f"{table.time[-1]:.3f} s"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -392,7 +393,11 @@ def _faults(ds: xr.Dataset, stages: Iterable[str], values: bool) -> list[str]:
         for name, var in _stage(stage).items():
             if name not in ds.variables:
                 if var.required and not (var.coord and name in ("beam", "spot", "surface")):
-                    faults.append(f"{name}: missing (stage {stage}: {var.long_name})")
+                    near = get_close_matches(
+                        name, [str(v) for v in ds.variables if v not in variables()], 1, 0.7
+                    )
+                    hint = f"; is it {near[0]!r}?" if near else ""
+                    faults.append(f"{name}: missing (stage {stage}: {var.long_name}){hint}")
                 continue
             array = ds[name]
             dims = tuple(d for d in var.dims if d != "beam" or "beam" in ds.dims)
@@ -401,6 +406,12 @@ def _faults(ds: xr.Dataset, stages: Iterable[str], values: bool) -> list[str]:
             if var.dtype == "str":
                 if array.dtype.kind not in "OUT":
                     faults.append(f"{name}: dtype {array.dtype}, expected text")
+            elif array.dtype.kind == "M":
+                faults.append(
+                    f"{name}: decoded times ({array.dtype}), expected {np.dtype(var.dtype)} seconds; open it with "
+                    "is2ice.open_track, or with decode_times=False"
+                )
+                continue
             elif array.dtype != np.dtype(var.dtype):
                 faults.append(f"{name}: dtype {array.dtype}, expected {np.dtype(var.dtype)}")
             units = array.attrs.get("units")
@@ -463,6 +474,8 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
       geoid: missing (stage segments: geoid above the ellipsoid, tide-free (EGM2008))
       dac: missing (stage segments: dynamic atmosphere correction, inverted barometer included)
     """
+    if not isinstance(ds, xr.Dataset):
+        raise TypeError(f"conform: expected an xarray.Dataset, got {type(ds).__name__}")
     stages = stages or ("segments",)
     faults = _faults(ds, stages, values)
     if "segments" in stages and "x_atc" in ds.coords and ds["x_atc"].ndim == 1 and ds.sizes["x_atc"] > 1:

@@ -57,6 +57,18 @@ def test_dims_and_infinite_values():
     assert "dims ('x_atc',), expected ('beam', 'x_atc')" in str(caught.value)
 
 
+def test_renamed_and_decoded_variables_are_named():
+    ds = schema.mock_segments(5).rename(h_mean="hmean")
+    with pytest.raises(SchemaError, match=r"h_mean: missing .*; is it 'hmean'\?"):
+        schema.conform(ds)
+    import xarray as xr
+
+    with pytest.raises(SchemaError, match=r"delta_time: decoded times .*open it with is2ice.open_track"):
+        schema.conform(xr.decode_cf(schema.mock_segments(5)))
+    with pytest.raises(TypeError, match=r"expected an xarray.Dataset, got int"):
+        schema.conform(3)
+
+
 def test_encoding_shards_are_whole_chunks():
     ds = schema.mock_segments(100_001)
     enc = schema.encoding(ds, chunk=1000, shard=16_000)["height"]

@@ -213,3 +213,9 @@ def test_shadow_and_cloud_are_related(scene):
 def test_campaign_overrides_are_fields_of_the_preset():
     for changes in CAMPAIGN:
         twin.Scene.preset("ross_sea_november", length_km=1, **changes)
+
+
+def test_the_command_line_names_every_preset():
+    from is2ice.twin.cli import PRESET_NAMES
+
+    assert PRESET_NAMES.split(", ") == list(twin.PRESETS)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+#: Spelled out, since importing the presets would load the simulator for every --help; a test keeps it current.
+PRESET_NAMES = "ross_sea_november, arctic_winter_night, marginal_ice_zone, cloudy, no_leads"
+
 app = typer.Typer(
     no_args_is_help=True,
     help="The twin: simulated granules and images with known truth, and a cloud on this machine.",
@@ -23,7 +26,7 @@ _errors = Console(stderr=True)
 
 @app.command()
 def make(
-    preset: Annotated[str, typer.Argument(help="Kind of scene, such as ross_sea_november.")],
+    preset: Annotated[str, typer.Argument(help="Kind of scene: " + PRESET_NAMES + ".")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("twin"),
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
     length_km: Annotated[float, typer.Option(min=1.0, help="Length of the pass.")] = 20.0,
@@ -47,6 +50,12 @@ def make(
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    others = [p.stem for p in (out / "truth").glob("*.nc") if p.stem != f"{preset}_{seed}"]
+    if others:
+        raise typer.BadParameter(
+            f"{out} holds another pass ({', '.join(sorted(others))}) whose files have the same names; "
+            "choose another --out"
+        )
     scene = Scene.preset(preset, seed=seed, length_km=length_km)
     made: dict[str, str] = {}
     try:
@@ -72,8 +81,8 @@ def make(
                 )
                 made["image"] = str(item)
     except ValueError as fault:
-        _errors.print(f"[red]{fault}")
-        raise typer.Exit(1) from fault
+        _errors.print(f"is2ice: error: {fault}", markup=False)
+        raise typer.Exit(2) from fault
     typer.echo(json.dumps(made) if as_json else "\n".join(f"{k:8} {v}" for k, v in made.items()))
 
 
@@ -99,8 +108,8 @@ def serve(
     try:
         traffic = run(folder, host, port, stac_port, seconds=seconds, ready=ready)
     except CloudError as fault:
-        _errors.print(f"[red]{fault}")
-        raise typer.Exit(1) from fault
+        _errors.print(f"is2ice: error: {fault}", markup=False)
+        raise typer.Exit(2) from fault
     typer.echo(
         f"{traffic.requests} requests, {traffic.partial} of byte ranges, {traffic.sent / 1e6:.1f} MB sent"
     )

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -32,10 +33,13 @@ def demo(
     from .. import pipeline, plot
     from ..atl03 import Granule, Subset
     from .atl03 import make_granule
+    from .presets import PRESETS
     from .scene import Scene
     from .scores import score
     from .truth import open_truth
 
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
     say = Console(soft_wrap=True, highlight=False)
     started = time.perf_counter()
 
@@ -62,7 +66,9 @@ def demo(
     say.print(result.table())
     (out / "score.json").write_text(json.dumps(result.to_dict(), indent=1))
 
-    beam = str(track["beam"].values[0])
+    # The beam with the most leads shows most.
+    pieces = track["lead_index"].max("x_atc").values
+    beam = str(track["beam"].values[int(np.argmax(pieces))])
     window = _window(track.sel(beam=beam))
     with Granule(granule_path) as granule:
         photons = granule.photons(beam, Subset(x_atc=window))
