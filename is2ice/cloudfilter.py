@@ -41,8 +41,8 @@ WATER, THIN = 30, 204
 PUBLISHED_APERTURE = 155
 _DILATION = 7
 
-#: Brightness of sunlit thick ice, reflectance (snow: .85-.95).
-_SNOW = 0.90
+#: Brightness of sunlit thick ice, reflectance, and the least it has (snow: .85-.95).
+_SNOW, _DULL_SNOW = 0.90, 0.85
 #: No bare ice up to 30 cm thick is brighter than this in the visible (measured maximum .64).
 _BRIGHTEST_THIN = 0.64
 #: Midway between the brightest thin ice (.64 / .90 = .71) and dull thick ice (.82 / .90 = .91).
@@ -52,9 +52,9 @@ _LEAST_LIGHT = 0.45
 #: Clear surfaces reflect in B11 about a tenth of what they do in the visible: water .006/.05, ice of 5-20 cm
 #: .036/.44-.059/.64, snow .05-.15/.9. Cloud lifts B11 by .1-.3.
 _INFRARED_SHARE, _INFRARED_EXCESS = 0.10, 0.06
-#: Local light is estimated on blocks of this many pixels, in windows of so many blocks (1.56 km; .6 km where
+#: Local light is estimated on blocks of this many pixels, in windows of so many blocks (1.56 km; .2 km where
 #: only brightness tells of a shadow), and refined in windows of .44 km.
-_STEP, _WINDOW, _NEAR, _REFINED = 4, 39, 15, 11
+_STEP, _WINDOW, _NEAR, _REFINED = 4, 39, 5, 11
 #: Bright level of a window: the upper quartile, so that a quarter of thick ice is enough.
 _QUARTILE = 0.75
 #: Colours within a 2 x 2 window of one surface differ by less (noise, relief), 8-bit.
@@ -255,7 +255,8 @@ def guarded(
     Cures what was measured of the published filter, each by its own means:
 
     1. *Wide thin ice turned thick* (its own background): a neighbourhood counts as shaded only where cloud or
-       shadow is marked, or where its bright level lies between .64 and .80, which no bare ice up to 30 cm is.
+       shadow is marked, or where its bright level lies between .64 and .85: brighter than bare ice up to 30 cm
+       thick, duller than snow in the sun.
     2. *Pure scenes turned thin* (Otsu and min-max stretch whatever is there): no stretch; sunlit pixels are
        compared with the fixed thresholds, others with the local light times a fixed share.
     3. *Tile dependence*: windows of stated size and integer arithmetic, see :data:`HALO`.
@@ -294,7 +295,7 @@ def guarded(
     bare = value
     if infrared is not None:
         bare = np.where(veiled, eight_bit((colour - infrared) / (1.0 - _INFRARED_SHARE), white), value)
-    light, dark = _local_light(bare, valid, clouded, shaded, snow, THIN)
+    light, dark = _local_light(bare, valid, clouded, shaded, snow)
     gain = np.where(dark, light / snow, 1.0)
     limit = np.where(dark, np.minimum(_THICK_SHARE * light, THIN + 0.5), THIN + 0.5)
     out = np.full(value.shape, schema.THIN_ICE, np.int8)
@@ -308,13 +309,13 @@ def guarded(
 
 
 def _local_light(
-    bare: U1, valid: Mask, clouded: Mask, shaded: Mask, snow: float, thin: int
+    bare: U1, valid: Mask, clouded: Mask, shaded: Mask, snow: float
 ) -> tuple[NDArray[Any], Mask]:
     """Brightness that thick ice has or would have at each pixel, and where it is less than in full light."""
     some = valid & (bare > WATER)
     rest = ~clouded & ~shaded
     light: NDArray[Any] = _light(bare, some & rest, _NEAR)
-    dim = rest & valid & (light > snow * _BRIGHTEST_THIN / _SNOW) & (light <= thin)
+    dim = rest & valid & (light > snow * _BRIGHTEST_THIN / _SNOW) & (light < snow * _DULL_SNOW / _SNOW)
     light = np.where(dim, light, snow)
     for part in (clouded, shaded):
         if part.any():

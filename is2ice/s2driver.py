@@ -27,7 +27,9 @@ class _NamingReader:
         try:
             return self._reader.read(*args, **options)
         except RasterioError as fault:
-            raise explain(fault, self._name, self._href) from fault
+            told = explain(fault, self._name, self._href)
+        # Raised apart from GDAL's own exception, which does not survive the way back from another process.
+        raise told
 
 
 class NamingDriver(RioDriver):

@@ -485,6 +485,27 @@ def test_result_does_not_depend_on_tiles_or_laziness(cloudy, method):
         xr.testing.assert_identical(lazy.compute(), whole)
 
 
+@pytest.mark.slow
+def test_workers_in_other_processes(clear, server, tmp_path):
+    """The same bits from Dask workers, and the same words when an asset fails there."""
+    from distributed import Client, LocalCluster
+
+    here = sentinel2.class_map(sentinel2.open_scene(clear, chunks=256), tile=256).compute()
+
+    def remote(d):
+        d["assets"]["green"]["href"] = f"{server}/e403/B03.tif"
+
+    path = edited(clear, tmp_path / "x.json", remote)
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        there = sentinel2.class_map(sentinel2.open_scene(clear, chunks=256), tile=256).compute()
+        with pytest.raises(SceneError, match=r"asset green .*HTTP 403: access refused"):
+            sentinel2.open_scene(path, check=False)["B03"].compute()
+    xr.testing.assert_identical(there, here)
+
+
 def test_published_filter_by_tile_is_another_result(cloudy):
     """The published Spark job ran the filter on squares of 256, each as if it were an image."""
     scene = sentinel2.open_scene(cloudy).compute()

@@ -1,0 +1,148 @@
+"""Class maps against the truth of simulated scenes: published filter, guarded filter, plain thresholds.
+
+    python benchmarks/class_maps.py [--size-km 12] [--seed 21] [--csv table.csv]
+
+Every preset with daylight, under a clear sky and under broken thin cloud (a third of the sky, or the
+preset's own where it has more), with all pixels scored that hold data: overall accuracy, recall and
+intersection over union of each class. "free" scores only pixels that the mask leaves, "share" is how many
+those are; "inner" leaves out pixels beside another class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import rasterio
+import xarray as xr
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from is2ice import schema, sentinel2
+from is2ice.twin.presets import PRESETS
+from is2ice.twin.scene import Scene
+from is2ice.twin.sentinel2 import make_scene
+
+SKIES = ("clear", "cloud")
+#: What is compared: options of :func:`is2ice.sentinel2.class_map`, and bands withheld from it.
+METHODS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "thresholds": ({"method": "threshold"}, ()),
+    "published": ({"method": "published"}, ()),
+    "published, 256 px tiles": ({"method": "published", "per_tile": 256}, ()),
+    "guarded": ({"method": "guarded"}, ()),
+    "guarded, no SCL": ({"method": "guarded"}, ("SCL",)),
+    "guarded, no B11": ({"method": "guarded"}, ("B11",)),
+    "guarded, colours only": ({"method": "guarded"}, ("SCL", "B11")),
+}
+
+
+def daylight() -> list[str]:
+    """Presets in which Sentinel-2 takes images."""
+    return [n for n in PRESETS if Scene.preset(n, length_km=1).sun_elevation > 3.0]
+
+
+def sky_of(preset: str, sky: str) -> dict[str, float]:
+    """No cloud; or the preset's own where it has much, else a third of the sky and an optical depth of .5."""
+    if sky == "clear":
+        return {"cloud_cover": 0.0}
+    own = PRESETS[preset]
+    return {"cloud_cover": max(own.cloud_cover, 0.35), "cloud_depth": max(own.cloud_depth, 0.5)}
+
+
+def score(classes: xr.Dataset, truth: np.ndarray) -> dict[str, float]:
+    """Agreement of a class map with the true class of each pixel (255: none)."""
+    found, free = classes["surface_class"].values, classes["mask"].values == 0
+    known = truth < 3
+    inner = known & (maximum_filter(truth, 3) == minimum_filter(truth, 3))
+    out = {"overall": _right(found, truth, known)}
+    for code, name in enumerate(schema.CLASSES):
+        is_true, is_found = known & (truth == code), known & (found == code)
+        either = np.count_nonzero(is_true | is_found)
+        # Without a true pixel of a class there is no recall, and an IoU of 0 would say nothing more.
+        some = is_true.any()
+        out[f"recall {name}"] = _right(found, truth, is_true)
+        out[f"IoU {name}"] = np.count_nonzero(is_true & is_found) / either if some else np.nan
+    out["inner"] = _right(found, truth, inner)
+    out["free"] = _right(found, truth, known & free)
+    out["share"] = float(free[known].mean())
+    return out
+
+
+def _right(found: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
+    return float(np.mean(found[where] == truth[where])) if where.any() else float("nan")
+
+
+def compare(
+    presets: Iterable[str] | None = None, *, size_km: float = 12.0, seed: int = 21, samples: int = 3
+) -> pd.DataFrame:
+    """One row for each preset, sky and method.
+
+    Parameters
+    ----------
+    presets : iterable of str, optional
+        Those with daylight by default.
+    size_km : float
+        Side of the scenes.
+    seed : int
+    samples : int
+        Points per pixel side of the simulation.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for preset in presets or daylight():
+            for sky in SKIES:
+                scene = Scene.preset(preset, seed=seed, length_km=size_km, **sky_of(preset, sky))
+                item = make_scene(scene, Path(folder) / preset / sky, size_km=size_km, samples=samples)
+                with rasterio.open(item.parents[2] / "truth" / f"{item.stem}_class.tif") as f:
+                    truth = f.read(1)
+                image = sentinel2.open_scene(item).compute()
+                for name, (options, without) in METHODS.items():
+                    start = time.perf_counter()
+                    classes = sentinel2.class_map(image.drop_vars(without), **options)
+                    seconds = time.perf_counter() - start
+                    rows.append(
+                        {"preset": preset, "sky": sky, "method": name, **score(classes, truth)}
+                        | {"Mpx/s": truth.size / 1e6 / seconds}
+                    )
+    return pd.DataFrame(rows)
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print the table, percentages for shares."""
+    from rich.console import Console
+    from rich.table import Table
+
+    numbers = [c for c in table.columns if c not in ("preset", "sky", "method", "Mpx/s")]
+    for (preset, sky), part in table.groupby(["preset", "sky"], sort=False):
+        chart = Table(title=f"{preset}, {sky}", title_justify="left")
+        for name in ("method", *numbers, "Mpx/s"):
+            chart.add_column(name.replace("_", " "), justify="left" if name == "method" else "right")
+        for row in part.to_dict("records"):
+            cells = ["" if np.isnan(row[c]) else f"{100 * row[c]:.2f}" for c in numbers]
+            chart.add_row(row["method"], *cells, f"{row['Mpx/s']:.1f}")
+        Console(width=170).print(chart)
+
+
+def main() -> int:
+    """Make the scenes, print the table; 1 if the guarded filter does not beat the published one everywhere."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    options.add_argument("--size-km", type=float, default=12.0)
+    options.add_argument("--seed", type=int, default=21)
+    options.add_argument("--preset", action="append", choices=daylight())
+    options.add_argument("--csv", type=Path)
+    given = options.parse_args()
+    table = compare(given.preset, size_km=given.size_km, seed=given.seed)
+    show(table)
+    if given.csv:
+        table.to_csv(given.csv, index=False)
+    wide = table.pivot_table("overall", ["preset", "sky"], "method")
+    return int(not (wide["guarded"] > wide["published"]).all())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
