@@ -118,6 +118,10 @@ def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
     """The exception itself if it can be pickled, else one that says the same."""
     where = f"on {socket.gethostname()}, process {os.getpid()}"
     note = clean(f"{where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
+    # The note tells the causes, in clean words; the exceptions themselves may hold what must not be told, or
+    # what cannot be sent (and tblib, which Dask loads, would send them).
+    error = error.with_traceback(None)
+    error.__cause__ = error.__context__ = None
     try:
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes, made a moment ago
         sound = type(copy) is type(error) and str(copy) == str(error)

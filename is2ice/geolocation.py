@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import GranuleError
 from .segments import TIDES, Background
 
-__all__ = ["BeamTable", "Subset", "clean", "crs_of", "gap_notes", "last_length", "read_table", "text"]
+__all__ = ["BeamTable", "Subset", "clean", "crs_of", "delta_time", "gap_notes", "last_length", "read_table", "text"]
 
 F8 = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Subset:
         if self.bbox is not None:
             keep &= self._in_bbox(table, where)
         if self.time is not None:
-            start, end = (_delta_time(t) for t in self.time)
+            start, end = (delta_time(t) for t in self.time)
             keep &= (table.time >= start) & (table.time <= end)
         if self.x_atc is not None:
             first, last = self.x_atc
@@ -100,7 +100,8 @@ class BeamTable:
     notes: list[str] = field(default_factory=list)
 
 
-def _delta_time(value: Any) -> float:
+def delta_time(value: Any) -> float:
+    """Seconds since 2018-01-01 of a UTC time, or of what already is such a number."""
     if isinstance(value, int | float | np.floating | np.integer):
         return float(value)
     stamp = np.datetime64(str(value).replace("Z", ""), "ns")

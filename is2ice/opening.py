@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import xarray as xr
 from . import schema
 from . import store as stores
 from .errors import StoreError
+from .geolocation import delta_time
 from .options import Options
-from .segments import TIDES
+from .remote import scrub
 
 __all__ = ["open_track"]
 
@@ -25,10 +27,10 @@ def open_track(
     bbox: tuple[float, float, float, float] | None = None,
     time: tuple[Any, Any] | None = None,
     x_atc: tuple[float, float] | None = None,
-    length: float = schema.SEGMENT_LENGTH,
-    confidence: int = 3,
-    quality: tuple[int, ...] = (0,),
-    corrections: Iterable[str] = TIDES,
+    length: float | None = None,
+    confidence: int | None = None,
+    quality: Iterable[int] | None = None,
+    corrections: Iterable[str] | None = None,
     reference: str = "auto",
     first_photon: str | None = "auto",
     chunks: int = schema.CHUNK,
@@ -49,14 +51,15 @@ def open_track(
         UTC, or delta_time in seconds.
     x_atc : (first, last), optional
         Along-track distance, m.
-    length : float
-        Segment length, m.
-    confidence : int
-        Lowest sea-ice confidence of a signal photon.
-    quality : tuple of int
-        Photon quality codes accepted.
-    corrections : iterable of str
-        Of tide_ocean, tide_equilibrium and dac.
+    length : float, optional
+        Segment length, m; 2 by default. This and what follows is of a granule; of a store it is what its
+        segments were made with, and asking for anything else is an error.
+    confidence : int, optional
+        Lowest sea-ice confidence of a signal photon; 3 by default.
+    quality : iterable of int, optional
+        Photon quality codes accepted; 0 by default.
+    corrections : iterable of str, optional
+        Of tide_ocean, tide_equilibrium and dac; by default all.
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     chunks : int
@@ -72,27 +75,38 @@ def open_track(
     ------
     GranuleError, StoreError
         When the source is neither, or the selection is empty.
+    ValueError
+        For a store whose segments were made otherwise than asked for.
     """
     from .atl03 import Subset
     from .segments import Selection
 
     if stores.is_store(source) or hasattr(source, "store_path"):
         ds = stores.open_track(source, granule, beams, chunks=chunks)
-        stored = float(ds.attrs["segment_length"])
-        if length not in (schema.SEGMENT_LENGTH, stored):
-            raise ValueError(f"length={length:g}: the segments of {source} are stored at {stored:g} m")
-        return _stored_subset(ds, Options(bbox=bbox, time=time, x_atc=x_atc), str(source))
+        asked = {
+            "length": length,
+            "confidence": confidence,
+            "quality": None if quality is None else list(quality),
+            "corrections": None if corrections is None else list(corrections),
+            "reference": None if reference == "auto" else reference,
+            "first_photon": None if first_photon == "auto" else first_photon or "none",
+        }
+        where = scrub(str(source))
+        _refuse_other(ds, where, asked)
+        return _stored_subset(ds, Options(bbox=bbox, time=time, x_atc=x_atc), where)
     from .cube import open_cube
 
+    given = {"length": length, "confidence": confidence, "quality": quality, "corrections": corrections}
+    made = Options(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     return open_cube(
         source,
         beams,
         Subset(bbox, time, x_atc),
         chunks=chunks,
-        length=length,
-        selection=Selection(confidence, tuple(quality)),
+        length=made.length,
+        selection=Selection(made.confidence, made.quality),
         reference=reference,
-        corrections=tuple(corrections),
+        corrections=made.corrections,
         first_photon=first_photon,
     )
 
@@ -110,7 +124,7 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
         latitude, longitude = ds["latitude"].values, ds["longitude"].values
         keep &= ((longitude - west) % 360.0 <= width) & (latitude >= south) & (latitude <= north)
     if subset.time is not None:
-        first, last = (_seconds(t) for t in subset.time)
+        first, last = (delta_time(t) for t in subset.time)
         keep &= (ds["delta_time"].values >= first) & (ds["delta_time"].values <= last)
     columns = np.flatnonzero(keep.reshape(-1, keep.shape[-1]).any(axis=0))
     if columns.size == 0:
@@ -129,8 +143,21 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
     return ds
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, int | float):
-        return float(value)
-    stamp = np.datetime64(str(value).replace("Z", ""), "ns")
-    return float((stamp - np.datetime64("2018-01-01T00:00:00", "ns")) / np.timedelta64(1, "s"))
+def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
+    """Raise where stored segments were made otherwise than asked for; None is not asked."""
+    attrs = ds.attrs
+    stored = json.loads(attrs.get("processing_parameters", "{}")) | {
+        "length": float(attrs["segment_length"]),
+        "reference": attrs.get("height_reference"),
+        "first_photon": attrs.get("first_photon"),
+    }
+    for name, value in asked.items():
+        have = stored.get(name)
+        if value is None or value == have:
+            continue
+        if isinstance(have, list) and set(have) == set(value):
+            continue
+        held = f"stored with {name}={have!r}" if have is not None else f"stored without a word on {name}"
+        raise ValueError(
+            f"{name}={value!r}: the segments of {where} are {held}; leave it out, or open the granule"
+        )

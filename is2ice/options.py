@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from . import __version__, schema
@@ -56,14 +57,22 @@ class Options:
     freeboard: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, kind in (("length", float), ("confidence", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
         for name, size in (("bbox", 4), ("time", 2), ("x_atc", 2)):
             value = getattr(self, name)
             if value is None:
                 continue
             if len(value) != size:
                 raise ValueError(f"{name}={value!r}: expected {size} values")
-            plain = tuple(v if isinstance(v, int | float) else str(v) for v in value)
+            plain = tuple(_plain(v) if isinstance(v, Real) else str(v) for v in value)
             object.__setattr__(self, name, plain)
+        if self.bbox is not None:
+            west, south, east, north = (float(v) for v in self.bbox)
+            if not (south <= north and abs(west) <= 360 and abs(east) <= 360):
+                raise ValueError(f"bbox {self.bbox}: expected (west, south, east, north) in degrees")
+        for name in ("seasurface", "freeboard"):
+            object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
         object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
         object.__setattr__(self, "corrections", tuple(self.corrections))
 
@@ -85,3 +94,8 @@ class Options:
             raise ValueError(f"unknown options {sorted(unknown)}; this is is2ice {__version__}")
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
         return cls(**plain)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar or array as Python's own, which JSON can hold."""
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -6,6 +6,7 @@ store. A track needs nothing of any other, so tracks may be computed anywhere an
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ import xarray as xr
 
 from . import __version__, cf, engines
 from . import store as stores
+from .errors import GranuleError, Is2IceError, RemoteError
 from .opening import open_track
 from .options import Options
 from .progress import Bar
 from .progress import progress as show_progress
 from .receipts import Run, absences, json_line, summary
+from .remote import Source, public_url, scrub
 
 __all__ = ["Chain", "Item", "Options", "Run", "load", "one_track", "open_track", "run", "survey"]
 
@@ -33,9 +37,18 @@ log = logging.getLogger("is2ice")
 
 @dataclass(frozen=True)
 class Item:
-    """The unit of work: one beam of one granule."""
+    """The unit of work: one beam of one granule.
 
-    source: Any
+    Attributes
+    ----------
+    source : path, URL, file object or earthaccess granule
+    granule, beam : str
+    origin : mapping
+        What tells one version of the source from another: size and time of change of a local file; of a URL
+        only the URL itself counts, so what changed behind it is computed anew with ``overwrite="always"``.
+    """
+
+    source: Any = field(repr=False)
     granule: str
     beam: str
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -46,15 +59,19 @@ class Item:
 
 # -- the steps ----------------------------------------------------------------------------------------
 def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
-    """The tracks of a granule that a selection of beams names."""
+    """The tracks of a granule that a selection of beams names, under a name that a store can hold."""
     from .atl03 import Granule
-    from .remote import Source
 
     where = Source.of(source)
+    origin: dict[str, Any] = {}
+    if where.path is not None:
+        stat = os.stat(where.path)
+        origin = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    elif where.url is not None:
+        origin = {"url": public_url(where.url)}
     with Granule(where) as granule:
         names = granule.resolve_beams(beams)
-        size = where.size()
-        return [Item(source, granule.id, b, {} if size is None else {"size": size}) for b in names]
+        return [Item(source, stores.group_name(granule.id), b, origin) for b in names]
 
 
 def load(source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
@@ -144,6 +161,7 @@ def run(
     engine_options: Mapping[str, Any] | None = None,
     options: Options | None = None,
     overwrite: stores.Overwrite = "different",
+    retries: int = 2,
     progress: bool | None = None,
     chain: Chain | None = None,
 ) -> Run:
@@ -166,6 +184,8 @@ def run(
     overwrite : {"different", "always", "never"}
         What to do with a track already there: by default it is computed anew only if the granule, the
         options or the package changed.
+    retries : int
+        Further attempts, after 1 s, 2 s and so on, at what a network or disk refused and may grant.
     progress : bool, optional
         A bar on standard error; by default only on a terminal.
     chain : Chain, optional
@@ -194,6 +214,9 @@ def run(
     sources = [sources] if _is_one(sources) else list(sources)
     task = _Task(str(root), options, overwrite, chain, engine, threads=2 if engine == "serial" else 1)
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
+    retry: dict[str, Any] = {"retries": retries, "retry_on": may_pass, "clean": scrub}
+    retry |= {k: extra.pop(k) for k in ("retry_on", "retry_wait") if k in extra}
+    look = partial(engines.attempt, partial(_survey, chain, beams), **retry)
     receipts: list[dict[str, Any]] = []
     with _log_file(root) as (path, write), show_progress(progress, len(sources)) as bar:
         write({"started": cf.now(), "is2ice": __version__, "engine": engine, "options": options.parameters()})
@@ -203,9 +226,9 @@ def run(
             write(receipt)
             bar.finished(receipt)
 
-        items = _items(sources, beams, chain, engine, record, bar)
+        items = _items(sources, look, engine, record, bar)
         try:
-            with closing(engines.map(task, items, engine, **extra)) as results:  # type: ignore[type-var]
+            with closing(engines.map(task, items, engine, **retry, **extra)) as results:  # type: ignore[type-var]
                 for item, result in results:
                     failed = isinstance(result, BaseException)
                     record(_failure(item, result, engine) if failed else result)
@@ -220,32 +243,48 @@ def _is_one(sources: Any) -> bool:
     return single or hasattr(sources, "read") or hasattr(sources, "data_links")
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure may pass by itself: one of the network or disk, not one that says what is wrong."""
+    lasting = (Is2IceError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+    return isinstance(error, RemoteError) or (isinstance(error, OSError) and not isinstance(error, lasting))
+
+
+def _survey(chain: Chain, beams: Any, source: Any) -> list[Item]:
+    return chain.survey(source, beams if beams is None or isinstance(beams, str) else tuple(beams))
+
+
 def _items(
     sources: list[Any],
-    beams: Any,
-    chain: Chain,
+    look: Callable[[Any], tuple[bool, Any]],
     engine: str,
     record: Callable[[dict[str, Any]], None],
     bar: Bar,
 ) -> Iterator[Item]:
     """Tracks of all sources, looked up only as fast as the engine draws them."""
-    seen: set[tuple[str, str]] = set()
-    names = beams if beams is None or isinstance(beams, str) else tuple(beams)
+    seen: dict[tuple[str, str], Any] = {}
     for source in sources:
-        try:
-            found = chain.survey(source, names)
-        except Exception as error:
+        ok, found = look(source)
+        if not ok:
             bar.found(1)
-            record(_failure(Item(source, "", ""), error, engine))
+            record(_failure(Item(source, "", ""), found, engine))
             continue
         bar.found(len(found))
         for item in found:
-            if (item.granule, item.beam) in seen:
+            key = item.granule, item.beam
+            if key not in seen:
+                seen[key] = item.source
+                yield item
+                continue
+            first = seen[key]
+            if _place(first) == _place(item.source):
                 note = "named twice in this run; computed once"
                 record({**_base(item, engine), "outcome": "skipped", "notes": [note]})
-                continue
-            seen.add((item.granule, item.beam))
-            yield item
+            else:
+                error = GranuleError(
+                    f"{item}: two files of this name, {_place(first)} and {_place(item.source)}; a store holds a "
+                    "track once: write the second to another store, or rename the file"
+                )
+                record(_failure(item, error, engine))
 
 
 @dataclass(frozen=True)
@@ -269,6 +308,7 @@ class _Task:
             return {**receipt, "outcome": "skipped", "notes": list(have.get("notes", ()))}
         t0 = time.perf_counter()
         segments = self.chain.load(item.source, item.beam, self.options, threads=self.threads)
+        segments = segments.assign_attrs(granule=item.granule)  # as a store can name it
         t1 = time.perf_counter()
         track = _finish(self.chain.derive(segments, self.options), self.options)
         counts = summary(track)
@@ -282,11 +322,34 @@ class _Task:
             **receipt,
             **counts,
             "outcome": "done",
-            "notes": list(track.attrs["notes"]),
+            "notes": [*track.attrs["notes"], *_replaced(have, self.options)],
+            "stored": written["outcome"],
             "bytes": written["bytes"],
             "inputs": written["inputs"],
             "seconds": {k: round(v, 3) for k, v in seconds.items()},
         }
+
+
+def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:
+    """What a receipt says of the stored track, made otherwise, in whose place the new one went."""
+    if have is None:
+        return []
+    old, new = (
+        json.loads(have.get("processing_parameters", "{}")),
+        json.loads(json_line(options.parameters())),
+    )
+    other = [f"{k} {old.get(k)} (now {new[k]})" for k in new if old.get(k) != new[k]]
+    return ["replaced a stored track" + (f" made with {', '.join(other)}" if other else "")]
+
+
+def _place(source: Any) -> Any:
+    """Where a source lies, the same for each way of naming it, and without what may be secret."""
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        return public_url(text) if "://" in text else os.path.realpath(Path(text).expanduser())
+    if hasattr(source, "data_links"):
+        return tuple(public_url(link) for link in source.data_links())
+    return getattr(source, "name", None) or f"{type(source).__name__} {id(source)}"
 
 
 def _base(item: Item, engine: str) -> dict[str, Any]:
@@ -294,7 +357,7 @@ def _base(item: Item, engine: str) -> dict[str, Any]:
     return {
         "granule": item.granule or None,
         "beam": item.beam or None,
-        "source": os.fspath(source).split("?")[0] if source else type(item.source).__name__,
+        "source": scrub(os.fspath(source)) if source else type(item.source).__name__,
         "engine": engine,
         "host": platform.node(),
         "process": os.getpid(),
@@ -308,6 +371,7 @@ def _failure(item: Item, error: BaseException, engine: str) -> dict[str, Any]:
     text = str(error) or type(error).__name__
     if type(error).__module__ == "builtins":  # not one of ours: its text alone may say too little
         text = f"{type(error).__name__}: {text}"
+    text, detail = scrub(text), scrub(detail)
     log.debug("%s: %s\n%s", item, text, detail)
     return {
         **_base(item, engine),

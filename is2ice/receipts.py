@@ -91,8 +91,9 @@ class Run:
     store : str
     receipts : tuple of dict
         One a track, in order of completion: ``granule``, ``beam``, ``source``, ``outcome`` ("done",
-        "skipped" or "failed"), ``error``, ``notes``, the counts of :func:`summary`, ``seconds`` (load,
-        compute, write), ``engine``, ``host``. A granule that cannot be opened has one with beam None.
+        "skipped" or "failed"), ``stored`` ("written" or "replaced"), ``error``, ``notes``, the counts of
+        :func:`summary`, ``seconds`` (load, compute, write), ``engine``, ``host``. A
+        granule that cannot be opened has one with beam None.
     engine : str
     seconds : float
         Wall-clock time of the whole run.

@@ -53,6 +53,7 @@ __all__ = [
     "consolidate",
     "create",
     "fingerprint",
+    "group_name",
     "is_store",
     "keeps",
     "missing_value",
@@ -97,6 +98,11 @@ def fingerprint(
     }
     text = json.dumps(document, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def group_name(granule: str) -> str:
+    """A granule's name as a store can hold it: what is not a letter, digit, _ . or - becomes _."""
+    return re.sub(r"[^\w.-]+", "_", granule).lstrip(".-") or "granule"
 
 
 def track_attributes(store: str | os.PathLike[str], granule: str, beam: str) -> dict[str, Any] | None:

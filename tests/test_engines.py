@@ -34,6 +34,13 @@ class Odd(Exception):
         super().__init__(f"{number} is odd: {why}")
 
 
+def refuse_three_with_a_cause(x: int) -> int:
+    try:
+        raise Odd(x, "which cannot be sent")
+    except Odd:
+        return refuse_three(x)
+
+
 def refuse_three(x: int) -> int:
     if x == 3:
         raise ValueError("three is not wanted")
@@ -92,6 +99,16 @@ def test_a_failing_item_is_named_and_the_rest_finish(engine: str) -> None:
     notes = "\n".join(failed.__notes__)
     assert "while processing 3" in notes
     assert "refuse_three" in notes  # the traceback of where it ran
+
+
+def test_causes_are_told_but_not_sent() -> None:
+    from tblib import pickling_support
+
+    pickling_support.install()
+    ((_, failed),) = engines.map(refuse_three_with_a_cause, [3])
+    assert type(failed) is ValueError
+    assert failed.__context__ is None
+    assert "3 is odd: which cannot be sent" in failed.__notes__[0]
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes"])

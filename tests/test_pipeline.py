@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +20,9 @@ import pytest
 import xarray as xr
 
 import is2ice
-from is2ice import pipeline, schema, store
-from is2ice.errors import GranuleError, NoSignalError, StoreError
+from is2ice import pipeline, schema, store, twin
+from is2ice.errors import GranuleError, Is2IceError, NoSignalError, RemoteError, StoreError
+from is2ice.twin.flat import write_beam
 
 STAGES = ("classified", "seasurface", "freeboard")
 REAL = "ATL03_20181014002445_02350104_006_02"
@@ -83,8 +89,28 @@ def test_options_survive_json() -> None:
     assert back.time == ("2019-11-04", "2019-11-05")
     with pytest.raises(ValueError, match=r"unknown options \['colour'\]"):
         pipeline.Options.from_parameters({"colour": 1})
+    with pytest.raises(ValueError, match=r"expected \(west, south, east, north\)"):
+        pipeline.Options(bbox=(170, -72, -150, -78))
     with pytest.raises(ValueError, match=r"bbox=\(1, 2, 3\): expected 4 values"):
         pipeline.Options(bbox=(1, 2, 3))  # type: ignore[arg-type]
+
+
+def test_options_of_numpy_scalars() -> None:
+    options = pipeline.Options(
+        length=np.float32(2.0),
+        confidence=np.int8(4),  # type: ignore[arg-type]
+        bbox=tuple(np.array([170, -78, -150, -72])),
+        time=(np.float32(1.5), np.int64(2)),
+        x_atc=(np.int64(1), np.float32(2.5)),
+        seasurface={"reach": np.float32(5000)},
+        freeboard={"some": np.arange(2)},
+    )
+    plain = pipeline.Options(
+        length=2.0, confidence=4, bbox=(170, -78, -150, -72), time=(1.5, 2), x_atc=(1, 2.5),
+        seasurface={"reach": 5000.0}, freeboard={"some": [0, 1]},
+    )  # fmt: skip
+    assert options == plain
+    assert json.dumps(options.parameters()) == json.dumps(plain.parameters())
 
 
 # -- runs ---------------------------------------------------------------------------------------------
@@ -166,6 +192,72 @@ def test_rerun_skips_what_would_not_change(tmp_path: Path) -> None:
     assert (len(twice.done), len(twice.skipped)) == (2, 2)
 
 
+def same_name(source: str, beams: object) -> list[pipeline.Item]:
+    return [pipeline.Item(source, "a", "gt1r")]
+
+
+def test_two_files_of_one_name_are_not_one(tmp_path: Path) -> None:
+    chain = pipeline.Chain(same_name, fake_load, fake_derive)
+    one, other = tmp_path / "2019" / "a.h5", tmp_path / "2020" / "a.h5"
+    again = tmp_path / "2020" / ".." / "2019" / "a.h5"
+    sources = [os.fspath(p) for p in (one, other, again)]
+    run = pipeline.run(sources, tmp_path / "s.zarr", chain=chain)
+    (done,), (skipped,), (failed,) = run.done, run.skipped, run.failed
+    assert done["source"] == str(one)
+    assert skipped["source"] == str(again)
+    assert (failed["granule"], failed["beam"], failed["error_type"]) == ("a", "gt1r", "GranuleError")
+    assert str(one) in failed["error"]
+    assert str(other) in failed["error"]
+    assert not run.ok
+
+
+def test_a_replaced_track_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    first = pipeline.run("a.h5", path, beams=["gt1r"], chain=FAKE)
+    assert [r["stored"] for r in first.done] == ["written"]
+    part = pipeline.Options(bbox=(170, -78, -150, -72))
+    second = pipeline.run("a.h5", path, beams=["gt1r"], options=part, chain=FAKE)
+    assert [r["stored"] for r in second.done] == ["replaced"]
+    told = "replaced a stored track made with bbox None (now [170, -78, -150, -72])"
+    assert told in second.done[0]["notes"]
+    assert told in second.report()
+    assert told not in store.open_store(path).tracks["a", "gt1r"]["notes"]
+
+
+tries: list[str] = []
+
+
+def flaky_survey(source: str, beams: object) -> list[pipeline.Item]:
+    tries.append("survey")
+    if tries.count("survey") < 3:
+        raise RemoteError(f"{source}: cannot be reached")
+    return fake_survey(source, ("gt1r",))
+
+
+def flaky_load(source: str, beam: str, options: pipeline.Options, *, threads: int) -> xr.Dataset:
+    tries.append("load")
+    if tries.count("load") == 1:
+        raise ConnectionResetError("reset by peer")
+    if tries.count("load") == 2:
+        raise RemoteError(f"{source}: the server failed (HTTP 503)")
+    return fake_load(source, beam, options, threads=threads)
+
+
+def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
+    tries.clear()
+    quick = {"retry_wait": 0.01}
+    chain = pipeline.Chain(flaky_survey, flaky_load, fake_derive)
+    run = pipeline.run("a.h5", tmp_path / "s.zarr", engine_options=quick, chain=chain)
+    assert run.ok, run.report()
+    assert tries == ["survey"] * 3 + ["load"] * 3
+    tries.clear()
+    assert not pipeline.run("a.h5", tmp_path / "t.zarr", retries=1, engine_options=quick, chain=chain).ok
+    assert tries == ["survey"] * 2
+    lasting = (GranuleError("no"), StoreError("no"), FileNotFoundError("no"), ValueError("no"))
+    assert not any(pipeline.may_pass(error) for error in lasting)
+    assert all(pipeline.may_pass(error) for error in (RemoteError("x"), TimeoutError("x"), OSError(5, "I/O")))
+
+
 def test_wrong_use_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="engine 'spork'"):
         pipeline.run(["a.h5"], tmp_path / "s.zarr", engine="spork", chain=FAKE)
@@ -178,6 +270,7 @@ def test_wrong_use_of_a_run(tmp_path: Path) -> None:
 def test_workers_read_with_one_thread_and_unexpected_errors_say_their_kind(tmp_path: Path) -> None:
     chain = pipeline.Chain(fake_survey, pid_load, fake_derive)
     run = pipeline.run(["a.h5"], tmp_path / "s.zarr", engine="processes", workers=1, chain=chain)
+    assert len(run.failed) == 2
     for receipt in run.failed:
         assert receipt["error"].startswith("ValueError: in process ")
         assert str(os.getpid()) not in receipt["error"]
@@ -292,8 +385,21 @@ def test_a_store_opens_as_a_granule_does(real_data: Path, tmp_path: Path) -> Non
         assert np.nansum(a["height"].values) == pytest.approx(np.nansum(b["height"].values))
     with pytest.raises(StoreError, match="no segment lies in bbox"):
         is2ice.open_track(path, bbox=(0, -80, 1, -70))
-    with pytest.raises(ValueError, match="stored at 2 m"):
-        is2ice.open_track(path, length=5.0)
+    assert is2ice.open_track(
+        path, length=2, confidence=3, quality=[0], reference=stored.attrs["height_reference"]
+    )
+    assert is2ice.open_track(path, corrections=stored.attrs["corrections"][::-1])
+    for asked in (
+        {"length": 5.0},
+        {"confidence": 4},
+        {"quality": (0, 1)},
+        {"corrections": ("dac",)},
+        {"reference": "geoid" if stored.attrs["height_reference"] == "mss" else "mss"},
+        {"first_photon": None},
+    ):
+        (name,) = asked
+        with pytest.raises(ValueError, match=f"^{name}=.*stored with {name}="):
+            is2ice.open_track(path, **asked)  # type: ignore[arg-type]
     with pytest.raises(GranuleError):
         is2ice.open_track(tmp_path / "nothing.h5")
 
@@ -315,3 +421,92 @@ def test_open_file_objects_run_serially(real_data: Path, tmp_path: Path) -> None
     with (real_data / "atl03" / f"{REAL}_gt1l.h5").open("rb") as source:
         run = is2ice.run(source, tmp_path / "s.zarr")
     assert [r["granule"] for r in run.done] == [REAL], run.report()
+
+
+def test_a_file_of_any_name(tmp_path: Path) -> None:
+    source = tmp_path / "my [granule] 1.h5"
+    write_beam(source, 6_000)
+    run = is2ice.run(source, tmp_path / "s.zarr")
+    assert run.ok, run.report()
+    assert {r["granule"] for r in run.done} == {"my_granule_1"}
+    assert is2ice.open_track(tmp_path / "s.zarr").attrs["granule"] == "my_granule_1"
+    assert is2ice.run(source, tmp_path / "s.zarr").skipped
+    os.utime(source, (1, 1))  # another file of the same size
+    assert is2ice.run(source, tmp_path / "s.zarr").done
+
+
+@contextmanager
+def server_of(path: Path, good: int) -> Iterator[str]:
+    """A server with ranges of one file that answers 403 after so many requests."""
+    body, left = path.read_bytes(), itertools.count(good, -1)
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: object) -> None: ...
+
+        def do_GET(self) -> None:
+            if next(left) <= 0:
+                self.send_error(403)
+                return
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            part = body[int(first) : int(last) + 1 if last else None]
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(part)))
+            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(body)}")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(part)
+
+        do_HEAD = do_GET
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://user:s3cret@127.0.0.1:{server.server_port}/{path.name}?token=s3cret&x=1#s3cret"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_secrets_of_a_url_are_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="is2ice")
+    source, path = tmp_path / "ATL03_20191104195311_05940510_006_01.h5", tmp_path / "s.zarr"
+    write_beam(source, 6_000)
+    reached = set()
+    for good in (0, 1, 2, 3, 1000):
+        with server_of(source, good) as url:
+            quick = {"retry_wait": 0.01}
+            run = pipeline.run(url, path, engine_options=quick, overwrite="always", retries=1)
+            for receipt in run.receipts:
+                reached.add((receipt["outcome"], receipt["beam"] is not None))
+                assert receipt["source"].endswith(source.name)
+            assert "s3cret" not in json.dumps(run.to_dict()) + run.report() + Path(run.log).read_text()
+            if good < 1000:
+                assert run.failed
+                with pytest.raises(Is2IceError) as caught:
+                    pipeline.one_track(url, "gt2r")
+                assert "s3cret" not in str(caught.value)
+    # Refused when opened, refused while read, and done: each was met.
+    assert reached == {("failed", False), ("failed", True), ("done", True)}
+    assert "s3cret" not in caplog.text
+    for file in path.rglob("*"):
+        assert not file.is_file() or b"s3cret" not in file.read_bytes(), file
+
+
+@pytest.mark.slow
+def test_every_engine_writes_the_same_bits(tmp_path: Path) -> None:
+    """Of a simulated granule, through the genuine chain: every file of values is the same."""
+    scene = twin.Scene.preset("ross_sea_november", seed=5, length_km=8.0)
+    source = twin.make_granule(scene, tmp_path / "ATL03_20191104195311_05940510_006_01.h5")
+    stores = {}
+    for engine in ("serial", "processes", "dask"):
+        path = tmp_path / f"{engine}.zarr"
+        run = pipeline.run(source, path, engine=engine, workers=None if engine == "serial" else 2)
+        assert len(run.done) == 3, run.report()
+        chunks = (p for p in path.rglob("c/**/*") if p.is_file())
+        stores[engine] = {str(p.relative_to(path)): p.read_bytes() for p in chunks}
+    assert len(stores["serial"]) > 100
+    assert stores["processes"] == stores["serial"]
+    assert stores["dask"] == stores["serial"]
