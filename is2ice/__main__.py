@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +32,9 @@ EXTENSIONS = {
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
 }
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# No markup: what is printed holds names of files, and a name such as [a].h5 is not a style.
+out = Console(soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 class _Lazy(TyperGroup):
@@ -77,6 +80,19 @@ Bbox = Annotated[
 _state = {"debug": False}
 
 
+class _Scrubbed(logging.Formatter):
+    """Log lines without the secrets of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _scrub(super().format(record))
+
+
+def _scrub(text: str) -> str:
+    from .remote import scrub
+
+    return scrub(text)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         from . import __version__
@@ -94,9 +110,11 @@ def _common(
     ] = False,
 ) -> None:
     _state["debug"] = debug
-    logging.basicConfig(
-        level=logging.INFO if debug else logging.WARNING, format="%(name)s %(levelname)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Scrubbed("%(name)s %(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
+    # Dask sets up its own logging, here and in its workers, at INFO: the coming and going of every worker.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
 
 
 @app.command(epilog="Example: is2ice info ATL03_20191104195311_05940510_006_01.h5")
@@ -246,6 +264,8 @@ def show(
     """List a store, sum up a track, and draw it."""
     from . import store as stores
 
+    if plot is not None:
+        _check_picture(plot)
     listed = stores.open_store(store)
     table = listed.table()
     if granule is not None:
@@ -298,6 +318,7 @@ def quicklook(
     """Process one beam and draw it with its photons, without a store."""
     from . import pipeline
 
+    _check_picture(path)
     if beam is None:
         beam = pipeline.survey(source, None)[0].beam
     track = pipeline.one_track(source, beam, pipeline.Options(method=method))
@@ -317,13 +338,16 @@ def _photons(source: str | None, beam: str, track: xr.Dataset) -> xr.Dataset | N
         return granule.photons(beam, Subset(x_atc=(first, last)))
 
 
-def _draw(track: xr.Dataset, photons: xr.Dataset | None, km: tuple[float, float] | None, path: Path) -> None:
-    from .plot import quicklook as draw
-
+def _check_picture(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
         raise ValueError(f"{path}: expected a picture ending in .png, .pdf, .svg or .jpg")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: no such folder as {path.parent}")
+
+
+def _draw(track: xr.Dataset, photons: xr.Dataset | None, km: tuple[float, float] | None, path: Path) -> None:
+    from .plot import quicklook as draw
+
     draw(track, photons, x=km, path=path)
 
 
@@ -379,7 +403,8 @@ def _print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    wide = Console(width=max(out.width, 200) if not out.is_terminal else None, highlight=False)
+    width = None if out.is_terminal else max(out.width, 200)
+    wide = Console(width=width, highlight=False, markup=False)
     wide.print(table)
 
 
@@ -397,8 +422,8 @@ def main(args: list[str] | None = None) -> None:
 
 def _fail(error: Exception, text: str, code: int) -> None:
     if _state["debug"]:
-        err.print_exception()
-    err.print(f"is2ice: error: {text}")
+        err.print(_scrub("".join(traceback.format_exception(error))))
+    err.print(f"is2ice: error: {_scrub(text)}")
     sys.exit(code)
 
 

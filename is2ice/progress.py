@@ -50,7 +50,7 @@ def progress(show: bool | None, granules: int) -> Iterator[Bar]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}"),
+        TextColumn("{task.fields[last]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield RichBar(bar, granules)

@@ -16,6 +16,7 @@ import pytest
 import is2ice
 from is2ice import schema, store
 from is2ice.__main__ import EXTENSIONS, main
+from is2ice.twin.flat import write_beam
 
 NAME = "ATL03_20181014002445_02350104_006_02"
 
@@ -250,3 +251,55 @@ def test_ctrl_c_is_130_and_leaves_a_store(granule: Path, tmp_path: Path) -> None
     assert child.wait(60) == 130, err
     assert "the same command goes on" in err
     assert 1 <= len(store.open_store(path)) < 40
+
+
+def test_names_in_brackets_are_not_styles(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("[/x]/nothing.h5", "[red]nothing.h5"):
+        code, out, _ = cli("run", name, "--store", tmp_path / "s.zarr")
+        assert code == 2
+        assert name in out
+        code, _, err = cli("info", name)
+        assert code == 2
+        assert f"{name}: no such file" in err
+    for beam in ("gt1r", "gt2r"):
+        ds = schema.mock_segments(300, stages=("classified", "seasurface", "freeboard"))
+        store.write_track(ds.assign_attrs(granule="a", beam=beam, beam_strength="[/b]"), tmp_path / "t.zarr")
+    code, out, _ = cli("show", tmp_path / "t.zarr")
+    assert code == 0
+    assert "[/b]" in out
+
+
+def test_a_wrong_picture_is_refused_before_the_work(cli, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    worked = []
+    monkeypatch.setattr("is2ice.pipeline.survey", lambda *a: worked.append(a))
+    for path, why in ((tmp_path / "q.txt", "ending in .png"), (tmp_path / "no" / "q.png", "no such folder")):
+        code, _, err = cli("quicklook", "any.h5", "--out", path)
+        assert code == 2
+        assert why in err
+    assert worked == []
+
+
+def test_secrets_stay_out_of_tracebacks(cli) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = cli("--debug", "show", "https://me:s3cret@127.0.0.1:9/s.zarr?token=s3cret")
+    assert code == 2
+    assert "https://127.0.0.1:9/s.zarr" in err
+    assert "Traceback" in err
+    assert "s3cret" not in out + err
+
+
+@pytest.mark.slow
+def test_dask_is_quiet(tmp_path: Path) -> None:
+    write_beam(tmp_path / "a.h5", 6_000)
+    command = [
+        sys.executable,
+        "-m",
+        "is2ice",
+        "run",
+        str(tmp_path / "a.h5"),
+        "--store",
+        str(tmp_path / "s.zarr"),
+    ]
+    done = subprocess.run([*command, "--engine", "dask", "--workers", "1"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1 tracks done" in done.stdout
+    assert "distributed" not in done.stderr
