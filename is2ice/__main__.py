@@ -29,6 +29,11 @@ __all__ = ["app", "main"]
 #: Command groups that live elsewhere, imported when named: name -> (module, attribute, help).
 EXTENSIONS = {
     "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
+    "labels": (
+        "is2ice.labels_cli",
+        "app",
+        "Labels from coincident Sentinel-2 images, and corrections by hand.",
+    ),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
 }
 

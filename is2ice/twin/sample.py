@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["LENGTH_KM", "PRESET", "SEED", "SIZE_KM", "check_sample", "make_sample"]
 
-PRESET, SEED, LENGTH_KM, SIZE_KM = "ross_sea_november", 1104, 8.0, 5.0
+PRESET, SEED, LENGTH_KM, SIZE_KM = "ross_sea_november", 1110, 8.0, 5.0
 MINUTES = 12.0
 SUMS = "SHA256SUMS"
 
