@@ -246,7 +246,12 @@ def _is_one(sources: Any) -> bool:
 def may_pass(error: BaseException) -> bool:
     """Whether a failure may pass by itself: one of the network or disk, not one that says what is wrong."""
     lasting = (Is2IceError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-    return isinstance(error, RemoteError) or (isinstance(error, OSError) and not isinstance(error, lasting))
+    if isinstance(error, RemoteError):
+        return True
+    if type(error).__module__.startswith("aiohttp"):  # of a read under way; most of these are no OSError
+        status = getattr(error, "status", None)
+        return status is None or status >= 500 or status == 429
+    return isinstance(error, OSError) and not isinstance(error, lasting)
 
 
 def _survey(chain: Chain, beams: Any, source: Any) -> list[Item]:
