@@ -19,7 +19,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-__all__ = ["ENGINES", "attempt", "map"]
+__all__ = ["ENGINES", "attempt", "map", "release"]
 
 log = logging.getLogger("is2ice")
 Pairs = Iterator[tuple[Any, Any]]
@@ -120,6 +120,7 @@ def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
     note = clean(f"{where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
     # The note tells the causes, in clean words; the exceptions themselves may hold what must not be told, or
     # what cannot be sent (and tblib, which Dask loads, would send them).
+    release(error)
     error = error.with_traceback(None)
     error.__cause__ = error.__context__ = None
     try:
@@ -131,6 +132,17 @@ def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(note)
     return error
+
+
+def release(error: BaseException | None) -> None:
+    """Let go of what the frames of a failure hold, such as open files, its causes' too.
+
+    fsspec leaves failures in reference cycles, which the garbage collector frees whenever it runs, in whatever
+    thread. HDF5 files freed so in the thread that reads for them lock the process up for good.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _cpus() -> int:

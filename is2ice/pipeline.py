@@ -79,7 +79,11 @@ def load(source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Da
     from .atl03 import Granule, Subset, open_granule
     from .segments import Selection
 
-    granule = open_granule(source)
+    try:
+        granule = open_granule(source)
+    except Exception as error:
+        engines.release(error)
+        raise
     try:
         return granule.track(
             beam,
@@ -91,6 +95,9 @@ def load(source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Da
             corrections=options.corrections,
             first_photon=options.first_photon,
         )
+    except Exception as error:
+        engines.release(error)
+        raise
     finally:
         if not isinstance(source, Granule):
             granule.close()

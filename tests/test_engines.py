@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -99,6 +101,28 @@ def test_a_failing_item_is_named_and_the_rest_finish(engine: str) -> None:
     notes = "\n".join(failed.__notes__)
     assert "while processing 3" in notes
     assert "refuse_three" in notes  # the traceback of where it ran
+
+
+class Opened:
+    """Stands for a file."""
+
+
+def test_what_a_failure_holds_is_let_go_at_once() -> None:
+    held = []
+
+    def fail(x: int) -> None:
+        file = Opened()
+        held.append(weakref.ref(file))
+        failure = OSError("403")  # the frame holds the failure, and its traceback the frame
+        raise failure
+
+    gc.disable()
+    try:
+        ((_, failed),) = engines.map(fail, [1])
+        assert isinstance(failed, OSError)
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_causes_are_told_but_not_sent() -> None:
