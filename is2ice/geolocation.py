@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from .errors import GranuleError
 from .segments import TIDES, Background
 
-__all__ = ["BeamTable", "Subset", "clean", "crs_of", "delta_time", "gap_notes", "last_length", "read_table", "text"]
+__all__ = [
+    "BeamTable",
+    "Subset",
+    "clean",
+    "crs_of",
+    "delta_time",
+    "gap_notes",
+    "last_length",
+    "read_table",
+    "text",
+]
 
 F8 = NDArray[np.float64]
 
