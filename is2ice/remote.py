@@ -15,7 +15,7 @@ from .errors import GranuleError, RemoteError
 
 __all__ = ["Source", "public_url", "scrub"]
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)]+", re.IGNORECASE)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Range-request block of remote files; most of a granule's metadata fits in a few of these.
 BLOCK = 8 * 2**20
@@ -23,7 +23,10 @@ BLOCK = 8 * 2**20
 
 def public_url(url: str) -> str:
     """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # cut out of a message in the middle of an IPv6 address
+        return "<url>"
     return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))
 
 
@@ -75,7 +78,7 @@ class Source:
             return cls._of_earthdata(source)
         if hasattr(source, "read") and hasattr(source, "seek"):
             name = getattr(source, "full_name", None) or getattr(source, "name", None) or "open file"
-            return cls(name=os.path.basename(str(name)), handle=source)
+            return cls(name=os.path.basename(public_url(str(name))), handle=source)
         raise GranuleError(
             f"cannot open {type(source).__name__}: expected a path, an https:// or s3:// URL, an open binary "
             "file or an earthaccess granule"
@@ -118,7 +121,9 @@ class Source:
         try:
             return self._open()
         except FileNotFoundError as error:
-            # fsspec says so of a server that does not answer, too; its cause tells.
+            # fsspec says so of a server that does not answer or refuses, too; its cause tells.
+            if getattr(error.__cause__, "status", 404) != 404:
+                raise self._refused(error.__cause__) from None  # type: ignore[arg-type]
             if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
                 raise RemoteError(f"{self.name}: the server cannot be reached; try again") from None
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import numpy as np
 import pytest
 
 from is2ice import open_track
 from is2ice.errors import GranuleError, RemoteError
+from is2ice.remote import scrub
 from is2ice.twin.cloud import LocalCloud
 from is2ice.twin.flat import write_beam
 
@@ -46,6 +50,33 @@ def test_an_earthdata_granule_needs_a_login(real_data):
 def test_a_server_that_is_not_there():
     with pytest.raises(RemoteError, match="the server cannot be reached; try again"):
         open_track("http://127.0.0.1:9/ATL03_20191104195311_05940510_006_01.h5")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "access refused .HTTP 403.*expired"), (503, "the server failed .HTTP 503")]
+)
+def test_a_server_that_refuses(status, said):
+    class Refuse(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(GranuleError, match=said) as caught:
+            open_track(f"http://127.0.0.1:{server.server_port}/x.h5?token=hush")
+        server.shutdown()
+    assert "hush" not in str(caught.value)
+    assert isinstance(caught.value, RemoteError) == (status == 503)
+
+
+def test_secrets_are_taken_out_of_any_text():
+    assert "hush" not in scrub("GET https://me:hush@host/a?sig=hush failed, see http://host:80/b?sig=hush")
+    assert scrub("https://me:hush@host/a?sig=hush") == "https://host/a"
 
 
 @pytest.mark.slow
