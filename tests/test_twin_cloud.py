@@ -314,7 +314,7 @@ def test_command_line(folder, tmp_path):
     assert "http://127.0.0.1:" in served.output
     assert "3 items" in served.output
     absent = run.invoke(app, ["serve", str(tmp_path / "absent"), "--seconds", "0.2"])
-    assert absent.exit_code == 1
+    assert absent.exit_code == 2
     unknown = run.invoke(app, ["make", "atlantis", "--out", str(tmp_path)])
     assert unknown.exit_code == 2
     assert "ross_sea_november" in unknown.output
