@@ -302,4 +302,5 @@ def test_dask_is_quiet(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--engine", "dask", "--workers", "1"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "1 tracks done" in done.stdout
-    assert "distributed" not in done.stderr
+    # Of its workers' coming and going nothing is told; a fault, such as a machine too busy, may be.
+    assert " - INFO - " not in done.stderr

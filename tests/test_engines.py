@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
 import os
 import signal
 import subprocess
@@ -239,6 +241,39 @@ def test_dask_client_of_the_caller_stays_open() -> None:
         assert client.status == "running"
         with pytest.raises(ValueError, match="has its own"):
             list(engines.map(square, range(5), "dask", client=client, workers=2))
+
+
+@pytest.mark.parametrize("quietly", [False, True])
+def test_a_heartbeat_cut_off_by_closing_is_no_fault(quietly: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that closes while the scheduler has not yet answered its heartbeat logs an error of its own."""
+    from distributed import Scheduler, Worker
+
+    from is2ice.engines._dask_worker import QuietLeave
+
+    async def close_during_a_heartbeat() -> None:
+        asked = asyncio.Event()
+
+        async def never_answer(**_: object) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async with Scheduler(port=0, dashboard_address=None) as scheduler:
+            scheduler.handlers["heartbeat_worker"] = never_answer
+            plugins = [QuietLeave()] if quietly else []
+            worker = await Worker(scheduler.address, dashboard=False, plugins=plugins)
+            under_way = asyncio.ensure_future(worker.heartbeat())
+            await asked.wait()
+            await worker.close()
+            await under_way
+
+    log = logging.getLogger("distributed.worker")
+    try:
+        asyncio.run(close_during_a_heartbeat())
+    finally:
+        for kept in log.filters[:]:
+            log.removeFilter(kept)
+    told = [r for r in caplog.records if "during heartbeat" in r.getMessage()]
+    assert bool(told) is not quietly
 
 
 def test_bad_options() -> None:

@@ -1,0 +1,24 @@
+"""What engines share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Pairs", "count", "cpus"]
+
+#: What an engine yields: items and their outcomes.
+Pairs = Iterator[tuple[Any, Any]]
+
+
+def cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count(workers: int | None) -> int:
+    if workers is None:
+        return cpus()
+    if workers < 1:
+        raise ValueError(f"workers={workers}: expected at least one")
+    return workers
