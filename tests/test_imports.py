@@ -17,7 +17,7 @@ SCIENCE = {
     "segments", "firstphoton", "_kernels",
     "seasurface", "leads", "_windows", "freeboard",
     "labels", "drift", "corrections", "_raster", "_match",
-    "features", "grid",
+    "features", "_columns", "_light", "grid",
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
@@ -27,7 +27,7 @@ OTHER_IO = {
 }  # fmt: skip
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
-    "labelling", "labels_cli", "plot_labels",
+    "labelling", "labels_cli", "plot_labels", "training_data",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),
@@ -35,7 +35,7 @@ GROUPS = [
     (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
     (STORES, VOCABULARY | STORES | {"remote"}),
     (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
-    ({"classifiers"}, VOCABULARY | {"features", "firstphoton"}),
+    ({"classifiers"}, VOCABULARY | {"features", "_light", "firstphoton"}),
     ({"engines"}, set()),
     (TOP, VOCABULARY | SCIENCE | READERS | STORES | OTHER_IO | {"classifiers", "engines"} | TOP),
     # The twin makes products; it takes names from the vocabulary, never from a stage it is to judge.

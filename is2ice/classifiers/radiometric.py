@@ -44,6 +44,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import schema
+from .._light import box, detected, incident, local_quantile, spots
 from ..firstphoton import PIXELS
 from .base import add_classes
 
@@ -84,7 +85,7 @@ class Radiometric:
         -------
         xarray.Dataset
         """
-        spots = _spots(segments)
+        spot = spots(segments)
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
         x0 = float(segments["x_atc"].values[0]) if segments.sizes["x_atc"] else 0.0
         names = ("n_photons", "n_pulses", "h_spread", "background_rate", "solar_elevation")
@@ -94,7 +95,7 @@ class Radiometric:
         known = np.zeros(shape, bool)
         for b in range(shape[0]):
             one = {name: a[b] for name, a in columns.items()}
-            probability[b], known[b] = self._track(one, spots[b], length, x0)
+            probability[b], known[b] = self._track(one, spot[b], length, x0)
         if "beam" not in segments["n_photons"].dims:
             probability, known = probability[0], known[0]
         return add_classes(segments, probability, known, self.name)
@@ -105,7 +106,7 @@ class Radiometric:
         limits = self.table["strong" if spot % 2 else "weak"]
         window = self.table["window"]
         half = max(0, round(window["half_cells_m"] / length))
-        photons, pulses = _box(a["n_photons"], half), _box(a["n_pulses"], half)
+        photons, pulses = box(a["n_photons"], half), box(a["n_pulses"], half)
         seen = (pulses > 0) & (a["n_pulses"] > 0)
         gain = self.table["gain_by_spot"][str(spot)]
         n_pix = PIXELS["strong" if spot % 2 else "weak"]
@@ -113,7 +114,7 @@ class Radiometric:
 
         def below(name: str, light: F8 | float = light) -> F8:
             """Probability that the true rate is below a threshold, which moves with the light."""
-            limit = _detected(light * _incident(limits[name] * gain, n_pix), n_pix)
+            limit = detected(light * incident(limits[name] * gain, n_pix), n_pix)
             return gammainc(photons + 1.0, limit * np.maximum(pulses, 1e-9))
 
         # The cloud limit is a number of photons that says too little, whatever dims them.
@@ -152,14 +153,14 @@ class Radiometric:
         window = self.table["window"]
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(pulses > 0, photons / pulses, np.nan)
-        local = _local_quantile(rate, window["local_quantile"], window["local_m"], length, x0)
-        light = _incident(np.where(np.isfinite(local), local, nominal), n_pix) / _incident(nominal, n_pix)
+        local = local_quantile(rate, window["local_quantile"], window["local_m"], length, x0)
+        light = incident(np.where(np.isfinite(local), local, nominal), n_pix) / incident(nominal, n_pix)
         return np.clip(light, *window["light_range"])
 
     def _brightness(self, a: dict[str, F8], length: float, x0: float) -> F8:
         """Background over that of the local bright ice; NaN under a low sun."""
         rate = a["background_rate"]
-        local = _local_quantile(rate, 0.9, self.table["window"]["local_m"], length, x0)
+        local = local_quantile(rate, 0.9, self.table["window"]["local_m"], length, x0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(
                 a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan
@@ -169,54 +170,3 @@ class Radiometric:
 def classify(segments: xr.Dataset) -> xr.Dataset:
     """Radiometric surface classes with the package's thresholds (see :class:`Radiometric`)."""
     return Radiometric().predict(segments)
-
-
-def _incident(rate: F8 | float, n_pix: int) -> F8:
-    """Incident photons per pulse from detected ones: each pixel detects once."""
-    return -n_pix * np.log1p(-np.minimum(rate, 0.97 * n_pix) / n_pix)
-
-
-def _detected(rate: F8, n_pix: int) -> F8:
-    """Detected photons per pulse from incident ones."""
-    return -n_pix * np.expm1(-rate / n_pix)
-
-
-def _spots(segments: xr.Dataset) -> list[int]:
-    if "spot" in segments.coords and segments["spot"].ndim == 1:
-        return [int(s) for s in segments["spot"].values]
-    spot = segments.coords["spot"] if "spot" in segments.coords else segments.attrs.get("spot")
-    if spot is None:
-        raise ValueError(
-            "segments say nothing of the beam's spot: expected a coordinate or attribute 'spot' (1-6, odd strong); "
-            "set segments.attrs['spot']"
-        )
-    return [int(spot)] * segments.sizes.get("beam", 1)
-
-
-def _box(a: F8, half: int) -> F8:
-    """Sum over each cell and ``half`` cells on both sides."""
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(a))])
-    k = np.arange(a.size)
-    return total[np.minimum(k + half + 1, a.size)] - total[np.maximum(k - half, 0)]
-
-
-def _local_quantile(a: F8, q: float, stretch: float, length: float, x0: float) -> F8:
-    """A quantile over stretches along the track, interpolated between their middles.
-
-    Stretches lie at multiples of half their length from the equator crossing (``x0`` is the first cell's
-    distance), so a longer or shorter piece of the same track has the same ones.
-    """
-    size = max(1, round(stretch / length / 2))  # half-stretch blocks, each joined with half its neighbours
-    shift = round(x0 / length) % size
-    blocks = range(-shift, a.size, size)
-    value = np.full(len(blocks), np.nan)
-    for j, i in enumerate(blocks):
-        part = a[max(0, i - size // 2) : max(0, i + size + size // 2)]
-        part = part[np.isfinite(part)]
-        if part.size:
-            value[j] = np.quantile(part, q)
-    middle = np.array(blocks) + size / 2
-    good = np.isfinite(value)
-    if not good.any():
-        return np.full(a.size, np.nan)
-    return np.interp(np.arange(a.size) + 0.5, middle[good], value[good])

@@ -1,0 +1,160 @@
+"""Splits of samples into training, validation and test.
+
+Sequences a few metres apart share most of their segments, and everything within 10 km shares the local ice and
+the local low level. A random split of them therefore tests on what was trained on; it is offered, by the name
+``random_windows``, only to reproduce the published protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import schema
+
+if TYPE_CHECKING:
+    from .samples import Samples
+
+__all__ = ["By", "Split", "split"]
+
+By = Literal["scene", "track", "block", "random_windows"]
+_BY = ("scene", "track", "block", "random_windows")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples in three parts (``validation`` may be empty), and how they were told apart."""
+
+    train: Samples
+    validation: Samples
+    test: Samples
+    by: str
+    seed: int
+    dropped: int = 0
+
+    def __iter__(self) -> Iterator[Samples]:
+        return iter((self.train, self.validation, self.test))
+
+    def report(self) -> str:
+        """Samples and share of each class in each part, as text."""
+        lines = [f"split by {self.by}, seed {self.seed}; {self.dropped:,} samples in guard gaps left out"]
+        lines.append(
+            f"{'':12}{'samples':>10}{'tracks':>8}" + "".join(f"{name:>14}" for name in schema.CLASSES)
+        )
+        for name in ("train", "validation", "test"):
+            part: Samples = getattr(self, name)
+            shares = "".join(f"{100 * part.balance()[c]['share']:>13.2f}%" for c in schema.CLASSES)
+            lines.append(f"{name:12}{len(part):>10,}{len(np.unique(part.track)):>8}{shares}")
+        return "\n".join(lines)
+
+
+def split(
+    samples: Samples,
+    by: By = "scene",
+    *,
+    test: float = 0.2,
+    validation: float = 0.0,
+    seed: int = 0,
+    block: float = 10_000.0,
+    guard: float = 1_000.0,
+) -> Split:
+    """Split samples so that what belongs together stays together.
+
+    Parameters
+    ----------
+    samples : Samples
+    by : {"scene", "track", "block", "random_windows"}
+        ``scene``: tracks labelled from one image, or from images that share a track, stay together. ``track``:
+        the two beams of a pair, 90 m apart on the same ice, stay together. ``block``: stretches of ``block`` m
+        of all beams of a granule, with a gap of ``guard`` m wherever two parts meet. ``random_windows``: single
+        sequences, as published; the test then holds what was trained on.
+    test, validation : float
+        Share of the groups (of the samples with ``random_windows``) in each part; at least one group each.
+    seed : int
+    block, guard : float
+        m.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        Unknown ``by``, shares that leave nothing to train on, or fewer groups than parts.
+    """
+    if by not in _BY:
+        raise ValueError(f"split: by: expected one of {', '.join(_BY)}, got {by!r}")
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise ValueError(
+            "split: expected shares with 0 < test, 0 <= validation and test + validation < 1, got "
+            f"{test} and {validation}"
+        )
+    if block <= 0 or not 0 <= guard < block:
+        raise ValueError(f"split: expected 0 <= guard < block, in m, got {guard} and {block}")
+    rng = np.random.default_rng(seed)
+    group = _groups(samples, by, block)
+    number, part_of = _parts(group, by, test, validation, rng)
+    part = part_of[np.searchsorted(number, group)]
+    keep = np.ones(len(samples), bool)
+    if by == "block" and guard:
+        keep = ~_in_guard(samples, part, block, guard)
+    train, between, held = (samples.take((part == k) & keep) for k in range(3))
+    return Split(train, between, held, by, seed, int((~keep).sum()))
+
+
+def _groups(samples: Samples, by: str, block: float) -> NDArray[np.int64]:
+    """Number of the group of each sample."""
+    if by == "random_windows":
+        return np.arange(len(samples))
+    if by == "scene":
+        return samples.scene.astype(np.int64)
+    if by == "track":
+        return _numbered([name[:-1] for name in samples.tracks])[samples.track]  # gt1l and gt1r: gt1
+    return _granule(samples) * 1_000_000 + np.floor(samples.x_atc / block).astype(np.int64)
+
+
+def _granule(samples: Samples) -> NDArray[np.int64]:
+    return _numbered([name.rsplit("/", 1)[0] for name in samples.tracks])[samples.track]
+
+
+def _numbered(names: list[str]) -> NDArray[np.int64]:
+    number = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names], np.int64)
+
+
+def _parts(
+    group: NDArray[np.int64], by: str, test: float, validation: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Groups in ascending order, and the part of each: 0 train, 1 validation, 2 test."""
+    number = np.unique(group)
+    n_test = max(1, round(test * number.size))
+    n_validation = max(1, round(validation * number.size)) if validation else 0
+    if n_test + n_validation >= number.size:
+        raise ValueError(
+            f"split by {by}: {number.size} group{'s' * (number.size != 1)} cannot make {2 + bool(validation)} parts; "
+            "give more tracks or scenes, or split by block"
+        )
+    part = np.zeros(number.size, np.int8)
+    order = rng.permutation(number.size)
+    part[order[:n_test]] = 2
+    part[order[n_test : n_test + n_validation]] = 1
+    return number, part
+
+
+def _in_guard(samples: Samples, part: NDArray[np.int8], block: float, guard: float) -> NDArray[np.bool_]:
+    """Samples within half a guard gap of a border beyond which another part lies."""
+    granule, k = _granule(samples), np.floor(samples.x_atc / block).astype(np.int64)
+    place = samples.x_atc - k * block
+    drop = np.zeros(len(samples), bool)
+    for side, near in ((-1, place < guard / 2), (1, place > block - guard / 2)):
+        key, other = granule * 1_000_000 + k, granule * 1_000_000 + k + side
+        number, row = np.unique(key, return_index=True)
+        at = np.clip(np.searchsorted(number, other), 0, number.size - 1)
+        there = number[at] == other
+        drop |= near & there & (part[row[at]] != part)
+    return drop
