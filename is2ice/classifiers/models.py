@@ -1,0 +1,209 @@
+"""Architectures of the along-track classifiers, by name, and how each is trained.
+
+All take windows ``(n, steps, features)``, the segment to be classified in the middle, and give logits
+``(n, 3)``. ``lstm`` and ``mlp`` are those of the paper, ``lstm_notebook`` is that of the notebook whose run
+is published; ``default`` is ours.
+
+References
+----------
+Iqrah et al. (2025), Toward sea ice monitoring with deep learning on ICESat-2, section III.B and table III.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .. import schema
+from .losses import ALPHA
+
+__all__ = ["ARCHITECTURES", "Architecture", "build"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One architecture.
+
+    Attributes
+    ----------
+    layers : callable
+        ``(inputs, **parameters) -> last hidden tensor (n, k)``.
+    about : str
+    features : str
+        Feature set it is meant for.
+    context : int
+        Neighbours on either side; the window has ``2 context + 1`` steps.
+    parameters : mapping
+        Of ``layers``, with their usual values.
+    training : mapping
+        Usual arguments of :func:`is2ice.classifiers.training.fit`.
+    """
+
+    layers: Callable[..., Any]
+    about: str
+    features: str
+    context: int
+    parameters: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: Any) -> Any:
+    """A model with fresh weights.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`ARCHITECTURES`.
+    steps, features : int
+        Shape of a window; steps is odd.
+    seed : int
+        Of the weights.
+    **parameters
+        Instead of the architecture's own.
+
+    Returns
+    -------
+    keras.Model
+        ``(n, steps, features)`` float32 to logits ``(n, 3)``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or parameter, or an even number of steps.
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
+    known = ARCHITECTURES[name]
+    unknown = set(parameters) - set(known.parameters)
+    if unknown:
+        raise ValueError(f"{name} has no {sorted(unknown)}; it has {', '.join(known.parameters)}")
+    if steps < 1 or steps % 2 == 0 or features < 1:
+        raise ValueError(f"windows of {steps} steps, {features} features: expected an odd number, at least 1")
+    import keras
+
+    with _seeded(seed):
+        inputs = keras.Input((steps, features), dtype="float32")
+        hidden = known.layers(inputs, **{**known.parameters, **parameters})
+        return keras.Model(inputs, keras.layers.Dense(len(schema.CLASSES), name="logits")(hidden), name=name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Keras draws the seeds of initial weights from Python's generator: fix it here, and put it back."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _lstm(
+    x: Any, *, units: int, activation: str, dropout: float, dense: tuple[int, ...], dense_dropout: float
+) -> Any:
+    from keras import layers
+
+    # Unrolled: a window has few steps, and the compiler then sees straight through them.
+    x = layers.LSTM(units, activation=activation, unroll=True)(x)
+    x = layers.Dropout(dropout)(x)
+    for width in dense:
+        x = layers.Dense(width, activation="elu")(x)
+        x = layers.Dropout(dense_dropout)(x) if dense_dropout else x
+    return x
+
+
+def _mlp(x: Any, *, units: int, dropout: float) -> Any:
+    from keras import layers
+
+    x = layers.Dense(units, activation="relu")(layers.Flatten()(x))
+    return layers.Dropout(dropout)(x)
+
+
+def _bidirectional(x: Any, *, units: int, dropout: float, dense: tuple[int, ...]) -> Any:
+    from keras import layers
+
+    x = layers.Bidirectional(layers.LSTM(units, unroll=True))(x)
+    x = layers.Dropout(dropout)(x)
+    for width in dense:
+        x = layers.Dense(width, activation="elu")(x)
+    return x
+
+
+def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float) -> Any:
+    """Each segment on its own, then the means of stretches that double in length away from the middle.
+
+    What lies near is kept segment by segment, so that edges stay sharp; what lies far is averaged, so that
+    photon noise does. Left and right stay apart.
+    """
+    from keras import layers, ops
+
+    steps = x.shape[1]
+    middle = steps // 2
+    centre = x[:, middle, :]
+    x = layers.Dense(embed, activation="gelu")(x)
+    x = layers.Dense(embed, activation="gelu")(x)
+    first, last = max(0, middle - near), min(steps, middle + near + 1)
+    parts = [x[:, k, :] for k in range(first, last)]
+    length, left, right = 2, first, last
+    while left > 0:
+        a, b = max(0, left - length), min(steps, right + length)
+        parts += [ops.mean(x[:, a:left, :], axis=1), ops.mean(x[:, right:b, :], axis=1)]
+        left, right, length = a, b, 2 * length
+    x = layers.Concatenate()([*parts, centre])
+    for width in dense:
+        x = layers.Dropout(dropout)(layers.Dense(width, activation="gelu")(x))
+    return x
+
+
+_PAPER = {"loss": "focal", "class_weights": ALPHA, "gamma": 2.0, "batch": 32}
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "lstm": Architecture(
+            _lstm,
+            "the paper's: LSTM 16 ELU, dropout 0.2, seven dense layers",
+            "paper",
+            2,
+            {
+                "units": 16, "activation": "elu", "dropout": 0.2, "dense": (32, 96, 32, 16, 112, 48, 64),
+                "dense_dropout": 0.0,
+            },
+            {**_PAPER, "learning_rate": 0.003, "epochs": 20},
+        ),
+        "mlp": Architecture(
+            _mlp,
+            "the paper's: dense 32 ReLU, dropout 0.2",
+            "paper",
+            2,
+            {"units": 32, "dropout": 0.2},
+            {**_PAPER, "learning_rate": 0.003, "epochs": 20},
+        ),
+        "lstm_notebook": Architecture(
+            _lstm,
+            "the notebook's: LSTM 48 tanh, dense 16 and 16 ELU, dropout 0.4 after each",
+            "notebook",
+            2,
+            {"units": 48, "activation": "tanh", "dropout": 0.4, "dense": (16, 16), "dense_dropout": 0.4},
+            {**_PAPER, "learning_rate": 8.886e-4, "epochs": 50},
+        ),
+        "bidirectional": Architecture(
+            _bidirectional,
+            "LSTM 24 in both directions, dense 32",
+            "default",
+            4,
+            {"units": 24, "dropout": 0.2, "dense": (32,)},
+            {"loss": "cross_entropy", "batch": 128, "learning_rate": 0.002, "epochs": 20},
+        ),
+        "default": Architecture(
+            _default,
+            "segments embedded, then averaged over stretches that lengthen away from the middle; dense 64 and 32",
+            "default",
+            16,
+            {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.2},
+            {"loss": "cross_entropy", "batch": 128, "learning_rate": 0.002, "epochs": 20},
+        ),
+    }
+)  # fmt: skip

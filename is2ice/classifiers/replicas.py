@@ -1,0 +1,150 @@
+"""Copies of one training that share its data: alone, or as many processes under Horovod.
+
+Both classes have one face, so that :func:`is2ice.classifiers.training.fit` is written once. Horovod's own
+wrappers of the Keras optimizer and its callbacks do not work with Keras 3; only its collective operations
+are used here (allreduce, broadcast), on plain TensorFlow tensors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Alone", "Horovod", "Replicas", "launched"]
+
+
+class Replicas(Protocol):
+    """What a training asks of its copies.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this copy, and how many there are.
+    is_root : bool
+        Whether this copy writes checkpoints, logs and the model.
+    compiles : bool
+        Whether ``average`` may stand inside a function that XLA compiles.
+    """
+
+    rank: int
+    size: int
+    is_root: bool
+    compiles: bool
+
+    def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
+        """Which of n samples are this copy's: disjoint; equally many in each copy if asked for."""
+        ...
+
+    def average(self, gradients: Any) -> Any:
+        """Mean over the copies of a tensor; called inside a TensorFlow function."""
+        ...
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Give every copy the root's values of Keras variables."""
+        ...
+
+    def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """Sums over the copies, by name."""
+        ...
+
+    def root_says(self, text: str) -> str:
+        """The root's text, in every copy."""
+        ...
+
+
+class Alone:
+    """One copy: every sample is its own, and there is nothing to average."""
+
+    rank, size, is_root, compiles = 0, 1, True, True
+
+    def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
+        """All samples."""
+        return np.arange(n)
+
+    def average(self, gradients: Any) -> Any:
+        """Gradients as they are."""
+        return gradients
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Nothing to do."""
+
+    def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """Values as they are."""
+        return {k: np.asarray(v, "f8") for k, v in values.items()}
+
+    def root_says(self, text: str) -> str:
+        """The text."""
+        return text
+
+
+class Horovod:
+    """One of many processes started by ``horovodrun`` (Gloo) or ``mpirun``.
+
+    Raises
+    ------
+    ImportError
+        Where Horovod is not installed, or not built for TensorFlow.
+    """
+
+    compiles = False  # Horovod registers no XLA kernel on the CPU
+
+    def __init__(self) -> None:
+        try:
+            import horovod.tensorflow as hvd
+        except ImportError as error:
+            raise ImportError(
+                f"Horovod cannot be imported ({error}). It is built from source against TensorFlow: `make env`, or "
+                "train with one replica"
+            ) from error
+        hvd.init()
+        self._hvd = hvd
+        self.rank, self.size = int(hvd.rank()), int(hvd.size())
+        self.is_root = self.rank == 0
+        self._pin_gpu(int(hvd.local_rank()))
+
+    @staticmethod
+    def _pin_gpu(local_rank: int) -> None:
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:
+            tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+
+    def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
+        """Every size-th sample, from this copy's rank."""
+        mine = np.arange(self.rank, n, self.size)
+        return mine[: n // self.size] if equal else mine
+
+    def average(self, gradients: Any) -> Any:
+        """Mean over the copies; ring allreduce, so every copy gets the same bits."""
+        return self._hvd.allreduce(gradients, op=self._hvd.Average, name="gradients")
+
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Give every copy the root's values of Keras variables."""
+        for k, v in enumerate(variables):
+            v.assign(self._hvd.broadcast(v.value, root_rank=0, name=f"variable_{k}"))
+
+    def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """Sums over the copies, by name."""
+        import tensorflow as tf
+
+        shapes = {k: np.shape(v) for k, v in values.items()}
+        flat = np.concatenate([np.ravel(np.asarray(v, "f8")) for v in values.values()])
+        summed = self._hvd.allreduce(tf.constant(flat), op=self._hvd.Sum, name="total").numpy()
+        ends = np.cumsum([int(np.prod(s)) for s in shapes.values()])
+        parts = np.split(summed, ends[:-1])
+        return {k: p.reshape(s) for (k, s), p in zip(shapes.items(), parts, strict=True)}
+
+    def root_says(self, text: str) -> str:
+        """The root's text, in every copy."""
+        return str(self._hvd.broadcast_object(text, root_rank=0, name="text"))
+
+
+def launched() -> Replicas:
+    """The copies that this process was started as: Horovod under a launcher, alone otherwise."""
+    sizes = (os.environ.get(name, "1") for name in ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return Horovod() if any(s.isdigit() and int(s) > 1 for s in sizes) else Alone()

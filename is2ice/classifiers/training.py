@@ -1,0 +1,405 @@
+"""Training, written once: windows or tiles, one process or many, from the start or from a checkpoint.
+
+Many steps run inside one compiled TensorFlow function on a block of shuffled samples, so that Python is not
+in the loop. Models give logits; the softmax is the loss's and the inference's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import losses
+from .arrays import ModelError, read_arrays, write_arrays
+from .replicas import Alone, Replicas
+
+__all__ = ["History", "TrainingError", "fit"]
+
+log = logging.getLogger("is2ice")
+
+#: Samples handed over at once, bytes, and most steps.
+_BLOCK, _STEPS = 2**25, 512
+
+
+class TrainingError(ModelError):
+    """A training cannot go on: its loss is not a number, or nothing is labelled."""
+
+
+@dataclass
+class History:
+    """What a training did.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        One row an epoch: ``loss``, ``accuracy``, ``seconds`` and, with validation data, ``val_loss``,
+        ``val_accuracy`` and ``val_macro_f1``; means over all replicas.
+    best : int
+        Epoch, from 0, whose weights the model has.
+    resumed_at : int
+        First epoch of this call: above 0 after a restart.
+    settings : dict
+        Loss, weights, rate and so on, as JSON can hold them.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best: int = -1
+    resumed_at: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[float]:
+        """One quantity over the epochs."""
+        return [row[name] for row in self.epochs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"epochs": self.epochs, "best": self.best, "settings": self.settings}
+
+
+def fit(
+    model: Any,
+    train: Any,
+    validation: Any = None,
+    *,
+    loss: str | Callable[[Any, Any], Any] = "focal",
+    class_weights: str | Sequence[float] | None = None,
+    gamma: float = 2.0,
+    epochs: int = 20,
+    batch: int = 32,
+    learning_rate: float = 0.003,
+    replicas: Replicas | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    patience: int | None = None,
+    compiled: bool | None = None,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> History:
+    """Train a model in place with Adam, and give it the weights of its best epoch.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From samples ``(n, ...)`` to **logits** ``(n, ..., class)``, without softmax.
+    train, validation : (x, y), or an object with ``x`` and ``y``
+        ``x``: ``(n, ...)``, an array or whatever gives one when indexed with an array of rows (so a memory
+        map or a view of windows stays where it is); ``y``: class codes, ``(n,)`` or ``(n, ...)`` as the
+        logits; -1 is unlabelled and weighs nothing. Every replica is given the same sets and takes its share.
+    loss : {"focal", "cross_entropy"} or callable
+        A callable takes labels and logits and gives one loss a label (:mod:`is2ice.classifiers.losses`).
+    class_weights : "balanced", sequence or None
+        One weight a class; "balanced" is the inverse of its share in the training set.
+    gamma : float
+        Of the focal loss.
+    epochs, batch : int
+        The batch is that of each replica; samples that fill no batch wait for a later epoch.
+    learning_rate : float
+        Of Adam; not scaled by the number of replicas.
+    replicas : Replicas, optional
+        :class:`~is2ice.classifiers.replicas.Alone` by default.
+    checkpoint : path, optional
+        File (``.npz``) that the root writes after every epoch; a training that finds it goes on from there.
+    seed : int
+        Of shuffling and dropout. Initial weights are the caller's (the root's, in many replicas).
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss.
+    compiled : bool, optional
+        Let XLA compile the steps. By default so for windows, not for images, whose convolutions the
+        libraries of TensorFlow do faster.
+    progress : callable, optional
+        Given each row of the history, in the root.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingError
+        The loss is not a number, or there are fewer samples than replicas.
+    ModelError
+        The checkpoint is damaged, or of another training.
+
+    Notes
+    -----
+    With validation data the best epoch has the lowest validation loss; without, the last is kept.
+    """
+    replicas = replicas or Alone()
+    x, y = _pair(train, "train")
+    held = None if validation is None else _pair(validation, "validation")
+    classes = int(model.output_shape[-1])
+    weights = losses.balanced(y, classes) if isinstance(class_weights, str) else class_weights
+    if isinstance(class_weights, str) and class_weights != "balanced":
+        raise ValueError(f"class_weights={class_weights!r}: expected 'balanced', numbers or None")
+    if weights is not None and len(weights) != classes:
+        raise ValueError(f"class_weights: {len(weights)} given, the model has {classes} classes")
+    settings = {
+        "loss": loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss)),
+        "class_weights": None if weights is None else [float(w) for w in weights],
+        "gamma": gamma, "batch": batch, "learning_rate": learning_rate, "seed": seed, "replicas": replicas.size,
+    }  # fmt: skip
+    measure = _loss(loss, weights, gamma)
+    mine = replicas.shard(len(y))
+    if not len(mine):
+        raise TrainingError(
+            f"{len(y)} training samples for {replicas.size} replicas; each needs at least one"
+        )
+    if compiled is None:
+        compiled = len(model.input_shape) <= 3
+    machine = _Machine(model, measure, learning_rate, min(batch, len(mine)), replicas, compiled)
+    state = _State(model, machine.optimizer, Path(checkpoint) if checkpoint else None, replicas)
+    history = state.restore(_print(model, x, y, settings), settings)
+    for epoch in range(len(history.epochs), epochs):
+        if patience is not None and epoch - 1 - history.best >= patience:
+            break
+        started = time.perf_counter()
+        _reseed(model, seed, epoch, replicas.rank)
+        order = np.random.default_rng([seed, epoch, replicas.rank]).permutation(mine)
+        row = machine.train(x, y, order, epoch)
+        state.average_statistics()
+        if held is not None:
+            row |= machine.validate(*held, classes)
+        row["seconds"] = time.perf_counter() - started
+        history.epochs.append(row)
+        if held is None or row["val_loss"] <= min(history.column("val_loss")):
+            history.best = epoch
+            state.keep()
+        state.write(history)
+        if replicas.is_root:
+            log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
+            if progress is not None:
+                progress(row)
+    state.take_best()
+    return history
+
+
+def _pair(data: Any, name: str) -> tuple[Any, NDArray[np.integer]]:
+    x, y = (data.x, data.y) if hasattr(data, "x") and hasattr(data, "y") else data
+    y = np.asarray(y)
+    if len(x) != len(y) or not len(y):
+        raise ValueError(f"{name}: {len(x)} samples and {len(y)} labels; expected as many, at least one")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"{name}: labels of type {y.dtype}; expected class codes (integers, -1 unlabelled)")
+    return x, y
+
+
+def _loss(
+    loss: str | Callable[[Any, Any], Any], weights: Sequence[float] | None, gamma: float
+) -> Callable[[Any, Any], Any]:
+    if callable(loss):
+        return loss
+    if loss not in ("focal", "cross_entropy"):
+        raise ValueError(f"loss={loss!r}: expected 'focal', 'cross_entropy' or a callable")
+    return losses.focal(weights, gamma if loss == "focal" else 0.0)
+
+
+def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
+    """Dropout draws anew from what is known at every epoch, so that a restart repeats it."""
+    states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
+    for k, v in enumerate(states):
+        v.assign(np.random.default_rng([seed, epoch, rank, k]).integers(0, 2**31, 2).astype("u4"))
+
+
+def _print(model: Any, x: Any, y: NDArray[Any], settings: dict[str, Any]) -> str:
+    """What tells one training from another: model, data and settings (not the number of replicas)."""
+    some = np.unique(np.linspace(0, len(y) - 1, 64).astype(int))
+    crc = zlib.crc32(np.ascontiguousarray(x[some]).tobytes(), zlib.crc32(np.ascontiguousarray(y).tobytes()))
+    shapes = [tuple(w.shape) for w in model.weights]
+    told = {k: v for k, v in settings.items() if k != "replicas"}
+    return f"{zlib.crc32(repr((shapes, len(y), sorted(told.items()))).encode()):08x}{crc:08x}"
+
+
+class _Machine:
+    """The compiled parts of a training: steps over a block of batches, and measures over a block of samples."""
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Callable[[Any, Any], Any],
+        rate: float,
+        batch: int,
+        replicas: Replicas,
+        jit: bool,
+    ) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.model, self.batch, self.replicas = model, batch, replicas
+        variables = model.trainable_variables
+        self.optimizer = optimizer = keras.optimizers.Adam(rate)
+        optimizer.build(variables)
+        shapes = [tuple(v.shape) for v in variables]
+        sizes = [int(np.prod(s)) for s in shapes]
+
+        def measures(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
+            known = tf.cast(labels >= 0, tf.float32)
+            right = tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), labels), tf.float32)
+            return tf.reduce_sum(loss(labels, logits)), tf.reduce_sum(right), tf.reduce_sum(known)
+
+        @tf.function(jit_compile=jit)
+        def gradients(xb: Any, yb: Any) -> tuple[Any, Any]:
+            with tf.GradientTape() as tape:
+                total, right, known = measures(yb, model(xb, training=True))
+                value = total / tf.maximum(known, 1.0)
+            # As one vector: one collective operation a step.
+            flat = tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(value, variables)], 0)
+            return flat, tf.stack([total, right, known])
+
+        @tf.function(jit_compile=jit)
+        def apply(flat: Any) -> None:
+            parts = tf.split(flat, sizes)
+            optimizer.apply([tf.reshape(p, s) for p, s in zip(parts, shapes, strict=True)], variables)
+
+        @tf.function(jit_compile=jit and replicas.compiles)
+        def steps(xs: Any, ys: Any, count: Any) -> Any:
+            sums = tf.zeros(3)
+            for k in tf.range(count):
+                flat, one = gradients(xs[k], ys[k])
+                apply(replicas.average(flat))
+                sums += one
+            return sums
+
+        @tf.function(jit_compile=jit)
+        def check(xb: Any, yb: Any) -> tuple[Any, Any]:
+            logits = model(xb, training=False)
+            classes = logits.shape[-1]
+            hot = tf.reshape(tf.one_hot(yb, classes), [-1, classes])
+            got = tf.reshape(tf.one_hot(tf.argmax(logits, -1), classes), [-1, classes])
+            return tf.stack(measures(yb, logits)), tf.matmul(hot, got, transpose_a=True)
+
+        self._steps, self._check, self._as = steps, check, tf.constant
+
+    def train(self, x: Any, y: NDArray[Any], order: NDArray[np.int64], epoch: int) -> dict[str, float]:
+        """One epoch over this replica's samples in the order given."""
+        batch = self.batch
+        count = len(order) // batch
+        block = int(np.clip(_BLOCK // (batch * _bytes(x)), 1, min(_STEPS, count)))
+        sums = np.zeros(3)
+        for first in range(0, count, block):
+            k = min(block, count - first)
+            rows = order[first * batch : (first + k) * batch]
+            # The last block is padded with repeated samples that are not used: one shape, compiled once.
+            rows = np.resize(rows, block * batch)
+            xs = _floats(x, rows).reshape(block, batch, *x.shape[1:])
+            ys = y[rows].astype("i4").reshape(block, batch, *y.shape[1:])
+            sums += self._steps(self._as(xs), self._as(ys), self._as(k)).numpy()
+            if not np.isfinite(sums[0]):
+                raise TrainingError(
+                    f"epoch {epoch + 1}: the loss is not a number. Are there NaN or unscaled values in x? "
+                    "Otherwise try a lower learning_rate"
+                )
+        total = self.replicas.total({"loss": sums[0], "right": sums[1], "known": sums[2]})
+        known = max(float(total["known"]), 1.0)
+        return {"loss": float(total["loss"]) / known, "accuracy": float(total["right"]) / known}
+
+    def validate(self, x: Any, y: NDArray[Any], classes: int) -> dict[str, float]:
+        """Loss, accuracy and macro F1 over all replicas' shares of the validation set."""
+        mine = self.replicas.shard(len(y), equal=False)
+        block = int(np.clip(_BLOCK // (8 * _bytes(x)), 1, 8192))
+        block = min(block, max(self.batch, len(mine)))
+        sums, confusion = np.zeros(3), np.zeros((classes, classes))
+        for first in range(0, len(mine), block):
+            rows = mine[first : first + block]
+            ys = np.full((block, *y.shape[1:]), -1, "i4")
+            ys[: len(rows)] = y[rows]
+            xs = _floats(x, np.resize(rows, block))
+            part, table = self._check(self._as(xs), self._as(ys))
+            sums += part.numpy()
+            confusion += table.numpy()
+        total = self.replicas.total({"sums": sums, "confusion": confusion})
+        loss, right, known = total["sums"]
+        c = total["confusion"]
+        present = c.sum(1) > 0
+        f1 = 2 * np.diag(c) / np.maximum(c.sum(0) + c.sum(1), 1.0)
+        return {
+            "val_loss": float(loss / max(known, 1.0)),
+            "val_accuracy": float(right / max(known, 1.0)),
+            "val_macro_f1": float(f1[present].mean()) if present.any() else float("nan"),
+        }
+
+
+def _bytes(x: Any) -> int:
+    """Bytes of one sample as the model takes it."""
+    return max(4 * int(np.prod(x.shape[1:])), 1)
+
+
+def _floats(x: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.asarray(x[rows]), "f4")
+
+
+class _State:
+    """What a training would lose if it were killed: weights, optimizer, history, best weights so far."""
+
+    def __init__(self, model: Any, optimizer: Any, path: Path | None, replicas: Replicas) -> None:
+        self.model, self.optimizer, self.path, self.replicas = model, optimizer, path, replicas
+        self.best: list[NDArray[Any]] | None = None
+        self.mark = ""
+
+    def restore(self, mark: str, settings: dict[str, Any]) -> History:
+        """Take up a checkpoint if there is one, and bring every replica to the root's state."""
+        import json
+
+        self.mark, document, fault = mark, {"epochs": [], "best": -1}, ""
+        if self.replicas.is_root and self.path is not None and self.path.exists():
+            try:
+                document = self._read()
+            except ModelError as error:  # every replica must hear of it, or the others would wait
+                fault = str(error)
+        told = json.loads(self.replicas.root_says(json.dumps({"document": document, "fault": fault})))
+        if told["fault"]:
+            raise ModelError(told["fault"])
+        self.replicas.broadcast([*self.model.weights, *self.optimizer.variables])
+        document = told["document"]
+        return History(document["epochs"], document["best"], len(document["epochs"]), settings)
+
+    def _read(self) -> dict[str, Any]:
+        assert self.path is not None
+        groups, meta = read_arrays(self.path)
+        if meta.get("mark") != self.mark:
+            raise ModelError(
+                f"{self.path}: checkpoint of another training (other data, model or settings); remove it, or name "
+                "another file"
+            )
+        self.best = groups["best"]
+        for name, variables in (("weight", self.model.weights), ("optimizer", self.optimizer.variables)):
+            for v, value in zip(variables, groups[name], strict=True):
+                v.assign(value)
+        return {k: meta[k] for k in ("epochs", "best")}
+
+    def average_statistics(self) -> None:
+        """Moving statistics (batch normalisation) are each replica's own: take their mean."""
+        own = [v for v in self.model.non_trainable_weights if "float" in str(v.dtype)]
+        if own and self.replicas.size > 1:
+            sums = self.replicas.total({str(k): v.numpy() for k, v in enumerate(own)})
+            for k, v in enumerate(own):
+                v.assign(sums[str(k)] / self.replicas.size)
+
+    def keep(self) -> None:
+        """Remember the weights as the best."""
+        self.best = [v.numpy() for v in self.model.weights]
+
+    def take_best(self) -> None:
+        """Give the model the best weights, in every replica."""
+        if self.replicas.is_root and self.best is not None:
+            for v, value in zip(self.model.weights, self.best, strict=True):
+                v.assign(value)
+        self.replicas.broadcast(self.model.weights)
+
+    def write(self, history: History) -> None:
+        """Write the checkpoint, the root only."""
+        if self.path is None or not self.replicas.is_root:
+            return
+        groups = {
+            "weight": [v.numpy() for v in self.model.weights],
+            "optimizer": [v.numpy() for v in self.optimizer.variables],
+            "best": self.best or [],
+        }
+        meta = {"mark": self.mark, "epochs": history.epochs, "best": history.best}
+        write_arrays(self.path, groups, meta)
