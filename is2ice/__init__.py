@@ -32,6 +32,8 @@ _PUBLIC = {
     "classify": "classifiers",
     "conform": "schema",
     "freeboard": "",
+    "icestats": "",
+    "make_map": "mapping",
     "one_track": "pipeline",
     "open_store": "store",
     "open_track": "pipeline",
@@ -41,6 +43,7 @@ _PUBLIC = {
     "seasurface": "",
     "segments": "",
     "show_versions": "versions",
+    "thickness": "",
     "twin": "",
 }
 __all__ = ["__version__", *_PUBLIC]
@@ -61,12 +64,15 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from . import freeboard as freeboard
+    from . import icestats as icestats
     from . import schema as schema
     from . import seasurface as seasurface
     from . import segments as segments
+    from . import thickness as thickness
     from . import twin as twin
     from .atl03 import Granule as Granule
     from .classifiers import classify as classify
+    from .mapping import make_map as make_map
     from .pipeline import Options as Options
     from .pipeline import one_track as one_track
     from .pipeline import open_track as open_track

@@ -17,7 +17,7 @@ SCIENCE = {
     "segments", "firstphoton", "_kernels",
     "seasurface", "leads", "_windows", "freeboard",
     "labels", "drift", "corrections", "_raster", "_match",
-    "features", "_columns", "_light", "grid",
+    "features", "_columns", "_light", "grid", "thickness", "icestats",
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
@@ -28,6 +28,7 @@ OTHER_IO = {
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "plot_labels", "training_data",
+    "mapping", "plot_maps", "compare", "plot_compare", "docs",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),

@@ -1,0 +1,118 @@
+"""Pictures of maps on their own projection."""
+
+from __future__ import annotations
+
+import os
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_map"]
+
+
+def draw_map(
+    made: xr.Dataset,
+    name: str = "freeboard",
+    *,
+    time: int = 0,
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """A variable of a map, with its standard error (or spread) beside it.
+
+    Parameters
+    ----------
+    made : xarray.Dataset
+        Of :func:`is2ice.grid.to_map`.
+    name : str
+    time : int
+        Which period.
+    path : path, optional
+        Also save the picture there.
+
+    Raises
+    ------
+    ValueError
+        No such variable, or no cell with a value.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if name not in made:
+        raise ValueError(f"{name!r}: the map has {', '.join(str(v) for v in made.data_vars)}")
+    beside = next((n for n in (f"{name}_uncertainty", f"{name}_spread", "n_segments") if n in made), name)
+    filled = np.isfinite(made[name].isel(time=time).values)
+    if not filled.any():
+        raise ValueError(f"{name}: no cell of this map has a value")
+    row, column = np.nonzero(filled)
+    pad = max(4, int(0.3 * max(np.ptp(row), np.ptp(column))))
+    part = made.isel(
+        time=time,
+        y=slice(max(0, row.min() - pad), row.max() + pad + 1),
+        x=slice(max(0, column.min() - pad), column.max() + pad + 1),
+    )
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    start = str(part["time"].values.astype("datetime64[D]"))
+    when = "all time" if made.attrs.get("period") == "all" else f"{made.attrs.get('period')} from {start}"
+    figure.suptitle(f"{made.attrs.get('title', 'Map')}, {when}", fontsize=11)
+    for ax, variable, colours in zip(
+        figure.subplots(1, 2), (name, beside), ("viridis", "cividis"), strict=True
+    ):
+        values = part[variable].values.astype(float)
+        good = values[np.isfinite(values)]
+        low, high = np.percentile(good, [1, 99]) if good.size else (0.0, 1.0)
+        if low == high:
+            low, high = low - 0.5 * abs(low) - 0.01, high + 0.5 * abs(high) + 0.01
+        x, y = part["x"].values / 1e3, part["y"].values / 1e3
+        shown = ax.pcolormesh(x, y, values, cmap=colours, vmin=low, vmax=high, shading="nearest")
+        units = part[variable].attrs.get("units", "")
+        figure.colorbar(
+            shown,
+            ax=ax,
+            extend="both",
+            label=f"{variable.replace('_', ' ')}" + (f" ({units})" if units != "1" else ""),
+        )
+        _graticule(ax, part)
+        ax.set_aspect("equal")
+        ax.set_xlabel(f"x (km, {made['crs'].attrs.get('epsg_code', '')})")
+        ax.set_ylabel("y (km)")
+        long = str(part[variable].attrs.get("long_name", variable))
+        ax.set_title(fill(long, 48), fontsize=9)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def _graticule(ax: Any, part: xr.Dataset) -> None:
+    """Parallels and meridians, drawn as contours; longitude is cut where it jumps."""
+    x, y = part["x"].values / 1e3, part["y"].values / 1e3
+    latitude, longitude = part["latitude"].values, part["longitude"].values
+    style = {"colors": "#777777", "linewidths": 0.5, "alpha": 0.8}
+    step = _step(float(np.ptp(latitude)))
+    levels = np.arange(np.floor(latitude.min() / step) * step, latitude.max() + step, step)
+    lines = ax.contour(x, y, latitude, levels=levels, **style)
+    ax.clabel(lines, fmt=lambda v: f"{abs(v):g}°{'S' if v < 0 else 'N'}", fontsize=7)
+    # Longitudes counted from the middle of the part, so that none jumps within it unless it holds the pole.
+    middle = float(np.degrees(np.angle(np.exp(1j * np.radians(longitude)).mean())))
+    turn = (longitude - middle + 180.0) % 360.0 - 180.0
+    wide = float(np.ptp(turn))
+    step = _step(min(wide, 180.0))
+    first = np.floor((turn.min() + middle) / step) * step
+    levels = np.arange(first, turn.max() + middle + step, step) - middle
+    turn = np.where(np.abs(turn) > 175.0, np.nan, turn)
+    lines = ax.contour(x, y, turn, levels=levels, **style)
+
+    def label(v: float) -> str:
+        east = (v + middle + 180.0) % 360.0 - 180.0
+        return f"{abs(east):g}°{'W' if east < 0 else 'E'}"
+
+    ax.clabel(lines, fmt=label, fontsize=7)
+
+
+def _step(span: float) -> float:
+    return next((s for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0) if span / s <= 6), 45.0)
