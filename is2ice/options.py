@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from typing import Any
 
 from . import __version__, schema
+from .classifiers.base import fingerprint
 from .segments import TIDES
 
 __all__ = ["Options"]
@@ -36,6 +38,9 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
+        ``"radiometric"``, or the folder of a trained model.
+    classifier_checksum : str
+        Of the trained model, read from it; a model that has changed makes another result.
     method : str
         Of the sea surface (:mod:`is2ice.seasurface`).
     seasurface, freeboard : mapping
@@ -52,6 +57,7 @@ class Options:
     reference: str = "auto"
     first_photon: str | None = "auto"
     classifier: str = "radiometric"
+    classifier_checksum: str = ""
     method: str = "crossfit"
     seasurface: Mapping[str, Any] = field(default_factory=dict)
     freeboard: Mapping[str, Any] = field(default_factory=dict)
@@ -73,12 +79,31 @@ class Options:
                 raise ValueError(f"bbox {self.bbox}: expected (west, south, east, north) in degrees")
         for name in ("seasurface", "freeboard"):
             object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
+        object.__setattr__(self, "classifier", os.fspath(self.classifier))
+        self._name_model()
         object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
         object.__setattr__(self, "corrections", tuple(self.corrections))
 
+    def _name_model(self) -> None:
+        """Read the model's checksum, or check that the model is still the one that is meant."""
+        if self.classifier == "radiometric" or (
+            self.classifier_checksum and not os.path.isdir(self.classifier)
+        ):
+            return  # a stored track's options may name a model that is elsewhere
+        have = fingerprint(self.classifier)
+        if self.classifier_checksum not in ("", have):
+            raise ValueError(
+                f"classifier {self.classifier}: its checksum is {have}, expected {self.classifier_checksum}; the model "
+                "in this folder has been replaced"
+            )
+        object.__setattr__(self, "classifier_checksum", have)
+
     def parameters(self) -> dict[str, Any]:
         """As JSON can hold them."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if not self.classifier_checksum:  # nothing that was trained
+            del plain["classifier_checksum"]
+        return plain
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Options:

@@ -107,8 +107,14 @@ def derive(segments: xr.Dataset, options: Options) -> xr.Dataset:
     """Segments with surface class, local sea surface and freeboard."""
     from . import freeboard, seasurface
     from .classifiers import classify
+    from .classifiers.arrays import ModelError
 
     classified = classify(segments, options.classifier)
+    if options.classifier_checksum != classified.attrs.get("classifier_checksum", ""):
+        raise ModelError(
+            f"classifier {options.classifier}: checksum {classified.attrs.get('classifier_checksum')}, expected "
+            f"{options.classifier_checksum}; the model was replaced during the run. Run again"
+        )
     surface = seasurface.estimate(classified, options.method, **options.seasurface)
     return freeboard.compute(surface, **options.freeboard)
 
@@ -148,9 +154,10 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
 
 def _finish(track: xr.Dataset, options: Options) -> xr.Dataset:
     """Notes and history."""
+    classifier = track.attrs.get("classifier", options.classifier)
     step = (
         f"{cf.now()} is2ice {__version__}: ATL03 photons (confidence >= {options.confidence}) to "
-        f"{options.length:g} m segments; class {options.classifier}; sea surface {options.method}; freeboard"
+        f"{options.length:g} m segments; class {classifier}; sea surface {options.method}; freeboard"
     )
     history = [line for line in (track.attrs.get("history", ""), step) if line]
     notes = dict.fromkeys([*track.attrs.get("notes", ()), *absences(track)])

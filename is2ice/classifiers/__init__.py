@@ -17,11 +17,16 @@ def classify(segments: xr.Dataset, model: str | Classifier = "radiometric") -> x
     segments : xarray.Dataset
         :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``.
     model : str or Classifier
-        ``"radiometric"`` needs no training.
+        ``"radiometric"`` needs no training; otherwise a folder made by ``is2ice train``.
 
     Returns
     -------
     xarray.Dataset
         With the variables of :data:`is2ice.schema.CLASSIFIED`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, or a model that does not fit the segments or this package.
     """
     return (by_name(model) if isinstance(model, str) else model).predict(segments)

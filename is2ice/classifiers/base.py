@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import schema
 
-__all__ = ["Classifier", "add_classes", "by_name"]
+__all__ = ["Classifier", "add_classes", "by_name", "fingerprint"]
 
 
 @runtime_checkable
@@ -28,18 +28,44 @@ class Classifier(Protocol):
 
 
 def by_name(name: str) -> Classifier:
-    """The classifier of a name.
+    """The classifier of a name, or the saved model in a folder.
 
     Raises
     ------
     ValueError
-        For a name that is not known.
+        For a name that is not known and no folder of a model.
+    ModelError
+        The model cannot be used here (:mod:`is2ice.classifiers.saved`).
     """
     if name == "radiometric":
         from .radiometric import Radiometric
 
         return Radiometric()
-    raise ValueError(f"classifier {name!r}: expected 'radiometric'")
+    from .saved import is_model
+
+    if is_model(name):
+        from .neural import loaded
+
+        return loaded(name)
+    raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
+
+
+def fingerprint(name: str) -> str:
+    """What tells a trained model from any other; empty for the classifiers that come with the package.
+
+    Raises
+    ------
+    ValueError
+        As :func:`by_name`; the model itself is not loaded.
+    """
+    from .saved import checksum, is_model, read_card
+
+    if name == "radiometric":
+        return ""
+    if not is_model(name):
+        raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
+    read_card(name, "windows")
+    return checksum(name)
 
 
 def add_classes(

@@ -7,6 +7,7 @@ in the loop. Models give logits; the softmax is the loss's and the inference's.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def fit(
     batch: int = 32,
     learning_rate: float = 0.003,
     replicas: Replicas | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     patience: int | None = None,
     compiled: bool | None = None,

@@ -1,0 +1,358 @@
+"""Along-track neural classifiers: labelled tracks in, a model out; segments in, classes out."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import features as feats
+from .. import schema
+from ..features import Normalisation
+from . import models, saved, training
+from .arrays import ModelError
+from .base import add_classes
+from .calibration import softmax, temperature
+from .replicas import Replicas
+from .samples import Samples, from_tracks
+
+__all__ = ["Neural", "loaded"]
+
+log = logging.getLogger("is2ice")
+
+#: Windows handed to the model at once.
+BLOCK = 4096
+#: Cells of context, or units of a layer, that no model here has.
+_LARGEST = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Neural:
+    """A trained classifier of windows along the track.
+
+    Attributes
+    ----------
+    model : keras.Model
+        Normalised windows to logits.
+    card : dict
+        What it is, what it was trained on, and how well it does (:mod:`is2ice.classifiers.saved`).
+    checksum : str
+        Of the saved model; empty before it is saved.
+    """
+
+    model: Any = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
+    checksum: str = ""
+
+    @classmethod
+    def fit(
+        cls,
+        train: Samples | xr.Dataset | Iterable[xr.Dataset],
+        validation: Samples | xr.Dataset | Iterable[xr.Dataset] | None = None,
+        architecture: str = "default",
+        *,
+        features: str | None = None,
+        context: int | None = None,
+        leaking: Iterable[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        normalisation: str = "z",
+        release: str | None = None,
+        card: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        replicas: Replicas | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[dict[str, float]], None] | None = None,
+        **options: Any,
+    ) -> Neural:
+        """Train on labelled tracks, or on samples of them.
+
+        Parameters
+        ----------
+        train, validation : Samples, Dataset or iterable of Datasets
+            Validation data choose the epoch and the temperature; they must be of other tracks or blocks
+            (:func:`is2ice.classifiers.samples.split`).
+        architecture : str
+            One of :data:`is2ice.classifiers.models.ARCHITECTURES`.
+        features, context, leaking
+            As for :func:`is2ice.classifiers.samples.from_tracks`; the architecture's own by default. Samples
+            bring theirs.
+        parameters : mapping, optional
+            Of the architecture, where they are not its own.
+        normalisation : {"z", "published"}
+        release : str, optional
+            ATL03 release of the tracks; read from Datasets.
+        card : mapping, optional
+            More to say on the card: data, split.
+        seed, replicas, checkpoint, progress, **options
+            As for :func:`is2ice.classifiers.training.fit`, with the architecture's own where not given.
+
+        Raises
+        ------
+        ModelError
+            Tracks of several releases, or of segments of several lengths.
+        """
+        if architecture not in models.ARCHITECTURES:
+            known = ", ".join(models.ARCHITECTURES)
+            raise ValueError(f"architecture {architecture!r}: expected one of {known}")
+        kind = models.ARCHITECTURES[architecture]
+        if not isinstance(train, Samples):
+            train = [train] if isinstance(train, xr.Dataset) else list(train)
+            release = one_of(train, "release", release)
+        make = (features or kind.features, kind.context if context is None else context)
+        train = _samples(train, *make, leaking).compute()
+        held = None if validation is None else _samples(validation, *make, leaking).compute()
+        if held is not None and held.x.shape[1:] != train.x.shape[1:]:
+            raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")
+        norm = Normalisation.fit(train.x, train.features.names, form=normalisation)
+        model = models.build(architecture, *train.x.shape[1:], seed=seed, **(parameters or {}))
+        told = {**kind.training, **options}
+        history = training.fit(
+            model, (norm.apply(train.x), train.y), None if held is None else (norm.apply(held.x), held.y),
+            seed=seed, replicas=replicas, checkpoint=checkpoint, progress=progress, **told,
+        )  # fmt: skip
+        document = {
+            "kind": "windows",
+            "architecture": architecture,
+            "parameters": {**kind.parameters, **(parameters or {})},
+            "features": {
+                "set": train.features.name, "names": list(train.features.names),
+                "units": [f.units for f in train.features.features],
+                "leaking": list(train.features.leaking), "dark_cells": train.features.dark_cells,
+            },
+            "context": train.context,
+            "segment_length": schema.SEGMENT_LENGTH,
+            "release": release or "unknown",
+            "normalisation": norm.to_dict(),
+            "temperature": 1.0,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": seed,
+            "data": _data(train, held),
+            "training": {**history.settings, "history": history.to_dict()},
+            **(card or {}),
+        }  # fmt: skip
+        made = cls(model, document)
+        if held is not None and len(held):
+            document["temperature"] = temperature(made.logits(held.x), held.y)
+        return made
+
+    # -- inference -----------------------------------------------------------------------------------
+    @property
+    def name(self) -> str:
+        """Name recorded with the classes."""
+        return str(self.card["architecture"])
+
+    @cached_property
+    def _normalisation(self) -> Normalisation:
+        return Normalisation.from_dict(self.card["normalisation"])
+
+    @cached_property
+    def _forward(self) -> Any:
+        import tensorflow as tf
+
+        shape = (None, *self.model.input_shape[1:])
+        # A plain graph: blocks are large, so there is nothing for a compiler to gain that it would not spend.
+        return tf.function(
+            lambda x: self.model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)]
+        )
+
+    def logits(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Logits ``(n, 3)`` of windows ``(n, steps, features)`` as they are, not normalised."""
+        out = np.empty((len(x), len(schema.CLASSES)), "f4")
+        for k in range(0, len(x), BLOCK):
+            out[k : k + BLOCK] = self._forward(self._normalisation.apply(np.asarray(x[k : k + BLOCK], "f4")))
+        return out
+
+    def probabilities(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Calibrated class probabilities ``(n, 3)`` of windows ``(n, steps, features)``, not normalised."""
+        return softmax(self.logits(x), float(self.card["temperature"]))
+
+    def predict(self, segments: xr.Dataset) -> xr.Dataset:
+        """Add ``surface_class`` and ``class_probability``.
+
+        Parameters
+        ----------
+        segments : xarray.Dataset
+            :data:`is2ice.schema.SEGMENTS`, whole tracks, dims ``(beam, x_atc)`` or ``(x_atc,)``. Segments without
+            values all around (gaps, ends) stay unlabelled.
+
+        Raises
+        ------
+        ModelError
+            Another release of ATL03, or another length of segment, than the model was trained on.
+        """
+        self._agree(segments)
+        context = int(self.card["context"])
+        which = feats.feature_set(self.card["features"]["set"], self.card["features"]["leaking"])
+        values = feats.build(segments, which, leaking=self.card["features"]["leaking"]).values
+        tracks = values if values.ndim == 3 else values[None]
+        probability = np.full((*tracks.shape[:2], len(schema.CLASSES)), np.nan, "f4")
+        known = np.zeros(tracks.shape[:2], bool)
+        for b, track in enumerate(tracks):
+            middle = feats.centres(track, context)
+            known[b, middle] = True
+            for k in range(0, middle.size, 16 * BLOCK):
+                some = middle[k : k + 16 * BLOCK]
+                probability[b, some] = self.probabilities(feats.sequences(track, some, context))
+        if values.ndim == 2:
+            probability, known = probability[0], known[0]
+        return add_classes(segments, probability, known, self.name).assign_attrs(
+            classifier_checksum=self.checksum, classifier_features=which.name
+        )
+
+    def _agree(self, segments: xr.Dataset) -> None:
+        have, want = str(segments.attrs.get("release", "unknown")), str(self.card.get("release", "unknown"))
+        where = segments.attrs.get("granule", "segments")
+        if "unknown" not in (have, want) and have != want:
+            raise ModelError(
+                f"{where}: ATL03 release {have}, the model {self.name} was trained on {want}. Releases differ in what "
+                "photons count as signal: classify data of that release, or train on this one"
+            )
+        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        if length != float(self.card["segment_length"]):
+            raise ModelError(
+                f"{where}: segments of {length:g} m, the model {self.name} was trained on "
+                f"{self.card['segment_length']:g} m"
+            )
+
+    # -- on disk -------------------------------------------------------------------------------------
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Neural:
+        """Write the model (:func:`is2ice.classifiers.saved.save`); the same, with its checksum."""
+        return Neural(self.model, self.card, saved.save(folder, self.model, self.card, overwrite=overwrite))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Neural:
+        """A saved model, checked against this package.
+
+        Raises
+        ------
+        ModelError
+            As :func:`is2ice.classifiers.saved.load`; or its features are not those of this package.
+        """
+        card = saved.read_card(folder, "windows")
+        _check_features(folder, card)
+        model, card = saved.load(folder, _build, kind="windows")
+        made = cls(model, card, saved.checksum(folder))
+        try:
+            if made._normalisation.features != tuple(card["features"]["names"]):
+                raise ValueError(f"normalisation of {made._normalisation.features}")
+            if not 0 < float(card["temperature"]) < 1e3:
+                raise ValueError(f"temperature {card['temperature']}")
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{folder}: {error}; the card is damaged") from error
+        return made
+
+
+def _build(card: dict[str, Any]) -> Any:
+    steps, names = 2 * int(card["context"]) + 1, card["features"]["names"]
+    own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["parameters"].items()}
+    return models.build(card["architecture"], steps, len(names), **own)
+
+
+def _check_features(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+    try:
+        told, context = card["features"], int(card["context"])
+        name, names, units = str(told["set"]), list(told["names"]), list(told["units"])
+        _ = card["normalisation"], told["leaking"], float(card["segment_length"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: the card lacks {error} of its windows; it is damaged") from error
+    sizes = [context, *_numbers(card["parameters"])]
+    if not all(0 <= n <= _LARGEST for n in sizes):
+        raise ModelError(
+            f"{folder}: context or parameters {card['parameters']} beyond {_LARGEST}; the card is damaged"
+        )
+    try:
+        here = feats.feature_set(name, told["leaking"])
+    except ValueError as error:
+        raise ModelError(f"{folder}: {error}") from error
+    mine = [f.units for f in here.features]
+    if list(here.names) != names or mine != units:
+        raise ModelError(
+            f"{folder}: trained on features {', '.join(names)}; the set {name!r} of this is2ice has "
+            f"{', '.join(here.names)}. Train it anew"
+        )
+
+
+def _numbers(value: Any) -> Iterable[float]:
+    """All numbers in a JSON value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    if isinstance(value, int | float):
+        yield value
+    for part in inner:
+        yield from _numbers(part)
+
+
+def _samples(data: Any, features: str, context: int, leaking: Iterable[str]) -> Samples:
+    return data if isinstance(data, Samples) else from_tracks(data, features, context, leaking=leaking)
+
+
+def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = None) -> str | None:
+    """The one value of an attribute in all tracks.
+
+    Raises
+    ------
+    ModelError
+        They have several.
+    """
+    found: dict[str, list[str]] = {}
+    for ds in tracks:
+        found.setdefault(str(ds.attrs.get(attribute, "unknown")), []).append(
+            str(ds.attrs.get("granule", "?"))
+        )
+    if given is not None:
+        found.setdefault(given, ["asked for"])
+    known = {k: v for k, v in found.items() if k != "unknown"}
+    if len(known) > 1:
+        text = "; ".join(f"{k}: {', '.join(v[:3])}" for k, v in known.items())
+        raise ModelError(f"tracks of several values of {attribute} cannot train one model: {text}")
+    return next(iter(known), None)
+
+
+def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, part in (("train", train), ("validation", held)):
+        if part is not None:
+            used = np.unique(part.track)
+            document[name] = {
+                "samples": len(part),
+                "tracks": [part.tracks[k] for k in used],
+                "scenes": sorted({part.scenes[k] for k in used}),
+                "shares": {k: round(v["share"], 6) for k, v in part.balance().items()},
+            }
+    return document
+
+
+_lock = threading.Lock()
+
+
+def loaded(folder: str | os.PathLike[str]) -> Neural:
+    """A saved model, read once in each process and again only when it has changed."""
+    with _lock:
+        return _load(os.path.abspath(os.fspath(folder)), saved.checksum(folder))
+
+
+@lru_cache(maxsize=4)
+def _load(folder: str, checksum: str) -> Neural:
+    if multiprocessing.parent_process() is not None:
+        _one_thread()
+    return Neural.load(folder)
+
+
+def _one_thread() -> None:
+    """One worker among many computes on one thread: the others have the other cores."""
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # TensorFlow has computed something here already
+        log.debug("TensorFlow is in use; its threads stay as they are")
