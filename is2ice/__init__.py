@@ -30,6 +30,7 @@ _PUBLIC = {
     "Granule": "atl03",
     "Options": "pipeline",
     "classify": "classifiers",
+    "cluster": "engines",
     "conform": "schema",
     "freeboard": "",
     "icestats": "",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from . import twin as twin
     from .atl03 import Granule as Granule
     from .classifiers import classify as classify
+    from .engines import cluster as cluster
     from .mapping import make_map as make_map
     from .pipeline import Options as Options
     from .pipeline import one_track as one_track

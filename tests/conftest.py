@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import services
+
+from is2ice import engines
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,40 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no genuine data at {folder}; set IS2ICE_REAL_DATA to the folder that holds them")
     return folder
+
+
+# -- clusters, one of each for all tests, on real services of this machine ------------------------------
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[engines.Cluster]:
+    """Dask on this machine, two workers."""
+    with engines.cluster("local", workers=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def gateway_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Dask Gateway server: what a client needs to reach it."""
+    if why := services.why_no_gateway():
+        pytest.skip(why)
+    with services.dask_gateway(tmp_path_factory.mktemp("gateway")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def gateway_cluster(gateway_address: dict[str, str]) -> Iterator[engines.Cluster]:
+    """A cluster of the Gateway, two workers."""
+    with engines.cluster("gateway", workers=2, **gateway_address) as cluster:
+        cluster.client.wait_for_workers(2, timeout=services.PATIENCE)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Cluster]:
+    """A Spark standalone master with two workers of one core each."""
+    if why := services.why_no_spark():
+        pytest.skip(why)
+    with (
+        services.spark_standalone(tmp_path_factory.mktemp("spark")) as master,
+        engines.cluster(master) as cluster,
+    ):
+        yield cluster

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import _ship
 from ._common import Pairs, count
 
-__all__ = ["dask"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["client_at", "dask", "local_client"]
 
 log = logging.getLogger("is2ice")
 
@@ -26,53 +31,109 @@ def dask(
     """Dask workers: a local cluster of ours, or the one at an address or of a client.
 
     HDF5 reads are serialised within a process, and over fsspec two threads of one can deadlock: workers
-    should have one thread each, as the local cluster's have.
+    should have one thread each, as the local cluster's have. Dask itself runs again what a dying worker held,
+    three times at most.
     """
-    from contextlib import ExitStack
-
-    from distributed import Client, LocalCluster, as_completed
-
-    from ._dask_worker import QuietLeave
-
     if workers is not None and (address or client):
         raise ValueError("workers= sizes the local cluster; a cluster given by address or client has its own")
     with ExitStack() as stack:
         if client is None:
-            if address is None:
-                cluster = LocalCluster(
-                    n_workers=count(workers),
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    memory_limit=memory_limit,
-                    silence_logs=logging.ERROR,
-                    plugins=(QuietLeave(),),
-                )
-                stack.enter_context(cluster)
-                address = cluster.scheduler_address
-            client = stack.enter_context(Client(address, set_as_default=False))
-        if any(threads > 1 for threads in client.nthreads().values()):
-            log.warning("Dask workers have several threads; one thread a worker is safe with HDF5")
-        queue = iter(items)
-        pending: dict[Any, Any] = {}
-        results = as_completed(loop=client.loop)
+            client = stack.enter_context(
+                client_at(address) if address else local_client(workers, memory_limit=memory_limit)
+            )
+        else:
+            _same_package(client)
+        yield from _feed(client, attempt, items)
 
-        def feed() -> None:
+
+def _feed(client: Client, attempt: Callable[[Any], Any], items: Iterable[Any]) -> Pairs:
+    """Items to the workers of a client, two for each ahead; results as they come."""
+    from distributed import KilledWorker, as_completed
+
+    if any(threads > 1 for threads in client.nthreads().values()):
+        log.warning("Dask workers have several threads; one thread a worker is safe with HDF5")
+    queue = iter(items)
+    pending: dict[Any, Any] = {}
+    suspects: list[Any] = []
+    results = as_completed(loop=client.loop)
+
+    def submit(item: Any) -> None:
+        future = client.submit(attempt, item, pure=False)
+        pending[future] = item
+        results.add(future)
+
+    try:
+        while True:
             room = max(2, 2 * sum(client.nthreads().values())) - len(pending)
             for item in islice(queue, max(0, room)):
-                future = client.submit(attempt, item, pure=False)
-                pending[future] = item
-                results.add(future)
-
-        stack.callback(lambda: client.cancel(list(pending)) if pending else None)
-        feed()
-        while pending:
+                submit(item)
+            alone = not pending
+            if alone and not suspects:
+                return
+            if alone:
+                submit(suspects.pop(0))
             future = next(results)
             item = pending.pop(future)
             try:
                 outcome = future.result()
-            except Exception as error:  # the worker died, or the result could not be sent
+            except KilledWorker:
+                # Dask suspects all that the dying workers held, not only what killed them: each is tried alone.
+                if not alone:
+                    suspects.append(item)
+                    continue
+                outcome = (False, RuntimeError(_DIED))
+            except Exception as error:  # the item or its result could not be sent
                 outcome = (False, error)
-            future.release()
+            finally:
+                future.release()
             yield item, outcome
-            feed()
+    finally:
+        if pending:
+            client.cancel(list(pending))
+
+
+_DIED = "the Dask worker died each time that it was tried: out of memory, or killed from outside"
+
+
+@contextmanager
+def local_client(workers: int | None = None, *, memory_limit: str | int = "auto") -> Iterator[Client]:
+    """Client of a cluster on this machine: one process with one thread a worker."""
+    from distributed import Client, LocalCluster
+
+    from ._dask_worker import QuietLeave
+
+    with (
+        LocalCluster(
+            n_workers=count(workers),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=memory_limit,
+            silence_logs=logging.ERROR,
+            plugins=(QuietLeave(),),
+        ) as cluster,
+        Client(cluster.scheduler_address, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def client_at(address: str) -> Iterator[Client]:
+    """Client of a scheduler, whose workers are seen to run this package."""
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        _same_package(client)
+        yield client
+
+
+def _same_package(client: Client) -> None:
+    """Workers with this very package, sent to them if need be; those that join later get it too."""
+    import cloudpickle
+
+    def ask() -> dict[str, str | None]:
+        with _ship.by_value(cloudpickle):
+            scheduler = client.run_on_scheduler(_ship.digest, _ship.PACKAGE)  # it opens what is sent, too
+            return {"the scheduler": scheduler, **client.run(_ship.digest, _ship.PACKAGE)}
+
+    _ship.ensure(ask, client.upload_file)

@@ -1,0 +1,232 @@
+"""The Spark engine: local, a standalone master, or any other that Spark knows.
+
+Every item is a Spark job of one task, handed in by a thread of its own: so results come as they are ready,
+no more is begun than there are cores for, and Spark's own retries of lost tasks (four attempts) and its
+failures concern one item. One big job would give results in order, or only when all are done, and would end with its
+first task that fails four times.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _ship
+from ._common import Pairs, count
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+__all__ = ["spark", "spark_context"]
+
+#: Attempts at a task whose worker is lost.
+ATTEMPTS = 4
+#: Nothing below errors on the console.
+LOG4J = """\
+rootLogger.level = error
+rootLogger.appenderRef.stderr.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex{none}
+logger.shell.name = org.apache.spark.api.python.PythonGatewayServer
+logger.shell.level = error
+"""
+
+
+def spark(
+    attempt: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    workers: int | None = None,
+    master: str | None = None,
+    conf: Mapping[str, str] | None = None,
+    session: Any = None,
+) -> Pairs:
+    """Spark executors; options as for :func:`spark_context`.
+
+    `session`, a SparkSession or SparkContext, is used as it is and left running.
+    """
+    if session is not None and (workers is not None or master or conf):
+        raise ValueError("workers=, master= and conf= are of a new Spark session; the one given has its own")
+    with ExitStack() as stack:
+        if session is None:
+            sc = stack.enter_context(spark_context(workers, master=master, conf=conf))
+        else:
+            sc = getattr(session, "sparkContext", session)
+            _same_package(sc)
+        yield from _feed(sc, attempt, items)
+
+
+def _feed(sc: SparkContext, attempt: Callable[[Any], Any], items: Iterable[Any]) -> Pairs:
+    from pyspark.util import InheritableThread
+
+    tag = f"is2ice-{uuid.uuid4().hex[:12]}"
+    seed = sc.parallelize([0], 1)
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    stopped = False
+
+    def work() -> None:
+        sc.addJobTag(tag)
+        while (item := waiting.get()) is not waiting and not stopped:
+            ready.put((item, _job(seed, attempt, item)))
+
+    ahead = sc.defaultParallelism + 1  # so that a core that comes free has its next item waiting
+    threads = [InheritableThread(target=work, daemon=True) for _ in range(ahead)]
+    for thread in threads:
+        thread.start()
+    source, pending = iter(items), 0
+    try:
+        while True:
+            for item in islice(source, ahead - pending):
+                waiting.put(item)
+                pending += 1
+            if not pending:
+                return
+            pair = _next(ready)
+            pending -= 1
+            yield pair
+    finally:
+        stopped = True
+        for _ in threads:
+            waiting.put(waiting)
+        if pending:
+            with suppress(Exception):  # the session may be gone, as after a Ctrl-C elsewhere
+                sc.cancelJobsWithTag(tag)
+        for thread in threads:
+            thread.join(10.0)
+
+
+def _next(ready: queue.SimpleQueue[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The next result; a wait without end would keep Ctrl-C from being seen on some systems."""
+    while True:
+        with suppress(queue.Empty):
+            return ready.get(timeout=1.0)
+
+
+def _job(seed: Any, attempt: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+    try:
+        (outcome,) = seed.map(partial(_one, attempt, item)).collect()
+        return outcome
+    except Exception as error:  # the workers died, or the item or its result could not be sent
+        return False, RuntimeError(_reason(error))
+
+
+def _one(attempt: Callable[[Any], Any], item: Any, _: int) -> Any:
+    return attempt(item)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a job, without the Java stack."""
+    java = getattr(error, "java_exception", None)
+    try:
+        text = str(java.getMessage()) if java is not None else str(error)
+    except Exception:  # the JVM is gone
+        text = str(error)
+    if "Python worker exited unexpectedly" in text or "ExecutorLostFailure" in text:
+        return f"the Spark worker died {ATTEMPTS} times: out of memory, or killed from outside"
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
+    return f"the Spark job failed: {' '.join(lines[:1] + lines[-1:])[:500]}"
+
+
+@contextmanager
+def spark_context(
+    workers: int | None = None, *, master: str | None = None, conf: Mapping[str, str] | None = None
+) -> Iterator[SparkContext]:
+    """A Spark session of ours, ended at the end, or the running one where no master is named.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Tasks at a time on this machine, without a master.
+    master : str, optional
+        ``"spark://host:7077"``, ``"yarn"``, ``"k8s://https://host"``, ``"local[4]"``. Without it, a session
+        that is running already (as in a notebook of Dataproc, or under spark-submit), else this machine.
+    conf : mapping, optional
+        Spark settings, such as ``{"spark.executor.memory": "4g"}``.
+
+    Raises
+    ------
+    ValueError
+        `workers` with a master, which has its own.
+    """
+    if master is not None and workers is not None:
+        raise ValueError(
+            "workers= sizes a local Spark; with master= set spark.cores.max or the like in conf="
+        )
+    with warnings.catch_warnings():  # of pandas 3, whose data frames are not used here
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        from pyspark import SparkConf, SparkContext
+    running = SparkContext._active_spark_context
+    if running is not None and master is None and workers is None and not conf:
+        _same_package(running)
+        yield running
+        return
+    if running is not None:
+        raise ValueError(
+            f"a Spark session is running already ({running.master}), and a process has one: use it "
+            "(no master=, workers= or conf=), or stop it first"
+        )
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else started by spark-submit, which has set all this
+        # Else workers take whatever python3 their PATH has.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        master = master or f"local[{count(workers)},{ATTEMPTS}]"
+    with tempfile.TemporaryDirectory(prefix="is2ice-spark-") as folder:
+        settings = SparkConf().setAppName("is2ice")
+        if master:
+            settings.setMaster(master)
+        for key, value in _defaults(master, Path(folder)).items():
+            settings.setIfMissing(key, value)
+        settings.setAll(list((conf or {}).items()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            sc = SparkContext(conf=settings)
+        try:
+            if not str(sc.master).startswith("local"):
+                _same_package(sc)
+            yield sc
+        finally:
+            sc.stop()
+
+
+def _defaults(master: str | None, folder: Path) -> dict[str, str]:
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(LOG4J)
+    out = {
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j.as_uri()}",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.locality.wait": "0",
+        "spark.task.maxFailures": str(ATTEMPTS),
+        "spark.executorEnv.OMP_NUM_THREADS": "1",
+        "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
+    }
+    if master and ("127.0.0.1" in master or "localhost" in master or master.startswith("local")):
+        out |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return out
+
+
+def _same_package(sc: SparkContext) -> None:
+    """Executors with this very package, sent to them if need be."""
+    from pyspark import cloudpickle
+
+    n = max(2, 2 * sc.defaultParallelism)
+
+    def ask() -> dict[str, str | None]:
+        with _ship.by_value(cloudpickle):
+            digests = sc.parallelize([_ship.PACKAGE] * n, n).map(_ship.digest).collect()
+        return {f"a worker (task {k})": d for k, d in enumerate(digests)}
+
+    _ship.ensure(ask, sc.addPyFile)
