@@ -35,6 +35,7 @@ EXTENSIONS = {
         "app",
         "Labels from coincident Sentinel-2 images, and corrections by hand.",
     ),
+    "products": ("is2ice.product_checks", "app", "What ATL07 and ATL10 say of themselves, computed again."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
 }
 

@@ -1,10 +1,11 @@
 """NASA's sea-ice products beside ours: ATL07 heights and ATL10 freeboard, leads and reference surfaces.
 
-Both layouts of ATL10 are read: ``freeboard_segment`` (releases 006 and 007) and
-``freeboard_beam_segment`` (005 and before). Names lose their prefixes (``height_segment_``, ``beam_``,
-``lead_``, ``beam_refsurf_``) and the commonest get the package's words (see :data:`NAMES`); units and
-descriptions of the product are kept. Fill values become NaN: 3.4028235e38 and 1.797693e308 whether the file
-declares them or not (subsetted files often do not), and the largest value of an integer type, or the
+Releases 003 to 007 are read: both layouts of ATL10, ``freeboard_segment`` (006 and 007) and
+``freeboard_beam_segment`` (005 and before), and, as they are, the further segment tables of ATL07 release 007.
+Names lose their prefixes (``height_segment_``, ``beam_``, ``lead_``, ``beam_refsurf_``), and where the meaning is
+that of a word of :mod:`is2ice.schema` the word is used (see :data:`NAMES`); units and descriptions of the product
+are kept. ``x_atc`` is that of a segment's centre here. Fill values become NaN: 3.4028235e38 and 1.797693e308
+whether the file declares them or not (subsetted files often do not), and the largest value of an integer type, or the
 fill an integer declares, which turns that variable into floats.
 
 Indices in these products (``ssh_ndx``, ``lead_ndx``, ``refsurf_ndx``, ``fbswath_ndx``) count from 1 and refer to the
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import h5py
 import numpy as np
@@ -33,17 +34,30 @@ SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
 #: Clear names, given after the prefixes are gone.
 NAMES = {
     "segments": {
-        "seg_dist_x": "x",
+        "seg_dist_x": "x_atc",
         "id": "segment_id",
         "length_seg": "length",
+        "type": "surface_type",
+        "surface_error_est": "height_uncertainty",
+        "sigma": "height_uncertainty",
         "fb_height": "freeboard",
         "fb_unc": "freeboard_uncertainty",
         "fb_confidence": "freeboard_confidence",
         "fb_quality_flag": "freeboard_quality",
-        "surface_error_est": "sigma",
+        "backgr_r_200": "background_rate",
+        "ocean": "tide_ocean",
+        "lpe": "tide_equilibrium",
+        "fpb_corr": "first_photon_bias",
     },
-    "leads": {"dist_x": "x"},
-    "sections": {"dist_x": "x", "interp_flag": "h_ref_flag", "fb_refsurf": "mean_freeboard"},
+    "leads": {"dist_x": "x_atc", "sigma": "height_uncertainty"},
+    "sections": {
+        "dist_x": "x_atc",
+        "height": "h_ref",
+        "sigma": "h_ref_uncertainty",
+        "interp_flag": "h_ref_flag",
+        "fb_refsurf": "mean_freeboard",
+        "fb_unc_refsurf": "mean_freeboard_uncertainty",
+    },
 }
 _PREFIX = {
     "segments": re.compile("^(height_segment_|beam_(?=fb_|refsurf_))"),
@@ -51,10 +65,16 @@ _PREFIX = {
     "sections": re.compile("^(beam_refsurf_|beam_)"),
 }
 _LEADING = {
-    "segments": ("delta_time", "x", "height", "sigma", "length", "type", "ssh_flag", "segment_id"),
-    "leads": ("delta_time", "x", "height", "sigma", "length", "ssh_n", "ssh_ndx"),
-    "sections": ("delta_time", "x", "height", "sigma", "h_ref_flag", "lead_n", "lead_ndx"),
-}
+    "segments": (
+        "delta_time", "x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id",
+    ),
+    "leads": ("delta_time", "x_atc", "height", "height_uncertainty", "length", "ssh_n", "ssh_ndx"),
+    "sections": ("delta_time", "x_atc", "h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_n", "lead_ndx"),
+}  # fmt: skip
+#: Types of ATL07: 0 cloud, 1 ice, 2-5 specular, 6-9 dark.
+SPECULAR, DARK = (2, 3, 4, 5), (6, 7, 8, 9)
+#: Further tables of ATL07 release 007.
+_FURTHER = {"sea_ice_segments_10m": "segments_10m", "dda_surface_segments": "dda_surface"}
 _KEPT = ("units", "long_name", "description", "flag_meanings")
 
 
@@ -185,9 +205,10 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
     xarray.DataTree
         With `beam`: nodes ``segments``, ``leads`` and ``sections`` (reference surfaces); without: one such
         tree per beam (``tree["gt1l/leads"]``). Lengths and heights in m, ``delta_time`` in seconds since 2018.
-        Segments: x, height, sigma, length, type, ssh_flag, freeboard, freeboard_uncertainty, segment_id,
-        refsurf_ndx and the rest under the product's own names. Leads: x, height, sigma, length, ssh_n,
-        ssh_ndx. Sections: x, height, sigma, h_ref_flag, lead_n, lead_ndx. A table that a file lacks is empty.
+        Segments: x_atc, height, height_uncertainty, length, surface_type, ssh_flag, freeboard,
+        freeboard_uncertainty, segment_id, refsurf_ndx and the rest under the product's own names. Leads: x_atc,
+        height, height_uncertainty, length, ssh_n, ssh_ndx. Sections: x_atc, h_ref, h_ref_uncertainty, h_ref_flag,
+        lead_n, lead_ndx. A table that a file lacks is empty.
 
     Raises
     ------
@@ -218,20 +239,28 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
     return tree
 
 
-def open_atl07(path: Any, beam: str) -> xr.Dataset:
-    """Read the segments of one beam of an ATL07 granule.
+@overload
+def open_atl07(path: Any, beam: str) -> xr.Dataset: ...
+@overload
+def open_atl07(path: Any, beam: None = None) -> xr.DataTree: ...
+def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
+    """Read an ATL07 granule: the segments of one beam, or the tables of all beams.
 
     Parameters
     ----------
     path : str, Path or open binary file
-    beam : str
+    beam : str, optional
+        One beam ("gt1l"); by default all.
 
     Returns
     -------
     xarray.Dataset
-        On ``segment`` (none where the beam has no segments, as in beams over land): x, height, sigma, length,
-        type, ssh_flag, segment_id, photon_rate, w_gaussian and the rest under the product's own names, without
-        the prefix ``height_segment_``. Heights in m above the mean sea surface.
+        With `beam`, on ``segment`` (none where the beam has no segments, as in beams over land): x_atc, height,
+        height_uncertainty, length, surface_type, ssh_flag, segment_id, photon_rate, w_gaussian and the rest under
+        the product's own names, without the prefix ``height_segment_``. Heights in m above the mean sea surface.
+    xarray.DataTree
+        Without: such a node ``segments`` per beam (``tree["gt1l/segments"]``), and, in release 007,
+        ``segments_10m`` and ``dda_surface`` under the product's own names.
 
     Raises
     ------
@@ -239,10 +268,22 @@ def open_atl07(path: Any, beam: str) -> xr.Dataset:
         Not HDF5, another product, or a beam that is not there.
     """
     with _open(path, "ATL07") as file:
-        (name,) = _beams(file, path, beam, ("sea_ice_segments",), "ATL07")
-        ds = _table(file[name]["sea_ice_segments"], "segments")
-        ds.attrs = {**_attributes(file, path, "ATL07"), **_beam_attributes(file[name], name)}
-    return ds
+        attrs = _attributes(file, path, "ATL07")
+        found = {}
+        for name in _beams(file, path, beam, ("sea_ice_segments",), "ATL07"):
+            group = file[name]
+            tables = {"segments": _table(group["sea_ice_segments"], "segments")}
+            tables |= {
+                to: _table(group[g], "segments") for g, to in _FURTHER.items() if g in group and beam is None
+            }
+            about = {**attrs, **_beam_attributes(group, name)}
+            if beam is not None:
+                return tables["segments"].assign_attrs(about)
+            found[name] = xr.DataTree.from_dict(tables)
+            found[name].attrs = about
+    tree = xr.DataTree(children=found)
+    tree.attrs = attrs
+    return tree
 
 
 def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
@@ -265,7 +306,7 @@ def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
     out = np.full(leads.sizes.get("lead", 0), -1, np.intp)
     if not out.size or not segments.sizes.get("segment", 0):
         return out
-    x, surface = segments["x"].values, segments["ssh_flag"].values > 0
+    x, surface = segments["x_atc"].values, segments["ssh_flag"].values > 0
     ident = segments["segment_id"].values
     follows = np.concatenate([[False], (np.diff(ident) == 1) & surface[1:] & surface[:-1]])
     first = np.flatnonzero(surface & ~follows)
@@ -275,7 +316,7 @@ def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
         last[k] = i + (stop[0] if stop.size else x.size - 1 - i)
     middle = (x[first] + x[last]) / 2
     for k in range(out.size):
-        near = np.abs(middle - leads["x"].values[k]) <= leads["length"].values[k] / 2
+        near = np.abs(middle - leads["x_atc"].values[k]) <= leads["length"].values[k] / 2
         fits = np.flatnonzero(near & (last - first + 1 == leads["ssh_n"].values[k]))
         if fits.size == 1:
             out[k] = first[fits[0]]

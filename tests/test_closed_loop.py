@@ -74,11 +74,20 @@ def test_leads_of_an_independent_atl10(passes, tmp_path):
         first = products.match_leads(node)
         assert (first >= 0).all()
         for row, n, height, sigma in zip(
-            first, leads["ssh_n"].values, leads["height"].values, leads["sigma"].values, strict=True
+            first,
+            leads["ssh_n"].values,
+            leads["height"].values,
+            leads["height_uncertainty"].values,
+            strict=True,
         ):
             part = segments.isel(segment=slice(row, row + n))
             got = find_leads(
-                part["x"], part["height"], part["sigma"], np.ones(n, bool), method="nasa", min_sigma=0.0
+                part["x_atc"],
+                part["height"],
+                part["height_uncertainty"],
+                np.ones(n, bool),
+                method="nasa",
+                min_sigma=0.0,
             )
             assert float(got["height"][0]) == pytest.approx(height, abs=1e-6)
             assert float(got["sigma"][0]) == pytest.approx(sigma, abs=1e-6)

@@ -28,7 +28,7 @@ OTHER_IO = {
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "plot_labels", "training_data",
-    "mapping", "plot_maps", "compare", "plot_compare", "docs",
+    "mapping", "plot_maps", "compare", "plot_compare", "docs", "product_checks",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
-from is2ice import products, seasurface
+from is2ice import product_checks, products, schema, seasurface
 from is2ice.errors import GranuleError
 from is2ice.leads import find_leads
 
@@ -108,11 +109,11 @@ def recompute(beam):
     for k in there:
         part = slice(row[k], row[k] + int(leads.ssh_n[k]))
         lead = find_leads(
-            segments.x.values[part], segments.height.values[part], segments.sigma.values[part],
+            segments.x_atc.values[part], segments.height.values[part], segments.height_uncertainty.values[part],
             np.ones(part.stop - part.start), method="nasa", min_sigma=1e-6,
         )  # fmt: skip
         own.append((lead.height.item(), lead.sigma.item()))
-        theirs.append((float(leads.height[k]), float(leads.sigma[k])))
+        theirs.append((float(leads.height[k]), float(leads.height_uncertainty[k])))
     return there, np.reshape(own, (-1, 2)), np.reshape(theirs, (-1, 2))
 
 
@@ -131,11 +132,11 @@ def test_both_layouts(tmp_path, layout):
     assert np.isnan(segments["layer_flag"][3])  # the largest value of a type stands for missing
     assert segments["ssh_flag"].dtype == np.int8
     assert "from 1" in beam["leads/ssh_ndx"].attrs["comment"]
-    assert np.isnan(beam["sections/height"][2])
+    assert np.isnan(beam["sections/h_ref"][2])
     assert np.isnan(beam["sections/delta_time"][2])
     assert beam["sections/h_ref_flag"].values.tolist() == [0, 0, -1]
     for table in ("segments", "leads", "sections"):  # a beam without segments
-        assert tree[f"gt1r/{table}"]["x"].size == 0
+        assert tree[f"gt1r/{table}"]["x_atc"].size == 0
     assert products.match_leads(tree["gt1r"]).size == 0
 
 
@@ -146,11 +147,13 @@ def test_leads_and_sections_follow_from_the_segments(tmp_path):
     np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-6)
     segments = beam["segments"].to_dataset()
     result = seasurface.sea_surface(
-        segments.x, segments.height, segments.sigma, segments.ssh_flag > 0, method="nasa", window=10_000.0,
-        step=10_000.0, origin=8.9e6 + 5e3, min_sigma=1e-6,
+        segments.x_atc, segments.height, segments.height_uncertainty, segments.ssh_flag > 0, method="nasa",
+        window=10_000.0, step=10_000.0, origin=8.9e6 + 5e3, min_sigma=1e-6,
     )  # fmt: skip
-    np.testing.assert_allclose(result.windows.height[:2], beam["sections/height"][:2], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(result.windows.sigma[:2], beam["sections/sigma"][:2], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result.windows.height[:2], beam["sections/h_ref"][:2], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        result.windows.sigma[:2], beam["sections/h_ref_uncertainty"][:2], rtol=0, atol=1e-6
+    )
     assert np.isnan(result.windows.height[2])
 
 
@@ -158,6 +161,120 @@ def test_leads_of_a_subset_are_matched_by_distance(tmp_path):
     """The subset starts at row 150 and cuts the lead at row 900: indices of the whole granule would mislead."""
     path = write_atl10(tmp_path / "cut.h5", "freeboard_segment", keep=slice(150, 905))
     assert products.match_leads(products.open_atl10(path, "gt1l")).tolist() == [-1, 50, 400, -1]
+
+
+def test_an_atl10_is_computed_again_section_by_section(tmp_path):
+    """Leads, references and freeboards of a whole file; what a subset cannot tell is said, not made up."""
+    path = write_atl10(tmp_path / "ATL10-01_x_006_01.h5", "freeboard_segment")
+    with h5py.File(path, "a") as f:  # freeboards that follow from the references
+        g = f["gt1l/freeboard_segment"]
+        reference = f["gt1l/reference_surface_section/beam_refsurf_height"][:]
+        ndx = g["beam_refsurf_ndx"][:] - 1
+        good = ndx < 2
+        values = g["heights/height_segment_height"][:] - reference[np.minimum(ndx, 2)]
+        g["beam_fb_height"][:] = np.where(good, values, FILL4)
+    told = product_checks.check_atl10(products.open_atl10(path, "gt1l"))["gt1l"]
+    assert told["leads"]["with_segments"] == told["leads"]["n"] == 4
+    assert told["leads"]["height_difference_max"] < 1e-6
+    assert [s["leads"] for s in told["sections"]] == [3, 1, 0]
+    for section in told["sections"][:2]:
+        assert abs(section["difference"]) < 1e-6
+        assert section["why"] == "inverse-variance mean of its leads"
+    assert "nothing to interpolate" in told["sections"][2]["why"]
+    assert told["freeboard"]["compared"] == told["freeboard"]["n"] == int(good.sum())
+    assert told["freeboard"]["difference_max"] < 1e-6
+    with h5py.File(path, "a") as f:
+        f["gt1l/reference_surface_section/beam_refsurf_height"][0] += 0.05
+    wrong = product_checks.check_atl10(products.open_atl10(path, "gt1l"))["gt1l"]
+    assert wrong["sections"][0]["difference"] == pytest.approx(-0.05, abs=1e-4)
+    assert "differs" in wrong["sections"][0]["why"]
+    cut = write_atl10(tmp_path / "cut.h5", "freeboard_segment", keep=slice(950, 990))
+    assert product_checks.check_atl10(products.open_atl10(cut, "gt1l"))["gt1l"]["leads"]["with_segments"] == 0
+
+
+def test_smoothed_and_filled_sections_are_explained():
+    """References by the twin's own code, which smooths and fills as the product says: each is found again."""
+    from is2ice.twin import atl10
+
+    rng = np.random.default_rng(4)
+    x = np.sort(np.concatenate([rng.uniform(a, b, 9) for a, b in ((0, 39e3), (50e3, 59e3))]))
+    sigma, height = rng.uniform(0.005, 0.02, x.size), rng.normal(0.1, 0.01, x.size)
+    count = np.ones(x.size, int)
+    made = atl10.reference_surfaces(
+        atl10.Leads(np.arange(x.size), count, height, sigma, x, 11.0 * count), 0.0, 9
+    )
+    at = np.arange(10.0, 90e3, 30.0)
+    ndx = (at // 10e3).astype(int) + 1
+    h = rng.normal(0.4, 0.1, at.size)
+    tree = xr.DataTree.from_dict(
+        {
+            "segments": table("segment", x_atc=at, height=h, height_uncertainty=0.02 + 0 * at, refsurf_ndx=ndx,
+                              segment_id=np.arange(at.size), ssh_flag=0 * ndx, freeboard=h - made.height[ndx - 1]),
+            "leads": table("lead", x_atc=x, height=height, height_uncertainty=sigma, length=11.0 * count, ssh_n=count),
+            "sections": table("section", x_atc=made.x, h_ref=made.height, h_ref_flag=made.flag),
+        }
+    )  # fmt: skip
+    told = product_checks.check_atl10(tree)[""]
+    assert made.flag.tolist() == [0, 0, 0, 0, 1, 0, 3, -1, -1]
+    why = [s["why"] for s in told["sections"]]
+    first = [
+        "inverse-variance",
+        "mean",
+        "mean",
+        "inverse-variance",
+        "interpolated",
+        "inverse-variance",
+        "end",
+    ]
+    assert [w.split()[0] for w in why] == [*first, "none:", "none:"]
+    assert all(abs(s["difference"]) < 1e-12 for s in told["sections"][:7])
+    assert told["freeboard"]["compared"] == told["freeboard"]["n"] == int((ndx <= 7).sum())
+    assert told["freeboard"]["difference_max"] < 1e-12
+
+
+def table(dim, **columns):
+    return xr.Dataset({k: (dim, np.asarray(v)) for k, v in columns.items()})
+
+
+def test_further_tables_of_release_007(tmp_path):
+    """Tables that release 007 adds are read as they are, beside the segments."""
+    with h5py.File(tmp_path / "ATL07-02_x_007_01.h5", "w") as f:
+        for table, n in (("sea_ice_segments", 5), ("sea_ice_segments_10m", 9), ("dda_surface_segments", 2)):
+            f[f"gt1r/{table}/delta_time"] = np.arange(n, dtype="f8")
+            f[f"gt1r/{table}/seg_dist_x"] = 10.0 * np.arange(n)
+            f[f"gt1r/{table}/heights/height_segment_height"] = np.full(n, 0.1, "f4")
+        f.create_group("gt1l/sea_ice_segments")
+    tree = products.open_atl07(tmp_path / "ATL07-02_x_007_01.h5")
+    assert list(tree["gt1r"].children) == ["segments", "segments_10m", "dda_surface"]
+    assert tree["gt1r/segments_10m"].sizes["segment"] == 9
+    assert tree["gt1l/segments"].sizes["segment"] == 0
+
+
+def test_words_shared_with_the_schema_mean_the_same(real_data):
+    """Every variable that bears a name of the vocabulary has its units and, where flags are told, its codes."""
+    same = {"meters": "m", "seconds since 2018-01-01": "seconds since 2018-01-01T00:00:00Z", "hz": "s-1"}
+    same |= {"photons/shot": "1", "counts": "1"}
+    tables = [products.open_atl07(real_data / "atl07" / ATL07, "gt3l")]
+    tables += [
+        n.to_dataset() for n in products.open_atl10(real_data / "atl10" / ATL10[0], "gt3l").children.values()
+    ]
+    shared = set()
+    for table in tables:
+        for name, var in table.variables.items():
+            ours = schema.variables().get(str(name))
+            if ours is not None and not str(name).startswith("h_ref_flag"):
+                shared.add(str(name))
+                units = str(var.attrs.get("units"))
+                assert same.get(units, units) == ours.units, name
+    assert {
+        "height",
+        "height_uncertainty",
+        "freeboard",
+        "h_ref",
+        "tide_ocean",
+        "x_atc",
+        "background_rate",
+    } <= shared
 
 
 def test_wrong_files_are_refused(tmp_path):
@@ -194,7 +311,7 @@ def test_genuine_atl10_is_read_whole(real_data, name):
     for beam, node in tree.children.items():
         with h5py.File(path) as f:
             raw = f[beam]["freeboard_segment"]
-            np.testing.assert_array_equal(node["segments/x"], raw["seg_dist_x"][:])
+            np.testing.assert_array_equal(node["segments/x_atc"], raw["seg_dist_x"][:])
             np.testing.assert_array_equal(node["segments/height"], raw["heights/height_segment_height"][:])
             assert node["segments/freeboard"].isnull().all() == (raw["beam_fb_height"][:] > 1e38).all()
             np.testing.assert_array_equal(node["leads/ssh_ndx"], f[beam]["leads/ssh_ndx"][:])
@@ -217,17 +334,17 @@ def test_genuine_leads_from_their_segments(real_data, name):
         np.testing.assert_allclose(own[:, 0], theirs[:, 0], rtol=0, atol=1e-6)
         np.testing.assert_allclose(own[:, 1], theirs[:, 1], rtol=0, atol=1e-6)
         section = node["sections"].to_dataset()
-        for k in np.flatnonzero(np.isfinite(section.height) & (section.h_ref_flag == 0)):
+        for k in np.flatnonzero(np.isfinite(section.h_ref) & (section.h_ref_flag == 0)):
             leads = (
                 node["leads"]
                 .to_dataset()
-                .sel(lead=np.abs(node["leads/x"].values - section.x.values[k]) < 5e3)
+                .sel(lead=np.abs(node["leads/x_atc"].values - section.x_atc.values[k]) < 5e3)
             )
-            weight = 1 / leads.sigma.astype("f8") ** 2
+            weight = 1 / leads.height_uncertainty.astype("f8") ** 2
             np.testing.assert_allclose(
-                section.height[k], (weight * leads.height).sum() / weight.sum(), atol=1e-4
+                section.h_ref[k], (weight * leads.height).sum() / weight.sum(), atol=1e-4
             )
-            np.testing.assert_allclose(section.sigma[k], weight.sum() ** -0.5, atol=1e-4)
+            np.testing.assert_allclose(section.h_ref_uncertainty[k], weight.sum() ** -0.5, atol=1e-4)
             sections += 1
     print(
         f"\n{name}: {matched} of {total} leads have their segments, {sections} sections a height from leads"
@@ -241,7 +358,9 @@ def test_genuine_leads_support_the_default_floor_and_wander(real_data):
     near, far, noise = [], [], []
     for name in ATL10:
         for node in products.open_atl10(real_data / "atl10" / name).children.values():
-            x, h, s = (node[f"leads/{k}"].values.astype(float) for k in ("x", "height", "sigma"))
+            x, h, s = (
+                node[f"leads/{k}"].values.astype(float) for k in ("x_atc", "height", "height_uncertainty")
+            )
             i, j = np.triu_indices(x.size, 1)
             d, dh = np.abs(x[i] - x[j]), h[i] - h[j]
             near.append(dh[d < 4e3])
@@ -263,14 +382,52 @@ def test_genuine_segments_run_through_the_sea_surface(real_data):
     """ATL10 and ATL07 segments feed the same functions as 2 m cells; dark types stand in for leads."""
     segments = products.open_atl10(real_data / "atl10" / ATL10[0], "gt2l")["segments"].to_dataset()
     breaks = np.diff(segments.segment_id, prepend=segments.segment_id[0]) > 1
-    smooth = segments.type >= 6
-    result = seasurface.sea_surface(segments.x, segments.height, segments.sigma, smooth, breaks)
+    smooth = segments.surface_type >= 6
+    result = seasurface.sea_surface(
+        segments.x_atc, segments.height, segments.height_uncertainty, smooth, breaks
+    )
     assert result.leads.n.sum() == smooth.sum()
     assert (result.flag >= 0).any()
     assert np.isfinite(result.h_ref[result.flag >= 0]).all()
     assert (result.uncertainty[result.flag >= 0] > 0.005).all()
-    none = seasurface.sea_surface(segments.x, segments.height, segments.sigma, segments.ssh_flag > 0, breaks)
+    none = seasurface.sea_surface(
+        segments.x_atc, segments.height, segments.height_uncertainty, segments.ssh_flag > 0, breaks
+    )
     assert (none.flag == -1).all()
+
+
+@pytest.mark.parametrize("name", ATL10)
+def test_genuine_atl10_gives_no_reference_where_it_has_no_lead(real_data, name):
+    """Neither subset holds segments of its leads, a reference or a freeboard; that is what their own leads imply."""
+    told = product_checks.check_atl10(products.open_atl10(real_data / "atl10" / name))
+    print("\n" + "\n".join(product_checks.lines_atl10(told)))
+    assert sum(b["leads"]["n"] for b in told.values()) == {ATL10[0]: 560, ATL10[1]: 1985}[name]
+    for beam in told.values():
+        assert beam["leads"]["with_segments"] == beam["freeboard"]["n"] == 0
+        for section in beam["sections"]:
+            assert section["flag"] == -1
+            assert section["h_ref"] is None
+            assert section["leads"] == 0
+            assert "within" not in section["why"]  # the product's own rule would not have filled it either
+
+
+def test_genuine_atl07_histograms_and_types(real_data):
+    """Histograms hold exactly the photons gathered; our thresholds tell the product's specular and dark types."""
+    told = product_checks.check_atl07(products.open_atl07(real_data / "atl07" / ATL07))
+    print("\n" + "\n".join(product_checks.lines_atl07(told)))
+    total: dict[str, int] = {}
+    for beam in told.values():
+        n = beam["segments"]
+        assert beam.get("histogram_is_gathered", 0) == beam.get("used_not_more_than_gathered", 0) == n
+        for kind, row in beam.get("types", {}).items():
+            group = "specular" if "specular" in kind else "dark" if "dark" in kind else "ice"
+            for ours, k in row.items():
+                total[f"{group} {ours}"] = total.get(f"{group} {ours}", 0) + k
+    assert sum(total.values()) == 807
+    assert total["specular open_water"] == 21  # of 25
+    assert total["dark thick_ice"] == 0  # of 265
+    seen = {k: v for k, v in total.items() if k.startswith("ice") and not k.endswith("unlabelled")}
+    assert seen["ice thick_ice"] / sum(seen.values()) > 0.85
 
 
 def test_genuine_atl07_is_read_whole(real_data):
@@ -279,7 +436,15 @@ def test_genuine_atl07_is_read_whole(real_data):
     for beam in products.BEAMS:
         ds = products.open_atl07(path, beam)
         sizes[beam] = ds.sizes["segment"]
-        assert {"x", "height", "sigma", "length", "type", "ssh_flag", "segment_id"} <= set(ds)
+        assert {
+            "x_atc",
+            "height",
+            "height_uncertainty",
+            "length",
+            "surface_type",
+            "ssh_flag",
+            "segment_id",
+        } <= set(ds)
         for variable in ds.values():
             assert variable.dtype.kind != "f" or not (np.abs(variable) > 1e30).any()
         if sizes[beam]:

@@ -372,12 +372,12 @@ def test_segments_look_like_atl07(made):
         assert 130 < np.median(ds["n_photons_used"]) < 148
         assert 0 < ds["photon_rate"].max() < photons
         # Segments overlap: by half in strong beams, by seven eighths in weak ones.
-        ratio = np.median(np.diff(ds["x"].values)) / np.median(ds["length"])
+        ratio = np.median(np.diff(ds["x_atc"].values)) / np.median(ds["length"])
         assert ratio == pytest.approx({"gt1r": 0.5, "gt1l": 0.125}[beam], rel=0.15)
-        assert (np.diff(ds["x"].values) >= 0).all()
+        assert (np.diff(ds["x_atc"].values) >= 0).all()
         assert ds["hist_photon_heights"].sum("hist_photon_heights_1").max() <= 170
         np.testing.assert_allclose(
-            ds["sigma"], ds["hist_w"] / np.sqrt(ds["n_photons_used"]), rtol=1e-5, equal_nan=True
+            ds["height_uncertainty"], ds["hist_w"] / np.sqrt(ds["n_photons_used"]), rtol=1e-5, equal_nan=True
         )
 
 
@@ -385,7 +385,7 @@ def segment_truth(truth, ds):
     """Mean true height above the mean sea surface under each segment."""
     cell = truth["x_atc"].values + 1.0
     level = np.concatenate([[0.0], np.cumsum(truth["h_ref"].values + truth["footprint_height"].values)])
-    a, b = np.searchsorted(cell, [ds["x"] - ds["length"] / 2 - 1, ds["x"] + ds["length"] / 2 + 1])
+    a, b = np.searchsorted(cell, [ds["x_atc"] - ds["length"] / 2 - 1, ds["x_atc"] + ds["length"] / 2 + 1])
     return (level[b] - level[a]) / np.maximum(b - a, 1)
 
 
@@ -404,9 +404,9 @@ def test_candidates_are_low_and_specular(made):
     ds = products.open_atl07(made["atl07"], "gt1r")
     ssh = ds["ssh_flag"].values == 1
     assert ssh.sum() > 10
-    assert np.isin(ds["type"].values[ssh], (2, 3, 4, 5)).all()
+    assert np.isin(ds["surface_type"].values[ssh], (2, 3, 4, 5)).all()
     truth = twin.open_truth(made["truth"], "gt1r")
-    near = np.searchsorted(truth["x_atc"].values, ds["x"].values[ssh]) - 1
+    near = np.searchsorted(truth["x_atc"].values, ds["x_atc"].values[ssh]) - 1
     height = truth["footprint_height"].values[near]
     # A specular segment reaches over the rim of a narrow lead; most of them do not.
     assert np.median(height) < 0.01
@@ -421,23 +421,32 @@ def test_leads_and_sections_can_be_repeated_from_the_file(made, tmp_path):
     np.testing.assert_array_equal(row, leads["ssh_ndx"].values - 1)
     for k, first in enumerate(row):
         part = slice(first, first + int(leads["ssh_n"][k]))
-        h, s = segments["height"].values[part].astype(float), segments["sigma"].values[part].astype(float)
+        h, s = (
+            segments["height"].values[part].astype(float),
+            segments["height_uncertainty"].values[part].astype(float),
+        )
         w = np.exp(-(((h - h.min()) / s) ** 2))
         w /= w.sum()
         assert float(leads["height"][k]) == pytest.approx(w @ h, abs=1e-6)
-        assert float(leads["sigma"][k]) == pytest.approx(np.sqrt(w**2 @ s**2), rel=1e-5)
+        assert float(leads["height_uncertainty"][k]) == pytest.approx(np.sqrt(w**2 @ s**2), rel=1e-5)
         assert (segments["ssh_flag"].values[part] == 2).all()
     own = np.flatnonzero(sections["h_ref_flag"].values == 0)
     assert own.size
     for k in own:
         a = int(sections["lead_ndx"][k]) - 1
         mine = slice(a, a + int(sections["lead_n"][k]))
-        h, s = leads["height"].values[mine].astype(float), leads["sigma"].values[mine].astype(float)
-        assert float(sections["height"][k]) == pytest.approx(np.average(h, weights=s**-2), abs=1e-5)
-        assert float(sections["sigma"][k]) == pytest.approx((s**-2).sum() ** -0.5, rel=1e-4)
-    reference = sections["height"].values[segments["refsurf_ndx"].values - 1]
+        h, s = (
+            leads["height"].values[mine].astype(float),
+            leads["height_uncertainty"].values[mine].astype(float),
+        )
+        assert float(sections["h_ref"][k]) == pytest.approx(np.average(h, weights=s**-2), abs=1e-5)
+        assert float(sections["h_ref_uncertainty"][k]) == pytest.approx((s**-2).sum() ** -0.5, rel=1e-4)
+    reference = sections["h_ref"].values[segments["refsurf_ndx"].values - 1]
     np.testing.assert_allclose(segments["freeboard"], segments["height"] - reference, atol=1e-6)
-    sigma = np.hypot(segments["sigma"], sections["sigma"].values[segments["refsurf_ndx"].values - 1])
+    sigma = np.hypot(
+        segments["height_uncertainty"],
+        sections["h_ref_uncertainty"].values[segments["refsurf_ndx"].values - 1],
+    )
     np.testing.assert_allclose(segments["freeboard_uncertainty"], sigma, rtol=1e-5)
 
 
@@ -446,10 +455,10 @@ def test_reference_and_freeboard_against_truth(made):
     sections, segments = tree["sections"].to_dataset(), tree["segments"].to_dataset()
     truth = twin.open_truth(made["truth"], "gt1r")
     own = sections["h_ref_flag"].values == 0
-    expected = np.interp(sections["x"].values[own], truth["x_atc"].values + 1, truth["h_ref"].values)
-    np.testing.assert_allclose(sections["height"].values[own], expected, atol=0.03)
+    expected = np.interp(sections["x_atc"].values[own], truth["x_atc"].values + 1, truth["h_ref"].values)
+    np.testing.assert_allclose(sections["h_ref"].values[own], expected, atol=0.03)
     error = segments["freeboard"].values - np.interp(
-        segments["x"].values, truth["x_atc"].values + 1, truth["freeboard"].values
+        segments["x_atc"].values, truth["x_atc"].values + 1, truth["freeboard"].values
     )
     assert abs(np.nanmedian(error)) < 0.03
 

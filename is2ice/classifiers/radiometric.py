@@ -41,14 +41,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import schema
 from .._light import box, detected, incident, local_quantile, spots
 from ..firstphoton import PIXELS
 from .base import add_classes
 
-__all__ = ["Radiometric", "classify", "thresholds"]
+__all__ = ["Radiometric", "classes_of_rates", "classify", "thresholds"]
 
 F8 = NDArray[np.float64]
 
@@ -170,3 +170,34 @@ class Radiometric:
 def classify(segments: xr.Dataset) -> xr.Dataset:
     """Radiometric surface classes with the package's thresholds (see :class:`Radiometric`)."""
     return Radiometric().predict(segments)
+
+
+def classes_of_rates(rate: ArrayLike, width: ArrayLike, spot: int) -> NDArray[np.int8]:
+    """Classes of whole segments from rate and width alone, by the thresholds as they stand.
+
+    For segments that others made, such as ATL07's of 150 photons: no pooling, no light of the surroundings and no
+    background, so it is the table above at night and under a clear sky.
+
+    Parameters
+    ----------
+    rate : array_like
+        Signal photons per pulse.
+    width : array_like
+        Spread of the surface, m, the pulse removed (``w_gaussian``).
+    spot : int
+
+    Returns
+    -------
+    numpy.ndarray of int8
+        -1 where the rate is below the cloud limit or a value is missing.
+    """
+    rate, width = np.asarray(rate, float), np.asarray(width, float)
+    table, gain = thresholds(), thresholds()["gain_by_spot"][str(spot)]
+    limit = {k: v * gain for k, v in table["strong" if spot % 2 else "weak"].items()}
+    flat, smooth = width <= table["width"]["rough"], width <= table["width"]["smooth"]
+    out = np.full(rate.shape, schema.THICK_ICE, np.int8)
+    out[flat & (rate < limit["thin_below"])] = schema.THIN_ICE
+    out[flat & (rate < limit["water_below"])] = schema.OPEN_WATER
+    out[smooth & (rate > limit["specular_above"])] = schema.OPEN_WATER
+    out[(rate < limit["cloud_below"]) | ~np.isfinite(rate) | ~np.isfinite(width)] = schema.UNLABELLED
+    return out
