@@ -28,6 +28,7 @@ __all__ = ["app", "main"]
 
 #: Command groups that live elsewhere, imported when named: name -> (module, attribute, help).
 EXTENSIONS = {
+    "classify": ("is2ice.models_cli", "classify_app", "Classify stored tracks with a trained model."),
     "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
     "grid": ("is2ice.mapping", "app", "Maps of stores or ATL10 granules, as NetCDF or Zarr."),
     "labels": (
@@ -36,6 +37,7 @@ EXTENSIONS = {
         "Labels from coincident Sentinel-2 images, and corrections by hand.",
     ),
     "products": ("is2ice.product_checks", "app", "What ATL07 and ATL10 say of themselves, computed again."),
+    "train": ("is2ice.models_cli", "train_app", "Train a classifier on labelled stores."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
 }
 
@@ -126,15 +128,21 @@ def _common(
 
 @app.command(epilog="Example: is2ice info ATL03_20191104195311_05940510_006_01.h5")
 def info(
-    source: Annotated[str, typer.Argument(help="An ATL03 file, or a store; path or URL.")],
+    source: Annotated[str, typer.Argument(help="An ATL03 file, a store (path or URL), or a trained model.")],
     counts: Annotated[
         bool, typer.Option("--counts", help="Count photons by confidence (reads them).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a granule or a store holds, and what it lacks."""
+    """Say what a granule or a store holds, and what it lacks; of a trained model, its card."""
     from . import store
+    from .classifiers.saved import is_model
 
+    if is_model(source):
+        from .models_cli import show_card
+
+        show_card(source, as_json=as_json)
+        return
     if store.is_store(source):
         show(source, as_json=as_json)
         return
@@ -207,7 +215,9 @@ def run(
     method: Annotated[
         str, typer.Option(help="Sea surface: crossfit, nasa, minimum, mean or nearest_minimum.")
     ] = "crossfit",
-    classifier: Annotated[str, typer.Option(help="Surface classifier.")] = "radiometric",
+    classifier: Annotated[
+        str, typer.Option(help="radiometric, or the folder of a trained model.")
+    ] = "radiometric",
     confidence: Annotated[int, typer.Option(min=0, max=4, help="Lowest signal confidence.")] = 3,
     length: Annotated[float, typer.Option(help="Segment length, m.")] = 2.0,
     bbox: Bbox = None,

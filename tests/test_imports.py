@@ -29,6 +29,7 @@ TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "plot_labels", "training_data",
     "mapping", "plot_maps", "compare", "plot_compare", "docs", "product_checks",
+    "train", "reclassify", "models_cli",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import threading
@@ -26,9 +25,7 @@ from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 
-__all__ = ["Neural", "loaded"]
-
-log = logging.getLogger("is2ice")
+__all__ = ["Neural", "loaded", "one_of"]
 
 #: Windows handed to the model at once.
 BLOCK = 4096
@@ -343,16 +340,5 @@ def loaded(folder: str | os.PathLike[str]) -> Neural:
 @lru_cache(maxsize=4)
 def _load(folder: str, checksum: str) -> Neural:
     if multiprocessing.parent_process() is not None:
-        _one_thread()
+        training.one_thread()  # one worker among many: the others have the other cores
     return Neural.load(folder)
-
-
-def _one_thread() -> None:
-    """One worker among many computes on one thread: the others have the other cores."""
-    import tensorflow as tf
-
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # TensorFlow has computed something here already
-        log.debug("TensorFlow is in use; its threads stay as they are")

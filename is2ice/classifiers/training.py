@@ -22,7 +22,7 @@ from . import losses
 from .arrays import ModelError, read_arrays, write_arrays
 from .replicas import Alone, Replicas
 
-__all__ = ["History", "TrainingError", "fit"]
+__all__ = ["History", "TrainingError", "fit", "one_thread"]
 
 log = logging.getLogger("is2ice")
 
@@ -179,6 +179,21 @@ def fit(
                 progress(row)
     state.take_best()
     return history
+
+
+def one_thread() -> None:
+    """Let TensorFlow compute on one thread, if it has not begun.
+
+    The layers here are so small that handing parts of them to other threads costs more than it gains; further
+    cores serve further replicas, or other tracks.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        log.debug("TensorFlow is in use; its threads stay as they are")
 
 
 def _pair(data: Any, name: str) -> tuple[Any, NDArray[np.integer]]:

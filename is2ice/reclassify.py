@@ -1,0 +1,120 @@
+"""Stored tracks classified anew: another model, and the sea surface and freeboard that follow, without photons."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from . import schema
+from . import store as stores
+from .errors import StoreError
+from .options import Options
+from .pipeline import Chain, Item, run
+from .receipts import Run
+from .remote import public_url
+
+__all__ = ["reclassify"]
+
+#: What follows from the classes, and is made anew.
+_LATER = ("classified", "seasurface", "freeboard")
+
+
+def reclassify(
+    store: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    *,
+    granules: Iterable[str] | None = None,
+    method: str | None = None,
+    engine: str = "serial",
+    workers: int | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+    overwrite: stores.Overwrite = "different",
+    progress: bool | None = None,
+) -> Run:
+    """Classify the tracks of a store and write them, with sea surface and freeboard, to another.
+
+    Parameters
+    ----------
+    store, out : path
+        Stores to read (path or URL) and to write (a local folder; made if absent).
+    model : str or path
+        Folder made by ``is2ice train``, or "radiometric".
+    granules : iterable of str, optional
+        Of the store; all by default.
+    method : str, optional
+        Of the sea surface; as stored by default.
+    engine, workers, engine_options, overwrite, progress
+        As for :func:`is2ice.run`. Each worker loads the model once.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    StoreError
+        Not a store, a granule that is not in it, or tracks made with different options.
+    ValueError
+        As :func:`is2ice.classifiers.base.by_name`.
+    """
+    root = os.fspath(store)
+    if "://" not in root and os.path.realpath(root) == os.path.realpath(os.fspath(out)):
+        raise StoreError(f"{root}: expected another store to write to; the one read from stays as it is")
+    listed = stores.open_store(root)
+    chosen = listed.granules if granules is None else tuple(granules)
+    unknown = [g for g in chosen if g not in listed.granules]
+    if unknown or not chosen:
+        held = ", ".join(listed.granules[:5]) or "nothing"
+        raise StoreError(f"{root}: {', '.join(unknown) or 'no granule'} not there; it holds {held}")
+    options = _options(root, {k: a for k, a in listed.tracks.items() if k[0] in chosen})
+    options = replace(
+        options, classifier=os.fspath(model), classifier_checksum="", method=method or options.method
+    )
+    return run(
+        [f"{root.rstrip('/')}/{g}" for g in chosen], out, beams="all", engine=engine, workers=workers,
+        engine_options=engine_options, options=options, overwrite=overwrite, progress=progress,
+        chain=Chain(survey=partial(_survey, root, dict(listed.tracks)), load=_load),
+    )  # fmt: skip
+
+
+def _options(root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]]) -> Options:
+    """What the segments were made with: the same in all tracks, since it is told of all."""
+    later = ("classifier", "classifier_checksum", "method", "seasurface", "freeboard")
+    known = {f.name for f in fields(Options)}
+    found: dict[str, list[str]] = {}
+    for (granule, beam), attrs in tracks.items():
+        told = json.loads(attrs.get("processing_parameters", "{}"))
+        told.setdefault("length", float(attrs.get("segment_length", schema.SEGMENT_LENGTH)))
+        kept = {k: v for k, v in told.items() if k in known and k not in later}
+        found.setdefault(json.dumps(kept, sort_keys=True), []).append(f"{granule} {beam}")
+    if len(found) > 1:
+        text = "; ".join(f"{names[0]} and {len(names) - 1} more: {told}" for told, names in found.items())
+        raise StoreError(f"{root}: tracks made with different options; name granules of one kind ({text})")
+    return Options.from_parameters(json.loads(next(iter(found))))
+
+
+def _survey(
+    root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]], source: str, beams: Any
+) -> list[Item]:
+    name = source.rsplit("/", 1)[1]
+    where = public_url(root) if "://" in root else os.path.realpath(root)
+    return [
+        Item(source, granule, beam, {"store": where, "inputs": attrs.get("inputs", "")})
+        for (granule, beam), attrs in tracks.items()
+        if granule == name
+    ]
+
+
+def _load(source: str, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
+    """Segments (and labels) of a stored track, without what followed from its old classes."""
+    cube = stores.open_track(source, beams=[beam], chunks=None)
+    track = cube.isel(beam=0, drop=True).assign_attrs(beam=beam, spot=int(cube["spot"].values[0]))
+    gone = [name for name in schema.variables(*_LATER) if name in track]
+    return track.drop_vars([*gone, "surface"], errors="ignore")
