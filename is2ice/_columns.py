@@ -64,9 +64,9 @@ class Track:
         """Cells on each side of one that lie within a stretch about it."""
         return max(0, round((metres / self.length - 1) / 2))
 
-    def local(self, a: F8, q: float) -> F8:
+    def local(self, a: F8, q: float, stretch: float = LOCAL) -> F8:
         """Quantile of a column over the local stretch."""
-        return local_quantile(a, q, LOCAL, self.length, self.x0)
+        return local_quantile(a, q, stretch, self.length, self.x0)
 
     # -- shared ----------------------------------------------------------------------------------------
     @cached_property
@@ -88,10 +88,9 @@ class Track:
         with np.errstate(invalid="ignore", divide="ignore"):
             return incident(box(self.photons, half) / box(self.pulses, half), self.pixels)
 
-    @cached_property
-    def ice_light(self) -> F8:
+    def ice_light(self, stretch: float = LOCAL) -> F8:
         """Incident photons per pulse of the local bright ice."""
-        return np.maximum(self.local(self.light(10.0), 0.75), 0.05)
+        return np.maximum(self.local(self.light(10.0), 0.75, stretch), 0.05)
 
     @cached_property
     def low(self) -> F8:
@@ -107,9 +106,10 @@ class Track:
             return box(self.column("height") * weight, half) / box(weight, half)
 
     # -- columns of our own set ------------------------------------------------------------------------
-    def rate(self, metres: float) -> F8:
+    def rate(self, metres: float, stretch: float = LOCAL) -> F8:
         """Photon rate over that of the local ice, as a logarithm to base 2."""
-        return np.log2((self.light(metres) + 0.05 * self.ice_light) / (1.05 * self.ice_light))
+        ice = self.ice_light(stretch)
+        return np.log2((self.light(metres) + 0.05 * ice) / (1.05 * ice))
 
     def above_low(self, metres: float) -> F8:
         """Height above the local low level; where no photon is, that of the level itself."""
@@ -142,11 +142,15 @@ class Track:
         """Where the background says something of the surface."""
         return (self.column("solar_elevation") > SUN_ABOVE) & np.isfinite(self.column("background_rate"))
 
-    def brightness(self) -> F8:
+    def brightness(self, metres: float = 0.0, stretch: float = LOCAL) -> F8:
         """Background rate over that of the local bright ice; 1 where there is no sun."""
         rate = self.column("background_rate")
+        half = self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.day, np.clip(rate / self.local(rate, 0.9), 0.0, 2.0), 1.0)
+            share = (
+                box(rate, half) / box(np.isfinite(rate).astype("f8"), half) / self.local(rate, 0.9, stretch)
+            )
+        return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 2.0), 1.0)
 
     def noise(self, metres: float) -> F8:
         """Photons that are no signal over those over the local bright ice; 1 where there is no sun."""

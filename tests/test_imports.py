@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
 #: Each room and the rooms it may import. A room not named here must be given its place.
-VOCABULARY = {"schema", "errors", "__init__"}
+#: The vocabulary, and the measures that the twin and the classifiers count alike.
+VOCABULARY = {"schema", "errors", "measures", "__init__"}
 SCIENCE = {
     "segments", "firstphoton", "_kernels",
     "seasurface", "leads", "_windows", "freeboard",
@@ -27,7 +28,7 @@ OTHER_IO = {
 }  # fmt: skip
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
-    "labelling", "labels_cli", "plot_labels", "training_data",
+    "labelling", "labels_cli", "plot_labels", "plot_scores", "training_data",
     "mapping", "plot_maps", "compare", "plot_compare", "docs", "product_checks",
     "train", "reclassify", "models_cli",
 }  # fmt: skip

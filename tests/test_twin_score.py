@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from is2ice import twin
-from is2ice.twin.measures import Confusion, Errors
+from is2ice.measures import Confusion, Errors
 
 NAN = float("nan")
 

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import schema
-from .measures import Confusion, Errors
+from ..measures import Confusion, Errors
 
 __all__ = ["BOUNDARY", "Confusion", "Errors", "Region", "Score", "score", "truth_for"]
 

@@ -1,4 +1,7 @@
-"""Measures that add up: confusion matrices, and errors of a quantity with their stated uncertainty."""
+"""Measures that add up: confusion matrices, how far probabilities can be trusted, and errors of a quantity.
+
+Each is kept as sums, so that tracks, beams and scenes add up to a whole in any order.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import schema
+from . import schema
 
-__all__ = ["Confusion", "Errors"]
+__all__ = ["Confusion", "Errors", "Reliability"]
 
 _N = len(schema.CLASSES)
 
@@ -77,8 +80,23 @@ class Confusion:
     @property
     def macro_f1(self) -> float:
         """Mean F1 of the classes that occur or are predicted."""
-        known = self.f1[np.isfinite(self.f1)]
-        return float(known.mean()) if known.size else float("nan")
+        return _mean(self.f1)
+
+    @property
+    def weighted_f1(self) -> float:
+        """Mean F1 of the classes that occur, each weighted by how often it does."""
+        support = self.matrix.sum(1)
+        return _ratio(float((np.nan_to_num(self.f1) * support).sum()), self.n)
+
+    @property
+    def macro_precision(self) -> float:
+        """Mean precision of the classes that are predicted."""
+        return _mean(self.precision)
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean recall of the classes that occur."""
+        return _mean(self.recall)
 
     @property
     def accuracy(self) -> float:
@@ -108,10 +126,91 @@ class Confusion:
             "unlabelled": self.unlabelled,
             **{
                 q: _number(getattr(self, q))
-                for q in ("coverage", "accuracy", "accuracy_labelled", "macro_f1")
+                for q in ("coverage", "accuracy", "accuracy_labelled", "macro_f1", "weighted_f1")
             },
             "classes": per_class,
             "matrix": self.matrix.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often the likeliest class is right, by the probability it was given.
+
+    Attributes
+    ----------
+    n : (bins,) array of int
+        Segments by probability of their likeliest class, in bins of equal width from 0 to 1.
+    right : (bins,) array of int
+        Those of them that are right.
+    total : (bins,) array of float
+        Sum of those probabilities.
+    above, above_right : int
+        Classes given more than one half, and those of them that are right: the published notebooks count these.
+    """
+
+    n: NDArray[np.int64]
+    right: NDArray[np.int64]
+    total: NDArray[np.float64]
+    above: int = 0
+    above_right: int = 0
+
+    @classmethod
+    def of(cls, truth: NDArray, probability: NDArray, bins: int = 20) -> Reliability:
+        """Count segments of known class that have probabilities.
+
+        Parameters
+        ----------
+        truth : (n,) array of int
+        probability : (n, 3) array
+            NaN where unlabelled.
+        """
+        there = (truth >= 0) & (truth < _N) & np.isfinite(probability).all(axis=-1)
+        p, y = probability[there].astype("f8"), truth[there]
+        best = p.argmax(axis=-1)
+        top, right = p[np.arange(y.size), best], best == y
+        k = np.minimum((top * bins).astype(int), bins - 1)
+        hits, total = np.bincount(k[right], minlength=bins), np.bincount(k, weights=top, minlength=bins)
+        above = top > 0.5
+        return cls(
+            np.bincount(k, minlength=bins),
+            hits,
+            total.astype("f8"),
+            int(above.sum()),
+            int((above & right).sum()),
+        )
+
+    def __add__(self, other: Reliability) -> Reliability:
+        return Reliability(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def expected_error(self) -> float:
+        """Expected calibration error: mean distance of probability and share of right ones, over the bins."""
+        return _ratio(float(np.abs(self.total - self.right).sum()), int(self.n.sum()))
+
+    @property
+    def micro_precision(self) -> float:
+        """Right among the classes given more than one half, over all classes together."""
+        return _ratio(self.above_right, self.above)
+
+    @property
+    def micro_recall(self) -> float:
+        """Segments whose class was given more than one half."""
+        return _ratio(self.above_right, int(self.n.sum()))
+
+    @property
+    def micro_f1(self) -> float:
+        """Harmonic mean of the two."""
+        return _ratio(2 * self.above_right, self.above + int(self.n.sum()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists."""
+        names = ("expected_error", "micro_precision", "micro_recall", "micro_f1")
+        return {
+            **{q: _number(getattr(self, q)) for q in names},
+            "n": self.n.tolist(),
+            "right": self.right.tolist(),
+            "mean_probability": [_number(v) for v in _ratios(self.total, self.n)],
         }
 
 
@@ -201,6 +300,11 @@ def _ratio(a: float, b: float) -> float:
 
 def _ratios(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _number(value: float) -> float | None:
