@@ -21,11 +21,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import schema
-from .chunks import read_rows
+from .chunks import prefetch, read_columns, read_rows
 from .errors import GranuleError, NoSignalError, TransitionOrbitError
 from .firstphoton import PIXELS, FirstPhotonBias, from_cal19, from_model
-from .geolocation import SEA_ICE, BeamTable, Subset, clean, crs_of, gap_notes, last_length, read_table, text
-from .remote import Source
+from .geolocation import (
+    SEA_ICE,
+    BeamTable,
+    Subset,
+    clean,
+    crs_of,
+    gap_notes,
+    last_length,
+    read_table,
+    table_paths,
+    text,
+)
+from .remote import Hdf5, Source
 from .segments import (
     TIDES,
     Nodes,
@@ -37,10 +48,13 @@ from .segments import (
     segment_block,
     to_dataset,
 )
+from .streaming import RemoteFile, Traffic
 
 __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
+#: Variables of the heights group that segments are made from.
+PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
 F8 = NDArray[np.float64]
 
 NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")
@@ -102,7 +116,7 @@ class Granule:
     def __init__(self, source: Any) -> None:
         self.source = Source.of(source)
         self.notes: list[str] = []
-        self._file: h5py.File | None = None
+        self._file: Hdf5 | None = None
         self._tables: dict[str, BeamTable] = {}
         self._lock = threading.RLock()
         f = self.file
@@ -114,16 +128,28 @@ class Granule:
 
     # -- the file -------------------------------------------------------------------------------------
     @property
-    def file(self) -> h5py.File:
+    def file(self) -> Hdf5:
         """The open HDF5 file (opened again after pickling)."""
         with self._lock:
             if self._file is None or not self._file:
                 self._file = self.source.open_hdf5()
             return self._file
 
+    @property
+    def stream(self) -> RemoteFile | None:
+        """The remote file beneath, None of a local one."""
+        return self.file.stream
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Bytes and requests that reading has taken since the file was opened, None of a local one."""
+        return None if (stream := self.stream) is None else stream.traffic
+
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
         with self._lock:
+            if self._file and self._file.stream is not None:
+                log.info("%s: %s", self.id, self._file.stream.traffic)
             if self._file is not None and self._file:
                 self._file.close()
             self._file = None
@@ -304,6 +330,9 @@ class Granule:
         """
         with self._lock:
             if beam not in self._tables:
+                if self.stream is not None:
+                    there = (self.file.get(path) for path in table_paths(beam))
+                    prefetch(self.stream, [(d, 0, d.shape[0]) for d in there if isinstance(d, h5py.Dataset)])
                 self._tables[beam] = read_table(self.file, beam, self.id)
             return self._tables[beam]
 
@@ -329,6 +358,9 @@ class Granule:
         tables = f"{base}/first_photon_bias/{beam}"
         if source != "model" and tables in f:
             g = f[tables]
+            if self.stream is not None:
+                columns = ("dead_time", "strength", "width", "ffb_corr")
+                prefetch(self.stream, [(g[name], 0, len(g[name])) for name in columns if g[name].shape])
             return from_cal19(
                 dead if dead is not None else 3.0,
                 g["dead_time"][()],
@@ -382,7 +414,9 @@ class Granule:
                     f"the track. corrections={left!r} leaves it out knowingly."
                 )
         if not table.sea_ice:
-            conf = self.file[f"{beam}/heights/signal_conf_ph"][:1_000_000, SEA_ICE]
+            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], 0, 1_000_000, self.stream)[
+                :, SEA_ICE
+            ]
             raise NoSignalError(no_signal_text(where, conf, selection))
         rows = np.flatnonzero(subset.rows(table, where))
         lo, hi = table.dist_x[rows[0]], table.dist_x[rows[-1]] + last_length(table, int(rows[-1]))
@@ -445,17 +479,12 @@ class Granule:
     def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
         rows, segment = self._photon_rows(table, g0, g1)
-        heights = self.file[f"{beam}/heights"]
-
-        def read(name: str) -> NDArray:
-            return read_rows(heights[name], rows.start, rows.stop)
-
-        along = read("dist_ph_along")
+        read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
+        along, h = read["dist_ph_along"], read["h_ph"]
         x = table.dist_x[segment] + along
-        h = read("h_ph")
-        conf = read("signal_conf_ph")[:, SEA_ICE]
-        quality = read("quality_ph").astype(np.int8, copy=False)
-        pulse = read("pce_mframe_cnt").astype(np.int64) * 200 + read("ph_id_pulse") - 1
+        conf = read["signal_conf_ph"][:, SEA_ICE]
+        quality = read["quality_ph"].astype(np.int8, copy=False)
+        pulse = read["pce_mframe_cnt"].astype(np.int64) * 200 + read["ph_id_pulse"] - 1
         drop = (segment < 0) | table.degraded[segment]
         if drop.any():
             x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
@@ -471,6 +500,11 @@ class Granule:
             table.degraded[index],
         )
         return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse), nodes
+
+    def _columns(self, beam: str, names: Iterable[str], start: int, stop: int) -> dict[str, NDArray]:
+        """Rows of variables of the heights group."""
+        heights = self.file[f"{beam}/heights"]
+        return read_columns({name: heights[name] for name in names}, start, stop, self.stream)
 
     @staticmethod
     def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
@@ -537,7 +571,9 @@ class Granule:
                 fill(i)
         if not out["n_photons"].any():
             rows = self._photon_rows(self.table(beam), *self._span(plan))[0]
-            conf = self.file[f"{beam}/heights/signal_conf_ph"][rows.start : rows.stop][:, SEA_ICE]
+            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], rows.start, rows.stop, self.stream)[
+                :, SEA_ICE
+            ]
             raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf, plan.selection))
         ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
         notes = self.notes_of(beam)
@@ -582,6 +618,8 @@ class Granule:
                 out[name] = getattr(self, name)
         if self.orientation is not None:
             out["sc_orient"] = self.orientation
+        if (traffic := self.traffic) is not None:
+            out["traffic"] = str(traffic)
         return out
 
     # -- photons --------------------------------------------------------------------------------------
@@ -608,32 +646,29 @@ class Granule:
             raise NoSignalError(f"{self.id} {beam}: the subset holds no photon")
         g0, g1 = int(rows_used[0]), int(rows_used[-1]) + 1
         rows, segment = self._photon_rows(table, g0, g1)
-        sl = slice(rows.start, rows.stop)
-        heights = self.file[f"{beam}/heights"]
-        conf = heights["signal_conf_ph"][sl][:, SEA_ICE]
-        quality = heights["quality_ph"][sl]
+        there = self.file[f"{beam}/heights"]
+        optional = {"channel": "ph_id_channel", "weight": "weight_ph", "signal_class": "signal_class_ph"}
+        optional = {name: path for name, path in optional.items() if path in there}
+        needed = (*PHOTON_COLUMNS, "delta_time", "lat_ph", "lon_ph")
+        heights = self._columns(beam, (*needed, *optional.values()), rows.start, rows.stop)
+        conf = heights["signal_conf_ph"][:, SEA_ICE]
+        quality = heights["quality_ph"]
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
-        x = table.dist_x[segment] + heights["dist_ph_along"][sl]
+        x = table.dist_x[segment] + heights["dist_ph_along"]
         if subset is not None and subset.x_atc is not None:
             ok &= (x >= subset.x_atc[0]) & (x < subset.x_atc[1])
         data: dict[str, Any] = {
-            "delta_time": heights["delta_time"][sl],
-            "latitude": heights["lat_ph"][sl],
-            "longitude": heights["lon_ph"][sl],
+            "delta_time": heights["delta_time"],
+            "latitude": heights["lat_ph"],
+            "longitude": heights["lon_ph"],
             "x_atc": x,
-            "h_ph": np.where(np.abs(h := heights["h_ph"][sl]) < 1e30, h, np.float32(np.nan)),
+            "h_ph": np.where(np.abs(h := heights["h_ph"]) < 1e30, h, np.float32(np.nan)),
             "signal_conf": conf,
             "quality": quality,
-            "pulse": heights["pce_mframe_cnt"][sl].astype("i8") * 200 + heights["ph_id_pulse"][sl] - 1,
+            "pulse": heights["pce_mframe_cnt"].astype("i8") * 200 + heights["ph_id_pulse"] - 1,
             "geosegment": segment,
         }
-        for name, path in (
-            ("channel", "ph_id_channel"),
-            ("weight", "weight_ph"),
-            ("signal_class", "signal_class_ph"),
-        ):
-            if path in heights:
-                data[name] = heights[path][sl]
+        data |= {name: heights[path] for name, path in optional.items()}
         dtypes = {name: var.dtype for name, var in schema.PHOTONS.items()}
         ds = xr.Dataset(
             {name: ("photon", np.asarray(a)[ok].astype(dtypes[name])) for name, a in data.items()},

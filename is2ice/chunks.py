@@ -1,11 +1,16 @@
-"""Rows of a chunked HDF5 dataset, decompressed outside the HDF5 library.
+"""Rows of chunked HDF5 datasets, decompressed outside the HDF5 library.
 
-The library decompresses one chunk at a time under a global lock. Here only the raw bytes are fetched
-under it; inflating and unshuffling run without any lock, so that threads share the work, and zlib-ng
-inflates about twice as fast. Whatever is not plain shuffle + deflate goes through h5py as usual.
+The library reads and decompresses one chunk at a time under a global lock. Here only the raw bytes are
+fetched under it; inflating and unshuffling run without any lock, so that threads share the work, and zlib-ng
+inflates about twice as fast. Of a remote file only the places of the chunks are asked of the library: their
+bytes, of all datasets at once, are then requested in parallel. Whatever is not plain shuffle + deflate is
+read by h5py, from bytes fetched beforehand.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -13,7 +18,10 @@ from numba import njit
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
-__all__ = ["read_rows"]
+if TYPE_CHECKING:
+    from .streaming import RemoteFile
+
+__all__ = ["places", "prefetch", "read_columns", "read_rows"]
 
 _DEFLATE, _SHUFFLE = 1, 2
 
@@ -27,43 +35,105 @@ def _unshuffle(raw, out, size, n):
             out[i * size + b] = raw[base + i]
 
 
-def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> NDArray:
-    """``dataset[start:stop]``, faster for local gzip-compressed chunks.
+def read_columns(
+    datasets: Mapping[str, h5py.Dataset], start: int, stop: int, stream: RemoteFile | None = None
+) -> dict[str, NDArray]:
+    """The same rows of several datasets; of a remote file, all their chunks in one round of requests.
+
+    Parameters
+    ----------
+    datasets : mapping of str to h5py.Dataset
+    start, stop : int
+        Rows along the first axis.
+    stream : RemoteFile, optional
+        Beneath the datasets' file.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+    """
+    if stream is not None:
+        prefetch(stream, ((dataset, start, stop) for dataset in datasets.values()))
+    return {name: read_rows(dataset, start, stop, stream) for name, dataset in datasets.items()}
+
+
+def prefetch(stream: RemoteFile, wanted: Iterable[tuple[h5py.Dataset, int, int]]) -> None:
+    """Request the bytes of rows of datasets, all at once, so that reading them makes no further request."""
+    stream.prefetch([place for dataset, start, stop in wanted for place in places(dataset, start, stop)])
+
+
+def places(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    """Where in the file the rows of a dataset lie: (first byte, last byte + 1) of each chunk."""
+    start, stop = max(0, start), min(dataset.shape[0] if stop is None else stop, dataset.shape[0])
+    if stop <= start:
+        return []
+    if dataset.chunks is None:
+        first, row = dataset.id.get_offset(), dataset.id.get_storage_size() // dataset.shape[0]
+        return [] if first is None else [(first + start * row, first + stop * row)]
+    rows, tail = dataset.chunks[0], (0,) * (dataset.ndim - 1)
+    if dataset.chunks[1:] != dataset.shape[1:]:
+        return []
+    found = (dataset.id.get_chunk_info_by_coord((k, *tail)) for k in range(start - start % rows, stop, rows))
+    return [(c.byte_offset, c.byte_offset + c.size) for c in found if c.byte_offset is not None]
+
+
+def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | None = None) -> NDArray:
+    """``dataset[start:stop]``, faster for gzip-compressed chunks.
 
     Parameters
     ----------
     dataset : h5py.Dataset
     start, stop : int
         Rows along the first axis.
+    stream : RemoteFile, optional
+        Beneath the dataset's file.
 
     Returns
     -------
     numpy.ndarray
     """
     start, stop = max(0, start), min(stop, dataset.shape[0])
-    shuffled = _plain_filters(dataset)
+    shuffled = _plain_filters(dataset, stream is not None)
     if shuffled is None or stop <= start:
         return dataset[start:stop]
     rows = dataset.chunks[0]
     tail = (0,) * (dataset.ndim - 1)
     dtype = dataset.dtype
     out = np.empty((stop - start, *dataset.shape[1:]), dtype)
-    for first in range(start - start % rows, stop, rows):
-        try:
-            mask, raw = dataset.id.read_direct_chunk((first, *tail))
-        except (OSError, RuntimeError, ValueError):  # a chunk never written holds the fill value
-            return dataset[start:stop]
-        if mask:  # a filter was skipped for this chunk
-            return dataset[start:stop]
+    firsts = range(start - start % rows, stop, rows)
+    fetched = None if stream is None else _raw(dataset, firsts, stream)
+    if stream is not None and fetched is None:
+        return dataset[start:stop]
+    for i, first in enumerate(firsts):
+        if fetched is not None:
+            raw = fetched[i]
+        else:
+            try:
+                mask, raw = dataset.id.read_direct_chunk((first, *tail))
+            except (OSError, RuntimeError, ValueError):  # a chunk never written holds the fill value
+                return dataset[start:stop]
+            if mask:  # a filter was skipped for this chunk
+                return dataset[start:stop]
         chunk = _decode(raw, dtype, shuffled).reshape(rows, *dataset.shape[1:])
         lo, hi = max(first, start), min(first + rows, stop)
         out[lo - start : hi - start] = chunk[lo - first : hi - first]
     return out
 
 
-def _plain_filters(dataset: h5py.Dataset) -> bool | None:
-    """True for shuffle + deflate, False for deflate alone, None for anything else or a remote file."""
-    if dataset.chunks is None or dataset.chunks[1:] != dataset.shape[1:] or dataset.file.driver != "sec2":
+def _raw(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[bytes] | None:
+    """Bytes of chunks of a remote file; None where one was never written or skips a filter."""
+    tail = (0,) * (dataset.ndim - 1)
+    found = [dataset.id.get_chunk_info_by_coord((first, *tail)) for first in firsts]
+    if any(c.byte_offset is None or c.filter_mask for c in found):
+        return None
+    return stream.fetch([(c.byte_offset, c.byte_offset + c.size) for c in found])
+
+
+def _plain_filters(dataset: h5py.Dataset, streamed: bool) -> bool | None:
+    """True for shuffle + deflate, False for deflate alone, None for anything else or an open file object."""
+    if dataset.chunks is None or dataset.chunks[1:] != dataset.shape[1:]:
+        return None
+    if not streamed and dataset.file.driver != "sec2":
         return None
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]

@@ -66,6 +66,8 @@ def open_cube(
         )
     each = [granule.attrs(p) for p in plans]
     attrs = {k: v for k, v in each[0].items() if all(a.get(k) == v for a in each) and k not in _PER_BEAM}
+    if granule.traffic is not None:
+        attrs["traffic"] = f"{granule.traffic} at opening"
     notes = list(dict.fromkeys(note for beam in names for note in granule.notes_of(beam)))
     ds = xr.Dataset(
         {name: (("beam", "x_atc"), a) for name, a in data.items()},

@@ -26,6 +26,7 @@ __all__ = [
     "gap_notes",
     "last_length",
     "read_table",
+    "table_paths",
     "text",
 ]
 
@@ -33,6 +34,16 @@ F8 = NDArray[np.float64]
 
 SEA_ICE = 2  # column of signal_conf_ph and surf_type
 CORRECTIONS = ("geoid", *TIDES)
+#: What the table is made from, by group; what a file lacks of it is told where it is missed.
+TABLE = {
+    "geolocation": (
+        "segment_dist_x", "segment_ph_cnt", "ph_index_beg", "reference_photon_index", "delta_time",
+        "reference_photon_lat", "reference_photon_lon", "solar_elevation", "podppd_flag", "surf_type",
+        "segment_length", "full_sat_fract",
+    ),
+    "geophys_corr": (*CORRECTIONS, "dem_h", "dem_flag"),
+    "bckgrd_atlas": ("delta_time", "bckgrd_counts", "bckgrd_rate"),
+}  # fmt: skip
 EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
 
 
@@ -143,6 +154,11 @@ def _projector(crs: str):  # type: ignore[no-untyped-def]
 def crs_of(south: bool) -> str:
     """NSIDC sea-ice polar stereographic of the hemisphere."""
     return "EPSG:3976" if south else "EPSG:3413"
+
+
+def table_paths(beam: str) -> list[str]:
+    """Datasets that the table of a beam is read from."""
+    return [f"{beam}/{group}/{name}" for group, names in TABLE.items() for name in names]
 
 
 def read_table(file: h5py.File, beam: str, granule: str) -> BeamTable:

@@ -346,6 +346,7 @@ class _Task:
             "bytes": written["bytes"],
             "inputs": written["inputs"],
             "seconds": {k: round(v, 3) for k, v in seconds.items()},
+            **({"traffic": segments.attrs["traffic"]} if "traffic" in segments.attrs else {}),
         }
 
 

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
+from . import access, login
 from .errors import GranuleError, RemoteError
+from .streaming import RemoteFile
 
-__all__ = ["Source", "public_url", "scrub"]
+__all__ = ["Hdf5", "Source", "public_url", "scrub"]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)]+", re.IGNORECASE)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-#: Range-request block of remote files; most of a granule's metadata fits in a few of these.
+#: Block of remote files of other schemes than http(s) and s3, which are read through fsspec.
 BLOCK = 8 * 2**20
 
 
@@ -33,6 +35,12 @@ def public_url(url: str) -> str:
 def scrub(text: str) -> str:
     """Text with the secrets of every URL in it taken out: user, password, query."""
     return _URL.sub(lambda found: public_url(found.group()), text)
+
+
+class Hdf5(h5py.File):
+    """An open HDF5 file, and the remote file beneath it if it is streamed."""
+
+    stream: RemoteFile | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,8 @@ class Source:
             return cls(name=path.name, path=str(path.resolve()))
         if hasattr(source, "data_links"):  # earthaccess.DataGranule
             return cls._of_earthdata(source)
+        if hasattr(source, "get") and source.get("granule_item") is not None:  # a row of a search
+            return cls.of(source["granule_item"])
         if hasattr(source, "read") and hasattr(source, "seek"):
             name = getattr(source, "full_name", None) or getattr(source, "name", None) or "open file"
             return cls(name=os.path.basename(public_url(str(name))), handle=source)
@@ -86,16 +96,13 @@ class Source:
 
     @classmethod
     def _of_earthdata(cls, granule: Any) -> Source:
-        import earthaccess
-
-        links = [link for link in granule.data_links() if link.endswith(".h5")]
-        name = links[0].rsplit("/", 1)[-1] if links else str(granule["umm"]["GranuleUR"])
-        if not getattr(getattr(earthaccess, "__auth__", None), "authenticated", False):
-            raise GranuleError(
-                f"{name}: Earthdata needs a login before it can be opened; call earthaccess.login() "
-                '(strategy="netrc" or "environment" in batch jobs) and try again'
-            )
-        return cls(name=name, handle=earthaccess.open([granule])[0])
+        """The granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
+        https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
+        direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
+        name = (https or direct or [str(granule["umm"]["GranuleUR"])])[0].rsplit("/", 1)[-1]
+        if not https and not direct:
+            raise GranuleError(f"{name}: the search result has no address of an HDF5 file")
+        return cls.of(direct[0] if direct and (login.in_region() or not https) else https[0])
 
     def fingerprint(self) -> tuple[str, ...]:
         """What tells one version of the file from another."""
@@ -110,7 +117,7 @@ class Source:
         """Bytes of a local file, None elsewhere."""
         return os.stat(self.path).st_size if self.path is not None else None
 
-    def open_hdf5(self) -> h5py.File:
+    def open_hdf5(self) -> Hdf5:
         """Open for reading.
 
         Raises
@@ -120,57 +127,44 @@ class Source:
         """
         try:
             return self._open()
+        except (GranuleError, login.LoginError):
+            raise
         except FileNotFoundError as error:
-            # fsspec says so of a server that does not answer or refuses, too; its cause tells.
-            if getattr(error.__cause__, "status", 404) != 404:
-                raise self._refused(error.__cause__) from None  # type: ignore[arg-type]
-            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
-                raise RemoteError(f"{self.name}: the server cannot be reached; try again") from None
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
-        except OSError as error:
-            if self.url is not None and not isinstance(error, PermissionError) and self._is_network(error):
-                # Without the cause: its text holds the URL, and that may hold a token.
-                raise RemoteError(f"{self.name}: cannot be reached: {scrub(str(error))}; try again") from None
-            raise GranuleError(scrub(self._diagnose(error))) from (None if self.url else error)
         except Exception as error:
-            if self.url is None:
+            if self.url is None and not isinstance(error, OSError):
                 raise
-            raise self._refused(error) from None
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise RemoteError(f"{self.name}: cannot be reached: {scrub(str(error))}; try again") from None
+            # Without the cause of a URL's failure: its text may hold a token.
+            raise GranuleError(scrub(self._diagnose(error))) from (None if self.url else error)
 
-    @staticmethod
-    def _is_network(error: OSError) -> bool:
-        """Whether an error came from the network rather than from the bytes."""
-        return isinstance(error, ConnectionError | TimeoutError) or "aiohttp" in type(error).__module__
-
-    def _refused(self, error: Exception) -> GranuleError:
-        """What a server's answer means to the user."""
-        status = getattr(error, "status", None)
-        said = f"HTTP {status}" if status else scrub(f"{type(error).__name__}: {error}")
-        if status in (401, 403):
-            return GranuleError(
-                f"{self.name}: access refused ({said}); log in, or ask for a new signed URL if this one has expired"
-            )
-        if "Credentials" in type(error).__name__:
-            return GranuleError(
-                f"{self.name}: no credentials for this bucket ({said}); set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or open the granule through earthaccess"
-            )
-        if status is None or status >= 500 or status == 429:
-            return RemoteError(f"{self.name}: the server failed ({said}); try again")
-        return GranuleError(f"{self.name}: cannot be read ({said})")
-
-    def _open(self) -> h5py.File:
+    def _open(self) -> Hdf5:
         if self.path is not None:
-            return h5py.File(self.path, "r", rdcc_nbytes=16 * 2**20)
-        if self.url is not None:
+            return Hdf5(self.path, "r", rdcc_nbytes=16 * 2**20)
+        if self.url is None:
+            self.handle.seek(0)
+            return Hdf5(self.handle, "r")
+        if self.url.split("://", 1)[0] not in access.SCHEMES:
             import fsspec.core
 
             fs, path = fsspec.core.url_to_fs(self.url)
-            return h5py.File(fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache"), "r")
-        self.handle.seek(0)
-        return h5py.File(self.handle, "r")
+            return Hdf5(fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache"), "r")
+        stream = RemoteFile(self.url, self.name)
+        if stream.read_at(0, 8) != SIGNATURE:
+            got = bytes(stream.read_at(0, 8))
+            raise GranuleError(
+                f"{self.name}: not an HDF5 file ({f'it starts with {got!r}' if got else 'it is empty'}). "
+                "An error page in place of the granule?"
+            )
+        # Chunks are read beside HDF5 (:mod:`is2ice.chunks`): its own chunk cache would only hold copies.
+        file = Hdf5(stream, "r", rdcc_nbytes=2 * 2**20)
+        file.stream = stream
+        if file.id.get_create_plist().get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE:
+            stream.use_pages()
+        return file
 
-    def _diagnose(self, error: OSError) -> str:
+    def _diagnose(self, error: Exception) -> str:
         text = str(error)
         if "truncated" in text.lower():
             return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"

@@ -10,6 +10,7 @@ import pytest
 
 from is2ice import open_track
 from is2ice.errors import GranuleError, RemoteError
+from is2ice.login import LoginError
 from is2ice.remote import scrub
 from is2ice.twin.cloud import LocalCloud
 from is2ice.twin.flat import write_beam
@@ -34,7 +35,7 @@ def same(got, expected):
         assert got[name].values.tobytes() == expected[name].values.tobytes(), name
 
 
-def test_an_earthdata_granule_needs_a_login(real_data):
+def test_an_earthdata_granule_needs_a_login(real_data, monkeypatch, tmp_path):
     """A genuine search result, no network: what is missing is the login, and that is said."""
     import json
 
@@ -43,7 +44,12 @@ def test_an_earthdata_granule_needs_a_login(real_data):
     reply = json.loads((real_data / "cmr" / "earthaccess" / "unit" / "atl03_umm.json").read_text())
     item = reply["items"][0] if "items" in reply else reply
     granule = DataGranule(item)
-    with pytest.raises(GranuleError, match=r"ATL03_.*Earthdata needs a login.*earthaccess.login\(\)"):
+    for name in ("EARTHDATA_TOKEN", "EARTHDATA_USERNAME", "EARTHDATA_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(
+        LoginError, match=r"ATL03_.*\.h5: Earthdata: no credentials found; set EARTHDATA_TOKEN"
+    ):
         open_track(granule)
 
 

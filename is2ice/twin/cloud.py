@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,8 @@ class LocalCloud:
         Of the file server and of the STAC API; 0 takes a free one.
     timeout : float
         Seconds to wait until both answer.
+    stac : bool
+        Start the STAC API too.
 
     Attributes
     ----------
@@ -108,12 +110,13 @@ class LocalCloud:
         port: int = 0,
         stac_port: int = 0,
         timeout: float = 30.0,
+        stac: bool = True,
     ) -> None:
         self.folder = Path(folder).resolve()
         self.host, self.timeout = host, timeout
         self.url = self.stac_url = ""
         self.listed = 0
-        self._ports = port, stac_port
+        self._ports, self._stac = (port, stac_port), stac
         self._processes: list[subprocess.Popen[bytes]] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
@@ -135,7 +138,8 @@ class LocalCloud:
         atexit.register(self.close)
         try:
             self._start_files()
-            self._start_stac(Path(self._scratch.name))
+            if self._stac:
+                self._start_stac(Path(self._scratch.name))
         except BaseException:
             self.close()
             raise
@@ -168,6 +172,29 @@ class LocalCloud:
             with urllib.request.urlopen(f"{self.url}/.traffic", timeout=5) as reply:  # noqa: S310
                 return Traffic(**json.load(reply))
         except (ValueError, OSError) as fault:
+            raise CloudError(f"local cloud: the file server at {self.url or '?'} does not answer") from fault
+
+    def disturb(
+        self, plan: Iterable[Mapping[str, Any]] = (), *, latency: float = 0.0, validators: bool = True
+    ) -> None:
+        """Delay every answer of the file server by ``latency`` seconds, and let requests go wrong.
+
+        Parameters
+        ----------
+        plan : iterable of mapping
+            As for :class:`is2ice.twin.faults.Faults`; none undoes what was set before.
+        latency : float
+        validators : bool
+            Whether answers carry entity tag and time of change.
+        """
+        document = {"plan": list(plan), "latency": latency, "validators": validators}
+        request = urllib.request.Request(f"{self.url}/.faults", json.dumps(document).encode(), method="POST")  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=5):  # noqa: S310
+                pass
+        except urllib.error.HTTPError as fault:
+            raise ValueError(fault.read().decode()) from None
+        except OSError as fault:
             raise CloudError(f"local cloud: the file server at {self.url or '?'} does not answer") from fault
 
     def href(self, path: str | os.PathLike[str]) -> str:

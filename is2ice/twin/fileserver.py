@@ -11,20 +11,26 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
+import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
 from RangeHTTPServer import RangeRequestHandler
 
-__all__ = ["HIDDEN", "TRAFFIC", "main"]
+from .faults import Faults
+
+__all__ = ["FAULTS", "HIDDEN", "TRAFFIC", "main"]
 
 #: Folder names that are never served.
 HIDDEN = frozenset({"truth"})
 #: Path that answers with the counts so far as JSON.
 TRAFFIC = "/.traffic"
+#: Path to which a plan of faults is posted as JSON (:mod:`is2ice.twin.faults`).
+FAULTS = "/.faults"
 
 
 class _Server(ThreadingHTTPServer):
@@ -34,6 +40,7 @@ class _Server(ThreadingHTTPServer):
         self.folder = folder
         self.counts = {"requests": 0, "partial": 0, "sent": 0}
         self.lock = threading.Lock()
+        self.faults = Faults()
         super().__init__(address, _Handler)
 
     def count(self, status: int, size: int) -> None:
@@ -56,19 +63,46 @@ class _Handler(RangeRequestHandler):
 
     def __init__(self, *args: Any) -> None:
         self._status = self._size = 0
+        self.fault: dict[str, Any] = {}
         super().__init__(*args, directory=os.fspath(args[2].folder))
 
     def do_GET(self) -> None:
-        if self.path != TRAFFIC:
-            super().do_GET()
+        if self.path == TRAFFIC:
+            with self.server.lock:
+                self._answer(200, json.dumps(self.server.counts))
             return
-        with self.server.lock:
-            body = json.dumps(self.server.counts).encode()
-        self.send_response(200)
+        self.fault = self.server.faults.next()
+        time.sleep(self.server.faults.latency)
+        if self.fault.get("kind") == "reset":
+            self.connection.close()
+            self.close_connection = True
+        elif self.fault.get("kind") == "status":
+            self._answer(int(self.fault["status"]), "", counted=True)
+        else:
+            super().do_GET()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path != FAULTS:
+            self._answer(405, "")
+            return
+        try:
+            self.server.faults.set(json.loads(body))
+        except (ValueError, TypeError) as error:
+            self._answer(400, str(error))
+        else:
+            self._answer(200, "{}")
+
+    def _answer(self, status: int, text: str, *, counted: bool = False) -> None:
+        """A whole answer of our own; by default not counted, since asking must not change the answer."""
+        body = text.encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        # Not counted: asking must not change the answer.
-        super(RangeRequestHandler, self).end_headers()
+        if counted:
+            self.end_headers()
+        else:
+            super(RangeRequestHandler, self).end_headers()
         self.wfile.write(body)
 
     def translate_path(self, path: str) -> str:
@@ -90,7 +124,19 @@ class _Handler(RangeRequestHandler):
     def send_header(self, keyword: str, value: str) -> None:
         if keyword.lower() == "content-length":
             self._size = int(value)
+        if keyword.lower() == "last-modified":
+            if not self.server.faults.validators:
+                return
+            local = self.translate_path(self.path)
+            stat = os.stat(local)
+            tag = f"{stat.st_mtime_ns:x}-{stat.st_size:x}" + ("-other" if self._kind() == "changed" else "")
+            super().send_header("ETag", f'"{tag}"')
+        if keyword.lower() == "content-range" and self._kind() == "truncated":
+            value = f"{value.rpartition('/')[0]}/{int(value.rpartition('/')[2]) - 1}"
         super().send_header(keyword, value)
+
+    def _kind(self) -> str:
+        return str(self.fault.get("kind", ""))
 
     def end_headers(self) -> None:
         self.server.count(self._status, 0 if self.command == "HEAD" else self._size)
@@ -101,6 +147,13 @@ class _Handler(RangeRequestHandler):
         if self.range:
             source.seek(self.range[0])
         left = self._size
+        if self._kind() in ("short", "stall"):
+            outputfile.write(source.read(left // 2))
+            outputfile.flush()
+            time.sleep(float(self.fault["seconds"]) if self._kind() == "stall" else 0.0)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         while left > 0 and (block := source.read(min(left, 1 << 18))):
             outputfile.write(block)
             left -= len(block)

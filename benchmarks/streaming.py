@@ -1,0 +1,96 @@
+"""Streaming against h5py over a plain fsspec file: bytes, requests and time of one beam and a 50 km box.
+
+A twin granule is served by this machine's range server with a delay before every answer. "Weight" is what
+the chunks hold that the answer is made from: the beam's whole 20 m table, and the photons of the box.
+
+    python benchmarks/streaming.py build/stream --length-km 600 --releases 006 007
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import fsspec
+import h5py
+
+from is2ice.atl03 import PHOTON_COLUMNS, Granule, Subset
+from is2ice.chunks import places
+from is2ice.geolocation import table_paths
+from is2ice.twin.atl03 import make_granule
+from is2ice.twin.cloud import LocalCloud
+from is2ice.twin.scene import Scene
+
+BOX_KM = 50.0
+
+
+def granule(folder: Path, release: str, length_km: float) -> Path:
+    """A granule of the strong beams, made once."""
+    found = sorted((folder / release).glob("ATL03_*.h5"))
+    if found:
+        return found[0]
+    scene = Scene.preset("ross_sea_november", seed=17, length_km=length_km)
+    return make_granule(scene, folder / release, release=release)
+
+
+def box(path: Path, beam: str) -> Subset:
+    """The 50 km in the middle of a beam, as a box in latitude and all longitudes."""
+    with Granule(path) as g:
+        table = g.table(beam)
+        middle = table.dist_x.size // 2
+        half = round(BOX_KM * 500 / 20)
+        latitude = table.latitude[[middle - half, middle + half]]
+        return Subset(bbox=(-180.0, float(latitude.min()), 180.0, float(latitude.max())))
+
+
+def weight(path: Path, beam: str, subset: Subset) -> int:
+    """Bytes of the chunks that the answer needs."""
+    with Granule(path) as g:
+        rows, _ = g._photon_rows(g.table(beam), *g._span(g.plan(beam, subset)))
+        file = g.file
+        need = {p for name in PHOTON_COLUMNS for p in places(file[f"{beam}/heights/{name}"], rows.start, rows.stop)}
+        for name in table_paths(beam):
+            if isinstance(file.get(name), h5py.Dataset):
+                need |= set(places(file[name]))
+        return sum(b - a for a, b in need)
+
+
+def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule]:
+    start = time.perf_counter()
+    g = Granule(open_it())
+    g.track(beam, subset, **options)
+    return time.perf_counter() - start, g
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--length-km", type=float, default=600.0)
+    parser.add_argument("--releases", nargs="+", default=["006", "007"])
+    parser.add_argument("--beam", default="gt2r")
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds before every answer")
+    args = parser.parse_args()
+    for release in args.releases:
+        path = granule(args.folder, release, args.length_km)
+        subset, size = box(path, args.beam), path.stat().st_size
+        chunks = weight(path, args.beam, subset)
+        print(f"release {release}: {size / 1e6:.0f} MB; chunks of the box {chunks / 1e6:.2f} MB")
+        timed(lambda path=path: path, args.beam, subset)  # compiles
+        with LocalCloud(path.parent, stac=False) as cloud:
+            url = cloud.href(path)
+            cloud.disturb(latency=args.latency)
+            before = cloud.traffic
+            plain, _ = timed(lambda url=url: fsspec.open(url).open(), args.beam, subset)
+            theirs = cloud.traffic
+            ours, g = timed(lambda url=url: url, args.beam, subset)
+            used = g.traffic
+            print(
+                f"  plain fsspec  {plain:6.2f} s  {(theirs.sent - before.sent) / 1e6:8.2f} MB in "
+                f"{theirs.requests - before.requests} requests\n"
+                f"  is2ice        {ours:6.2f} s  {used.bytes / 1e6:8.2f} MB in {used.requests} requests: "
+                f"{used.bytes / size:.2%} of the file, {used.bytes / chunks:.2f} of the chunks' weight, "
+                f"{plain / ours:.1f} times as fast"
+            )
+
+
+if __name__ == "__main__":
+    main()
