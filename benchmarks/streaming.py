@@ -47,7 +47,11 @@ def weight(path: Path, beam: str, subset: Subset) -> int:
     with Granule(path) as g:
         rows, _ = g._photon_rows(g.table(beam), *g._span(g.plan(beam, subset)))
         file = g.file
-        need = {p for name in PHOTON_COLUMNS for p in places(file[f"{beam}/heights/{name}"], rows.start, rows.stop)}
+        need = {
+            p
+            for name in PHOTON_COLUMNS
+            for p in places(file[f"{beam}/heights/{name}"], rows.start, rows.stop)
+        }
         for name in table_paths(beam):
             if isinstance(file.get(name), h5py.Dataset):
                 need |= set(places(file[name]))
@@ -62,7 +66,9 @@ def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--length-km", type=float, default=600.0)
     parser.add_argument("--releases", nargs="+", default=["006", "007"])

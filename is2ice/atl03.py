@@ -36,6 +36,7 @@ from .geolocation import (
     table_paths,
     text,
 )
+from .h5walk import warm
 from .remote import Hdf5, Source
 from .segments import (
     TIDES,
@@ -55,6 +56,13 @@ __all__ = ["Granule", "Subset", "open_granule"]
 log = logging.getLogger("is2ice")
 #: Variables of the heights group that segments are made from.
 PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
+CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
+EVERY_ROW = (0, 2**62)
+#: What tells what a file is, besides its beams.
+IDENTITY = (
+    "METADATA/DatasetIdentification", "ancillary_data/granule_id", "ancillary_data/release",
+    "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient",
+)  # fmt: skip
 F8 = NDArray[np.float64]
 
 NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")
@@ -120,6 +128,17 @@ class Granule:
         self._tables: dict[str, BeamTable] = {}
         self._lock = threading.RLock()
         f = self.file
+        if f.stream is not None:
+            ends = ("heights/h_ph", "geolocation/ph_index_beg")
+            ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
+            ahead += [
+                f"{CALIBRATIONS}/{kind}/{beam}"
+                for kind in ("first_photon_bias", "dead_time")
+                for beam in schema.BEAMS
+            ]
+            warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(IDENTITY, EVERY_ROW))
+            small = [d for path in IDENTITY if isinstance(d := f.get(path), h5py.Dataset)]
+            prefetch(f.stream, [(d, 0, 1) for d in small])
         self._identify(f)
         self.beams = self._find_beams(f)
         self.orientation = self._find_orientation(f)
@@ -331,8 +350,12 @@ class Granule:
         with self._lock:
             if beam not in self._tables:
                 if self.stream is not None:
-                    there = (self.file.get(path) for path in table_paths(beam))
-                    prefetch(self.stream, [(d, 0, d.shape[0]) for d in there if isinstance(d, h5py.Dataset)])
+                    columns = (f"{CALIBRATIONS}/first_photon_bias/{beam}/{name}" for name in CAL19)
+                    ahead = [*table_paths(beam), *columns, f"{CALIBRATIONS}/dead_time/{beam}/dead_time"]
+                    heights = dict.fromkeys(f"{beam}/heights/{name}" for name in PHOTON_COLUMNS)
+                    warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
+                    there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
+                    prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
                 self._tables[beam] = read_table(self.file, beam, self.id)
             return self._tables[beam]
 
@@ -349,7 +372,7 @@ class Granule:
         if source not in ("auto", "cal19", "model"):
             raise ValueError(f"first_photon={source!r}: expected 'auto', 'cal19', 'model' or None")
         f, strength = self.file, self.strength(beam)
-        base = "ancillary_data/calibrations"
+        base = CALIBRATIONS
         n_pix = PIXELS[strength]
         dead = None
         if f"{base}/dead_time/{beam}/dead_time" in f:
@@ -358,9 +381,6 @@ class Granule:
         tables = f"{base}/first_photon_bias/{beam}"
         if source != "model" and tables in f:
             g = f[tables]
-            if self.stream is not None:
-                columns = ("dead_time", "strength", "width", "ffb_corr")
-                prefetch(self.stream, [(g[name], 0, len(g[name])) for name in columns if g[name].shape])
             return from_cal19(
                 dead if dead is not None else 3.0,
                 g["dead_time"][()],
@@ -503,6 +523,8 @@ class Granule:
 
     def _columns(self, beam: str, names: Iterable[str], start: int, stop: int) -> dict[str, NDArray]:
         """Rows of variables of the heights group."""
+        if self.stream is not None:
+            warm(self.file, self.stream, dict.fromkeys((f"{beam}/heights/{n}" for n in names), (start, stop)))
         heights = self.file[f"{beam}/heights"]
         return read_columns({name: heights[name] for name in names}, start, stop, self.stream)
 
@@ -564,7 +586,8 @@ class Granule:
                 out[name][i : i + m] = a
 
         if workers > 1 and len(starts) > 1:
-            with ThreadPoolExecutor(workers) as pool:
+            # Of a remote file more blocks are under way, since each spends most of its time waiting.
+            with ThreadPoolExecutor(workers if self.stream is None else 2 * workers) as pool:
                 list(pool.map(fill, starts))
         else:
             for i in starts:

@@ -18,6 +18,9 @@ from numba import njit
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
+from . import h5walk
+from .h5walk import Chunk
+
 if TYPE_CHECKING:
     from .streaming import RemoteFile
 
@@ -59,22 +62,39 @@ def read_columns(
 
 def prefetch(stream: RemoteFile, wanted: Iterable[tuple[h5py.Dataset, int, int]]) -> None:
     """Request the bytes of rows of datasets, all at once, so that reading them makes no further request."""
-    stream.prefetch([place for dataset, start, stop in wanted for place in places(dataset, start, stop)])
+    stream.prefetch(
+        [place for dataset, start, stop in wanted for place in places(dataset, start, stop, stream)]
+    )
 
 
-def places(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+def places(
+    dataset: h5py.Dataset, start: int = 0, stop: int | None = None, stream: RemoteFile | None = None
+) -> list[tuple[int, int]]:
     """Where in the file the rows of a dataset lie: (first byte, last byte + 1) of each chunk."""
-    start, stop = max(0, start), min(dataset.shape[0] if stop is None else stop, dataset.shape[0])
+    length = dataset.shape[0] if dataset.shape else 1
+    start, stop = max(0, start), length if stop is None else min(stop, length)
     if stop <= start:
         return []
     if dataset.chunks is None:
-        first, row = dataset.id.get_offset(), dataset.id.get_storage_size() // dataset.shape[0]
+        first, row = dataset.id.get_offset(), dataset.id.get_storage_size() // length
         return [] if first is None else [(first + start * row, first + stop * row)]
-    rows, tail = dataset.chunks[0], (0,) * (dataset.ndim - 1)
     if dataset.chunks[1:] != dataset.shape[1:]:
         return []
-    found = (dataset.id.get_chunk_info_by_coord((k, *tail)) for k in range(start - start % rows, stop, rows))
-    return [(c.byte_offset, c.byte_offset + c.size) for c in found if c.byte_offset is not None]
+    return [(c.start, c.stop) for c in _located(dataset, start, stop, stream).values()]
+
+
+def _located(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | None) -> dict[int, Chunk]:
+    """Chunks that hold rows, by their first row; those never written are not there."""
+    rows, tail = dataset.chunks[0], (0,) * (dataset.ndim - 1)
+    found = None if stream is None else h5walk.chunks(dataset, stream, (start - start % rows, stop))
+    if found is not None:
+        return found
+    out = {}
+    for row in range(start - start % rows, stop, rows):
+        c = dataset.id.get_chunk_info_by_coord((row, *tail))
+        if c.byte_offset is not None:
+            out[row] = Chunk(row, c.byte_offset, c.byte_offset + c.size, c.filter_mask)
+    return out
 
 
 def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | None = None) -> NDArray:
@@ -101,7 +121,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
     dtype = dataset.dtype
     out = np.empty((stop - start, *dataset.shape[1:]), dtype)
     firsts = range(start - start % rows, stop, rows)
-    fetched = None if stream is None else _raw(dataset, firsts, stream)
+    fetched = None if stream is None else _fetched(dataset, firsts, stream)
     if stream is not None and fetched is None:
         return dataset[start:stop]
     for i, first in enumerate(firsts):
@@ -120,13 +140,12 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
     return out
 
 
-def _raw(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[bytes] | None:
+def _fetched(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[bytes] | None:
     """Bytes of chunks of a remote file; None where one was never written or skips a filter."""
-    tail = (0,) * (dataset.ndim - 1)
-    found = [dataset.id.get_chunk_info_by_coord((first, *tail)) for first in firsts]
-    if any(c.byte_offset is None or c.filter_mask for c in found):
+    found = _located(dataset, firsts.start, firsts.stop, stream)
+    if any(first not in found or found[first].mask for first in firsts):
         return None
-    return stream.fetch([(c.byte_offset, c.byte_offset + c.size) for c in found])
+    return stream.fetch([(found[first].start, found[first].stop) for first in firsts])
 
 
 def _plain_filters(dataset: h5py.Dataset, streamed: bool) -> bool | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LoginError", "headers", "is_earthdata", "logged_in", "login", "s3_credentials", "token"]
 
 #: Hosts, and all below them, that may see the token.
-HOSTS = ("earthdata.nasa.gov", "earthdatacloud.nasa.gov")
+HOSTS = ("earthdata.nasa.gov", "earthdatacloud.nasa.gov", "ecs.nsidc.org")
 #: Buckets of NSIDC's archive, which give credentials of their own in region.
 BUCKETS = ("nsidc-cumulus-prod-protected", "nsidc-cumulus-prod-public")
 HELP = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from dataclasses import dataclass, field
@@ -41,6 +42,15 @@ class Hdf5(h5py.File):
     """An open HDF5 file, and the remote file beneath it if it is streamed."""
 
     stream: RemoteFile | None = None
+
+
+@atexit.register
+def _close_streams() -> None:
+    """Close what is read through Python: HDF5 would do so after Python has ended, and crash."""
+    for found in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        file = h5py.File(found)
+        if file.driver == "fileobj":
+            file.close()
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,15 @@ from .login import LoginError, is_earthdata
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
 #: Metadata of a release that is not paged lie scattered: small blocks. A page holds metadata side by side.
-BLOCK, PAGED_BLOCK = 64 * 2**10, 256 * 2**10
-#: Ranges nearer than this are one request: at 50 ms and 50 MB/s a request is worth 2.5 MB, but bytes cost too.
-GAP = 64 * 2**10
+BLOCK, PAGED_BLOCK = 8 * 2**10, 64 * 2**10
+#: First request: the head of a file holds its root, and often more.
+HEAD = 64 * 2**10
+#: Ranges nearer than this are one request.
+GAP = 16 * 2**10
 #: Longest single request, so that several connections share a long range.
 PART = 4 * 2**20
 #: Requests at a time.
-PARALLEL = 16
+PARALLEL = 32
 #: Most bytes of metadata blocks, and of fetched ranges, kept.
 KEEP_BLOCKS, KEEP_RANGES = 64 * 2**20, 96 * 2**20
 #: Attempts at one request, and pause before the second, s; doubled for each further one.
@@ -126,9 +128,10 @@ class RemoteFile(io.RawIOBase):
         self._at = 0
         self.version: tuple[int, Any, Any] | None = None
         self._door: Door = door(url, timeout=TIMEOUT)
-        head = self._request(0, BLOCK)
+        head = self._request(0, HEAD)
         self.size = self.version[0]  # type: ignore[index]
-        self._blocks[0] = head
+        whole = len(head) if len(head) == self.size else len(head) // BLOCK * BLOCK
+        self._put({k // BLOCK: head[k : k + BLOCK] for k in range(0, whole, BLOCK)})
 
     # -- as a file, for HDF5 --------------------------------------------------------------------------
     def readable(self) -> bool:
@@ -153,6 +156,11 @@ class RemoteFile(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    @property
+    def paged(self) -> bool:
+        """Whether metadata lie together, so that reading ahead of HDF5 is not worth a request."""
+        return self.block == PAGED_BLOCK
+
     def use_pages(self) -> None:
         """Read metadata in larger blocks: the file is paged, so that they lie together."""
         if self.block != PAGED_BLOCK:
@@ -175,14 +183,16 @@ class RemoteFile(io.RawIOBase):
         return memoryview(joined)[start - first * size : stop - first * size]
 
     def _block(self, i: int) -> bytes:
-        blocks, size = self._blocks, self.block
-        data = blocks.get(i)
-        if data is None or len(data) < min(size, self.size - i * size):
-            data = self._request(i * size, min((i + 1) * size, self.size))
-            while len(blocks) * size > KEEP_BLOCKS:
-                blocks.pop(next(iter(blocks), -1), None)
-            blocks[i] = data
+        data = self._blocks.get(i)
+        if data is None:
+            data = self._request(i * self.block, min((i + 1) * self.block, self.size))
+            self._put({i: data})
         return data
+
+    def _put(self, blocks: dict[int, bytes]) -> None:
+        while (len(self._blocks) + len(blocks)) * self.block > KEEP_BLOCKS and self._blocks:
+            self._blocks.pop(next(iter(list(self._blocks)), -1), None)
+        self._blocks |= blocks
 
     # -- many ranges at once --------------------------------------------------------------------------
     def fetch(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -209,16 +219,27 @@ class RemoteFile(io.RawIOBase):
         """Get several ranges, so that reading any of them, whole, makes no request."""
         self._gather(ranges)
 
+    def load(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Get the blocks that ranges lie in, in one round: small pieces of metadata bring their neighbours."""
+        size = self.block
+        wanted = {i for a, b in ranges if b > a for i in range(a // size, (b - 1) // size + 1)}
+        missing = sorted(i for i in wanted if i not in self._blocks)
+        spans = _spans([(i * size, min((i + 1) * size, self.size)) for i in missing], gap=0)
+        with ThreadPoolExecutor(max(1, min(PARALLEL, len(spans)))) as pool:
+            answers = pool.map(lambda span: self._request(span[0], span[1]), spans)
+            for (start, stop, _), data in zip(spans, answers, strict=True):
+                self._put({a // size: data[a - start : a - start + size] for a in range(start, stop, size)})
+
     def _gather(self, ranges: Iterable[tuple[int, int]]) -> dict[int, bytes]:
         """Bytes by start of their range; what had to be asked for is kept."""
         out: dict[int, bytes] = {}
         missing: list[tuple[int, int]] = []
         for a, b in sorted(set(ranges)):
-            kept = self._ranges.get(a, b"")
-            if len(kept) >= b - a:
-                out[a] = kept
-            else:
+            kept = self._held(a, b)
+            if kept is None:
                 missing.append((a, b))
+            else:
+                out[a] = kept
         spans = _spans(missing)
         if not spans:
             return out
@@ -236,6 +257,17 @@ class RemoteFile(io.RawIOBase):
                 fresh[a] = whole[a - start : b - start]
         self._keep(fresh)
         return out | fresh
+
+    def _held(self, start: int, stop: int) -> bytes | None:
+        """Bytes of a range if they need no request."""
+        kept = self._ranges.get(start, b"")
+        if len(kept) >= stop - start:
+            return kept
+        size = self.block
+        pieces = [self._blocks.get(i) for i in range(start // size, (stop - 1) // size + 1)]
+        if any(piece is None for piece in pieces):
+            return None
+        return b"".join(pieces)[start % size : start % size + stop - start]  # type: ignore[arg-type]
 
     def _keep(self, fresh: dict[int, bytes]) -> None:
         kept = self._ranges
@@ -354,11 +386,11 @@ def _judge(error: Exception) -> _Verdict:
     return _Verdict("passing", status, "TimedOut" in text or "Timeout" in text)
 
 
-def _spans(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int, list[tuple[int, int]]]]:
+def _spans(ranges: Sequence[tuple[int, int]], gap: int = GAP) -> list[tuple[int, int, list[tuple[int, int]]]]:
     """Ranges in order, joined where the gap between them is small, with the members of each."""
     out: list[tuple[int, int, list[tuple[int, int]]]] = []
     for a, b in ranges:
-        if out and a - out[-1][1] <= GAP:
+        if out and a - out[-1][1] <= gap:
             start, stop, members = out[-1]
             members.append((a, b))
             out[-1] = (start, max(stop, b), members)

@@ -21,7 +21,9 @@ SCIENCE = {
     "features", "_columns", "_light", "grid", "thickness", "icestats",
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
-READERS = {"atl03", "geolocation", "remote", "cube", "chunks", "backend"}
+READERS = {
+    "atl03", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "access", "login",
+}  # fmt: skip
 STORES = {"store", "_folder", "_stored", "_published", "cf"}
 OTHER_IO = {
     "products", "sentinel2", "s2classes", "s2driver", "s2item", "cloudfilter", "catalog", "endpoints",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 
 import h5py
@@ -75,8 +77,8 @@ def test_only_the_needed_bytes(cloud, url, folder, part):
     after = cloud.traffic
     assert (used.requests, used.bytes) == (after.requests - before.requests, after.sent - before.sent)
     weight = sum(b - a for a, b in needed)
-    # Beyond the chunks: metadata in blocks of 64 kB, and gaps that are cheaper than a request.
-    assert used.bytes < weight + 16 * streaming.BLOCK
+    # Beyond the chunks: metadata in blocks, and gaps that are cheaper than a request.
+    assert used.bytes < weight + 110 * streaming.BLOCK
     assert used.bytes < 0.5 * used.size == 0.5 * (folder / NAME).stat().st_size
     assert got.attrs["traffic"] == str(used)
     assert str(used).startswith("read ")
@@ -131,7 +133,7 @@ def test_ranges_side_by_side_share_a_request(url, folder):
     file = RemoteFile(url, "x")
     raw = (folder / NAME).read_bytes()
     before = file.traffic
-    far = 3 * streaming.GAP + 5000
+    far = 13 * streaming.GAP + 5000
     got = file.fetch([(200_000, 201_000), (201_500, 202_000), (200_000 + far, 200_100 + far), (5, 5)][:3])
     assert [bytes(g) for g in got] == [
         raw[200_000:201_000],
@@ -147,13 +149,13 @@ def test_ranges_side_by_side_share_a_request(url, folder):
 
 def test_what_is_kept_is_bounded(url, monkeypatch):
     monkeypatch.setattr(streaming, "KEEP_RANGES", 50_000)
-    monkeypatch.setattr(streaming, "KEEP_BLOCKS", 3 * streaming.BLOCK)
+    monkeypatch.setattr(streaming, "KEEP_BLOCKS", 20 * streaming.BLOCK)
     file = RemoteFile(url, "x")
     for k in range(20):
         file.fetch([(k * 100_000, k * 100_000 + 20_000)])
         file.read_at(k * 100_000 + 30_000, 10)
     assert sum(map(len, file._ranges.values())) <= 50_000
-    assert len(file._blocks) <= 4
+    assert len(file._blocks) <= 20
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------
@@ -299,3 +301,11 @@ def test_an_unknown_fault_is_refused(cloud, url):
         cloud.disturb([{"kind": "meteor"}])
     with pytest.raises(ValueError, match="meteor"):
         Faults().set({"plan": [{"kind": "meteor"}]})
+
+
+def test_a_process_may_end_with_a_granule_open(url):
+    """HDF5 closes files after Python has ended; it must not call back then."""
+    code = f"from is2ice.atl03 import Granule; g = Granule({url!r}); d = g.file['{BEAM}/heights/h_ph']; print(d.shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(")
