@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from ._raster import Grid, read_near, segment_positions
 from .errors import SchemaError
 
-__all__ = ["Cells", "Layers", "information", "read_layers", "track_cells"]
+__all__ = ["Cells", "Layers", "information", "read_layers", "track_cells", "without_first"]
 
 F8 = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Cells:
     x, y : ndarray, shape (n,)
         m in the segments' crs.
     features : ndarray, shape (n, F)
-        Standardised.
+        Standardised; the first is the slope of the height along the track.
     key : ndarray of int, shape (n, 2)
         Beam and number of the cell along it.
     length : float
@@ -53,6 +53,10 @@ class Cells:
     def where(self, keep: NDArray[np.bool_]) -> Cells:
         """Some of the cells."""
         return replace(self, x=self.x[keep], y=self.y[keep], features=self.features[keep], key=self.key[keep])
+
+    def without_slope(self) -> Cells:
+        """Cells without their first feature."""
+        return replace(self, features=self.features[:, 1:])
 
     def merged(self, factor: int) -> Cells:
         """Cells ``factor`` times as long, means of those they hold."""
@@ -119,7 +123,8 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.log(photons / pulses + 0.1)
-        features = [mean(column("height")), rate, np.log(mean(column("h_spread")))]
+        height = mean(column("height"))
+        features = [np.gradient(height), height, rate, np.log(mean(column("h_spread")))]
         if mean(column("solar_elevation"))[keep].max() > _SUN:
             features.append(np.log(mean(column("background_rate"))))
     if "class_probability" in ds:
@@ -270,6 +275,13 @@ def information(moments: F8, n_features: int) -> F8:
     gain = 0.5 * (np.linalg.slogdet(f)[1] + np.linalg.slogdet(g)[1] - whole)
     gain -= n_features * (d - n_features) / (2.0 * n)
     return np.where(moments[..., 0] > 5 * d, gain, -np.inf)
+
+
+def without_first(moments: F8) -> F8:
+    """Moments as they would be without the first feature."""
+    d = round((np.sqrt(8 * moments.shape[-1] + 1) - 3) / 2)
+    j, k = np.triu_indices(d)
+    return moments[..., np.concatenate([[True], np.arange(d) > 0, (j > 0) & (k > 0)])]
 
 
 def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int) -> Layers:

@@ -9,8 +9,10 @@ two tell of each other is their Gaussian mutual information per cell,
 
 with :math:`S` the covariance of segment features :math:`f` (height, photon rate, spread, background,
 class probabilities) and image values :math:`g`. It is the gain in log-likelihood of the best linear
-relation over none: no threshold, gain or light level enters, and no relation is assumed beforehand. The
-score is the correlation it amounts to, :math:`\sqrt{1 - e^{-2I}}`.
+relation over none: no threshold, gain or light level enters, and no relation is assumed beforehand. Under
+a low sun snow shows the slopes of its relief rather than its height; heights alone would then be matched a
+quarter of a wave aside, so slopes are a feature too wherever they are seen. The score is the correlation
+it amounts to, :math:`\sqrt{1 - e^{-2I}}`.
 
 The search runs from coarse to fine. Stretches of track are resampled (a bootstrap by blocks): their scatter
 gives the uncertainty, and the share of resamples that find the same place over the whole search tells a
@@ -26,7 +28,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ._match import Cells, Layers, information, jacobian, read_layers, track_cells
+from ._match import Cells, Layers, information, jacobian, read_layers, track_cells, without_first
 from ._raster import Grid, grid_of, segment_crs, segment_positions, transformer
 from .errors import Is2IceError
 
@@ -42,6 +44,10 @@ _CELL, _COARSE = 10.0, 40.0
 _MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
 #: Shortest stretch that the bootstrap draws, m, about how many stretches there are at most, and draws.
 _STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
+#: Slopes along the track are used where they add this share to what all else tells: light on relief is the
+#: first thing that an image without leads shows. Where they add little, heights and slopes together would
+#: pass for heights a little further on.
+_SHADED = 0.25
 #: Two peaks closer than this, m, are one.
 _SAME = 80.0
 _COMPASS = "N NNE NE ENE E ESE SE SSE S SSW SW WSW W WNW NW NNW"
@@ -180,7 +186,7 @@ def estimate(
     search: float = 1000.0,
     least_overlap: float = 2000.0,
     least_agreement: float = 0.8,
-    most_uncertain: float = 30.0,
+    most_uncertain: float = 20.0,
     seed: int = 0,
 ) -> Drift:
     """Estimate the displacement of the ice from the pass to an image.
@@ -255,19 +261,38 @@ def estimate(
     resampled = [np.where(enough, information(_weighted(moments, w), n), -np.inf).argmax() for w in weights]
     agreement = float(np.mean(np.hypot(*(trials[resampled] - best).T) < _SAME))
 
-    # Resamples may wander as far as the middle search reaches, along a lone lead for instance.
+    # Resamples may wander as far as the middle search reaches, along a lone lead for instance: those that go
+    # to another place count against the agreement, the others give the error.
     fine = best + _square(*_MIDDLE)[0]
     moments = _moments(cells, layers, crs, grid, fine, stretch)
+    if not _shaded(cells, layers, crs, grid, fine[information(moments.sum(1), n).argmax()], n):
+        cells, moments, n = cells.without_slope(), without_first(moments), n - 1
     best = fine[information(moments.sum(1), n).argmax()]
-    scatter = [_peak(fine, information(_weighted(moments, w), n), _MIDDLE[1]) for w in weights]
+    scatter = np.array([_peak(fine, information(_weighted(moments, w), n), _MIDDLE[1]) for w in weights])
+    same = np.hypot(*(scatter - best).T) < _SAME
+    agreement = min(agreement, float(same.mean()))
     fine = best + _square(*_FINE)[0]
     score = information(_moments(cells, layers, crs, grid, fine, stretch).sum(1), n)
     peak = _peak(fine, score, _FINE[1])
     # Light on slopes moves the edges that an image shows by up to a pixel, in all stretches alike.
-    covariance = np.cov(np.transpose(scatter)) + np.eye(2) * (grid.pixel / 2) ** 2
+    covariance = _scatter(scatter[same]) + np.eye(2) * (grid.pixel / 2) ** 2
     dx, dy = float(peak[0]), float(peak[1])
     found = Drift(dx, dy, crs, _correlation(score.max()), covariance, agreement, table=table)
     return _judge(found, search, least_agreement, most_uncertain)
+
+
+def _shaded(cells: Cells, layers: Layers, crs: str, grid: Grid, best: F8, n: int) -> bool:
+    """Whether slopes tell of the image what nothing else does, at the places that suit each account best."""
+    zeros = np.zeros(len(cells.x), np.int64)
+    place, steps = segment_positions(cells.x, cells.y, crs, grid), jacobian(cells, crs, grid, 500.0)
+    moments = layers.moments(cells, place, steps, best + _square(*_FINE)[0], zeros)[:, 0]
+    without = information(without_first(moments), n - 1).max()
+    return bool(information(moments, n).max() - without >= _SHADED * without)
+
+
+def _scatter(places: F8) -> F8:
+    """Covariance of some places; unknown where there are too few."""
+    return np.cov(places.T) if len(places) > 2 else np.full((2, 2), np.nan)
 
 
 def _square(half: float, step: float) -> tuple[F8, F8]:
