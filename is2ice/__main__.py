@@ -29,6 +29,7 @@ __all__ = ["app", "main"]
 #: Command groups that live elsewhere, imported when named: name -> (module, attribute, help).
 EXTENSIONS = {
     "classify": ("is2ice.models_cli", "classify_app", "Classify stored tracks with a trained model."),
+    "compare": ("is2ice.compare_report", "app", "Ours against ATL07 or ATL10 on the same beam."),
     "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
     "grid": ("is2ice.mapping", "app", "Maps of stores or ATL10 granules, as NetCDF or Zarr."),
     "labels": (

@@ -1,0 +1,192 @@
+"""The report of a comparison with NASA's products: text, one HTML page, and the command ``is2ice compare``."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import xarray as xr
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+__all__ = ["app", "not_comparable", "text", "write_html"]
+
+_CSS = "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}pre{overflow:auto}"
+
+
+def not_comparable(
+    track: xr.Dataset, about: dict[str, Any], joined: xr.Dataset, numbers: dict[str, Any], corrected: bool
+) -> list[str]:
+    """What is not comparable, and why, in plain words.
+
+    Parameters
+    ----------
+    track, joined : xarray.Dataset
+        Ours, and the product's segments with ours beside them.
+    about : dict
+        The product's attributes.
+    numbers : dict
+    corrected : bool
+        Whether our heights could be brought to the product's corrections.
+    """
+    product, release = about.get("product"), str(about.get("release", ""))
+    ours = str(track.attrs.get("release", release))
+    said = [
+        "ATL07 has no class of thin ice: its types and our classes can agree or differ only as lead or ice.",
+        "Since release 003 only specular leads make the product's sea surface; ours takes dark open water too.",
+        "The product leaves out ice of under half concentration and within 25 km of land; ours does not.",
+        "Segments of the product overlap by half or more, so their number overstates independent points.",
+        "Freeboards at 2 m ('ours_2m_ice') hold the ridges, rims and noise that a longer segment averages: they and "
+        "the product's are unlike populations, and only 'alike' is a comparison.",
+    ]
+    if not corrected:
+        said.append(
+            f"{product} holds no corrections here: heights and sea surfaces are compared as they are."
+        )
+    if track.attrs.get("height_reference") == "geoid":
+        said.append(
+            "Our heights are above the geoid, the product's above the mean sea surface; that was taken out."
+        )
+    if release and ours != release:
+        said.append(
+            f"Our photons are of release {ours}, the product of {release}: heights may differ by centimetres."
+        )
+    if product == "ATL10" and release < "007":
+        said.append(
+            "The product has one reference per 10 km, ours varies along the track: their means are compared."
+        )
+    if numbers["sea_surface"] is not None and not numbers["sea_surface"]["n"]:
+        said.append(
+            "No section has a reference surface of both: neither sea surface nor freeboard can be compared."
+        )
+    if "freeboard" not in joined:
+        said.append("ATL07 holds no freeboard; give the ATL10 of this pass to compare it.")
+    elif not joined["freeboard"].notnull().any():
+        said.append(
+            "The product gives no freeboard in this stretch: there is no ratio of points and no distribution."
+        )
+    return said
+
+
+def _cm(d: dict[str, Any] | None) -> str:
+    if not d or not d.get("n"):
+        return "nothing to compare"
+    bias, rmse, sd = (100 * d[k] for k in ("bias", "rmse", "robust_sd"))
+    told = f"n {d['n']:,}, bias {bias:+.2f} cm, RMSE {rmse:.2f} cm, robust sd {sd:.2f} cm"
+    if "z_rms" in d:
+        told += f"; over stated errors: mean {d['z_mean']:+.2f}, rms {d['z_rms']:.2f}, robust sd {d['z_robust_sd']:.2f}"
+    return told
+
+
+def text(c: Comparison) -> str:
+    """The numbers of a comparison as text for a terminal."""
+    n = c.numbers
+    leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
+    lines = [
+        f"ours: {n['ours'].get('granule')} {n['ours'].get('beam')}",
+        f"theirs: {theirs.get('product')} {theirs.get('granule')}",
+        f"common stretch {n['stretch_km']} km; ours minus theirs:",
+        f"  corrections (taken out)  {_cm(n['corrections'])}",
+        f"  height                   {_cm(n['height'])}",
+        f"  sea surface by section   {_cm(n['sea_surface'])}",
+        f"  freeboard, like places   {_cm(freeboard['alike'].get('difference'))}",
+        "freeboard (m):",
+    ]
+    for name, values in (
+        ("ours, like places", freeboard["alike"].get("ours")),
+        ("theirs, like places", freeboard["alike"].get("theirs")),
+        ("ours at 2 m, ice", freeboard["ours_2m_ice"]),
+    ):
+        if values and values["n"]:
+            quantiles = " ".join(f"{k} {values[k]:.3f}" for k in values if k.startswith("p"))
+            lines.append(f"  {name + ':':22} n {values['n']:,} mean {values['mean']:.3f} {quantiles}")
+    lines.append("points per km, ours to theirs:")
+    for name in ("freeboards", "heights"):
+        a, b, ratio = (density[k] for k in (f"ours_{name}_per_km", f"theirs_{name}_per_km", f"ratio_{name}"))
+        lines.append(f"  {name}: {a} to {b}" + (f", {ratio} times" if ratio is not None else ""))
+    alone, ratio = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
+    lines += [
+        f"  heights to their segments that do not overlap: {alone}" + (f", {ratio} times" if ratio else ""),
+        f"leads: ours {leads['ours']}, theirs {leads['theirs']}",
+        f"  of theirs we see {leads['theirs_with_ours']} (recall {leads['recall']}), "
+        f"of ours they see {leads['ours_with_theirs']} (precision {leads['precision']})",
+        f"  only ours {leads['ours_only']}, narrower than a segment {leads['ours_only_narrower_than_a_segment']}",
+        "classes, segments by their type and our class:",
+    ]
+    for kind, row in n["classes"].items():
+        lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
+    return "\n".join(lines)
+
+
+def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
+    """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
+    from .plot_compare import draw_classes, draw_freeboards, draw_surfaces
+
+    pictures = []
+    for title, draw in (
+        ("Heights, classes and leads", draw_classes),
+        ("Local sea surface", draw_surfaces),
+        ("Freeboard", draw_freeboards),
+    ):
+        image = io.BytesIO()
+        draw(c).savefig(image, format="png", dpi=110)
+        data = base64.b64encode(image.getvalue()).decode()
+        pictures.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+    said = "".join(f"<li>{html.escape(s)}</li>" for s in c.statements)
+    title = html.escape(f"{c.numbers['ours'].get('granule')} {c.numbers['ours'].get('beam')} against NASA")
+    path = Path(path)
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'
+        f"<h1>{title}</h1><pre>{html.escape(text(c))}</pre>{''.join(pictures)}"
+        f"<h2>Not comparable</h2><ul>{said}</ul>"
+        f"<h2>All numbers</h2><pre>{html.escape(c.to_json())}</pre></html>\n"
+    )
+    return path
+
+
+app = typer.Typer(add_completion=False)
+out = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command(epilog="Example: is2ice compare ATL03_x.h5 gt2r --atl10 ATL10-02_x.h5 --out report.html")
+def command(
+    source: Annotated[str, typer.Argument(help="An ATL03 granule, or a store of ours.")],
+    beam: Annotated[str, typer.Argument(help="The beam.")],
+    granule: Annotated[str | None, typer.Option(help="One granule of a store that holds several.")] = None,
+    atl07: Annotated[Path | None, typer.Option(help="ATL07 of the pass.")] = None,
+    atl10: Annotated[Path | None, typer.Option(help="ATL10 of the pass.")] = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ours against ATL07 or ATL10 on the same beam: heights, sea surface, freeboard, points, leads, classes."""
+    from . import pipeline
+    from . import store as stores
+    from .compare import compare
+
+    if path is not None and path.suffix not in (".html", ".json"):
+        raise ValueError(f"{path}: expected a report ending in .html or .json")
+    if stores.is_store(source):
+        track = stores.open_track(source, granule, [beam], chunks=None)
+        track = track.isel(beam=0).assign_attrs(beam=beam)
+    else:
+        track = pipeline.one_track(source, beam)
+    result = compare(track, atl07, atl10)
+    if path is not None and path.suffix == ".html":
+        result.write_html(path)
+    elif path is not None:
+        path.write_text(result.to_json() + "\n")
+    if as_json:
+        print(result.to_json())  # noqa: T201
+        return
+    out.print(result.report())
+    for line in result.statements:
+        out.print(f"not comparable: {line}")
+    if path is not None:
+        out.print(f"report: {path}")

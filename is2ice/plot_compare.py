@@ -1,0 +1,426 @@
+"""Pictures that set our tracks beside NASA's products, images, truth labels and other methods.
+
+They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 4 confusion matrix, 5
+scaling, 6 and 7 classes, 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard. All are
+drawn for a column of 18 cm, in colours that every kind of colour vision tells apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from . import schema
+from .plot import COLOURS, NAMES, SEA
+from .products import DARK, SPECULAR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .compare import Comparison
+
+__all__ = [
+    "draw_classes",
+    "draw_confusion",
+    "draw_freeboards",
+    "draw_methods",
+    "draw_scaling",
+    "draw_scene",
+    "draw_surfaces",
+]
+
+F8 = NDArray[np.float64]
+#: NASA's own colour, and those of its types.
+THEIRS = "#CC79A7"
+TYPES = {
+    "cloud": ((0,), COLOURS[-1]),
+    "ice": ((1,), COLOURS[0]),
+    "specular": (SPECULAR, COLOURS[2]),
+    "dark": (DARK, COLOURS[1]),
+}
+#: Line styles of sea-surface methods: colour and dashes both differ.
+METHODS = {
+    "crossfit": (SEA, "-"),
+    "nasa": ("#009E73", "--"),
+    "minimum": ("#00468B", ":"),
+    "mean": ("#E69F00", "-."),
+    "nearest_minimum": ("#CC79A7", (0, (5, 1))),
+}
+SIZE = 9
+
+
+def _figure(height: float, title: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.1, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=SIZE + 1)
+    return figure
+
+
+def _style(ax: Axes, ylabel: str, xlabel: str = "") -> None:
+    ax.set_ylabel(ylabel, fontsize=SIZE)
+    ax.set_xlabel(xlabel, fontsize=SIZE)
+    ax.tick_params(labelsize=SIZE - 1)
+    ax.grid(alpha=0.3, lw=0.5)
+
+
+def _legend(ax: Axes, columns: int = 4) -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, fontsize=SIZE - 2, frameon=False,
+            borderaxespad=0.1, markerscale=2,
+        )  # fmt: skip
+
+
+def _note(ax: Axes, text: str, y: float = 0.5) -> None:
+    ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="center", fontsize=SIZE)
+
+
+def _title(c: Comparison, what: str) -> str:
+    ours, theirs = c.numbers["ours"], c.numbers["theirs"]
+    product = f"{theirs.get('product')} release {theirs.get('release')}"
+    return f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}"
+
+
+def _km(c: Comparison, x: ArrayLike) -> F8:
+    return (np.asarray(x, float) - float(c.track["x_atc"].values[0])) / 1e3
+
+
+def _window(c: Comparison, span: tuple[float, float] | None) -> tuple[float, float]:
+    """Part to show, km; by default the 5 km with the most leads of either."""
+    total = float(_km(c, c.track["x_atc"].values[-1]))
+    if span is not None:
+        return span
+    if total <= 5.0:
+        return 0.0, total
+    at = np.concatenate([_km(c, v).mean(1) for v in c.leads.values() if v.size] or [np.array([2.5])])
+    start = np.arange(0.0, total - 5.0 + 0.5, 0.5)
+    best = start[np.argmax([((at >= s) & (at < s + 5.0)).sum() for s in start])]
+    return float(best), float(min(best + 5.0, total))
+
+
+def _xlabel(c: Comparison) -> str:
+    return f"along-track distance from x_atc = {float(c.track['x_atc'].values[0]):,.0f} m (km)"
+
+
+def draw_classes(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+    """Heights and classes at 2 m, the product's segments and types, and the leads of both.
+
+    Parameters
+    ----------
+    c : Comparison
+    span : (first, last), optional
+        km from the start; by default the 5 km with the most leads.
+    """
+    span = _window(c, span)
+    figure = _figure(5.0, _title(c, "Surface classes at 2 m beside ATL07/ATL10 types"))
+    top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6])
+    km = _km(c, c.track["x_atc"].values + 1.0)
+    inside = (km >= span[0]) & (km <= span[1])
+    height, code = np.asarray(c.track["height"].values, float), c.track["surface_class"].values
+    for k in (0, 1, 2):
+        rows = inside & (code == k) & np.isfinite(height)
+        top.plot(
+            km[rows], height[rows], ".", ms=1.6, color=COLOURS[k], label=f"ours: {NAMES[k]}", rasterized=True
+        )
+    s = c.segments
+    at, half = _km(c, s["x_atc"].values), s["length"].values / 2e3
+    near = (at + half >= span[0]) & (at - half <= span[1]) & np.isfinite(s["height"].values)
+    ends = (at - half)[near], (at + half)[near]
+    top.hlines(s["height"].values[near], *ends, color="black", lw=1.0, label="their segments")
+    shown = np.concatenate([height[inside], s["height"].values[near]])
+    shown = shown[np.isfinite(shown)]
+    if shown.size:
+        low, high = np.percentile(shown, [0.2, 99.8])
+        top.set_ylim(low - 0.15, high + 0.2)
+    _style(top, "height above mean\nsea surface (m)")
+    _legend(top)
+    for k in (0, 1, 2):
+        strips.fill_between(km, 3, 3.8, where=inside & (code == k), color=COLOURS[k], lw=0, step="mid")
+    for name, (codes, colour) in TYPES.items():
+        rows = near & np.isin(s["surface_type"].values, codes)
+        bars = list(zip((at - half)[rows], 2 * half[rows], strict=True))
+        strips.broken_barh(bars, (2, 0.8), color=colour, lw=0, label=f"their {name}")
+    for y, who in ((1.0, "ours"), (0.0, "theirs")):
+        for a, b in c.leads[who]:
+            strips.plot(_km(c, [a, b]), [y + 0.4, y + 0.4], color="black", lw=5, solid_capstyle="butt")
+            strips.plot(_km(c, (a + b) / 2), y + 0.75, "v", ms=3, color="black")
+    strips.set_yticks([0.4, 1.4, 2.4, 3.4], ["their leads", "our leads", "their types", "our classes"])
+    strips.set_ylim(0, 4)
+    _style(strips, "", _xlabel(c))
+    _legend(strips)
+    strips.set_xlim(*span)
+    return figure
+
+
+def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+    """Our local sea surface and the product's reference surfaces, with the heights of water.
+
+    Parameters
+    ----------
+    c : Comparison
+    span : (first, last), optional
+        km; all of the stretch by default.
+    """
+    figure = _figure(3.8, _title(c, "Local sea surface beside ATL10's reference"))
+    ax = figure.subplots()
+    km = _km(c, c.track["x_atc"].values + 1.0)
+    span = span or (0.0, float(km[-1]))
+    water = (c.track["surface_class"].values == schema.OPEN_WATER) & np.isfinite(c.track["height"].values)
+    height = c.track["height"].values
+    ax.plot(
+        km[water],
+        height[water],
+        ".",
+        ms=1.2,
+        color=COLOURS[2],
+        alpha=0.5,
+        label="our open water",
+        rasterized=True,
+    )
+    h, e = (np.asarray(c.track[n].values, float) for n in ("h_ref", "h_ref_uncertainty"))
+    ax.fill_between(km, h - e, h + e, color=SEA, alpha=0.25, lw=0)
+    ax.plot(km, h, color=SEA, lw=1.5, label="ours ± 1σ")
+    if c.sections is not None:
+        at, value = _km(c, c.sections["x_atc"].values), c.sections["h_ref"].values
+        error = (
+            c.sections["h_ref_uncertainty"].values if "h_ref_uncertainty" in c.sections else np.zeros(at.size)
+        )
+        good = np.isfinite(value)
+        told: dict[str, Any] = {
+            "fmt": "s",
+            "ms": 4,
+            "color": THEIRS,
+            "capsize": 2,
+            "label": "ATL10, 10 km sections ± 1σ",
+        }
+        ax.errorbar(at[good], value[good], error[good], 5.0, **told)
+        if not good.any():
+            _note(ax, "ATL10 gives no reference surface in this stretch", 0.92)
+    values = np.concatenate([(h - e)[np.isfinite(h)], (h + e)[np.isfinite(h)], height[water]])
+    if values.size:
+        low, high = np.percentile(values, [1, 99])
+        ax.set_ylim(low - 0.1, high + 0.1)
+    ax.set_xlim(*span)
+    _style(ax, "height above mean sea surface (m)", _xlabel(c))
+    _legend(ax, 3)
+    return figure
+
+
+def draw_methods(track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: str = "") -> Figure:
+    """Local sea surfaces of several methods on one track.
+
+    Parameters
+    ----------
+    track : xarray.Dataset
+        Dims (x_atc,), with height and surface_class.
+    surfaces : mapping of str to xarray.Dataset
+        By method, each with h_ref on the same cells.
+    """
+    figure = _figure(3.6, f"Local sea surface by method\n{title or track.attrs.get('granule', '')}")
+    ax = figure.subplots()
+    x0 = float(track["x_atc"].values[0])
+    km = (track["x_atc"].values + 1.0 - x0) / 1e3
+    water = (track["surface_class"].values == schema.OPEN_WATER) & np.isfinite(track["height"].values)
+    height = track["height"].values[water]
+    ax.plot(km[water], height, ".", ms=1.2, color="#999999", alpha=0.6, label="open water", rasterized=True)
+    for name, ds in surfaces.items():
+        colour, dashes = METHODS.get(name, ("black", "-"))
+        ax.plot(km, ds["h_ref"].values, color=colour, ls=dashes, lw=1.6, label=name.replace("_", " "))
+    values = np.concatenate([ds["h_ref"].values[np.isfinite(ds["h_ref"].values)] for ds in surfaces.values()])
+    if values.size:
+        ax.set_ylim(values.min() - 0.15, values.max() + 0.2)
+    else:
+        _note(ax, "no lead within reach: no sea surface")
+    _style(ax, "height above mean sea surface (m)", f"along-track distance from x_atc = {x0:,.0f} m (km)")
+    _legend(ax, 3)
+    return figure
+
+
+def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+    """Freeboard along the track, its distribution in like places, and the points per km of both.
+
+    Parameters
+    ----------
+    c : Comparison
+    span : (first, last), optional
+        km of the upper panels; all of the stretch by default.
+    """
+    figure = _figure(6.6, _title(c, "Total freeboard at 2 m and of ATL10"))
+    axes = figure.subplots(3, 2, height_ratios=[1, 1, 1.25])
+    grid = axes[0, 0].get_gridspec()
+    for ax in axes[:2].ravel():
+        ax.remove()
+    top = figure.add_subplot(grid[0, :])
+    below = figure.add_subplot(grid[1, :], sharex=top, sharey=top)
+    km, code = _km(c, c.track["x_atc"].values + 1.0), c.track["surface_class"].values
+    ours = np.asarray(c.track["freeboard"].values, float)
+    for k in (0, 1, 2):
+        rows = (code == k) & np.isfinite(ours)
+        top.plot(km[rows], ours[rows], ".", ms=1.4, color=COLOURS[k], label=NAMES[k], rasterized=True)
+    _style(top, "ours (m)")
+    _legend(top, 3)
+    s = c.segments
+    theirs = s["freeboard"].values.astype(float) if "freeboard" in s else np.full(s.sizes["segment"], np.nan)
+    good = np.isfinite(theirs)
+    below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
+    if not good.any():
+        _note(below, "ATL10 gives no freeboard here")
+    _style(below, "ATL10 (m)", _xlabel(c))
+    shown = np.concatenate([ours[np.isfinite(ours)], theirs[good]])
+    if shown.size:
+        low, high = np.percentile(shown, [0.1, 99.9])
+        top.set_ylim(min(low, 0) - 0.1, high + 0.15)
+    top.set_xlim(*(span or (0.0, float(km[-1]))))
+    _distributions(axes[2, 0], c, ours)
+    _density(axes[2, 1], c, km[np.isfinite(ours)], _km(c, s["x_atc"].values[good]))
+    return figure
+
+
+def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
+    from .compare import alike_places
+
+    alike = alike_places(c.segments)
+    ice = np.isin(c.track["surface_class"].values, (0, 1)) & np.isfinite(ours)
+    top = np.percentile(ours[ice], 99.5) if ice.any() else 1.0
+    bins = np.linspace(-0.2, max(0.5, top), 45)
+    curves = [("ours at 2 m, ice (unlike)", ours[ice], "#888888", ":")]
+    if alike.any():
+        curves.append(("ours, like places", c.segments["ours_freeboard"].values[alike], SEA, "-"))
+        curves.append(("ATL10, like places", c.segments["freeboard"].values[alike], THEIRS, "--"))
+    for label, values, colour, dashes in curves:
+        if values.size:
+            count, _ = np.histogram(values, bins)
+            density = count / max(values.size, 1) / np.diff(bins)
+            ax.stairs(density, bins, color=colour, ls=dashes, lw=1.4, label=f"{label}, n {values.size:,}")
+    _style(ax, "density (1/m)", "total freeboard (m)")
+    ax.legend(fontsize=SIZE - 2.5, frameon=False, loc="upper right")
+    ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
+
+
+def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
+    total = float(_km(c, c.track["x_atc"].values[-1]))
+    edges = np.linspace(0.0, total, max(2, min(41, int(np.ceil(total)) + 1)))
+    width = np.diff(edges)
+    for x, colour, label, dashes in ((ours, SEA, "ours", "-"), (theirs, THEIRS, "ATL10", "--")):
+        ax.stairs(np.histogram(x, edges)[0] / width, edges, color=colour, lw=1.4, label=label, ls=dashes)
+    _style(ax, "freeboards per km", "along-track distance (km)")
+    ratio = c.numbers["density"]["ratio_freeboards"]
+    ax.set_title("" if ratio is None else f"{ratio:g} times as many", fontsize=SIZE - 1)
+    ax.legend(fontsize=SIZE - 2, frameon=False, loc="center right")
+    ax.set_ylim(0, 560)
+
+
+def draw_confusion(counts: ArrayLike, title: str, *, note: str = "") -> Figure:
+    """Confusion matrix: share of each true class, and counts.
+
+    Parameters
+    ----------
+    counts : array_like, shape (3, 3)
+        Rows are labels, columns predictions, in the order of :data:`is2ice.schema.CLASSES`.
+    title, note : str
+        What was measured where.
+    """
+    counts = np.asarray(counts, float)
+    figure = _figure(4.2, title)
+    ax = figure.subplots()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = counts / counts.sum(1, keepdims=True)
+    shown = ax.imshow(np.nan_to_num(share), cmap="cividis", vmin=0, vmax=1)
+    for (i, j), n in np.ndenumerate(counts):
+        text = f"{100 * share[i, j]:.2f} %\n{n:,.0f}" if np.isfinite(share[i, j]) else "none"
+        ink = "white" if np.nan_to_num(share[i, j]) < 0.6 else "black"
+        ax.text(j, i, text, ha="center", va="center", fontsize=SIZE, color=ink)
+    names = [n.replace("_", " ") for n in schema.CLASSES]
+    ax.set_xticks(range(3), names, fontsize=SIZE)
+    ax.set_yticks(range(3), names, fontsize=SIZE)
+    ax.set_xlabel("predicted class" + (f"\n{note}" if note else ""), fontsize=SIZE)
+    ax.set_ylabel("label", fontsize=SIZE)
+    figure.colorbar(shown, ax=ax, label="share of the labelled class")
+    return figure
+
+
+def draw_scaling(
+    series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit: str = "workers"
+) -> Figure:
+    """Speed-up against the number of workers, with the ideal.
+
+    Parameters
+    ----------
+    series : mapping of str to sequence of (workers, seconds)
+        The first of each is its own reference.
+    """
+    figure = _figure(3.6, title)
+    ax = figure.subplots()
+    most = 1.0
+    for k, (name, rows) in enumerate(series.items()):
+        n, t = np.array(sorted(rows), float).T
+        most = max(most, n[-1] / n[0])
+        colour = ["#00468B", SEA, "#009E73", THEIRS, "#E69F00"][k % 5]
+        ax.plot(n, t[0] / t, marker="osv^D"[k % 5], ms=4, lw=1.3, color=colour, label=name)
+    ax.plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
+    _style(ax, "speed-up over the first", unit)
+    ax.legend(fontsize=SIZE - 1, frameon=False)
+    return figure
+
+
+def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, name: str = "label") -> Figure:
+    """Tracks coloured by label over their image.
+
+    Parameters
+    ----------
+    image : xarray.Dataset
+        Reflectance with B04, B03, B02 (or red, green, blue) on y, x.
+    tracks : sequence of xarray.Dataset
+        Dims (x_atc,), with x, y (in the projection of the segments) and `name`.
+    title, name : str
+    """
+    from ._raster import grid_of, segment_crs, segment_positions
+
+    bands = [
+        next(n for n in pair if n in image) for pair in (("B04", "red"), ("B03", "green"), ("B02", "blue"))
+    ]
+    every = max(1, max(image.sizes["y"], image.sizes["x"]) // 900)
+    part = image.isel(y=slice(None, None, every), x=slice(None, None, every))
+    colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
+    known = np.isfinite(colour)
+    top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
+    figure = _figure(6.2, title)
+    ax = figure.subplots()
+    grid = grid_of(image)
+    extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)
+    ax.imshow(np.where(known.all(-1, keepdims=True), np.clip(colour / top, 0, 1) ** 0.7, 0.6), extent=extent)
+    for track in tracks:
+        row, column = segment_positions(track["x"].values, track["y"].values, segment_crs(track), grid)
+        code = np.asarray(track[name].values, int)
+        for k in (-1, 0, 1, 2):
+            rows = (code == k) & (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
+            at = column[rows] * grid.pixel / 1e3, row[rows] * grid.pixel / 1e3
+            ax.plot(*at, ".", ms=3, color=LABELS[k], mec="none", rasterized=True)
+        first = np.flatnonzero((row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns))
+        if first.size:
+            k = first[first.size // 2]
+            ax.annotate(
+                str(track.attrs.get("beam", "")), (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
+                xytext=(6, 0), textcoords="offset points", fontsize=SIZE - 1,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+            )  # fmt: skip
+    for k in (0, 1, 2, -1):
+        ax.plot([], [], "o", ms=5, color=LABELS[k], label=NAMES[k])
+    ax.set_xlim(extent[0], extent[1])
+    ax.set_ylim(extent[2], extent[3])
+    _style(ax, "from the upper edge of the image (km)", "from the left edge of the image (km)")
+    ax.grid(False)
+    ax.legend(fontsize=SIZE - 1, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
+    return figure
+
+
+#: Labels over a picture that is white to black itself: colours that neither is.
+LABELS = {-1: "#BBBBBB", 0: "#CC79A7", 1: "#E69F00", 2: "#56B4E9"}
