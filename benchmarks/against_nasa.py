@@ -146,13 +146,10 @@ def show(name: str, total: dict) -> dict:
     told["heights_per_km"] = [round(v / total["km"], 1) for v in total["heights"]]
     told["ratio_heights"] = round(total["heights"][0] / total["heights"][1], 2)
     told["ratio_not_overlapping"] = round(total["heights"][0] / total["alone"], 2)
-    print(
-        f"  freeboards per km: ours {told['freeboards_per_km'][0]}, theirs {told['freeboards_per_km'][1]}, ratio {told['ratio']}"
-    )
-    print(
-        f"  heights per km: ours {told['heights_per_km'][0]}, theirs {told['heights_per_km'][1]}, ratio {told['ratio_heights']}; "
-        f"to segments that do not overlap {told['ratio_not_overlapping']}"
-    )  # fmt: skip
+    for what in ("freeboards", "heights"):
+        (a, b), ratio = told[f"{what}_per_km"], told["ratio" if what == "freeboards" else "ratio_heights"]
+        print(f"  {what} per km: ours {a}, theirs {b}, ratio {ratio}")
+    print(f"  our heights to their segments that do not overlap: ratio {told['ratio_not_overlapping']}")
     for k, (n, mine, nasa, only) in total["leads"].items():
         told[f"leads_{k}"] = {"truth": n, "ours": mine, "theirs": nasa, "only_ours": only}
         print(f"  leads {k} than an ATL07 segment: {n} true, ours {mine}, theirs {nasa}, only ours {only}")

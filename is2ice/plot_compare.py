@@ -1,7 +1,6 @@
 """Pictures that set our tracks beside NASA's products, images, truth labels and other methods.
 
-They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 4 confusion matrix, 5
-scaling, 6 and 7 classes, 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard. All are
+They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes, 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard. All are
 drawn for a column of 18 cm, in colours that every kind of colour vision tells apart.
 """
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "draw_classes",
-    "draw_confusion",
     "draw_freeboards",
     "draw_methods",
     "draw_scaling",
@@ -316,35 +314,6 @@ def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
     ax.set_title("" if ratio is None else f"{ratio:g} times as many", fontsize=SIZE - 1)
     ax.legend(fontsize=SIZE - 2, frameon=False, loc="center right")
     ax.set_ylim(0, 560)
-
-
-def draw_confusion(counts: ArrayLike, title: str, *, note: str = "") -> Figure:
-    """Confusion matrix: share of each true class, and counts.
-
-    Parameters
-    ----------
-    counts : array_like, shape (3, 3)
-        Rows are labels, columns predictions, in the order of :data:`is2ice.schema.CLASSES`.
-    title, note : str
-        What was measured where.
-    """
-    counts = np.asarray(counts, float)
-    figure = _figure(4.2, title)
-    ax = figure.subplots()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = counts / counts.sum(1, keepdims=True)
-    shown = ax.imshow(np.nan_to_num(share), cmap="cividis", vmin=0, vmax=1)
-    for (i, j), n in np.ndenumerate(counts):
-        text = f"{100 * share[i, j]:.2f} %\n{n:,.0f}" if np.isfinite(share[i, j]) else "none"
-        ink = "white" if np.nan_to_num(share[i, j]) < 0.6 else "black"
-        ax.text(j, i, text, ha="center", va="center", fontsize=SIZE, color=ink)
-    names = [n.replace("_", " ") for n in schema.CLASSES]
-    ax.set_xticks(range(3), names, fontsize=SIZE)
-    ax.set_yticks(range(3), names, fontsize=SIZE)
-    ax.set_xlabel("predicted class" + (f"\n{note}" if note else ""), fontsize=SIZE)
-    ax.set_ylabel("label", fontsize=SIZE)
-    figure.colorbar(shown, ax=ax, label="share of the labelled class")
-    return figure
 
 
 def draw_scaling(

@@ -154,7 +154,7 @@ def test_figures_have_titles_labels_and_units(result, track):
     methods = {m: seasurface.estimate(bare, m) for m in ("nasa", "crossfit")}
     figures = [
         plot_compare.draw_classes(result), plot_compare.draw_surfaces(result), plot_compare.draw_freeboards(result),
-        plot_compare.draw_methods(track, methods), plot_compare.draw_confusion(np.eye(3), "diagonal"),
+        plot_compare.draw_methods(track, methods),
         plot_compare.draw_scaling({"a": [(1, 10.0), (2, 6.0)]}, "scaling"),
     ]  # fmt: skip
     for figure in figures:
@@ -162,7 +162,6 @@ def test_figures_have_titles_labels_and_units(result, track):
         assert figure.get_figwidth() <= 7.2
         for ax in figure.axes:
             assert ax.get_ylabel() or ax.get_xlabel() or ax.get_yticklabels()
-    plot_compare.draw_confusion(np.zeros((3, 3)), "nothing labelled")
 
 
 def test_wrong_requests(track):
