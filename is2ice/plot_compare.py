@@ -1,7 +1,9 @@
 """Pictures that set our tracks beside NASA's products, images, truth labels and other methods.
 
-They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes, 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard. All are
-drawn for a column of 18 cm, in colours that every kind of colour vision tells apart.
+They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes,
+8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard; figure 4 is
+:func:`is2ice.plot_scores.confusion`. All are drawn for a column of 18 cm, in colours that every kind of colour
+vision tells apart.
 """
 
 from __future__ import annotations
@@ -341,14 +343,15 @@ def draw_scaling(
 
 
 def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, name: str = "label") -> Figure:
-    """Tracks coloured by label over their image.
+    """Tracks coloured by label over their image, where the ice was when the image was taken.
 
     Parameters
     ----------
     image : xarray.Dataset
         Reflectance with B04, B03, B02 (or red, green, blue) on y, x.
     tracks : sequence of xarray.Dataset
-        Dims (x_atc,), with x, y (in the projection of the segments) and `name`.
+        Dims (x_atc,), with x, y (in the projection of the segments) and `name`; with the attributes
+        label_scenes and label_shift they are moved as their labels were.
     title, name : str
     """
     from ._raster import grid_of, segment_crs, segment_positions
@@ -367,7 +370,10 @@ def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, n
     extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)
     ax.imshow(np.where(known.all(-1, keepdims=True), np.clip(colour / top, 0, 1) ** 0.7, 0.6), extent=extent)
     for track in tracks:
-        row, column = segment_positions(track["x"].values, track["y"].values, segment_crs(track), grid)
+        dx, dy = _shift(track, str(image.attrs.get("scene", "")))
+        row, column = segment_positions(
+            track["x"].values + dx, track["y"].values + dy, segment_crs(track), grid
+        )
         code = np.asarray(track[name].values, int)
         for k in (-1, 0, 1, 2):
             rows = (code == k) & (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
@@ -389,6 +395,15 @@ def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, n
     ax.grid(False)
     ax.legend(fontsize=SIZE - 1, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     return figure
+
+
+def _shift(track: xr.Dataset, scene: str) -> tuple[float, float]:
+    """Displacement with which a scene labelled the track, m."""
+    names, shifts = (np.atleast_1d(track.attrs.get(k, [])).tolist() for k in ("label_scenes", "label_shift"))
+    if scene not in names or len(shifts) < 2 * len(names):
+        return 0.0, 0.0
+    k = names.index(scene)
+    return float(shifts[2 * k]), float(shifts[2 * k + 1])
 
 
 #: Labels over a picture that is white to black itself: colours that neither is.

@@ -31,7 +31,7 @@ OTHER_IO = {
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "plot_labels", "plot_scores", "training_data",
-    "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks",
+    "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper",
     "train", "reclassify", "models_cli",
 }  # fmt: skip
 GROUPS = [

@@ -1,0 +1,145 @@
+"""Counterparts of figures 2 and 4 to 11 of Iqrah et al. (2025) for any granule, beam and scene.
+
+    python recipes/paper_figures.py ATL03.h5 gt2r --atl07 ATL07.h5 --atl10 ATL10.h5 --scene item.json --out figures
+    python recipes/paper_figures.py sample_data/ATL03_20191116193412_07410510_006_01.h5 gt1r --sample --shift 79 115
+
+The paper's two tracks (4 and 26 November 2019, gt2r) are shown in its windows, others in the part with most leads;
+`--km` chooses another. A figure whose data are not given is not drawn, and that is said.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from is2ice import open_track, paper, pipeline, plot_compare, plot_scores, seasurface, sentinel2
+from is2ice.classifiers.scores import score_labels
+from is2ice.compare import compare
+from is2ice.drift import Drift
+from is2ice.labelling import LabellingError, label_pass
+
+#: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
+WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
+SAMPLE = {
+    "atl07": "ATL07-02_20191116193412_07410501_006_01.h5",
+    "atl10": "ATL10-02_20191116193412_07410501_006_01.h5",
+    "scene": "sentinel-2-l2a/*/*.json",
+}
+METHODS = ("minimum", "mean", "nearest_minimum", "nasa", "crossfit")
+
+
+def window(track, km):
+    """Part to show, km from the start of the track, and None for the default."""
+    if km is None:
+        west, east = WINDOWS.get(str(track.attrs["granule"])[:20], (None, None))
+        if west is None:
+            return None
+        (inside,) = np.nonzero((track.longitude.values >= west) & (track.longitude.values <= east))
+        km = (inside[0] * 0.002, inside[-1] * 0.002) if inside.size else None
+    return km
+
+
+def labels(args):
+    """Figures 2 and 4, of every strong beam that the scene sees."""
+    try:
+        drift = (
+            "estimate" if args.shift is None else Drift(*args.shift, open_track(args.granule).attrs["crs"])
+        )
+        done = label_pass(args.granule, str(args.scene), drift=drift)
+    except LabellingError as error:
+        yield "2_labels", str(error)
+        return
+    image, tracks, scores = sentinel2.open_scene(str(args.scene)), [], None
+    for beam in map(str, done.segments["beam"].values):
+        labelled = done.segments.sel(beam=beam).assign_attrs(beam=beam)
+        if not (labelled["label"] >= 0).any():
+            continue
+        tracks.append(labelled)
+        ours = pipeline.one_track(args.granule, beam).reindex(
+            x_atc=labelled.x_atc, fill_value={"surface_class": -1}
+        )
+        classes = {k: ours[k] for k in ("surface_class", "class_probability")}
+        score = score_labels(labelled.assign(classes))
+        scores = score if scores is None else scores + score
+    yield (
+        "2_labels",
+        plot_compare.draw_scene(image, tracks, f"Labels over their image\n{image.attrs['scene']}"),
+    )
+    yield "4_confusion", plot_scores.confusion({"radiometric, against labels": scores})
+
+
+def figures(args):
+    """Name and figure, or name and why there is none."""
+    track = pipeline.one_track(args.granule, args.beam)
+    if args.scene is None:
+        yield "2_labels and 4_confusion", "no scene (--scene)"
+    else:
+        yield from labels(args)
+    measured = paper.read_measured(args.measured)
+    for name, kind in (("5_scaling_labelling", "labelling"), ("5_scaling_freeboard", "freeboard")):
+        if measured[kind] is None:
+            yield name, f"not measured here (no {paper.FILES[kind]} in {args.measured})"
+            continue
+        rows = [(r[0] * r[1], sum(r[2:5])) for r in measured[kind]["rows"]]
+        published = [(e * c, sum(v)) for (e, c), v in paper.PUBLISHED[kind].items()]
+        best = [
+            [(n, min(t for m, t in part if m == n)) for n in sorted({m for m, _ in part})]
+            for part in (rows, published)
+        ]
+        yield (
+            name,
+            plot_compare.draw_scaling({"here": best[0], "paper": best[1]}, f"Scaling of the {kind}", "cores"),
+        )
+    bare = track.drop_vars(
+        ["h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index", "freeboard", "freeboard_uncertainty"]
+    )
+    surfaces = {m: seasurface.estimate(bare, m) for m in METHODS}
+    yield (
+        "8_sea_surfaces",
+        plot_compare.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}"),
+    )
+    if args.atl07 is None and args.atl10 is None:
+        yield "6_7_9_10_11", "no product (--atl07, --atl10)"
+        return
+    result = compare(track, args.atl07, args.atl10)
+    part = window(result.track, args.km)
+    yield "6_7_classes", plot_compare.draw_classes(result, part)
+    yield "9_sea_surface", plot_compare.draw_surfaces(result)
+    yield "10_11_freeboard", plot_compare.draw_freeboards(result, part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("granule", type=Path)
+    parser.add_argument("beam")
+    for name in ("--atl07", "--atl10", "--scene"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument(
+        "--sample", action="store_true", help="products and scene that lie beside the granule"
+    )
+    parser.add_argument(
+        "--shift", type=float, nargs=2, help="dx dy of the ice by hand, m, instead of an estimate"
+    )
+    parser.add_argument("--km", type=float, nargs=2)
+    parser.add_argument("--measured", type=Path, default=Path("build"))
+    parser.add_argument("--out", type=Path, default=Path("build/figures"))
+    args = parser.parse_args()
+    for name, pattern in SAMPLE.items() if args.sample else ():
+        setattr(
+            args,
+            name,
+            next(p for p in sorted(args.granule.parent.glob(pattern)) if p.name != "collection.json"),
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures(args):
+        if isinstance(figure, str):
+            print(f"figure {name}: {figure}")
+        else:
+            figure.savefig(args.out / f"figure_{name}.png", dpi=150)
+            print(f"figure {name}: {args.out / f'figure_{name}.png'}")
+
+
+if __name__ == "__main__":
+    main()

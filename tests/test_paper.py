@@ -1,0 +1,94 @@
+"""The paper's tables and figures: published numbers, ours where they were measured, and nothing invented."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from is2ice import paper
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+GRANULE = "sample_data/ATL03_20191116193412_07410510_006_01.h5"
+
+
+def run(name, *args, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+    monkeypatch.syspath_prepend(str(RECIPES))
+    runpy.run_path(str(RECIPES / name), run_name="__main__")
+
+
+def test_published_numbers_bear_out_their_footnotes():
+    two, five, training = (paper.PUBLISHED[k] for k in ("labelling", "freeboard", "training"))
+    assert two[1, 1][0] / two[4, 4][0] == pytest.approx(9.0)
+    assert two[1, 1][2] / two[4, 4][2] == pytest.approx(16.25)
+    assert two[1, 1][2] / two[1, 2][2] > 2.2  # super-linear
+    assert {five[k][2] - two[k][2] for k in two} <= {1, 2, 3}
+    assert {five[k][0] - two[k][0] for k in two} <= {1, 2, 3}
+    samples = [s * per for _, s, per in training.values()]
+    assert min(samples) > 3200
+    assert max(samples) < 3360
+    assert all(48.9 < total / epoch < 51.6 for total, epoch, _ in training.values())
+    for row in paper.PUBLISHED["confusion"]:
+        assert sum(row) == pytest.approx(100, abs=0.02)
+
+
+def test_tables_without_measurements_say_so(tmp_path, monkeypatch, capsys):
+    run("paper_tables.py", "--measured", tmp_path, "--out", tmp_path / "t.md", monkeypatch=monkeypatch)
+    text = capsys.readouterr().out
+    for number in ("I:", "II:", "III:", "IV:", "V:"):
+        assert f"### Table {number}" in text
+    assert text.count("not measured here") > 30
+    assert "| 5 | 11-17 19:02:34 | 11-17 18:15:09 | 47.57 | 47.42 |" in text
+    assert (tmp_path / "t.md").read_text().strip() == text.strip()
+
+
+def test_what_was_measured_stands_beside_the_paper(tmp_path):
+    (tmp_path / "scaling_freeboard.json").write_text(
+        json.dumps({"where": "two cores, 8 passes", "rows": [[1, 1, 4.0, 0.1, 20.0], [1, 2, 3.0, 0.1, 11.0]]})
+    )
+    (tmp_path / "scaling_training.json").write_text(
+        json.dumps({"where": "cpu", "rows": [[1, 60, 3.0, 400], [2, 36, 1.8, 700]]})
+    )
+    (tmp_path / "classifiers").mkdir()
+    one = {"accuracy": 0.9, "macro_f1": 0.8, "classes": {k: {"recall": 0.5} for k in ("a", "b", "c")}}
+    one |= {"reliability": {"micro_precision": 0.91, "micro_recall": 0.92, "micro_f1": 0.93}}
+    (tmp_path / "classifiers" / "scores.json").write_text(json.dumps({paper.PASS: {"mlp": {"all": one}}}))
+    have = paper.read_measured(tmp_path)
+    assert have["labelling"] is None
+    five = paper.table_5(have["freeboard"])
+    assert "Here: two cores, 8 passes." in five
+    assert "| 1 x 2 | 60 / 0.4 / 177 | 1.85 / 2.21 | 3.00 / 0.10 / 11.00 | 1.33 / 1.82 |" in five
+    assert "| 2 | 143.22 / 2.778 / 1160.81 | 1.96 | 36.0 / 1.800 / 700 | 1.67 |" in paper.table_4(
+        have["training"]
+    )
+    assert "| mlp, here | 90.00 | 91.00 | 92.00 | 93.00 | 80.00 | 50.0 / 50.0 / 50.0 |" in paper.table_3(
+        have["scores"]
+    )
+
+
+def test_figures_of_the_sample(tmp_path, monkeypatch, capsys):
+    """Every counterpart is drawn, or the reason is printed; the label picture is moved as the labels were."""
+    from matplotlib.image import imread
+
+    (tmp_path / "scaling_freeboard.json").write_text(
+        json.dumps({"where": "here", "rows": [[1, 1, 4.0, 0.1, 20.0], [1, 2, 3.0, 0.1, 11.0]]})
+    )
+    run("paper_figures.py", GRANULE, "gt1r", "--sample", "--shift", 79, 115, "--measured", tmp_path, "--out", tmp_path,
+        monkeypatch=monkeypatch)  # fmt: skip
+    told = capsys.readouterr().out
+    names = sorted(p.stem for p in tmp_path.glob("figure_*.png"))
+    drawn = (
+        "10_11_freeboard 2_labels 4_confusion 5_scaling_freeboard 6_7_classes 8_sea_surfaces 9_sea_surface"
+    )
+    assert names == [f"figure_{n}" for n in drawn.split()]
+    assert "figure 5_scaling_labelling: not measured here" in told
+    for name in names:
+        picture = imread(tmp_path / f"{name}.png")
+        assert np.ptp(picture[..., :3]) == 1.0
+    run("paper_figures.py", GRANULE, "gt3r", "--out", tmp_path, monkeypatch=monkeypatch)
+    assert "no product (--atl07, --atl10)" in capsys.readouterr().out
