@@ -40,6 +40,7 @@ EXTENSIONS = {
     "products": ("is2ice.product_checks", "app", "What ATL07 and ATL10 say of themselves, computed again."),
     "train": ("is2ice.models_cli", "train_app", "Train a classifier on labelled stores."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
+    "unet": ("is2ice.unet_cli", "app", "U-Net for Sentinel-2 scenes, trained on automatic labels."),
 }
 
 # No markup: what is printed holds names of files, and a name such as [a].h5 is not a style.

@@ -38,6 +38,7 @@ def make(
     ] = None,
     refused: Annotated[str, typer.Option(help="A refused displacement: skip, still or raise.")] = "skip",
     corrections: Annotated[Path | None, typer.Option(help="A corrections file to lay on top.")] = None,
+    unet: Annotated[Path | None, typer.Option(help="Folder of a U-Net that classes the images.")] = None,
     as_json: Json = False,
 ) -> None:
     """Label a pass from its images and store the tracks."""
@@ -55,12 +56,23 @@ def make(
         drift="estimate" if shift is None else Drift(*shift, crs),
         refused=refused,
         corrections=by_hand,
+        classes=_network(unet),
     )
     ds = done.segments
     for beam in ds["beam"].values:
         stores.write_track(ds.sel(beam=[beam]), store)
     stores.consolidate(store)
     _tell(done.table().to_dict("records"), as_json, {"counts": labels.summary(ds)})
+
+
+def _network(folder: Path | None) -> dict[str, Any]:
+    """Options of class maps by a U-Net; none without."""
+    if folder is None:
+        return {}
+    from .classifiers.unet import UNet
+
+    found = UNet.load(folder)
+    return {"method": "unet", "model": found, "white": float(found.card["white"])}
 
 
 def _crs(granule: str) -> str:

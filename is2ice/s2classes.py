@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import cloudfilter, schema
+from . import cloudfilter, s2tiles, schema
 from .s2item import SceneError
 
 __all__ = ["METHODS", "class_map", "require_usable", "shares"]
 
-METHODS = ("guarded", "published", "threshold")
+METHODS = ("guarded", "published", "threshold", "unet")
 
 _COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]
@@ -39,6 +39,7 @@ def class_map(
     aperture: int = cloudfilter.PUBLISHED_APERTURE,
     per_tile: int | None = None,
     tile: int = 1024,
+    model: s2tiles.Network | None = None,
 ) -> xr.Dataset:
     """Surface class of every pixel, with the reasons not to trust some.
 
@@ -47,9 +48,9 @@ def class_map(
     scene : xarray.Dataset
         Reflectance as :func:`open_scene` gives it: B02, B03, B04 and, where there are, B11 and SCL; lazy or
         in memory, and the result likewise.
-    method : {"guarded", "published", "threshold"}
+    method : {"guarded", "published", "threshold", "unet"}
         Thresholds with cloud and shadow taken out; the published twelve-step filter; thresholds alone
-        (:mod:`is2ice.cloudfilter`).
+        (:mod:`is2ice.cloudfilter`); a trained network.
     white : float
         Reflectance of the value 255, the same for every scene.
     cloud : {"auto", "infrared", "scl", "either", "none"}
@@ -64,6 +65,8 @@ def class_map(
         the published Spark job did (256). By default its statistics are those of the whole scene.
     tile : int
         Pixels per side of the blocks worked at a time; the result does not depend on it.
+    model : is2ice.classifiers.unet.UNet
+        Only with ``method="unet"``, and needed there: ``UNet.load(folder)``.
 
     Returns
     -------
@@ -77,9 +80,10 @@ def class_map(
     SceneError
         A band that is needed is missing, or no grid.
     ValueError
-        An unknown option.
+        An unknown option; no model where one is needed, or one made for other scenes.
     """
     _check_options(scene, method, cloud, shadow, land, per_tile)
+    own = _bands_of(model, scene, method, white)
     import dask.array as da
 
     names = [b for b in (*_COLOURS, "B11", "SCL") if b in scene]
@@ -94,6 +98,9 @@ def class_map(
         mask = mask | da.from_array(_rasterised(land, scene), chunks=(rows, columns))
     if method == "published":
         classes = _published(arrays[:3], white, aperture, per_tile, (rows, columns))
+    elif model is not None:
+        planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in own}
+        classes = s2tiles.classify(model, planes, white, max(tile, 2 * 1024)).rechunk((rows, columns))
     else:
         work = _Classes(evidence, method, white)
         depth = _depth(rows, columns, cloudfilter.HALO if method == "guarded" else 0)
@@ -114,7 +121,13 @@ def class_map(
     out["mask"].attrs = _flags(bits, "masks", "why a class is not to be trusted")
     keep = ("scene", "time", "crs", "tile", "platform", "level", "baseline", "offset", "cloud_cover")
     attrs = {k: scene.attrs[k] for k in keep if k in scene.attrs}
-    out = out.assign_attrs(attrs | {"method": method, "white": white, "cloud_source": evidence.cloud})
+    attrs |= {"method": method, "white": white, "cloud_source": evidence.cloud}
+    if model is not None:
+        attrs |= {
+            "model": str(getattr(model, "name", "unet")),
+            "model_checksum": str(getattr(model, "checksum", "")),
+        }
+    out = out.assign_attrs(attrs)
     return out if lazy else out.compute(scheduler="threads")
 
 
@@ -140,6 +153,36 @@ def _check_options(
         raise SceneError(
             f"{scene.attrs.get('scene', 'scene')}: {', '.join(missing) or 'dims (y, x)'} missing; it holds {held}"
         )
+
+
+def _bands_of(model: Any, scene: xr.Dataset, method: str, white: float) -> tuple[str, ...]:
+    """Bands that the network needs, after a look whether it was made for such a scene."""
+    if (model is not None) != (method == "unet"):
+        told = (
+            "needs model=UNet.load(folder)"
+            if model is None
+            else "takes no model; it belongs to method='unet'"
+        )
+        raise ValueError(f"method={method!r} {told}")
+    if model is None:
+        return ()
+    if not all(hasattr(model, n) for n in ("inputs", "size", "probabilities")):
+        raise ValueError(f"model: expected is2ice.classifiers.unet.UNet, got {type(model).__name__}")
+    where, bands = scene.attrs.get("scene", "scene"), s2tiles.inputs_of(model.inputs)
+    if missing := [b for b in bands if b not in scene]:
+        held = ", ".join(map(str, scene.data_vars))
+        raise SceneError(f"{where}: {', '.join(missing)} missing, which the network needs; it holds {held}")
+    card = getattr(model, "card", {})
+    for name, have, want in (
+        ("level", scene.attrs.get("level", "unknown"), card.get("level", "unknown")),
+        ("white", white, float(card.get("white", white))),
+    ):
+        if have != want and "unknown" not in (have, want):
+            raise ValueError(
+                f"{where}: {name} {have}, but the network was trained with {name} {want}: its numbers mean another "
+                "brightness there. Train it anew, or take such a scene"
+            )
+    return bands
 
 
 def _cloud_source(cloud: str, names: list[str]) -> str:

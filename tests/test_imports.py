@@ -26,11 +26,11 @@ READERS = {
 }  # fmt: skip
 STORES = {"store", "_folder", "_stored", "_published", "cf"}
 OTHER_IO = {
-    "products", "sentinel2", "s2classes", "s2driver", "s2item", "cloudfilter", "catalog", "endpoints",
+    "products", "sentinel2", "s2classes", "s2driver", "s2item", "s2tiles", "cloudfilter", "catalog", "endpoints",
 }  # fmt: skip
 TOP = {
     "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
-    "labelling", "labels_cli", "plot_labels", "plot_scores", "training_data",
+    "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper",
     "train", "reclassify", "models_cli",
 }  # fmt: skip
