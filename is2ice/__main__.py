@@ -31,6 +31,7 @@ EXTENSIONS = {
     "classify": ("is2ice.models_cli", "classify_app", "Classify stored tracks with a trained model."),
     "compare": ("is2ice.compare_report", "app", "Ours against ATL07 or ATL10 on the same beam."),
     "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
+    "docs": ("is2ice.docs", "app", "Documentation pages, built from the package."),
     "grid": ("is2ice.mapping", "app", "Maps of stores or ATL10 granules, as NetCDF or Zarr."),
     "labels": (
         "is2ice.labels_cli",

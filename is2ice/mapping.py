@@ -114,7 +114,7 @@ def make_map(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     options: MapOptions | None = None,
     *,
-    engine: str = "serial",
+    engine: str | engines.Cluster = "serial",
     engine_options: Mapping[str, Any] | None = None,
     on_failure: Callable[[Any, Exception], None] | None = None,
 ) -> xr.Dataset:
@@ -125,8 +125,9 @@ def make_map(
     sources : path, URL, or several
         Stores of this package, or ATL10 files (one kind at a time: their populations differ).
     options : MapOptions, optional
-    engine : str
-        Of :data:`is2ice.engines.ENGINES`. Every engine gives the same map, bit for bit.
+    engine : str or Cluster
+        Of :data:`is2ice.engines.ENGINES`, or of :func:`is2ice.engines.cluster`. Every engine gives the same
+        map, bit for bit.
     engine_options : mapping, optional
     on_failure : callable, optional
         Told of each (item, error) that failed, which the map then lacks; by default the first failure is
@@ -144,6 +145,7 @@ def make_map(
     """
     options = options or MapOptions()
     options.on()
+    engines.check(engine)
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     items = list(_items(sources, options))
     if len({granule == "ATL10" for _, granule, _ in items}) > 1:

@@ -52,6 +52,8 @@ MAY["__main__"].add("twin")
 MAY["catalog"].add("footprints")
 #: The twin's own commands join rooms as ``__main__`` does.
 COMMANDS = {"twin/cli.py", "twin/demo.py"}
+#: Pages are built from everything.
+MAY["docs"] |= {"__main__", "__init__"}
 #: Science works on arrays: no files, no engines, no pictures. Lazy arrays are arrays, so dask itself may be
 #: imported inside a function that is handed some; never at the top of a module, and never its scheduler.
 FORBIDDEN_IN_SCIENCE = (
