@@ -22,6 +22,11 @@ F8 = NDArray[np.float64]
 
 #: Stretch over which the local ice, the local low level and the bright background are read, m.
 LOCAL = 10_000.0
+#: A stretch that is mostly one wide lead has no bright ice of its own: what is taken for it stays near that of the
+#: region, within what haze, thin cloud and the sun's angle do to the light of the same ice.
+REGION = 50_000.0
+BACKGROUND_RANGE = (0.8, np.inf)
+RATE_RANGE = (0.6, 1.6)
 #: Background says something of the surface under a sun higher than this, degrees.
 SUN_ABOVE = 5.0
 #: Heights this far from the local low level say no more than these, m.
@@ -88,9 +93,15 @@ class Track:
         with np.errstate(invalid="ignore", divide="ignore"):
             return incident(box(self.photons, half) / box(self.pulses, half), self.pixels)
 
-    def ice_light(self, stretch: float = LOCAL) -> F8:
+    def near_region(self, a: F8, q: float, limits: tuple[float, float]) -> F8:
+        """Quantile of a column over the local stretch, kept within limits times that over the region."""
+        region = self.local(a, q, REGION)
+        return np.clip(self.local(a, q), limits[0] * region, limits[1] * region)
+
+    @cached_property
+    def ice_light(self) -> F8:
         """Incident photons per pulse of the local bright ice."""
-        return np.maximum(self.local(self.light(10.0), 0.75, stretch), 0.05)
+        return np.maximum(self.near_region(self.light(10.0), 0.75, RATE_RANGE), 0.05)
 
     @cached_property
     def low(self) -> F8:
@@ -106,10 +117,9 @@ class Track:
             return box(self.column("height") * weight, half) / box(weight, half)
 
     # -- columns of our own set ------------------------------------------------------------------------
-    def rate(self, metres: float, stretch: float = LOCAL) -> F8:
+    def rate(self, metres: float) -> F8:
         """Photon rate over that of the local ice, as a logarithm to base 2."""
-        ice = self.ice_light(stretch)
-        return np.log2((self.light(metres) + 0.05 * ice) / (1.05 * ice))
+        return np.log2((self.light(metres) + 0.05 * self.ice_light) / (1.05 * self.ice_light))
 
     def above_low(self, metres: float) -> F8:
         """Height above the local low level; where no photon is, that of the level itself."""
@@ -142,14 +152,12 @@ class Track:
         """Where the background says something of the surface."""
         return (self.column("solar_elevation") > SUN_ABOVE) & np.isfinite(self.column("background_rate"))
 
-    def brightness(self, metres: float = 0.0, stretch: float = LOCAL) -> F8:
+    def brightness(self, metres: float = 0.0) -> F8:
         """Background rate over that of the local bright ice; 1 where there is no sun."""
-        rate = self.column("background_rate")
-        half = self.cells(metres)
+        rate, half = self.column("background_rate"), self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = (
-                box(rate, half) / box(np.isfinite(rate).astype("f8"), half) / self.local(rate, 0.9, stretch)
-            )
+            mean = box(rate, half) / box(np.isfinite(rate).astype("f8"), half)
+            share = mean / self.near_region(rate, 0.9, BACKGROUND_RANGE)
         return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 2.0), 1.0)
 
     def noise(self, metres: float) -> F8:
@@ -157,7 +165,7 @@ class Track:
         half = self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = box(self.column("n_photons_all") - self.photons, half) / box(self.pulses, half)
-            share = rate / np.maximum(self.local(rate, 0.9), 0.1)
+            share = rate / np.maximum(self.near_region(rate, 0.9, BACKGROUND_RANGE), 0.1)
         return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 3.0), 1.0)
 
     # -- columns of the published sets -----------------------------------------------------------------

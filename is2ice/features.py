@@ -54,6 +54,8 @@ class Feature:
         From a track of :mod:`is2ice._columns` to the values of its cells.
     leaking : bool
         Made from labels: at inference it does not exist, and in training it tells the answer.
+    night : float, optional
+        What it is where there is no sun; None where it does not depend on the sun.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Feature:
     long_name: str
     column: Callable[[Track], NDArray[np.float64]] = field(repr=False, compare=False)
     leaking: bool = False
+    night: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ _DEFAULT = (
     Feature("rate_2m", "1", "photon rate over the local ice's, log2", lambda t: t.rate(2.0)),
     Feature("rate_10m", "1", "the same over 10 m", lambda t: t.rate(10.0)),
     Feature("rate_30m", "1", "the same over 30 m", lambda t: t.rate(30.0)),
+    Feature("rate_100m", "1", "the same over 100 m", lambda t: t.rate(100.0)),
     Feature("empty", "1", "share of pulses without a signal photon", Track.empty),
     Feature("height_10m", "m", "height over 10 m above the local low level", lambda t: t.above_low(10.0)),
     Feature("height_50m", "m", "height over 50 m above the local low level", lambda t: t.above_low(50.0)),
@@ -133,11 +137,17 @@ _DEFAULT = (
     Feature("width", "1", "spread of photons over 22 m over a flat surface's, log2", Track.width),
     Feature("own_width", "1", "spread of the cell's photons over a flat surface's, log2", Track.own_width),
     Feature("skew", "m", "mean less median height", Track.skew),
-    Feature("brightness", "1", "background rate over the local bright ice's", Track.brightness),
+    Feature("brightness", "1", "background rate over the local bright ice's", Track.brightness, night=1.0),
+    Feature("brightness_100m", "1", "the same over 100 m", lambda t: t.brightness(100.0), night=1.0),
     Feature(
-        "noise_10m", "1", "photons that are no signal over the local bright ice's", lambda t: t.noise(10.0)
+        "noise_10m",
+        "1",
+        "photons that are no signal over the local bright ice's",
+        lambda t: t.noise(10.0),
+        night=1.0,
     ),
-    Feature("day", "1", "whether the sun lights the background", lambda t: t.day.astype("f8")),
+    Feature("noise_30m", "1", "the same over 30 m", lambda t: t.noise(30.0), night=1.0),
+    Feature("day", "1", "whether the sun lights the background", lambda t: t.day.astype("f8"), night=0.0),
     Feature("strong", "1", "whether the beam is strong", lambda t: np.full(t.size, float(t.strong))),
 )
 
@@ -149,7 +159,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("paper", (_H_COR, *_OTHERS)),
         FeatureSet("notebook", (_H_COR, _H_DIFF, _ABOVE_TRUTH, *_OTHERS)),
         FeatureSet("notebook_label_free", (_H_COR, _H_DIFF, _ABOVE_LOW, *_OTHERS)),
-        FeatureSet("default", _DEFAULT, context=8, dark_cells=True),
+        FeatureSet("default", _DEFAULT, context=16, dark_cells=True),
     )
 }
 

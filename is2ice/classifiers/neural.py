@@ -63,6 +63,7 @@ class Neural:
         leaking: Iterable[str] = (),
         parameters: Mapping[str, Any] | None = None,
         normalisation: str = "z",
+        night: float = 0.3,
         release: str | None = None,
         card: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -86,6 +87,9 @@ class Neural:
         parameters : mapping, optional
             Of the architecture, where they are not its own.
         normalisation : {"z", "published"}
+        night : float
+            Share of the training windows shown as at night, where the features tell the sun's part
+            (:meth:`is2ice.classifiers.samples.Samples.at_night`).
         release : str, optional
             ATL03 release of the tracks; read from Datasets.
         card : mapping, optional
@@ -106,7 +110,7 @@ class Neural:
             train = [train] if isinstance(train, xr.Dataset) else list(train)
             release = one_of(train, "release", release)
         make = (features or kind.features, kind.context if context is None else context)
-        train = _samples(train, *make, leaking).compute()
+        train = _samples(train, *make, leaking).compute().at_night(night, seed=seed)
         held = None if validation is None else _samples(validation, *make, leaking).compute()
         if held is not None and held.x.shape[1:] != train.x.shape[1:]:
             raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")

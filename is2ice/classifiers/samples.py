@@ -125,6 +125,22 @@ class Samples:
         chosen = [r if r.size <= most else rng.choice(r, most, replace=False) for r in rows]
         return self.take(np.sort(np.concatenate(chosen)))
 
+    def at_night(self, share: float, *, seed: int = 0) -> Samples:
+        """The same with a share of its sequences as they would be without the sun.
+
+        Labels come from images, and images from daylight: this is how a model learns to do without the background.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"samples: at night: expected a share from 0 to 1, got {share!r}")
+        rows = np.random.default_rng(seed).random(len(self)) < share
+        dark = [(k, f.night) for k, f in enumerate(self.features.features) if f.night is not None]
+        if not dark or not rows.any():
+            return self
+        x = np.array(self.x)
+        for k, value in dark:
+            x[rows, :, k] = value
+        return replace(self, x=x)
+
     @classmethod
     def concat(cls, parts: Iterable[Samples]) -> Samples:
         """Samples of several parts as one; their feature sets and contexts must be the same."""
