@@ -133,27 +133,33 @@ def _bidirectional(x: Any, *, units: int, dropout: float, dense: tuple[int, ...]
     return x
 
 
-def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float) -> Any:
+def _default(
+    x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float, noise: float
+) -> Any:
     """Each segment on its own, then the means of stretches that double in length away from the middle.
 
     What lies near is kept segment by segment, so that edges stay sharp; what lies far is averaged, so that
-    photon noise does. Left and right stay apart.
+    photon noise does. A stretch before the middle and its mirror image after it enter by their sum and their
+    absolute difference: which way the satellite flew is not to matter.
     """
     from keras import layers, ops
 
     steps = x.shape[1]
     middle = steps // 2
-    centre = x[:, middle, :]
+    x = layers.GaussianNoise(noise)(x)
+    parts = [x[:, middle, :]]
     x = layers.Dense(embed, activation="gelu")(x)
     x = layers.Dense(embed, activation="gelu")(x)
-    first, last = max(0, middle - near), min(steps, middle + near + 1)
-    parts = [x[:, k, :] for k in range(first, last)]
-    length, left, right = 2, first, last
-    while left > 0:
-        a, b = max(0, left - length), min(steps, right + length)
-        parts += [ops.mean(x[:, a:left, :], axis=1), ops.mean(x[:, right:b, :], axis=1)]
-        left, right, length = a, b, 2 * length
-    x = layers.Concatenate()([*parts, centre])
+    parts.append(x[:, middle, :])
+    reach, length = 0, 1
+    while reach < middle:
+        length = 1 if reach < near else 2 * length
+        far = min(middle, reach + length)
+        before = ops.mean(x[:, middle - far : middle - reach, :], axis=1)
+        after = ops.mean(x[:, middle + reach + 1 : middle + far + 1, :], axis=1)
+        parts += [before + after, ops.absolute(before - after)]
+        reach = far
+    x = layers.Concatenate()(parts)
     for width in dense:
         x = layers.Dropout(dropout)(layers.Dense(width, activation="gelu")(x))
     return x
@@ -202,7 +208,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             "segments embedded, then averaged over stretches that lengthen away from the middle; dense 64 and 32",
             "default",
             16,
-            {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.2},
+            {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.3, "noise": 0.1},
             {"loss": "cross_entropy", "batch": 128, "learning_rate": 0.002, "epochs": 20},
         ),
     }
