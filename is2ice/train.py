@@ -171,6 +171,7 @@ def train(
     from .classifiers.neural import Neural, one_of
     from .classifiers.replicas import launched
     from .classifiers.samples import from_tracks, split
+    from .classifiers.scores import score_classes
     from .training_data import labelled_tracks
 
     may_write(config, overwrite)
@@ -199,7 +200,7 @@ def train(
         held = parts.test.compute()
         used = sorted({held.tracks[k] for k in held.track})
         model.card["data"]["test"] = {"samples": len(held), "tracks": used}
-        model.card["scores"] = {"test": _scores(held.y, model.probabilities(held.x))}
+        model.card["scores"] = {"test": score_classes(held.y, model.probabilities(held.x)).to_dict()}
         model.card["replicas"] = replicas.size
         config.model.parent.mkdir(parents=True, exist_ok=True)
         model.save(config.model, overwrite=overwrite)
@@ -218,27 +219,6 @@ def may_write(config: Config, overwrite: bool) -> None:
 
 def _tuples(told: Mapping[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
-
-
-def _scores(y: Any, probability: Any) -> dict[str, Any]:
-    """Scores against the labels of the part kept out."""
-    from sklearn.metrics import classification_report, confusion_matrix
-
-    from . import schema
-
-    codes, best = list(range(len(schema.CLASSES))), probability.argmax(axis=1)
-    report = classification_report(
-        y, best, labels=codes, target_names=list(schema.CLASSES), output_dict=True, zero_division=0.0
-    )
-    return {
-        "accuracy": float((y == best).mean()),
-        "macro_f1": float(report["macro avg"]["f1-score"]),
-        **{
-            name: {k: float(report[name][k]) for k in ("precision", "recall", "f1-score")}
-            for name in schema.CLASSES
-        },
-        "confusion": confusion_matrix(y, best, labels=codes).tolist(),
-    }
 
 
 # -- many replicas ------------------------------------------------------------------------------------

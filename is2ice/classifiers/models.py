@@ -133,9 +133,7 @@ def _bidirectional(x: Any, *, units: int, dropout: float, dense: tuple[int, ...]
     return x
 
 
-def _default(
-    x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float, noise: float
-) -> Any:
+def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float, noise: float) -> Any:
     """Each segment on its own, then the means of stretches that double in length away from the middle.
 
     What lies near is kept segment by segment, so that edges stay sharp; what lies far is averaged, so that
@@ -208,7 +206,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             "segments embedded, then averaged over stretches that lengthen away from the middle; dense 64 and 32",
             "default",
             16,
-            {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.3, "noise": 0.1},
+            {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.3, "noise": 0.3},
             {"loss": "cross_entropy", "batch": 128, "learning_rate": 0.002, "epochs": 20},
         ),
     }
