@@ -109,6 +109,8 @@ class _Pass:
     preset: str
     seed: int
     folder: str
+    length_km: float = LENGTH_KM
+    size_km: float = SIZE_KM
 
     def __str__(self) -> str:
         return f"training pass {self.number + 1}"
@@ -128,10 +130,13 @@ def _labelled(item: _Pass) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     day = PRESETS[item.preset].start_time - timedelta(days=item.number + 1)
     scene = Scene.preset(
-        item.preset, seed=item.seed + 100 * (item.number + 1), length_km=LENGTH_KM, overpass=day.isoformat()
+        item.preset,
+        seed=item.seed + 100 * (item.number + 1),
+        length_km=item.length_km,
+        overpass=day.isoformat(),
     )
     granule = make_granule(scene, folder)
-    image = make_scene(scene, folder, minutes=12.0 + 6.0 * item.number, size_km=SIZE_KM, samples=1)
+    image = make_scene(scene, folder, minutes=12.0 + 6.0 * item.number, size_km=item.size_km, samples=1)
     done = label_pass(granule, image)
     for beam in done.segments["beam"].values:
         stores.write_track(done.segments.sel(beam=[beam]), folder / "labelled.zarr")
@@ -151,7 +156,7 @@ def _train(
         step("no TensorFlow here: nothing is trained")
         return None
     step(f"simulating {PASSES} more passes with Sentinel-2 images, and labelling them (two at a time)")
-    items = [_Pass(k, preset, seed, str(out / "training")) for k in range(PASSES)]
+    items = [_Pass(k, preset, seed, str(out / "training"), LENGTH_KM, SIZE_KM) for k in range(PASSES)]
     made: list[_Pass] = []
     for item, result in engines.map(_labelled, items, "processes", workers=2):
         if isinstance(result, BaseException):
