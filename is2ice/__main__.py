@@ -33,6 +33,7 @@ EXTENSIONS = {
     "demo": ("is2ice.twin.demo", "app", "The whole chain on a simulated pass, scored against the truth."),
     "docs": ("is2ice.docs", "app", "Documentation pages, built from the package."),
     "grid": ("is2ice.mapping", "app", "Maps of stores or ATL10 granules, as NetCDF or Zarr."),
+    "bench": ("is2ice.bench", "app", "How a run scales, measured here and projected."),
     "labels": (
         "is2ice.labels_cli",
         "app",
@@ -40,6 +41,7 @@ EXTENSIONS = {
     ),
     "products": ("is2ice.product_checks", "app", "What ATL07 and ATL10 say of themselves, computed again."),
     "train": ("is2ice.models_cli", "train_app", "Train a classifier on labelled stores."),
+    "report": ("is2ice.report", "app", "What a run did, from its receipts."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
     "unet": ("is2ice.unet_cli", "app", "U-Net for Sentinel-2 scenes, trained on automatic labels."),
 }
@@ -206,15 +208,31 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
 
 @app.command(
     epilog="Examples:\n\nis2ice run ATL03_*.h5 --store s.zarr --engine processes --workers 4\n\n"
-    "is2ice run ATL03_20191104*.h5 --store s.zarr --beams gt2r --bbox 170 -78 -150 -72 --json"
+    "is2ice run ATL03_20191104*.h5 --store s.zarr --beams gt2r --bbox 170 -78 -150 -72 --json\n\n"
+    "is2ice run ATL03_*.h5 --store /shared/s.zarr --engine spark --address spark://host:7077\n\n"
+    "is2ice run --resume --store s.zarr"
 )
 def run(
-    sources: Annotated[list[str], typer.Argument(help="ATL03 files or URLs.")],
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="ATL03 files or URLs, or stores whose segments to use.")
+    ] = None,
     beams: Annotated[str, typer.Option(help="strong, weak, all, or names such as gt1r,gt2r.")] = "",
-    engine: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
-    workers: Annotated[int | None, typer.Option(min=1, help="Of processes and dask.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Dask scheduler.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="serial (default), processes, dask, gateway or spark.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Dask scheduler, a Gateway or a Spark master.")
+    ] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option("--conf", help="key=value for Spark or the Gateway; repeatable.")
+    ] = None,
+    block_km: Annotated[
+        float | None, typer.Option(help="Split tracks into blocks of this many km.", min=0.1)
+    ] = None,
+    until: Annotated[str, typer.Option(help="Last step: segments, classes or freeboard.")] = "freeboard",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the store's last run.")] = False,
     method: Annotated[
         str, typer.Option(help="Sea surface: crossfit, nasa, minimum, mean or nearest_minimum.")
     ] = "crossfit",
@@ -229,27 +247,39 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Granules to a store: 2 m segments, surface class, local sea surface and freeboard."""
-    from . import pipeline
+    from . import pipeline, runs
 
-    if address and engine != "dask":
-        raise ValueError(f"--address is of a Dask scheduler; add --engine dask (got {engine})")
-    options = pipeline.Options(
-        length=length, confidence=confidence, bbox=bbox, method=method, classifier=classifier
-    )
+    if not sources and not resume:
+        raise ValueError("nothing to do: name ATL03 files, or go on with the store's last run by --resume")
+    place: dict[str, Any] = {"progress": False if quiet or as_json else None}
+    if engine or address or workers or not resume:
+        given = runs.engine_options(engine or "serial", workers, address, conf or ())
+        place |= {"engine": engine or "serial", "engine_options": given}
     try:
-        done = pipeline.run(
-            sources,
-            store,
-            beams=_beams(beams),
-            engine=engine,
-            workers=workers,
-            engine_options={"address": address} if address else None,
-            options=options,
-            overwrite=overwrite,  # type: ignore[arg-type]
-            progress=False if quiet or as_json else None,
-        )
+        if resume:
+            done = pipeline.resume(store, **place, **({"sources": sources} if sources else {}))
+        else:
+            options = pipeline.Options(
+                length=length,
+                confidence=confidence,
+                bbox=bbox,
+                method=method,
+                classifier=classifier,
+                until=until,
+            )
+            done = pipeline.run(
+                sources,
+                store,
+                beams=_beams(beams),
+                options=options,
+                overwrite=overwrite,  # type: ignore[arg-type]
+                block_km=block_km,
+                **place,
+            )
     except KeyboardInterrupt:
-        err.print(f"is2ice: interrupted; finished tracks are in {store}, the same command goes on from there")
+        err.print(
+            f"is2ice: interrupted; finished tracks are in {store}, is2ice run --resume goes on from there"
+        )
         raise typer.Exit(130) from None
     if as_json:
         _print_json(done.to_dict())

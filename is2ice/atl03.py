@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -549,6 +549,7 @@ class Granule:
         *,
         block: int | None = None,
         workers: int = 2,
+        blocks: Callable[[Plan, int, int], Mapping[str, NDArray] | None] | None = None,
         **options: Any,
     ) -> xr.Dataset:
         """Segments of one beam, in memory.
@@ -561,6 +562,8 @@ class Granule:
             Cells computed at a time, which bounds the photons in memory; at most 131 km by default.
         workers : int
             Threads; while one reads, the others resample.
+        blocks : callable, optional
+            Gives a block's variables as another process computed them, or None where it is to be done here.
         **options
             As for :meth:`plan`.
 
@@ -582,7 +585,8 @@ class Granule:
 
         def fill(i: int) -> None:
             m = min(block, plan.n - i)
-            for name, a in self.block(plan, plan.k0 + i, m).items():
+            given = blocks(plan, plan.k0 + i, m) if blocks is not None else None
+            for name, a in (given or self.block(plan, plan.k0 + i, m)).items():
                 out[name][i : i + m] = a
 
         if workers > 1 and len(starts) > 1:

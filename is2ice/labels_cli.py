@@ -75,6 +75,40 @@ def _network(folder: Path | None) -> dict[str, Any]:
     return {"method": "unet", "model": found, "white": float(found.card["white"])}
 
 
+@app.command(
+    epilog="Example: is2ice labels many ATL03_*.h5 --scenes earth_search --store labelled.zarr --engine dask"
+)
+def many(
+    granules: Annotated[list[str], typer.Argument(help="ATL03 granules.")],
+    scenes: Annotated[
+        list[str], typer.Option(help="STAC items (path or URL), or the name of a catalogue; repeatable.")
+    ],
+    store: Annotated[str, typer.Option(help="Where to write the labelled tracks.")],
+    engine: Annotated[str, typer.Option(help="serial, processes, dask, gateway or spark.")] = "serial",
+    workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
+    within: Annotated[float, typer.Option(help="Most minutes between pass and image.")] = 80.0,
+    refused: Annotated[str, typer.Option(help="A refused displacement: skip, still or raise.")] = "skip",
+    as_json: Json = False,
+) -> None:
+    """Label many passes on an engine; passes without a scene are told and the others done."""
+    from .label_run import label_many
+    from .runs import engine_options
+
+    done = label_many(
+        granules,
+        scenes[0] if len(scenes) == 1 else scenes,
+        store,
+        engine=engine,
+        engine_options=engine_options(engine, workers, address),
+        within=within,
+        refused=refused,
+    )
+    out.print_json(json.dumps(done.to_dict())) if as_json else out.print(done.report())
+    if not done.ok:
+        raise typer.Exit(1)
+
+
 def _crs(granule: str) -> str:
     from .opening import open_track
 

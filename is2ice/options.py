@@ -43,6 +43,8 @@ class Options:
         Of the trained model, read from it; a model that has changed makes another result.
     method : str
         Of the sea surface (:mod:`is2ice.seasurface`).
+    until : {"segments", "classes", "freeboard"}
+        The last step done.
     seasurface, freeboard : mapping
         Further parameters of :func:`is2ice.seasurface.estimate` and :func:`is2ice.freeboard.compute`.
     """
@@ -59,6 +61,7 @@ class Options:
     classifier: str = "radiometric"
     classifier_checksum: str = ""
     method: str = "crossfit"
+    until: str = "freeboard"
     seasurface: Mapping[str, Any] = field(default_factory=dict)
     freeboard: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,6 +84,8 @@ class Options:
             object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
         object.__setattr__(self, "classifier", os.fspath(self.classifier))
         self._name_model()
+        if self.until not in ("segments", "classes", "freeboard"):
+            raise ValueError(f"until={self.until!r}: expected 'segments', 'classes' or 'freeboard'")
         object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
         object.__setattr__(self, "corrections", tuple(self.corrections))
 
@@ -103,6 +108,8 @@ class Options:
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.classifier_checksum:  # nothing that was trained
             del plain["classifier_checksum"]
+        if self.until == "freeboard":  # all of it
+            del plain["until"]
         return plain
 
     @classmethod

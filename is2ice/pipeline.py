@@ -9,28 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from . import __version__, cf, engines
+from . import __version__, blocks, cf, engines, runs
 from . import store as stores
-from .errors import GranuleError, Is2IceError, RemoteError
+from .errors import GranuleError, Is2IceError, RemoteError, StoreError
 from .opening import open_track
 from .options import Options
 from .progress import Bar
-from .progress import progress as show_progress
 from .receipts import Run, absences, json_line, summary
-from .remote import Source, public_url, scrub
+from .remote import Source, public_url
+from .runs import Manifest, Place, base_receipt, drive, failure
 
-__all__ = ["Chain", "Item", "Options", "Run", "load", "one_track", "open_track", "run", "survey"]
+__all__ = ["Chain", "Item", "Options", "Run", "load", "one_track", "open_track", "resume", "run", "survey"]
 
 log = logging.getLogger("is2ice")
 
@@ -62,6 +61,8 @@ def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
     """The tracks of a granule that a selection of beams names, under a name that a store can hold."""
     from .atl03 import Granule
 
+    if stores.is_store(source):
+        return _stored_tracks(source, beams)
     where = Source.of(source)
     origin: dict[str, Any] = {}
     if where.path is not None:
@@ -74,27 +75,33 @@ def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
         return [Item(source, stores.group_name(granule.id), b, origin) for b in names]
 
 
-def load(source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
-    """Segments of one beam of a granule, in memory."""
-    from .atl03 import Granule, Subset, open_granule
-    from .segments import Selection
+def _stored_tracks(store: str, beams: str | Iterable[str] | None) -> list[Item]:
+    """The tracks of a store, or of a granule or beam in it."""
+    from .stored_tracks import select
 
+    return [Item(str(path), granule, beam, origin) for path, granule, beam, origin in select(store, beams)]
+
+
+def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
+    """Segments of one beam, in memory: from the photons of a granule, or of a stored track as they are.
+
+    ``how`` is passed on to :meth:`is2ice.atl03.Granule.track`; ``threads`` are its workers.
+    """
+    from .atl03 import Granule, Subset, open_granule
+
+    if stores.is_store(source):
+        from .stored_tracks import segments
+
+        return segments(source, options)
+    threads = how.pop("threads", 2)
     try:
         granule = open_granule(source)
     except Exception as error:
         engines.release(error)
         raise
     try:
-        return granule.track(
-            beam,
-            Subset(options.bbox, options.time, options.x_atc),
-            workers=threads,
-            length=options.length,
-            selection=Selection(options.confidence, options.quality),
-            reference=options.reference,
-            corrections=options.corrections,
-            first_photon=options.first_photon,
-        )
+        subset = Subset(options.bbox, options.time, options.x_atc)
+        return granule.track(beam, subset, workers=threads, **blocks.segmenting(options), **how)
     except Exception as error:
         engines.release(error)
         raise
@@ -109,12 +116,16 @@ def derive(segments: xr.Dataset, options: Options) -> xr.Dataset:
     from .classifiers import classify
     from .classifiers.arrays import ModelError
 
+    if options.until == "segments":
+        return segments
     classified = classify(segments, options.classifier)
     if options.classifier_checksum != classified.attrs.get("classifier_checksum", ""):
         raise ModelError(
             f"classifier {options.classifier}: checksum {classified.attrs.get('classifier_checksum')}, expected "
             f"{options.classifier_checksum}; the model was replaced during the run. Run again"
         )
+    if options.until == "classes":
+        return classified
     surface = seasurface.estimate(classified, options.method, **options.seasurface)
     return freeboard.compute(surface, **options.freeboard)
 
@@ -157,8 +168,12 @@ def _finish(track: xr.Dataset, options: Options) -> xr.Dataset:
     classifier = track.attrs.get("classifier", options.classifier)
     step = (
         f"{cf.now()} is2ice {__version__}: ATL03 photons (confidence >= {options.confidence}) to "
-        f"{options.length:g} m segments; class {classifier}; sea surface {options.method}; freeboard"
+        f"{options.length:g} m segments"
     )
+    if options.until != "segments":
+        step += f"; class {classifier}"
+    if options.until == "freeboard":
+        step += f"; sea surface {options.method}; freeboard"
     history = [line for line in (track.attrs.get("history", ""), step) if line]
     notes = dict.fromkeys([*track.attrs.get("notes", ()), *absences(track)])
     return track.assign_attrs(history="\n".join(history), notes=list(notes))
@@ -170,34 +185,41 @@ def run(
     store: str | os.PathLike[str],
     *,
     beams: str | Iterable[str] | None = None,
-    engine: str = "serial",
+    engine: str | engines.Cluster = "serial",
     workers: int | None = None,
     engine_options: Mapping[str, Any] | None = None,
     options: Options | None = None,
     overwrite: stores.Overwrite = "different",
+    block_km: float | None = None,
     retries: int = 2,
     progress: bool | None = None,
     chain: Chain | None = None,
+    _since: float | None = None,
 ) -> Run:
     """Granules to a store: every selected beam from photons to freeboard.
 
     Parameters
     ----------
     sources : source or iterable of sources
-        Paths, URLs or earthaccess granules.
+        Paths, URLs or earthaccess granules; or stores, whose segments are then taken as they are and classified and
+        levelled anew.
     store : str or Path
-        Local folder; made if absent.
+        Local folder; made if absent. Workers on other machines need it under the same path.
     beams : {"strong", "weak", "all"}, name or names, optional
-        The strong beams by default.
-    engine : {"serial", "processes", "dask"}
+        The strong beams by default; of a store, all that it holds.
+    engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
+        Where to compute (:func:`is2ice.cluster`).
     workers : int, optional
-        Of the processes and dask engines.
+        Of all engines but serial.
     engine_options : mapping, optional
-        Further options of the engine, such as ``{"address": "tcp://..."}`` (:mod:`is2ice.engines`).
+        Further options of the engine, such as ``{"address": "tcp://..."}`` (:func:`is2ice.engines.map`).
     options : Options, optional
     overwrite : {"different", "always", "never"}
         What to do with a track already there: by default it is computed anew only if the granule, the
         options or the package changed.
+    block_km : float, optional
+        Also split tracks into blocks of about this length, km: photons of one long track are read and resampled
+        by several workers. The result is the same.
     retries : int
         Further attempts, after 1 s, 2 s and so on, at what a network or disk refused and may grant.
     progress : bool, optional
@@ -217,38 +239,85 @@ def run(
     ValueError
         For an unknown engine or a wrong option of it.
     """
-    started, options, chain = time.perf_counter(), options or Options(), chain or Chain()
+    options, chain = options or Options(), chain or Chain()
     if overwrite not in ("different", "always", "never"):
         raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
-    if engine not in engines.ENGINES:  # before a store is made for nothing
-        raise ValueError(f"engine {engine!r}: expected one of {', '.join(engines.ENGINES)}")
+    extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
+    place = Place(engine, extra, retries)
+    name = place.name  # checked before a store is made for nothing
     root = stores.create(store)
     for line in stores.recover(root):
         log.info(line)
     sources = [sources] if _is_one(sources) else list(sources)
-    task = _Task(str(root), options, overwrite, chain, engine, threads=2 if engine == "serial" else 1)
-    extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
-    retry: dict[str, Any] = {"retries": retries, "retry_on": may_pass, "clean": scrub}
-    retry |= {k: extra.pop(k) for k in ("retry_on", "retry_wait") if k in extra}
-    look = partial(engines.attempt, partial(_survey, chain, beams), **retry)
-    receipts: list[dict[str, Any]] = []
-    with _log_file(root) as (path, write), show_progress(progress, len(sources)) as bar:
-        write({"started": cf.now(), "is2ice": __version__, "engine": engine, "options": options.parameters()})
+    beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
+    look = partial(engines.attempt, lambda source: chain.survey(source, beams), **place.retry(may_pass))
+    task = _Task(
+        str(root), options, overwrite, chain, name, threads=2 if name == "serial" else 1, since=_since
+    )
+    if block_km is not None:
+        tracks = (item for ok, found in map(look, sources) if ok for item in found if not task.keeps(item)[0])
+        joined = blocks.prepare(root, tracks, options, chain.load, place, may_pass, block_km)
+        task = replace(task, chain=replace(chain, load=joined))
+    done = drive(
+        root,
+        Manifest.of("run", sources, beams, options.parameters(), overwrite),
+        place,
+        task,
+        partial(_items, sources, look, name),
+        may_pass,
+        granules=len(sources),
+        progress=progress,
+    )
+    blocks.clear(root)
+    return done
 
-        def record(receipt: dict[str, Any]) -> None:
-            receipts.append(receipt)
-            write(receipt)
-            bar.finished(receipt)
 
-        items = _items(sources, look, engine, record, bar)
-        try:
-            with closing(engines.map(task, items, engine, **retry, **extra)) as results:  # type: ignore[type-var]
-                for item, result in results:
-                    failed = isinstance(result, BaseException)
-                    record(_failure(item, result, engine) if failed else result)
-        finally:
-            stores.consolidate(root)
-    return Run(str(root), tuple(receipts), engine, time.perf_counter() - started, str(path))
+def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
+    """Go on with the last run of a store: what it did is kept, what it did not do or failed at is done.
+
+    Parameters
+    ----------
+    store : str or Path
+    **changes
+        Of ``engine``, ``workers``, ``engine_options``, ``retries``, ``progress`` and ``chain`` of :func:`run`; what
+        decides the results stays. ``sources``, if the run's cannot be opened from its manifest.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    StoreError
+        No run to go on with, or its sources cannot be opened again.
+    """
+    manifest, _ = runs.read(store)
+    sources = changes.pop("sources", None)
+    if manifest["kind"] != "run":
+        raise StoreError(
+            f"{store}: its last run is of {manifest['kind']}; start that again, it skips what is done"
+        )
+    if not manifest["again"] and sources is None:
+        raise StoreError(
+            f"{store}: the sources of its last run cannot be opened from what is written of them (signed URLs, open "
+            "files); give them again"
+        )
+    if manifest["where"] and "engine" not in changes:
+        raise StoreError(
+            f"{store}: its last run was on a cluster ({manifest['where']}); name an engine to go on"
+        )
+    if "engine" not in changes:
+        changes |= {"engine": manifest["engine"], "engine_options": manifest["engine_options"]}
+    started = datetime.fromisoformat(manifest["started"]).timestamp()
+    return run(
+        sources or manifest["sources"],
+        store,
+        beams=manifest["beams"],
+        options=Options.from_parameters(manifest["options"]),
+        overwrite=manifest["overwrite"],
+        _since=started,
+        **changes,
+    )
 
 
 def _is_one(sources: Any) -> bool:
@@ -268,15 +337,11 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, lasting)
 
 
-def _survey(chain: Chain, beams: Any, source: Any) -> list[Item]:
-    return chain.survey(source, beams if beams is None or isinstance(beams, str) else tuple(beams))
-
-
 def _items(
     sources: list[Any],
     look: Callable[[Any], tuple[bool, Any]],
     engine: str,
-    record: Callable[[dict[str, Any]], None],
+    record: Callable[[Mapping[str, Any]], None],
     bar: Bar,
 ) -> Iterator[Item]:
     """Tracks of all sources, looked up only as fast as the engine draws them."""
@@ -285,7 +350,7 @@ def _items(
         ok, found = look(source)
         if not ok:
             bar.found(1)
-            record(_failure(Item(source, "", ""), found, engine))
+            record(failure(Item(source, "", ""), found, engine))
             continue
         bar.found(len(found))
         for item in found:
@@ -297,13 +362,13 @@ def _items(
             first = seen[key]
             if _place(first) == _place(item.source):
                 note = "named twice in this run; computed once"
-                record({**_base(item, engine), "outcome": "skipped", "notes": [note]})
+                record({**base_receipt(item, engine), "outcome": "skipped", "notes": [note]})
             else:
                 error = GranuleError(
                     f"{item}: two files of this name, {_place(first)} and {_place(item.source)}; a store holds a "
                     "track once: write the second to another store, or rename the file"
                 )
-                record(_failure(item, error, engine))
+                record(failure(item, error, engine))
 
 
 @dataclass(frozen=True)
@@ -316,13 +381,13 @@ class _Task:
     chain: Chain
     engine: str
     threads: int
+    since: float | None = None
 
     def __call__(self, item: Item) -> dict[str, Any]:
-        receipt = _base(item, self.engine)
+        receipt = base_receipt(item, self.engine)
         parameters = self.options.parameters()
-        inputs = stores.fingerprint(item.granule, item.beam, parameters, item.origin)
-        have = stores.track_attributes(self.store, item.granule, item.beam)
-        if have is not None and stores.keeps(have, inputs, self.overwrite):
+        keeps, have = self.keeps(item)
+        if keeps and have is not None:
             receipt |= stores.track_summary(have)
             return {**receipt, "outcome": "skipped", "notes": list(have.get("notes", ()))}
         t0 = time.perf_counter()
@@ -345,9 +410,22 @@ class _Task:
             "stored": written["outcome"],
             "bytes": written["bytes"],
             "inputs": written["inputs"],
+            "checksum": stores.checksum(track),
             "seconds": {k: round(v, 3) for k, v in seconds.items()},
             **({"traffic": segments.attrs["traffic"]} if "traffic" in segments.attrs else {}),
         }
+
+    def keeps(self, item: Item) -> tuple[bool, dict[str, Any] | None]:
+        """Whether the stored track stays as it is, and its attributes (None: there is none)."""
+        have = stores.track_attributes(self.store, item.granule, item.beam)
+        if have is None:
+            return False, None
+        inputs = stores.fingerprint(item.granule, item.beam, self.options.parameters(), item.origin)
+        if stores.keeps(have, inputs, self.overwrite) or self.since is None or have.get("inputs") != inputs:
+            return stores.keeps(have, inputs, self.overwrite), have
+        # Told to overwrite, but the run that this one resumes has done so already.
+        path = os.path.join(self.store, item.granule, item.beam, stores.META)
+        return os.stat(path).st_mtime >= self.since, have
 
 
 def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:
@@ -370,49 +448,3 @@ def _place(source: Any) -> Any:
     if hasattr(source, "data_links"):
         return tuple(public_url(link) for link in source.data_links())
     return getattr(source, "name", None) or f"{type(source).__name__} {id(source)}"
-
-
-def _base(item: Item, engine: str) -> dict[str, Any]:
-    source = item.source if isinstance(item.source, str | os.PathLike) else getattr(item.source, "name", "")
-    return {
-        "granule": item.granule or None,
-        "beam": item.beam or None,
-        "source": scrub(os.fspath(source)) if source else type(item.source).__name__,
-        "engine": engine,
-        "host": platform.node(),
-        "process": os.getpid(),
-        "finished": cf.now(),
-        "notes": [],
-    }
-
-
-def _failure(item: Item, error: BaseException, engine: str) -> dict[str, Any]:
-    detail = "\n".join(getattr(error, "__notes__", ()))
-    text = str(error) or type(error).__name__
-    if type(error).__module__ == "builtins":  # not one of ours: its text alone may say too little
-        text = f"{type(error).__name__}: {text}"
-    text, detail = scrub(text), scrub(detail)
-    log.debug("%s: %s\n%s", item, text, detail)
-    return {
-        **_base(item, engine),
-        "outcome": "failed",
-        "error": text,
-        "error_type": type(error).__name__,
-        "detail": detail,
-    }
-
-
-@contextmanager
-def _log_file(root: Path) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
-    """Receipts as JSON lines, written as they come, so that an interrupted run leaves its record."""
-    folder = root / ".runs"
-    with stores.clear_errors(root):
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{cf.now().replace(':', '')}-{os.getpid()}.jsonl"
-        stream = path.open("a", buffering=1)
-    with stream:
-
-        def write(document: Mapping[str, Any]) -> None:
-            stream.write(json_line(document) + "\n")
-
-        yield path, write

@@ -29,7 +29,8 @@ OTHER_IO = {
     "products", "sentinel2", "s2classes", "s2driver", "s2item", "s2tiles", "cloudfilter", "catalog", "endpoints",
 }  # fmt: skip
 TOP = {
-    "pipeline", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
+    "pipeline", "runs", "blocks", "stored_tracks", "report", "bench", "scaling", "label_run",
+    "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper",
     "train", "reclassify", "models_cli",
@@ -51,7 +52,7 @@ MAY["__main__"].add("twin")
 #: A search may be asked along a track, and only the joining rooms can open one.
 MAY["catalog"].add("footprints")
 #: The twin's own commands join rooms as ``__main__`` does.
-COMMANDS = {"twin/cli.py", "twin/demo.py"}
+COMMANDS = {"twin/cli.py", "twin/demo.py", "bench.py"}
 #: Pages are built from everything.
 MAY["docs"] |= {"__main__", "__init__"}
 #: Science works on arrays: no files, no engines, no pictures. Lazy arrays are arrays, so dask itself may be

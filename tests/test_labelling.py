@@ -56,6 +56,25 @@ def test_granule_and_item_to_labels(pass_and_image):
     assert (still["label"].values != ds["label"].values).mean() > 0.02
 
 
+@pytest.mark.slow
+def test_many_passes_on_an_engine(pass_and_image, tmp_path, dask_cluster):
+    """The same labels as one by one, a bad file named, and a second run that has nothing to do."""
+    from is2ice.label_run import label_many
+
+    granule, item = pass_and_image
+    drift = Drift(*SHIFT, "EPSG:3976")
+    other = tmp_path / "page.h5"
+    other.write_text("<html>")
+    run = label_many([granule, other], str(item), tmp_path / "s.zarr", engine=dask_cluster, drift=drift)
+    want = label_pass(granule, item, drift=drift).segments
+    got = store.open_track(tmp_path / "s.zarr", granule.stem, chunks=None)
+    np.testing.assert_array_equal(got["label"].values, want["label"].values)
+    assert [(r["source"], r["error_type"]) for r in run.failed] == [(str(other), "GranuleError")]
+    assert sum(r["n_labelled"] for r in run.done) == int((want["label"].values >= 0).sum())
+    again = label_many([granule], str(item), tmp_path / "s.zarr", drift=drift)
+    assert (len(again.done), len(again.skipped)) == (0, 3)
+
+
 def test_the_displacement_is_estimated_or_the_scene_not_used(pass_and_image):
     granule, item = pass_and_image
     (found,) = label_pass(granule, item).drifts.values()

@@ -1,0 +1,201 @@
+# ruff: noqa: E402 (threads are set before libraries load)
+"""Engines: gain of a second worker, cost of a task, the published volume on one core, memory over a long run.
+
+    python benchmarks/engines.py [gain] [overhead] [volume] [memory] [--engines processes dask spark]
+
+- gain: 24 tasks of pure computation (no memory traffic) with one and with two workers, started before;
+- overhead: a task that does nothing, among 200, with one worker of each engine: what a track costs beside its work;
+- volume: labels, classes, sea surface and freeboard of 15 tracks, 1.41 million rows in all, on one core (the published
+  figures are 390 + 392 s on one core and 24 + 25 s on sixteen);
+- memory: 200 small granules through the whole chain; resident memory of the driver and of all below it after a
+  quarter, half and all of the tracks.
+
+Timings on a busy machine say little; compare what stands in one run. The load average is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import numpy as np
+import psutil
+import xarray as xr
+
+from is2ice import engines, freeboard, labels, pipeline, runs, scaling, seasurface, twin
+from is2ice.atl03 import Granule
+from is2ice.classifiers import classify
+from is2ice.twin.archive import make_archive
+
+ROWS, TRACKS = 1_410_628, 15
+QUICK_JAVA = {"spark.driver.memory": "512m"}
+
+
+def spin(n: int) -> int:
+    """Pure computation in the interpreter."""
+    total = 0
+    for k in range(n):
+        total += k * k % 7
+    return total
+
+
+@contextlib.contextmanager
+def started(engine: str, workers: int) -> Iterator[dict]:
+    """How :func:`is2ice.engines.map` is told of an engine with workers that are up and have imported."""
+    if engine == "processes":
+        yield {"engine": "processes", "workers": workers}
+        return
+    options = {"conf": QUICK_JAVA} if engine == "spark" else {}
+    with engines.cluster({"dask": "local"}.get(engine, engine), workers=workers, **options) as cluster:
+        list(engines.map(spin, [1000] * 4 * workers, cluster))
+        yield {"engine": cluster}
+
+
+def gain(names: list[str], work: int, tasks: int = 24) -> None:
+    began = time.perf_counter()
+    spin(work)
+    print(f"gain of a second worker: {tasks} tasks of {time.perf_counter() - began:.2f} s alone")
+    for name in names:
+        seconds = {}
+        for workers in (1, 2):
+            with started(name, workers) as how:
+                stamps = [time.perf_counter()]
+                for _ in engines.map(spin, [work] * tasks, **how):
+                    stamps.append(time.perf_counter())
+                # From the first results on, so that the start of the pool of processes is left out.
+                seconds[workers] = (stamps[-1] - stamps[workers]) / (tasks - workers) * tasks
+        print(
+            f"  {name:10} 1 worker {seconds[1]:6.2f} s, 2 workers {seconds[2]:6.2f} s: {seconds[1] / seconds[2]:.2f}x"
+        )
+
+
+def overhead(names: list[str]) -> None:
+    print("a task that does nothing, one worker, 200 of them")
+    for name in names:
+        with started(name, 1) as how:
+            each = scaling.overhead(how["engine"], how.get("workers"), tasks=200)
+        print(f"  {name:10} {1e3 * each:6.1f} ms")
+
+
+def volume() -> None:
+    rows = -(-ROWS // TRACKS)
+    with tempfile.TemporaryDirectory() as folder:
+        scene = twin.Scene.preset("ross_sea_november", seed=3, length_km=2 * rows / 1e3 + 1)
+        granule = twin.make_granule(scene, Path(folder) / "ATL03_20191104195311_05940510_006_01.h5")
+        with Granule(granule) as opened:
+            three = [opened.track(beam).isel(x_atc=slice(rows)) for beam in opened.resolve_beams("strong")]
+    tracks = [three[k % 3] for k in range(TRACKS)]
+    image = class_map(three)
+    n = sum(t.sizes["x_atc"] for t in tracks)
+    # Compiled loops are compiled, or read from their cache, before.
+    warm = three[0].isel(x_atc=slice(5000))
+    freeboard.compute(seasurface.estimate(classify(warm)))
+    labels.transfer(warm, image)
+    spent = {}
+
+    def timed(what: str, step):  # type: ignore[no-untyped-def]
+        began = time.perf_counter()
+        out = [step(t) for t in tracks]
+        spent[what] = time.perf_counter() - began
+        return out
+
+    timed("labels", lambda t: labels.transfer(t, image))
+    tracks = timed("classes", classify)
+    tracks = timed("sea surface", seasurface.estimate)
+    tracks = timed("freeboard", freeboard.compute)
+    done = sum(int(np.isfinite(t["freeboard"].values).sum()) for t in tracks)
+    total = sum(spent.values())
+    print(f"{TRACKS} tracks, {n:,} rows, one core, in memory ({done:,} freeboards):")
+    print("  " + ", ".join(f"{what} {s:.2f} s" for what, s in spent.items()) + f": {total:.2f} s in all")
+    print(
+        "  published: 390 + 392 s on one core, 24 + 25 s on sixteen (with reading 108 + 111 s and 12 + 13 s)"
+    )
+
+
+def class_map(tracks: list[xr.Dataset]) -> xr.Dataset:
+    """Floes and leads at 10 m over all tracks, in their map projection."""
+    x = np.concatenate([t["x"].values for t in tracks])
+    y = np.concatenate([t["y"].values for t in tracks])
+    columns = np.arange(np.nanmin(x) - 500, np.nanmax(x) + 500, 10.0)
+    lines = np.arange(np.nanmax(y) + 500, np.nanmin(y) - 500, -10.0)
+    wave = np.sin(columns / 310.0)[None, :] + np.sin(lines / 470.0)[:, None]
+    codes = np.where(wave > 1.75, 2, np.where(wave > 1.55, 1, 0)).astype("i1")
+    attrs = {"crs": tracks[0].attrs["crs"], "scene": "pattern"}
+    return xr.Dataset({"surface_class": (("y", "x"), codes)}, {"y": lines, "x": columns}, attrs)
+
+
+def memory(names: list[str], granules: int) -> None:
+    print(
+        f"{granules} granules through the whole chain, 2 workers; MB resident of driver + all processes below it"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        data = make_archive(Path(folder) / "archive", granules, length_km=4.0)
+        for name in names:
+            with started(name, 2) as how:
+                marks = Marks(granules)
+                shown, runs.show_progress = runs.show_progress, marks.bar
+                began = time.perf_counter()
+                run = pipeline.run(data.granules, Path(folder) / f"{name}.zarr", beams="gt2r", **how)
+                runs.show_progress = shown
+            if not run.ok:
+                print(run.report())
+            told = ", ".join(f"after {k}: {a:.0f} + {b:.0f}" for k, (a, b) in marks.seen.items())
+            print(
+                f"  {name:10} {len(run.done)} tracks in {time.perf_counter() - began:.0f} s; {told}",
+                flush=True,
+            )
+
+
+class Marks(runs.Bar):
+    """A bar that looks at the memory when a quarter, a half, three quarters and all are done."""
+
+    def __init__(self, total: int) -> None:
+        self.at = {total // 4, total // 2, 3 * total // 4, total}
+        self.n, self.seen = 0, {}
+
+    @contextlib.contextmanager
+    def bar(self, *_: object) -> Iterator[Marks]:
+        yield self
+
+    def finished(self, receipt: object) -> None:
+        self.n += 1
+        if self.n in self.at:
+            me = psutil.Process()
+            below = 0
+            for child in me.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    below += child.memory_info().rss
+            self.seen[self.n] = me.memory_info().rss / 1e6, below / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="*", default=["gain", "overhead", "volume", "memory"])
+    parser.add_argument("--engines", nargs="+", default=["processes", "dask", "spark"])
+    parser.add_argument("--granules", type=int, default=200)
+    parser.add_argument("--work", type=int, default=6_000_000)
+    args = parser.parse_args()
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+    if "gain" in args.what:
+        gain(args.engines, args.work)
+    if "overhead" in args.what:
+        overhead(args.engines)
+    if "volume" in args.what:
+        volume()
+    if "memory" in args.what:
+        memory(["serial", *args.engines] if "serial" in args.what else args.engines, args.granules)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""``is2ice bench scaling``: a simulated archive on each engine with 1, 2, ... workers, and what more would do."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """How a run scales, measured here and projected."""
+
+
+@app.command(
+    epilog="Example: is2ice bench scaling --engine dask --engine spark --workers 1 --workers 2 --granules 24"
+)
+def scaling(
+    engine: Annotated[
+        list[str] | None, typer.Option("--engine", help="processes, dask, spark; repeatable. All by default.")
+    ] = None,
+    workers: Annotated[
+        list[int] | None,
+        typer.Option("--workers", help="Repeatable; 1, 2, 4 ... up to the cores by default."),
+    ] = None,
+    granules: Annotated[int, typer.Option(min=2, help="Of the simulated archive.")] = 24,
+    length_km: Annotated[float, typer.Option(min=4.0, help="Of a granule.")] = 8.0,
+    cores: Annotated[list[int] | None, typer.Option("--project", help="Cores to project to.")] = None,
+    tasks: Annotated[int, typer.Option(help="Tasks of the projected archive.")] = 3000,
+    folder: Annotated[Path | None, typer.Option(help="To work in, kept; else a temporary one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
+    from . import scaling as s
+    from .engines._common import cpus
+    from .twin.archive import make_archive
+
+    names = engine or ["processes", "dask", "spark"]
+    counts = workers or [n for n in (1, 2, 4, 8, 16, 32) if n <= cpus()]
+    with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
+        place = folder or Path(temporary)
+        data = make_archive(place / "archive", granules, length_km=length_km)
+        rate = s.bandwidth(place)
+        timings, models = [], {}
+        for name in names:
+            spent = []
+            for n in counts:
+                rows, dispatch = s.measure(data.granules, data.scene, place, name, n)
+                timings += rows
+                spent.append(dispatch)
+            for kind in s.KINDS:
+                mine = [t for t in timings if (t.kind, t.engine) == (kind, name)]
+                models[kind, name] = s.Model.fit(
+                    [t.workers for t in mine], [t.reduce for t in mine], mine[0].tasks, min(spent),
+                    task_bytes=data.bytes / mine[0].tasks, bandwidth=rate,
+                )  # fmt: skip
+        if as_json:
+            document = {
+                "measured": [asdict(t) for t in timings],
+                "model": {f"{kind} {name}": asdict(m) for (kind, name), m in models.items()},
+            }
+            typer.echo(json.dumps(document, indent=1))
+            return
+        typer.echo(
+            f"{granules} granules of {length_km:g} km ({data.bytes / 1e6:.0f} MB), {cpus()} cores, load average "
+            f"{os.getloadavg()[0]:.1f}, disk {rate / 1e6:.0f} MB/s\n"
+        )
+        typer.echo(s.tables(timings, models, cores=cores or [16, 64, 1000], tasks=tasks))

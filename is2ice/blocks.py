@@ -1,0 +1,178 @@
+"""One long track on several workers: its photons are read and resampled in blocks, and put together.
+
+Photons to segments is the long part, and goes block by block: :meth:`is2ice.atl03.Granule.block` reads what a block
+needs beyond its ends (its halo) and gives the same cells whatever the blocks. Classes and sea surface take what is
+common to a whole track (the light over 10 km and beyond gaps, the slopes of the sea), are quick, and are made once the
+blocks are together. So the result has the same bits.
+
+Blocks wait in the store's hidden folder ``.parts``. A run that is resumed finds those of the run before; one that
+is missing is simply computed where the track is put together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import store as stores
+from .options import Options
+from .remote import Source
+
+if TYPE_CHECKING:
+    from .atl03 import Plan
+    from .runs import Place
+
+__all__ = ["Joined", "Part", "clear", "prepare", "segmenting"]
+
+log = logging.getLogger("is2ice")
+
+FOLDER = ".parts"
+
+
+def segmenting(options: Options) -> dict[str, Any]:
+    """What of the options decides the segments, as :meth:`is2ice.atl03.Granule.plan` takes it."""
+    from .segments import Selection
+
+    return {
+        "length": options.length,
+        "selection": Selection(options.confidence, options.quality),
+        "reference": options.reference,
+        "corrections": options.corrections,
+        "first_photon": options.first_photon,
+    }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Block `number` of a track."""
+
+    source: Any
+    granule: str
+    beam: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.granule} {self.beam} block {self.number}"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Loads a track from its blocks, and makes them.
+
+    Attributes
+    ----------
+    folder : str
+        Where the blocks are.
+    cells : int
+        Segments a block.
+    whole : callable
+        Loads a track: :func:`is2ice.pipeline.load`.
+    """
+
+    folder: str
+    cells: int
+    whole: Callable[..., xr.Dataset]
+
+    def __call__(self, source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
+        if stores.is_store(source):
+            return self.whole(source, beam, options)
+        read = partial(self._read, self._key(source, beam, options))
+        return self.whole(source, beam, options, threads=threads, block=self.cells, blocks=read)
+
+    def make(self, options: Options, part: Part) -> None:
+        """Compute a block and put it into the folder, if it is not there."""
+        from .atl03 import Granule, Subset
+
+        path = self._path(self._key(part.source, part.beam, options), part.number)
+        if path.exists():
+            return
+        with Granule(part.source) as granule:
+            subset = Subset(options.bbox, options.time, options.x_atc)
+            plan = granule.plan(part.beam, subset, **segmenting(options))
+            first = part.number * self.cells
+            block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+        with unfinished.open("wb") as stream:
+            np.savez(stream, **block)  # type: ignore[arg-type]
+        os.replace(unfinished, path)
+
+    def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
+        path = self._path(key, (k0 - plan.k0) // self.cells)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            block = {name: stored[name] for name in stored.files}
+        return block if all(a.shape[0] == n for a in block.values()) else None
+
+    def _path(self, key: str, number: int) -> Path:
+        return Path(self.folder) / f"{key}-{number}.npz"
+
+    def _key(self, source: Any, beam: str, options: Options) -> str:
+        """Tells blocks of one track, file and set of options from all others."""
+        what = [Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def prepare(
+    root: Path, items: Iterator[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
+    may_pass: Callable[[BaseException], bool], km: float,
+) -> Joined:  # fmt: skip
+    """Make the blocks of some tracks on an engine; give what loads a track from them.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    items : iterator of Item
+        The tracks to come.
+    options, whole, place, may_pass
+        Of the run.
+    km : float
+        Length of a block.
+    """
+    if km <= 0:
+        raise ValueError(f"block_km={km}: expected a positive length")
+    folder = root / FOLDER
+    with stores.clear_errors(root):
+        folder.mkdir(exist_ok=True)
+    joined = Joined(str(folder), max(1, round(km * 1e3 / options.length)), whole)
+    parts = _parts(items, options, joined.cells)
+    with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
+        for part, result in results:
+            if isinstance(result, BaseException):  # told when the track comes to it
+                log.debug("%s: %s", part, result)
+    return joined
+
+
+def _parts(items: Iterator[Any], options: Options, cells: int) -> Iterator[Part]:
+    from .atl03 import Granule, Subset
+
+    for item in items:
+        if stores.is_store(item.source):
+            continue
+        try:
+            with Granule(item.source) as granule:
+                subset = Subset(options.bbox, options.time, options.x_atc)
+                n = granule.plan(item.beam, subset, **segmenting(options)).n
+        except Exception as error:  # told when the track comes to it
+            log.debug("%s: %s", item, error)
+            continue
+        yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
+
+
+def clear(root: Path) -> None:
+    """Remove the blocks of a run that has ended."""
+    shutil.rmtree(root / FOLDER, ignore_errors=True)

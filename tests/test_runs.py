@@ -1,0 +1,266 @@
+"""Runs on every engine: the same bits, failures named, killed workers and drivers, resuming, reports, blocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_pipeline as stand_ins
+import xarray as xr
+
+import is2ice
+from is2ice import pipeline, report, runs, store
+from is2ice.engines import Cluster
+from is2ice.errors import StoreError
+
+SAMPLE = next((Path(__file__).parents[1] / "sample_data").glob("ATL03_*.h5"))
+SERVICES = (pytest.param("gateway", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.slow))
+ALL = ("serial", "processes", "dask", *SERVICES)
+
+
+@pytest.fixture
+def on(engine: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """How a run is told of an engine with two workers."""
+    if engine in ("serial", "processes"):
+        return {"engine": engine, "workers": 2 if engine == "processes" else None}
+    return {"engine": request.getfixturevalue(f"{engine}_cluster")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> is2ice.pipeline.Run:
+    """The sample granule from photons to freeboard, on the serial engine."""
+    return is2ice.run(SAMPLE, tmp_path_factory.mktemp("serial") / "s.zarr")
+
+
+def survey_by_name(source: str, beams: object) -> list[pipeline.Item]:
+    """Stand-in sources are names of no file; a manifest writes paths down in full."""
+    return stand_ins.fake_survey(os.path.basename(source), beams)
+
+
+FAKE = replace(stand_ins.FAKE, survey=survey_by_name)
+
+
+def checksums(run: pipeline.Run) -> dict[str, str]:
+    return {r["beam"]: r["checksum"] for r in run.done}
+
+
+def values(path: str | Path) -> dict[str, bytes]:
+    """Every file of values in a store."""
+    chunks = (p for p in Path(path).rglob("c/**/*") if p.is_file() and "/." not in str(p.relative_to(path)))
+    return {str(p.relative_to(path)): p.read_bytes() for p in chunks}
+
+
+# -- the same bits ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("engine", ALL)
+def test_every_engine_writes_the_same_bits(engine: str, on, whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Through the genuine chain, from photons to freeboard: every file of values is the same."""
+    run = is2ice.run(SAMPLE, tmp_path / "s.zarr", **on)
+    assert len(run.done) == 3, run.report()
+    assert checksums(run) == checksums(whole)
+    assert len(values(whole.store)) > 100
+    assert values(run.store) == values(whole.store)
+    assert {r["engine"] for r in run.done} == {"dask" if engine == "gateway" else engine}
+
+
+@pytest.mark.parametrize("engine", ["processes", pytest.param("spark", marks=pytest.mark.slow)])
+def test_a_track_in_blocks_is_the_track(engine: str, on, whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run = is2ice.run(SAMPLE, tmp_path / "s.zarr", beams="gt2r", block_km=1.7, **on)
+    assert checksums(run) == {"gt2r": checksums(whole)["gt2r"]}
+    assert not (tmp_path / "s.zarr" / ".parts").exists()
+
+
+def test_blocks_are_used_and_a_missing_one_is_made(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from is2ice import blocks
+
+    asked: list[Any] = []
+
+    def spy(*args: Any, **how: Any) -> xr.Dataset:
+        read = how["blocks"]
+        return pipeline.load(*args, **how | {"blocks": lambda *a: asked.append(read(*a)) or asked[-1]})
+
+    options = is2ice.Options()
+    joined = blocks.Joined(str(tmp_path), 1500, spy)
+    for number in (0, 2):
+        joined.make(options, blocks.Part(str(SAMPLE), "g", "gt2r", number))
+    segments = joined(str(SAMPLE), "gt2r", options, threads=1)
+    assert [block is not None for block in asked] == [True, False, True]
+    xr.testing.assert_identical(segments, pipeline.load(str(SAMPLE), "gt2r", options))
+
+
+def test_stored_segments_are_a_beginning(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first = is2ice.run(SAMPLE, tmp_path / "segments.zarr", options=is2ice.Options(until="segments"))
+    assert "n_leads" not in first.done[0]
+    run = is2ice.run(str(tmp_path / "segments.zarr"), tmp_path / "s.zarr")
+    assert checksums(run) == checksums(whole)
+    again = is2ice.run(str(tmp_path / "segments.zarr"), tmp_path / "s.zarr", beams="gt2r")
+    assert [r["beam"] for r in again.skipped] == ["gt2r"]
+    other = is2ice.run(
+        str(tmp_path / "segments.zarr"), tmp_path / "o.zarr", options=is2ice.Options(confidence=4)
+    )
+    assert len(other.failed) == 3
+    assert "confidence=4" in other.failed[0]["error"]
+
+
+# -- failures -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("engine", ALL)
+def test_a_failing_track_is_named_and_the_others_finish(engine: str, on, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    sources = ["broken.h5", "cloudy.h5", "a.h5"]
+    run = is2ice.run(sources, tmp_path / "s.zarr", chain=FAKE, **on)
+    assert not run.ok
+    assert {(r["granule"], r["beam"]) for r in run.done} == {("a", "gt1r"), ("a", "gt2r"), ("cloudy", "gt1r")}
+    assert {(r["source"], r["beam"]) for r in run.failed} == {("broken.h5", None), ("cloudy.h5", "gt2r")}
+
+
+def die_once_load(source: str, beam: str, options: pipeline.Options, *, threads: int) -> xr.Dataset:
+    mark = Path(os.environ["IS2ICE_TEST_MARK"])
+    if (source, beam) == ("b.h5", "gt1r") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stand_ins.fake_load(source, beam, options, threads=threads)
+
+
+@pytest.mark.parametrize("engine", ALL[1:])
+def test_a_worker_is_killed_and_the_run_completes(engine: str, on, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    mark = tmp_path / "killed"
+    monkeypatch.setenv("IS2ICE_TEST_MARK", str(mark))
+    monkeypatch.setattr(runs, "CREDENTIALS", ("IS2ICE_TEST_MARK",))  # how it reaches workers that run already
+    chain = replace(FAKE, load=die_once_load)
+    run = is2ice.run([f"{name}.h5" for name in "abcd"], tmp_path / "s.zarr", chain=chain, **on)
+    assert mark.exists()
+    assert run.ok, run.report()
+    assert len(run.done) == 8
+    assert len(store.open_store(tmp_path / "s.zarr")) == 8
+
+
+# -- resuming -----------------------------------------------------------------------------------------
+DRIVER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+sys.path.insert(0, sys.argv[2])
+import test_pipeline as t, test_runs
+from is2ice import pipeline, runs
+class Loud(runs.Bar):
+    def finished(self, receipt): print(receipt["outcome"], flush=True)
+from contextlib import contextmanager
+@contextmanager
+def loud(*a): yield Loud()
+if __name__ == "__main__":
+    runs.show_progress = loud
+    chain = pipeline.Chain(test_runs.survey_by_name, t.slow_load, t.fake_derive)
+    workers = None if sys.argv[3] == "serial" else 2
+    pipeline.run([f"g{i}.h5" for i in range(12)], sys.argv[1], chain=chain, engine=sys.argv[3], workers=workers,
+                 overwrite=sys.argv[4])
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "overwrite", "sign"),
+    [
+        ("processes", "different", signal.SIGKILL),
+        ("serial", "always", signal.SIGKILL),
+        ("serial", "different", signal.SIGINT),
+        pytest.param("dask", "always", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("spark", "always", signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_driver_is_resumed(
+    tmp_path: Path, engine: str, overwrite: str, sign: signal.Signals
+) -> None:
+    path, script = tmp_path / "s.zarr", tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    command = [sys.executable, str(script), str(path), str(Path(__file__).parent), engine, overwrite]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert child.stdout is not None
+    for _ in range(3):
+        assert child.stdout.readline().strip() == "done"
+    child.send_signal(sign)
+    child.wait(60)
+    child.stdout.close()
+    manifest, before = runs.read(path)
+    assert manifest["status"] == ("running" if sign is signal.SIGKILL else "interrupted")
+    assert len(before.done) >= 3
+    told = report.text(manifest, before)
+    assert f"not finished: is2ice run --resume --store {path}" in told
+    after = pipeline.resume(path, engine="serial", chain=FAKE)
+    assert after.ok, after.report()
+    assert len(after.done) + len(after.skipped) == 24
+    times = Counter((r["granule"], r["beam"]) for r in (*before.done, *after.done))
+    assert max(times.values()) == 1  # no track done twice
+    assert len(store.open_store(path)) == 24
+    assert not [p for p in path.iterdir() if p.name.startswith((".tmp", ".old")) and sign is signal.SIGINT]
+
+
+def test_what_cannot_be_resumed_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    with pytest.raises(StoreError, match="no such run"):
+        pipeline.resume(path)
+    store.create(path)
+    with pytest.raises(StoreError, match="no run has left a manifest"):
+        pipeline.resume(path)
+    chain = replace(stand_ins.FAKE, survey=lambda source, beams: stand_ins.fake_survey("a.h5", beams))
+    pipeline.run("https://host/a.h5?token=s3cret", path, chain=chain)
+    assert "s3cret" not in runs.last(path).read_text()
+    with pytest.raises(StoreError, match="signed URLs"):
+        pipeline.resume(path)
+    again = pipeline.resume(path, sources=["https://host/a.h5?token=new"], chain=chain)
+    assert len(again.skipped) == 2
+
+
+def test_a_run_on_a_cluster_is_resumed_where_one_says(tmp_path: Path, dask_cluster: Cluster) -> None:
+    pipeline.run(["a.h5", "b.h5"], tmp_path / "s.zarr", engine=dask_cluster, chain=FAKE)
+    with pytest.raises(StoreError, match=r"was on a cluster \(local\); name an engine"):
+        pipeline.resume(tmp_path / "s.zarr")
+    assert len(pipeline.resume(tmp_path / "s.zarr", engine="serial", chain=FAKE).skipped) == 4
+
+
+# -- manifest, report, command line -------------------------------------------------------------------
+def test_manifest_and_report(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    run = pipeline.run(["cloudy.h5", "a.h5"], path, chain=FAKE)
+    manifest, read = runs.read(path)
+    assert read.receipts == tuple(json.loads(json.dumps(r)) for r in run.receipts)
+    assert (manifest["status"], manifest["done"], manifest["failed"]) == ("finished", 3, 1)
+    assert manifest["sources"] == [str(Path(name).absolute()) for name in ("cloudy.h5", "a.h5")]
+    assert is2ice.Options.from_parameters(manifest["options"]) == is2ice.Options()
+    assert all(len(r["checksum"]) == 64 for r in run.done)
+    told = report.text(manifest, read)
+    assert "3 tracks done, 0 skipped, 1 failed; 600 segments" in told
+    assert "FAILED cloudy gt2r: cloudy gt2r: no photon has sea-ice confidence" in told
+    figures = report.figures(manifest, read)
+    assert figures["seconds"]["load"] == pytest.approx(sum(r["seconds"]["load"] for r in run.done), abs=1e-3)
+    assert figures["workers"] == 1
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    def is2(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "is2ice", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    (tmp_path / "bad.h5").write_text("<html>")
+    path = str(tmp_path / "s.zarr")
+    first = is2("run", str(SAMPLE), "bad.h5", "--store", path, "--beams", "gt2r", "--until", "classes")
+    assert first.returncode == 1, first.stderr
+    assert "bad.h5" in first.stdout
+    resumed = is2("run", "--resume", "--store", path)
+    assert resumed.returncode == 1  # what failed is tried again, and fails again
+    assert "0 tracks done, 1 skipped, 1 failed" in resumed.stdout
+    told = is2("report", path)
+    assert told.returncode == 0, told.stderr
+    assert "bad.h5: not an HDF5 file" in told.stdout
+    assert json.loads(is2("report", path, "--json").stdout)["skipped"] == 1
+    for wrong, why in (
+        (("run", "--store", path), "nothing to do"),
+        (("run", str(SAMPLE), "--store", path, "--address", "tcp://127.0.0.1:1"), "--address is of Dask"),
+        (("run", str(SAMPLE), "--store", path, "--conf", "a=b"), "--conf is of spark and gateway"),
+        (("report", str(tmp_path / "none")), "no such run"),
+    ):
+        done = is2(*wrong)
+        assert (done.returncode, why in done.stderr) == (2, True), done.stderr
