@@ -104,7 +104,8 @@ def measure(
 
 
 def _timed(
-    granules: Sequence[Path], scene: Path, folder: Path, engine: str, workers: int, how: dict[str, Any], start: float, kinds: Sequence[str]
+    granules: Sequence[Path], scene: Path, folder: Path, engine: str, workers: int, how: dict[str, Any],
+    start: float, kinds: Sequence[str],
 ) -> tuple[list[Timing], float]:  # fmt: skip
     folder = folder / f"{engine}-{workers}"
     began = time.perf_counter()

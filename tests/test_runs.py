@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import xarray as xr
 
 import is2ice
 from is2ice import pipeline, report, runs, store
+from is2ice._folder import _started
 from is2ice.engines import Cluster
 from is2ice.errors import StoreError
 
@@ -136,11 +138,41 @@ def test_a_worker_is_killed_and_the_run_completes(engine: str, on, tmp_path: Pat
     run = is2ice.run([f"{name}.h5" for name in "abcd"], tmp_path / "s.zarr", chain=chain, **on)
     assert mark.exists()
     assert run.ok, run.report()
-    assert len(run.done) == 8
+    # A track that a killed worker had written but not told of is found, and not computed again.
+    assert len(run.done) + len(run.skipped) == 8
     assert len(store.open_store(tmp_path / "s.zarr")) == 8
 
 
 # -- resuming -----------------------------------------------------------------------------------------
+def nap_and_tell(item: str) -> None:
+    Path(item).with_suffix(f".{os.getpid()}").touch()
+    time.sleep(600)
+
+
+ORPHANS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_runs
+from is2ice import engines
+if __name__ == "__main__":
+    list(engines.map(test_runs.nap_and_tell, [sys.argv[2]] * 3, "processes", workers=2))
+"""
+
+
+def test_workers_of_a_killed_driver_end(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(ORPHANS)
+    mark = tmp_path / "worker.mark"
+    child = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(mark)])
+    while len(pids := [int(p.suffix[1:]) for p in tmp_path.glob("worker.*")]) < 2:
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.kill()
+    child.wait()
+    while any(_started(pid) is not None for pid in pids):  # the test's own time limit ends this
+        time.sleep(0.1)
+
+
 DRIVER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -75,12 +78,21 @@ def _pool(workers: int) -> Any:
     from multiprocessing import get_context
 
     # Spawned, not forked: a fork copies the locks of HDF5, BLAS and event loops in whatever state they are.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C goes to the whole terminal group; the parent alone decides."""
+def _begin() -> None:
+    """Ctrl-C goes to the whole terminal group, and the parent alone decides; without it there is nothing to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Workers of a parent that was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _stop(pool: Any) -> None:
