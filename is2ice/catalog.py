@@ -199,7 +199,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
     frame = geopandas.GeoDataFrame(
         pd.DataFrame(rows, columns=list(COLUMNS)), geometry=shapes, crs="EPSG:4326"
     )
-    frame["time"] = pd.to_datetime(frame["time"], utc=True).dt.tz_localize(None)
+    frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601").dt.tz_localize(None)
     frame["cloud_cover"] = frame["cloud_cover"].astype(float)
     return frame.sort_values(["time", "scene"], ignore_index=True)
 

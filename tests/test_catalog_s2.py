@@ -131,6 +131,17 @@ def test_search_across_the_antimeridian(cloud, scenes):
     assert not np.isnan(opened["B02"].values).any()
 
 
+def test_times_with_and_without_fractions_of_a_second(cloud, scenes):
+    """Catalogues mix them."""
+    item = catalog.search_scenes(along(scenes["ross"]), endpoint=cloud.stac_url)["item"].iloc[0]
+    document = item if isinstance(item, dict) else item.to_dict()
+    other = json.loads(json.dumps(document)) | {"id": "other"}
+    other["properties"]["datetime"] = "2019-11-16T19:54:12.024000Z"
+    document["properties"]["datetime"] = "2019-11-16T19:54:12Z"
+    frame = catalog.scene_frame([document, other])
+    assert (frame["time"].diff().dropna() == np.timedelta64(24, "ms")).all()
+
+
 def test_map(cloud, scenes, tmp_path):
     for name in ("ross", "dateline"):
         track = along(scenes[name])

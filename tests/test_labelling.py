@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from is2ice import store, twin
+from is2ice import catalog, store, twin
 from is2ice.corrections import Correction, Corrections
 from is2ice.drift import Drift, DriftError
 from is2ice.labelling import LabellingError, label_pass
 from is2ice.labels_cli import app
+from is2ice.twin.cloud import LocalCloud
 from is2ice.twin.sentinel2 import make_scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +127,38 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
     drawn = run.invoke(app, ["draw", f"{target}/{name}", str(item), str(picture), "--corrections", hand])
     assert drawn.exit_code == 0, drawn.output
     assert picture.stat().st_size > 50_000
+
+
+def test_from_search_to_labelled_cube_on_the_local_cloud(pass_and_image, monkeypatch):
+    """A real STAC API and real range requests; nothing but 127.0.0.1 is spoken to."""
+    granule, item = pass_and_image
+    connect, asked = socket.socket.connect, []
+
+    def watched(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            asked.append(address[0])
+            assert address[0] == "127.0.0.1", address
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", watched)
+    with LocalCloud(granule.parent) as cloud:
+        url = cloud.href(granule)
+        scenes = catalog.search_scenes(url, endpoint=cloud.stac_url, collections=["sentinel-2-l2a"])
+        assert scenes["scene"].tolist() == [item.stem]
+        far = label_pass(url, scenes, drift=Drift(*SHIFT, "EPSG:3976")).segments
+        assert cloud.traffic.partial > 10
+    assert set(asked) == {"127.0.0.1"}
+    near = label_pass(granule, item, drift=Drift(*SHIFT, "EPSG:3976")).segments
+    for name in ("label", "label_flags"):
+        np.testing.assert_array_equal(far[name], near[name])
+
+
+def test_a_scene_elsewhere_is_refused(pass_and_image, tmp_path):
+    granule, _ = pass_and_image
+    scene = twin.Scene.preset("ross_sea_november", seed=8, length_km=4, start_lon=-150.0)
+    aside = make_scene(scene, tmp_path, minutes=30, size_km=2, samples=1)
+    with pytest.raises(LabellingError, match="no photon over it; the nearest track passes"):
+        label_pass(granule, aside)
 
 
 # ---- recipes ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import subprocess
 import sys
@@ -601,61 +602,40 @@ def test_against_truth(clear, cloudy):
 # ---- genuine images ----
 
 
-def panels(real_data: Path, name: str, left: tuple[int, int, int, int], right: tuple[int, int, int, int]):
-    """Image and mask of a published figure, cut from its two axes (row, column, rows, columns)."""
-    with rasterio.open(real_data / "s2_seaice_png" / name) as f:
-        pixels = f.read([1, 2, 3])
-    return [pixels[:, r : r + h, c : c + w] for r, c, h, w in (left, right)]
+@pytest.fixture(scope="module")
+def masks():
+    """The command that prints the agreement, so that it and these tests measure the same."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "published_masks.py"
+    spec = importlib.util.spec_from_file_location("published_masks", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def mask_classes(painted: np.ndarray) -> np.ndarray:
-    """Classes of the paper's colours: red thick, blue thin, green water; others, at borders, -1."""
-    out = np.full(painted.shape[1:], -1)
-    for code, channel in ((THICK, 0), (WATER, 1), (THIN, 2)):
-        rest = [k for k in range(3) if k != channel]
-        out[(painted[channel] > 200) & (painted[rest].max(axis=0) < 60)] = code
-    return out
-
-
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_thresholds_reproduce_the_published_masks(real_data):
+def test_thresholds_reproduce_the_published_masks(masks, real_data):
     """Published figures of image and mask, drawn at a fifth and an eighth of their size (so borders blur)."""
-    for name, left, right, least in (
-        ("par_14_3.png", (11, 41, 505, 505), (11, 649, 505, 505), 0.995),
-        ("Cloud_Sh_9_0.png", (24, 41, 253, 252), (24, 345, 253, 252), 0.995),
-        (
-            "Cloud_Sh_9_1.png",
-            (24, 41, 253, 252),
-            (24, 345, 253, 252),
-            0.99,
-        ),  # the filtered image and its mask
+    for figure, least in (
+        ("scene and mask", 0.995),
+        ("shaded image, mask of the same", 0.995),
+        ("filtered image, mask of the same", 0.99),
     ):
-        image, painted = panels(real_data, name, left, right)
-        truth = mask_classes(painted)
-        found = cloudfilter.threshold(cloudfilter.brightness(*image))
-        known = truth >= 0
-        assert known.mean() > 0.6
-        assert np.mean(found[known] == truth[known]) > least
+        row = masks.agreement(real_data, figure)
+        assert row["compared"] > 0.6
+        assert row["thresholds"] > least
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_published_filter_on_the_published_figure(real_data):
+def test_published_filter_on_the_published_figure(masks, real_data):
     """The figure's shaded image through our filter, its lengths shrunk as the figure is, against its mask."""
-    image, _ = panels(real_data, "Cloud_Sh_9_0.png", (24, 41, 253, 252), (24, 345, 253, 252))
-    _, painted = panels(real_data, "Cloud_Sh_9_1.png", (24, 41, 253, 252), (24, 345, 253, 252))
-    truth = mask_classes(painted)
-    known = truth >= 0
-    filtered = cloudfilter.published(*image, 19, 1)  # 155 and 7 pixels of 2000, drawn as 253
-    plain = cloudfilter.threshold(cloudfilter.brightness(*image))
-    assert np.mean(filtered[known] == truth[known]) > 0.92
-    assert np.mean(plain[known] == truth[known]) < 0.6  # what the filter was made for
+    row = masks.agreement(real_data, "shaded image, mask of the filtered")
+    assert row["published"] > 0.92
+    assert row["thresholds"] < 0.6  # what the filter was made for
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_published_masks_hold_the_three_colours(real_data):
+def test_published_masks_hold_the_three_colours(masks, real_data):
     for number in ("02", "17", "22"):
         with rasterio.open(real_data / "s2_seaice_png" / f"s2_seg_{number}.png") as f:
-            classes = mask_classes(f.read())
+            classes = masks.mask_classes(f.read())
         assert classes.shape == (2048, 2048)
         assert set(np.unique(classes)) == {THICK, THIN, WATER}
 
