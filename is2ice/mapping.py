@@ -102,6 +102,8 @@ def _items(sources: Iterable[str | os.PathLike[str]], options: MapOptions) -> It
         if is_store(source):
             for granule, beam in open_store(source).tracks:
                 yield source, granule, beam
+        elif "://" not in source and not os.path.exists(source):
+            raise FileNotFoundError(f"{source}: no such store or file")
         elif options.values != ("freeboard",):
             raise ValueError(
                 f"{scrub(source)}: a product gives freeboard only, not {', '.join(options.values)}"
@@ -258,7 +260,10 @@ def make(
     failures: list[str] = []
 
     def tell(item: Any, error: Exception) -> None:
-        failures.append(scrub(f"{' '.join(filter(None, item))}: {error}"))
+        where = " ".join(part for part in item if part not in ("", "ATL10"))
+        text = str(error) if where in str(error) else f"{where}: {error}"
+        failures.append(scrub(text))
+        err.print(f"is2ice: {failures[-1]}")
 
     extra = {} if workers is None else {"workers": workers}
     made = make_map(sources, options, engine=engine, engine_options=extra, on_failure=tell)
@@ -274,8 +279,6 @@ def make(
         out.print(f"{path}: {told['tracks']} tracks, {told['cells']} cells of {told['times']} {period}s")
         for name in names:
             out.print(f"{name}: mean of cells {told[name]['mean']}, range {told[name]['range']}")
-    for line in failures:
-        err.print(f"is2ice: {line}")
     if failures:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from is2ice.compare import compare, match, overlaps
 FOLDER = "sample_data/"
 GRANULE = FOLDER + "ATL03_20191116193412_07410510_006_01.h5"
 SEVEN = FOLDER + "ATL07-02_20191116193412_07410501_006_01.h5"
+TRUTH = FOLDER + "truth/truth.nc"
 TEN = FOLDER + "ATL10-02_20191116193412_07410501_006_01.h5"
 
 
@@ -114,6 +116,26 @@ def test_the_sample_against_its_products(result):
     assert n["classes"]["specular"]["open_water"] > 100
     assert n["classes"]["specular"]["thick_ice"] == 0
     json.loads(result.to_json())
+
+
+def test_freeboard_is_nearer_to_the_truth_than_atl10s(track, monkeypatch):
+    """Where both have a freeboard: every 2 m, and averaged to the product's own segments."""
+    from is2ice import twin
+
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import against_nasa
+
+    told = against_nasa.one_beam(
+        track, None, products.open_atl10(TEN, "gt1r"), twin.open_truth(TRUTH, "gt1r")
+    )
+    rmse = {k: (v[2] / v[0]) ** 0.5 for k, v in told.items() if isinstance(v, tuple) and v[0]}
+    print("\n" + "\n".join(f"{k:34}{100 * v:6.2f} cm" for k, v in rmse.items()))
+    assert rmse["ours, 2 m"] < rmse["theirs, taken every 2 m"]
+    assert rmse["ours averaged to their segments"] < rmse["theirs, own segments"]
+    assert told["points"][0] > 4 * told["points"][1] > 0
+    true, ours, theirs, only = told["leads"]["narrower"]
+    assert true >= ours >= only
+    assert ours - only <= theirs <= true
 
 
 def test_like_populations_hold_the_same_segments(result):

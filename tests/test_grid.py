@@ -100,7 +100,7 @@ def test_two_tracks_halve_the_shared_error_and_two_beams_of_a_cube_count_as_two(
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.permutations(range(6)), st.integers(1, 5))
 def test_any_order_and_grouping_give_the_same_bits(order, cut):
     made = _PARTS
@@ -210,11 +210,26 @@ def serial_map(small_store):
     return mapping.make_map(small_store, mapping.MapOptions(values=("freeboard", "thickness", "lead_width")))
 
 
+@pytest.fixture
+def engine_options(request):
+    """Workers that start quickly: one process, Dask's scheduler and a worker within this one, two Spark tasks."""
+    if request.node.callspec.params["engine"] != "dask":
+        yield {"workers": 2 if request.node.callspec.params["engine"] == "spark" else 1}
+        return
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield {"client": client}
+
+
 # A Gateway's workers are Dask's, behind a server that tests of the engines start.
 @pytest.mark.parametrize("engine", [e for e in engines.ENGINES if e not in ("serial", "gateway")])
-def test_every_engine_gives_the_same_map(engine, small_store, serial_map):
+def test_every_engine_gives_the_same_map(engine, engine_options, small_store, serial_map):
     options = mapping.MapOptions(values=("freeboard", "thickness", "lead_width"))
-    made = mapping.make_map(small_store, options, engine=engine, engine_options={"workers": 2})
+    made = mapping.make_map(small_store, options, engine=engine, engine_options=engine_options)
     xr.testing.assert_identical(made.drop_attrs(deep=False), serial_map.drop_attrs(deep=False))
     assert made.attrs["tracks"] == 4
 
@@ -252,6 +267,8 @@ def test_wrong_requests(small_store, tmp_path, serial_map):
         mapping.make_map([small_store, SAMPLE])
     with pytest.raises(ValueError, match="freeboard only, not thickness"):
         mapping.make_map(SAMPLE, mapping.MapOptions(values=("thickness",)))
+    with pytest.raises(FileNotFoundError, match="no such store or file"):
+        mapping.make_map("nowhere.zarr")
     with pytest.raises(ValueError, match=r"\.nc or \.zarr"):
         mapping.write_map(serial_map, tmp_path / "map.tif")
     with pytest.raises(ValueError, match="no such folder"):

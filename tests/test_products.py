@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -234,6 +236,29 @@ def test_smoothed_and_filled_sections_are_explained():
 
 def table(dim, **columns):
     return xr.Dataset({k: (dim, np.asarray(v)) for k, v in columns.items()})
+
+
+def test_the_sample_checks_itself(capsys):
+    """The sample's products through the command: histograms, types and the one section with leads."""
+    from is2ice.__main__ import main
+
+    for name, product in (("ATL07", "ATL07-02"), ("ATL10", "ATL10-02")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["products", f"sample_data/{product}_20191116193412_07410501_006_01.h5", "--json"])
+        assert not stopped.value.code
+        told = json.loads(capsys.readouterr().out)
+        assert told["product"] == name
+        one = told["beams"]["gt1r"]
+        if name == "ATL07":
+            assert one["histogram_is_gathered"] == one["segments"] > 800
+            specular = [row for kind, row in one["types"].items() if "specular" in kind]
+            assert sum(r["open_water"] for r in specular) > 100
+            assert sum(r["thick_ice"] + r["thin_ice"] for r in specular) == 0
+        else:
+            assert one["leads"]["with_segments"] == one["leads"]["n"] == 28
+            assert abs(one["sections"][0]["difference"]) < 1e-6
+            assert one["freeboard"]["difference_max"] < 1e-6
+            assert told["beams"]["gt2r"]["sections"][0]["h_ref"] is None
 
 
 def test_further_tables_of_release_007(tmp_path):
