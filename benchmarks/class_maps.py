@@ -98,7 +98,7 @@ def train(
     *,
     seed: int = 101,
     size_km: float = 6.0,
-    epochs: int = 20,
+    epochs: int = 14,
     presets: Iterable[str] | None = None,
     architecture: str = "default",
 ) -> UNet:
@@ -204,7 +204,7 @@ def main() -> int:
     options.add_argument("--csv", type=Path)
     options.add_argument("--unet", type=Path, help="a trained U-Net")
     options.add_argument("--train-seed", type=int, default=101, help="of the scenes to train on; 0: no U-Net")
-    options.add_argument("--epochs", type=int, default=20)
+    options.add_argument("--epochs", type=int, default=14)
     options.add_argument("--architecture", choices=("default", "published"), default="default")
     options.add_argument("--save", type=Path, help="keep the trained U-Net in this folder")
     given = options.parse_args()
