@@ -242,6 +242,14 @@ def run(
     confidence: Annotated[int, typer.Option(min=0, max=4, help="Lowest signal confidence.")] = 3,
     length: Annotated[float, typer.Option(help="Segment length, m.")] = 2.0,
     bbox: Bbox = None,
+    time: Annotated[
+        tuple[str, str] | None, typer.Option("--time", metavar="FROM TO", help="UTC, as 2019-11-04T19:59:47.")
+    ] = None,
+    x_atc: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--x-atc", metavar="FROM TO", help="Along-track distance, m."),
+    ] = None,
+    reference: Annotated[str, typer.Option(help="Heights above: auto, mss or geoid.")] = "auto",
     overwrite: Annotated[str, typer.Option(help="different, always or never.")] = "different",
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
@@ -263,6 +271,9 @@ def run(
                 length=length,
                 confidence=confidence,
                 bbox=bbox,
+                time=time,
+                x_atc=x_atc,
+                reference=reference,
                 method=method,
                 classifier=classifier,
                 until=until,

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import __version__, schema
 from .classifiers.base import fingerprint
+from .geolocation import delta_time
 from .segments import TIDES
 
 __all__ = ["Options"]
@@ -80,6 +81,15 @@ class Options:
             west, south, east, north = (float(v) for v in self.bbox)
             if not (south <= north and abs(west) <= 360 and abs(east) <= 360):
                 raise ValueError(f"bbox {self.bbox}: expected (west, south, east, north) in degrees")
+        if self.reference not in ("auto", "mss", "geoid"):
+            raise ValueError(f"reference={self.reference!r}: expected 'auto', 'mss' or 'geoid'")
+        for value in self.time or ():
+            try:
+                delta_time(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"time: {value!r}: expected UTC such as 2019-11-04T19:59:47, or seconds since 2018"
+                ) from error
         for name in ("seasurface", "freeboard"):
             object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
         object.__setattr__(self, "classifier", os.fspath(self.classifier))

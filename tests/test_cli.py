@@ -16,6 +16,7 @@ import pytest
 import is2ice
 from is2ice import schema, store
 from is2ice.__main__ import EXTENSIONS, main
+from is2ice.atl03 import Granule
 from is2ice.twin.flat import write_beam
 
 NAME = "ATL03_20181014002445_02350104_006_02"
@@ -304,3 +305,22 @@ def test_dask_is_quiet(tmp_path: Path) -> None:
     assert "1 tracks done" in done.stdout
     # Of its workers' coming and going nothing is told; a fault, such as a machine too busy, may be.
     assert " - INFO - " not in done.stderr
+
+
+def test_run_takes_a_part_of_a_track_and_refuses_wrong_parts_at_once(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    granule, store = write_beam(tmp_path / "a.h5", 6_000), tmp_path / "s.zarr"
+    with Granule(granule) as opened:
+        beam = opened.beams[0]
+        first = float(opened.table(beam).dist_x[0])
+    part = ("--x-atc", first + 100, first + 300)
+    code, out, err = cli("run", granule, "--store", store, "--beams", beam, *part, "--reference", "geoid")
+    assert code == 0, err
+    assert "of 100 segments filled" in out
+    for option, why in (
+        (("--reference", "sea"), "reference='sea': expected 'auto', 'mss' or 'geoid'"),
+        (("--time", "2019-11-16T19:34:12", "soon"), "time: 'soon': expected UTC"),
+    ):
+        code, _, err = cli("run", granule, "--store", tmp_path / "never.zarr", *option)
+        assert code == 2
+        assert why in err
+    assert not (tmp_path / "never.zarr").exists()
