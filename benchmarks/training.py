@@ -1,6 +1,6 @@
 """Speed of training and inference: the paper's LSTM on 98,000 windows, batch 32, on two cores.
 
-    python benchmarks/training.py [--epochs 4] [--windows 98000] [--skip-ranks]
+    python benchmarks/training.py [--epochs 4] [--windows 98000] [--skip-ranks] [--json FILE]
 
 Prints seconds an epoch (the fastest after the first, which compiles and is given apart) of
 
@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=98_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--skip-ranks", action="store_true")
+    parser.add_argument("--json", type=Path, help="also write the rows of training there")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -181,6 +182,8 @@ def main() -> None:
             f"one average over two ranks of 19,475 numbers: {cost:.2f} ms, {steps * cost / 1e3:.2f} s in the "
             f"{steps:,} steps of an epoch: that, not the network's arithmetic, is what two ranks wait for"
         )
+    if args.json is not None:
+        args.json.write_text(json.dumps({"windows": args.windows, "rows": rows}, indent=1))
     print(f"{'inference, windows/s':44}{'one thread':>12}{'all threads':>13}")
     one, all_ = child("inference:1", args), child("inference:0", args)
     for name in one:

@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "PUBLISHED",
     "read_measured",
+    "scaling_rows",
     "table_1",
     "table_2",
     "table_3",
@@ -41,22 +42,18 @@ PUBLISHED: dict[str, Any] = {
     },
     "confusion": ((98.39, 1.35, 0.26), (19.25, 73.80, 6.95), (5.17, 34.48, 60.35)),
 }  # fmt: skip
-#: Files that benchmarks write, in the folder of what was measured.
+#: Files of what was measured, in one folder: `is2ice bench scaling --json`, `benchmarks/training.py --json` and
+#: `benchmarks/classifiers.py score`.
 FILES = {
-    "labelling": "scaling_labelling.json",
-    "freeboard": "scaling_freeboard.json",
-    "training": "scaling_training.json",
+    "scaling": "scaling.json",
+    "training": "training.json",
     "scores": "classifiers/scores.json",
 }
 PASS = "ross_sea_november, strong beams"  # noqa: S105  a kind of scene
 
 
 def read_measured(folder: str | Path) -> dict[str, Any]:
-    """What the benchmarks have left in a folder, None for each that is not there.
-
-    Scaling files hold ``where`` (machine and data, in words) and ``rows``: [executors, cores, load, map, reduce]
-    in s, or [replicas, total s, s per epoch, samples per s].
-    """
+    """What the benchmarks have left in a folder, None for each of :data:`FILES` that is not there."""
     out: dict[str, Any] = {}
     for name, file in FILES.items():
         path = Path(folder) / file
@@ -122,34 +119,31 @@ def table_1(pairs: Iterable[Any], shifts: dict[int, str] | None = None) -> str:
     )
 
 
+def scaling_rows(measured: Any, kind: str) -> list[dict[str, Any]]:
+    """What ``is2ice bench scaling --json`` timed of one kind of work."""
+    return [r for r in (measured or {}).get("measured", ()) if r["kind"] == kind and r.get("measured", True)]
+
+
+def _seconds(load: float, lazy: float, reduce: float) -> str:
+    return f"{load:.4g} / {lazy:.2g} / {reduce:.4g}"
+
+
 def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
-    paper = PUBLISHED[kind]
-    ours = (
-        {}
-        if measured is None
-        else {(int(r[0]), int(r[1])): tuple(map(float, r[2:5])) for r in measured["rows"]}
-    )
-    first, own = paper[1, 1], ours.get((1, 1))
-    rows = []
-    for key in sorted({*paper, *ours}):
-        p, o = paper.get(key), ours.get(key)
+    paper, ours = PUBLISHED[kind], scaling_rows(measured, kind)
+    first, rows = paper[1, 1], []
+    for (executors, cores), p in paper.items():
+        gain = f"{first[0] / p[0]:.2f} / {first[2] / p[2]:.2f}"
+        rows.append((f"paper: {executors} executors x {cores} cores", _seconds(*p), gain))
+    for r in ours:
+        one = next((o for o in ours if (o["engine"], o["workers"]) == (r["engine"], 1)), None)
+        gain = "-" if one is None else f"{one['load'] / r['load']:.2f} / {one['reduce'] / r['reduce']:.2f}"
         rows.append(
-            (
-                f"{key[0]} x {key[1]}",
-                "-" if p is None else f"{p[0]:g} / {p[1]:g} / {p[2]:g}",
-                "-" if p is None else f"{first[0] / p[0]:.2f} / {first[2] / p[2]:.2f}",
-                ABSENT if o is None else " / ".join(f"{v:.2f}" for v in o),
-                "-" if o is None or own is None else f"{own[0] / o[0]:.2f} / {own[2] / o[2]:.2f}",
-            )
+            (f"here: {r['engine']}, {r['workers']} workers", _seconds(r["load"], r["map"], r["reduce"]), gain)
         )
-    head = (
-        "executors x cores",
-        "load / map / reduce s, paper",
-        "speed-up load / reduce",
-        "s, here",
-        "speed-up, here",
-    )
-    return _table(head, rows, title, ABSENT if measured is None else measured["where"], notes)
+    if not ours:
+        rows.append(("here", ABSENT, "-"))
+    where = f"{ours[0]['tasks']} tasks of a simulated archive (`is2ice bench scaling`)" if ours else ABSENT
+    return _table(("where", "load / map / reduce, s", "speed-up load / reduce"), rows, title, where, notes)
 
 
 def table_2(measured: Any = None) -> str:
@@ -202,26 +196,21 @@ def table_3(measured: Any = None) -> str:
 
 def table_4(measured: Any = None) -> str:
     """Scaling of training in replicas."""
-    paper = PUBLISHED["training"]
-    ours = {} if measured is None else {int(r[0]): tuple(map(float, r[1:4])) for r in measured["rows"]}
-    own = ours[min(ours)][1] if ours else None
-    rows = []
-    for n in sorted({*paper, *ours}):
-        p, o = paper.get(n), ours.get(n)
-        rows.append(
-            (
-                n,
-                "-" if p is None else f"{p[0]:g} / {p[1]:g} / {p[2]:g}",
-                "-" if p is None else f"{paper[1][0] / p[0]:.2f}",
-                ABSENT if o is None else f"{o[0]:.1f} / {o[1]:.3f} / {o[2]:.0f}",
-                "-" if o is None or own is None else f"{own / o[1]:.2f}",
-            )
-        )
+    paper, rows = PUBLISHED["training"], []
+    for n, (total, epoch, rate) in paper.items():
+        rows.append((f"paper: {n} GPUs", f"{total:g} / {epoch:g} / {rate:g}", f"{paper[1][0] / total:.2f}"))
+    windows = (measured or {}).get("windows", 0)
+    ranks = {k: v["best"] for k, v in (measured or {}).get("rows", {}).items() if "rank" in k}
+    for name, epoch in ranks.items():
+        told = f"- / {epoch:.2f} / {windows / epoch:.0f}"
+        rows.append((f"here: {name}", told, f"{next(iter(ranks.values())) / epoch:.2f}"))
+    if not ranks:
+        rows.append(("here", ABSENT, "-"))
     return _table(
-        ("replicas", "total s / s per epoch / samples per s, paper", "speed-up", "here", "speed-up, here"),
+        ("where", "total s / s per epoch / samples per s", "speed-up"),
         rows,
         "Table IV: training under Horovod",
-        ABSENT if measured is None else measured["where"],
+        f"{windows:,} random windows on processors (`benchmarks/training.py`)" if ranks else ABSENT,
         (
             "The text says 20 epochs; total over epoch is 49 to 51.",
             "Samples per s times s per epoch is 3,222 to 3,356: the 3,225 training tiles of the authors' U-Net, not "

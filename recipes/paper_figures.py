@@ -76,20 +76,19 @@ def figures(args):
     else:
         yield from labels(args)
     measured = paper.read_measured(args.measured)
-    for name, kind in (("5_scaling_labelling", "labelling"), ("5_scaling_freeboard", "freeboard")):
-        if measured[kind] is None:
-            yield name, f"not measured here (no {paper.FILES[kind]} in {args.measured})"
+    for kind in ("labelling", "freeboard"):
+        rows = paper.scaling_rows(measured["scaling"], kind)
+        if not rows:
+            yield f"5_scaling_{kind}", f"not measured here (no {paper.FILES['scaling']} in {args.measured})"
             continue
-        rows = [(r[0] * r[1], sum(r[2:5])) for r in measured[kind]["rows"]]
-        published = [(e * c, sum(v)) for (e, c), v in paper.PUBLISHED[kind].items()]
-        best = [
-            [(n, min(t for m, t in part if m == n)) for n in sorted({m for m, _ in part})]
-            for part in (rows, published)
-        ]
-        yield (
-            name,
-            plot_compare.draw_scaling({"here": best[0], "paper": best[1]}, f"Scaling of the {kind}", "cores"),
+        lines = {
+            e: [(r["workers"], r["reduce"]) for r in rows if r["engine"] == e]
+            for e in {r["engine"]: 0 for r in rows}
+        }
+        lines["paper"] = sorted(
+            (e * c, v[2]) for (e, c), v in paper.PUBLISHED[kind].items() if e == 1 or c == 4
         )
+        yield f"5_scaling_{kind}", plot_compare.draw_scaling(lines, f"Scaling of the {kind}: reduce", "cores")
     bare = track.drop_vars(
         ["h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index", "freeboard", "freeboard_uncertainty"]
     )

@@ -37,10 +37,10 @@ def main() -> None:
     text = "\n".join(
         [
             paper.table_1(PAIRS, shifts(args.store)),
-            paper.table_2(have["labelling"]),
+            paper.table_2(have["scaling"]),
             paper.table_3(have["scores"]),
             paper.table_4(have["training"]),
-            paper.table_5(have["freeboard"]),
+            paper.table_5(have["scaling"]),
         ]
     )
     print(text)
