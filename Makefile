@@ -64,6 +64,7 @@ test-quick: lint types  ## the same without the heavy suites
 
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
+	$(BIN)/python benchmarks/engines.py
 
 validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
 	$(BIN)/python -m is2ice.twin.statistics

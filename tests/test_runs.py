@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import services
 import test_pipeline as stand_ins
 import xarray as xr
 
@@ -209,7 +210,9 @@ def test_a_killed_driver_is_resumed(
     path, script = tmp_path / "s.zarr", tmp_path / "driver.py"
     script.write_text(DRIVER)
     command = [sys.executable, str(script), str(path), str(Path(__file__).parent), engine, overwrite]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=services.environment()
+    )
     assert child.stdout is not None
     for _ in range(3):
         assert child.stdout.readline().strip() == "done"

@@ -194,8 +194,7 @@ def spark_context(
             warnings.filterwarnings("ignore", category=FutureWarning)
             sc = SparkContext(conf=settings)
         try:
-            if not str(sc.master).startswith("local"):
-                _same_package(sc)
+            _same_package(sc)
             yield sc
         finally:
             sc.stop()
