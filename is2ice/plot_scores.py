@@ -92,7 +92,7 @@ def reliability(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | N
         edges = np.linspace(0, 1, r.n.size + 1)
         below.stairs(r.n / r.n.sum(), edges, color=style["color"])
     axes.set_ylabel("share right")
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="lower right")
     below.set_yscale("log")
     below.set_ylabel("share of segments")
     below.set_xlabel("probability of the likeliest class")

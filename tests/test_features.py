@@ -220,3 +220,16 @@ def test_nothing_the_twin_knows_is_read():
     for path in source:
         with open(path) as f:
             assert "truth_" not in f.read()
+
+
+def test_a_wide_lead_is_dark_though_its_surroundings_hold_little_else():
+    """The first 7 km are water: the bright ice it is compared with is that of the region."""
+    ds = a_track(15_000)
+    ds["background_rate"][:3_500] = 2e6
+    ds["n_photons"][:3_500] = np.random.default_rng(0).poisson(4, 3_500)
+    x = build(ds, "default")
+    bright = x.sel(feature="brightness")
+    assert float(bright[10:3_400].max()) < 0.45
+    assert float(bright[5_000:14_000].median()) == pytest.approx(1.0, abs=0.05)
+    rate = x.sel(feature="rate_100m")
+    assert float(rate[100:3_400].max()) < -0.8

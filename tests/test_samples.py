@@ -162,3 +162,21 @@ def test_parts_put_together(samples):
             samples.scenes,
             samples.features,
         )
+
+
+def test_a_share_is_shown_as_at_night():
+    day = from_tracks(a_cube("F", ["s1"]), "default", 2).compute()
+    mixed = day.at_night(0.4, seed=3)
+    names = list(day.features.names)
+    dark = mixed.x[:, 2, names.index("day")] == 0
+    assert 0.35 < dark.mean() < 0.45
+    np.testing.assert_array_equal(mixed.x[~dark], day.x[~dark])
+    # What a window looks like at night is what the features of a night say.
+    night = from_tracks(
+        a_cube("F", ["s1"]).assign(solar_elevation=lambda d: d["solar_elevation"] * 0 - 9), "default", 2
+    )
+    np.testing.assert_array_equal(mixed.x[dark], night.compute().x[dark])
+    paper = from_tracks(a_cube("F", ["s1"]), "paper", 2)
+    assert paper.at_night(0.5) is paper  # the published features do not tell the sun's part
+    with pytest.raises(ValueError, match="share"):
+        day.at_night(1.5)
