@@ -2,7 +2,8 @@
 
 Pages are Markdown in ``pages/``. A line ``[[name argument]]`` is replaced by what it names: ``schema`` the table of
 variables, ``commands`` the command line, ``api`` the public names with their docstrings, ``picture NAME`` a picture
-drawn from the sample data, ``run COMMAND`` a command and what it printed, ``tables`` the paper's tables.
+drawn from the sample data, ``include FILE`` another page of the repository, ``run COMMAND`` a command and what it
+printed.
 Commands are run with ``--run``, and what they print is kept in ``build/validation``, from where a build without
 ``--run`` takes it; where there is nothing the page says that the command was not run.
 """
@@ -29,6 +30,7 @@ PAGES = {
     "index": "Getting started",
     "concepts": "Concepts",
     "howto": "How to",
+    "clusters": "Clusters",
     "products": "Against NASA, maps, thickness",
     "validation": "Validation",
     "variables": "Variables",
@@ -101,10 +103,21 @@ def _insert(kind: str, argument: str | None, out: Path, outputs: Path, run: bool
         return f"![{argument}]({argument}.png)"
     if kind == "run" and argument:
         return _printed(argument, outputs, run)
+    if kind == "include" and argument:
+        return _included(ROOT / argument, out)
     if kind in _GENERATED and argument is None:
         return _GENERATED[kind]()
-    known = f"run COMMAND, picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
+    known = f"run COMMAND, include FILE, picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
     raise ValueError(f"[[{kind} {argument or ''}]]: expected {known}")
+
+
+def _included(page: Path, out: Path) -> str:
+    """A page of the repository. Such pages link to each other by name; here they stand together on one."""
+    text = page.read_text()
+    for target in re.findall(r"\]\(([\w./]+)\)", text):
+        if (beside := page.parent / target).is_file() and not target.endswith(".md"):
+            (out / beside.name).write_bytes(beside.read_bytes())
+    return re.sub(r"\]\([\w/]+\.md\)", "](clusters.html)", text)
 
 
 def _printed(command: str, outputs: Path, run: bool) -> str:
