@@ -141,6 +141,9 @@ def draw(
     x_atc: Annotated[tuple[float, float] | None, typer.Option(help="Part of the track, m.")] = None,
     across: Annotated[float, typer.Option(help="Half-width of the image shown, m.")] = 300.0,
     corrections: Annotated[Path | None, typer.Option(help="Outline the intervals of this file.")] = None,
+    unet: Annotated[
+        Path | None, typer.Option(help="Folder of the U-Net that the labels were made with.")
+    ] = None,
 ) -> None:
     """Draw image, classes, labels and heights of a track with the axis that a corrections file uses."""
     from . import sentinel2
@@ -158,7 +161,7 @@ def draw(
     by_hand = None if corrections is None else Corrections.read(corrections)
     moved = (float(shifts[2 * k]), float(shifts[2 * k + 1]))
     draw_labels(
-        ds, sentinel2.class_map(image), image, shift=moved, x_atc=x_atc, across=across,
+        ds, sentinel2.class_map(image, **_network(unet)), image, shift=moved, x_atc=x_atc, across=across,
         corrections=by_hand, path=picture,
     )  # fmt: skip
     out.print(f"wrote {picture}")
