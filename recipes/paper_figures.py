@@ -20,6 +20,8 @@ from is2ice.labelling import LabellingError, label_pass
 
 #: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
 WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
+#: Distances (m) and heights (m) of figures 8 and 9 for the same two tracks.
+SURFACES = (28.30e6, 28.55e6), (-0.4, 0.4)
 SAMPLE = {
     "atl07": "ATL07-02_20191116193412_07410501_006_01.h5",
     "atl10": "ATL10-02_20191116193412_07410501_006_01.h5",
@@ -37,6 +39,15 @@ def window(track, km):
         (inside,) = np.nonzero((track.longitude.values >= west) & (track.longitude.values <= east))
         km = (inside[0] * 0.002, inside[-1] * 0.002) if inside.size else None
     return km
+
+
+def as_published(figure, track):
+    """Figure 8 or 9 in the paper's window, if the track is one of its two."""
+    if str(track.attrs["granule"])[:20] in WINDOWS:
+        km = (np.array(SURFACES[0]) - float(track.x_atc[0])) / 1e3
+        figure.axes[0].set_xlim(*km)
+        figure.axes[0].set_ylim(*SURFACES[1])
+    return figure
 
 
 def labels(args):
@@ -103,7 +114,7 @@ def figures(args):
     result = compare(track, args.atl07, args.atl10)
     part = window(result.track, args.km)
     yield "6_7_classes", plot_compare.draw_classes(result, part)
-    yield "9_sea_surface", plot_compare.draw_surfaces(result)
+    yield "9_sea_surface", as_published(plot_compare.draw_surfaces(result), result.track)
     yield "10_11_freeboard", plot_compare.draw_freeboards(result, part)
 
 

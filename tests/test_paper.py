@@ -103,3 +103,24 @@ def test_figures_of_the_sample(tmp_path, monkeypatch, capsys):
         assert np.ptp(picture[..., :3]) == 1.0
     run("paper_figures.py", GRANULE, "gt3r", "--out", tmp_path, monkeypatch=monkeypatch)
     assert "no product (--atl07, --atl10)" in capsys.readouterr().out
+
+
+def test_the_papers_windows(monkeypatch):
+    """Its two tracks are shown in its longitudes and distances, any other where most leads are."""
+    from is2ice import plot_compare, schema, seasurface
+
+    monkeypatch.syspath_prepend(str(RECIPES))
+    recipe = runpy.run_path(str(RECIPES / "paper_figures.py"))
+    ds = schema.mock_segments(4000, stages=("classified",))
+    ds["longitude"] = ("x_atc", np.linspace(-171.0, -169.8, 4000))
+    ds["surface_class"][100:140] = schema.OPEN_WATER
+    paper_track = ds.assign_attrs(granule="ATL03_20191104195311_05940510_006_01")
+    first, last = recipe["window"](paper_track, None)
+    assert first == pytest.approx(8.0 * 0.5 / 1.2, abs=0.01)
+    assert last == pytest.approx(8.0 * 1.0 / 1.2, abs=0.01)
+    assert recipe["window"](ds, None) is None
+    assert recipe["window"](paper_track, (1.0, 2.0)) == (1.0, 2.0)
+    for track, limits in ((paper_track, (-0.4, 0.4)), (ds, None)):
+        figure = plot_compare.draw_methods(track, {"nasa": seasurface.estimate(track, "nasa")})
+        before = figure.axes[0].get_ylim()
+        assert recipe["as_published"](figure, track).axes[0].get_ylim() == (limits or before)
