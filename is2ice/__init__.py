@@ -33,14 +33,17 @@ _PUBLIC = {
     "cluster": "engines",
     "conform": "schema",
     "freeboard": "",
+    "login": "earthdata",
     "icestats": "",
     "make_map": "mapping",
     "one_track": "pipeline",
     "open_store": "store",
     "open_track": "pipeline",
+    "publish": "publishing",
     "quicklook": "plot",
     "run": "pipeline",
     "schema": "",
+    "search": "granules",
     "seasurface": "",
     "segments": "",
     "show_versions": "versions",
@@ -73,13 +76,16 @@ if TYPE_CHECKING:
     from . import twin as twin
     from .atl03 import Granule as Granule
     from .classifiers import classify as classify
+    from .earthdata import login as login
     from .engines import cluster as cluster
+    from .granules import search as search
     from .mapping import make_map as make_map
     from .pipeline import Options as Options
     from .pipeline import one_track as one_track
     from .pipeline import open_track as open_track
     from .pipeline import run as run
     from .plot import quicklook as quicklook
+    from .publishing import publish as publish
     from .schema import conform as conform
     from .store import open_store as open_store
     from .versions import show_versions as show_versions

@@ -42,6 +42,13 @@ EXTENSIONS = {
     "products": ("is2ice.product_checks", "app", "What ATL07 and ATL10 say of themselves, computed again."),
     "train": ("is2ice.models_cli", "train_app", "Train a classifier on labelled stores."),
     "report": ("is2ice.report", "app", "What a run did, from its receipts."),
+    "publish": ("is2ice.publish_cli", "publish_app", "Publish a store to a bucket or folder, versioned."),
+    "search": ("is2ice.search_cli", "app", "ICESat-2 granules by area, time, track and cycle."),
+    "stores": (
+        "is2ice.publish_cli",
+        "stores_app",
+        "Declared stores: where, licence, citation, update policy.",
+    ),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
     "unet": ("is2ice.unet_cli", "app", "U-Net for Sentinel-2 scenes, trained on automatic labels."),
 }

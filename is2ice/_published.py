@@ -13,7 +13,7 @@ from ._folder import META, check_version, is_url, local
 from .errors import StoreError
 from .remote import public_url, scrub
 
-__all__ = ["address", "listing", "open_group", "unreadable"]
+__all__ = ["address", "is_published", "listing", "open_group", "unreadable"]
 
 
 def address(store: str | os.PathLike[str], options: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
@@ -58,37 +58,86 @@ def open_group(base: Any, path: str, options: Mapping[str, Any]) -> Any:
         raise
 
 
-def listing(url: str, options: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Attributes of each track of a published store, by granule and beam: one request.
+Tracks = dict[tuple[str, str], dict[str, Any]]
+
+
+def listing(base: str, options: Mapping[str, Any], version: int | None = None) -> Tracks:
+    """Attributes of each track of a published store, by granule and beam, ``zarr_path`` among them.
+
+    Parameters
+    ----------
+    base : str
+        URL or folder.
+    options : mapping
+        For fsspec.
+    version : int, optional
+        Of a store made by :func:`is2ice.publish`; the current one by default.
 
     Raises
     ------
     StoreError
         Not a store, not consolidated, or not to be read.
     """
-    from fsspec.core import url_to_fs
-
-    where = public_url(url)
-    try:
-        files, path = url_to_fs(url, **options)
-        document = json.loads(files.cat_file(f"{path}/{META}"))
-    except FileNotFoundError:
-        raise StoreError(f"{where}: not an is2ice store: no {META} there") from None
-    except Exception as error:
-        raise unreadable(url, error) from None
-    check_version(document.get("attributes"), where)
+    where = public_url(base) if is_url(base) else base
+    document = _json(base, META, options)
+    if document is None:
+        raise StoreError(f"{where}: not an is2ice store: no {META} there")
+    attributes = document.get("attributes") or {}
+    check_version(attributes, where)
+    if "manifest" in attributes:
+        return _of_version(base, where, attributes, options, version)
+    if version is not None:
+        raise StoreError(
+            f"{where}: a store without versions (see is2ice publish); leave out version={version}"
+        )
     groups = (document.get("consolidated_metadata") or {}).get("metadata")
     if groups is None:
         raise StoreError(
             f"{where}: no consolidated metadata, so a URL cannot be listed; run is2ice.store.consolidate on the "
             "store before publishing, or open a track by its own URL (…/<granule>/<beam>)"
         )
-    out = {}
+    out: Tracks = {}
     for path, meta in groups.items():
         granule, _, beam = path.partition("/")
         if beam in schema.BEAMS and "inputs" in meta.get("attributes", {}):
-            out[granule, beam] = meta["attributes"]
+            out[granule, beam] = {**meta["attributes"], "zarr_path": path}
     return out
+
+
+def _of_version(
+    base: str, where: str, attributes: Mapping[str, Any], options: Mapping[str, Any], version: int | None
+) -> Tracks:
+    key = str(attributes["manifest"]) if version is None else f"versions/{version:06d}.json"
+    manifest = _json(base, key, options)
+    if manifest is None:
+        raise StoreError(f"{where}: no version {version}; the current one is {attributes['version']}")
+    out: Tracks = {}
+    for name, entry in manifest["tracks"].items():
+        granule, _, beam = name.partition("/")
+        out[granule, beam] = {**entry["attributes"], "zarr_path": entry["path"]}
+    return out
+
+
+def is_published(base: str, options: Mapping[str, Any]) -> bool:
+    """Whether a place is the root of a store made by :func:`is2ice.publish`."""
+    try:
+        document = _json(base, META, options)
+    except StoreError:
+        return False
+    return document is not None and "manifest" in (document.get("attributes") or {})
+
+
+def _json(base: str, key: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    from fsspec.core import url_to_fs
+
+    try:
+        # Listings of folders are not asked for, and would go stale under a store that is published again.
+        files, path = url_to_fs(base, **options)
+        return dict(json.loads(files.cat_file(f"{path}/{key}")))
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        raise unreadable(base, error) from None
 
 
 def unreadable(url: str, error: Exception) -> StoreError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from . import login
+from . import earthdata
 from .errors import GranuleError
 
 __all__ = ["SCHEMES", "Door", "door", "s3_settings"]
@@ -70,7 +70,7 @@ def door(url: str, *, timeout: float = 60.0) -> Door:
         store: Any = S3Store(parts.netloc, **settings, client_options=client, retry_config=once)
         return Door(store, unquote(parts.path.lstrip("/")), until)
     client["allow_http"] = parts.scheme == "http"
-    given = login.headers(url)
+    given = earthdata.headers(url)
     if given:
         client["default_headers"] = given
     return Door(HTTPStore.from_url(url, client_options=client, retry_config=once), "")
@@ -90,7 +90,7 @@ def s3_settings(bucket: str) -> tuple[dict[str, Any], float]:
         settings["endpoint"] = endpoint
     if os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
         return settings | {"skip_signature": True}, float("inf")
-    given = login.s3_credentials(bucket) if "AWS_ACCESS_KEY_ID" not in os.environ else None
+    given = earthdata.s3_credentials(bucket) if "AWS_ACCESS_KEY_ID" not in os.environ else None
     if given is not None:
         until = given.pop("expires")
         return settings | {"region": "us-west-2"} | given, until

@@ -49,7 +49,7 @@ from .segments import (
     segment_block,
     to_dataset,
 )
-from .streaming import RemoteFile, Traffic
+from .streaming import KEEP_RANGES, RemoteFile, Traffic
 
 __all__ = ["Granule", "Subset", "open_granule"]
 
@@ -582,6 +582,7 @@ class Granule:
         if block is None:
             block = int(np.clip(plan.n // (2 * workers) + 1, schema.CHUNK // 4, 4 * schema.CHUNK))
         starts = range(0, plan.n, block)
+        self._read_ahead(plan)
 
         def fill(i: int) -> None:
             m = min(block, plan.n - i)
@@ -610,6 +611,17 @@ class Granule:
                 "less than the whole track would give"
             )
         return ds.assign_attrs(notes=notes)
+
+    def _read_ahead(self, plan: Plan) -> None:
+        """Of a remote file, request all photons of a plan in one round, if they are few enough to be kept."""
+        if self.stream is None:
+            return
+        rows = self._photon_rows(self.table(plan.beam), *self._span(plan))[0]
+        paths = [f"{plan.beam}/heights/{name}" for name in PHOTON_COLUMNS]
+        share = (rows.stop - rows.start) / max(1, self.file[paths[0]].shape[0])
+        if share * sum(self.file[path].id.get_storage_size() for path in paths) < KEEP_RANGES / 2:
+            warm(self.file, self.stream, dict.fromkeys(paths, (rows.start, rows.stop)))
+            prefetch(self.stream, [(self.file[path], rows.start, rows.stop) for path in paths])
 
     def notes_of(self, beam: str) -> list[str]:
         """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""

@@ -77,6 +77,9 @@ def describe(
         for name in out.data_vars:
             if "x_atc" in out[name].dims:
                 out[name].attrs["grid_mapping"] = "spatial_ref"
+    for name in out.variables:
+        if name not in ("trajectory", "spatial_ref"):
+            out[name].attrs.setdefault("coverage_content_type", _content_type(str(name), out[name]))
     stamp = now()
     step = f"{stamp} is2ice {__version__}: written to a Zarr store"
     attrs: dict[str, Any] = {
@@ -87,6 +90,10 @@ def describe(
         "summary": "Surface height, surface class, local sea surface and total freeboard along one ICESat-2 "
         "ground track, from ATL03 photons, on a regular along-track grid.",
         "keywords": "ICESat-2, ATL03, sea ice, surface class, sea surface height, total freeboard",
+        "project": "is2ice",
+        "source": f"ICESat-2 ATL03 photons, granule {granule}",
+        "standard_name_vocabulary": "CF Standard Name Table",
+        "time_coverage_resolution": "PT0.0003S",
         "platform": "ICESat-2",
         "instrument": "ATLAS",
         "processing_level": "L3A (along-track, derived from L2A photons)",
@@ -112,6 +119,19 @@ def describe(
         "history": history,
     }
     return out
+
+
+def _content_type(name: str, a: xr.DataArray) -> str:
+    """What a variable is, in the words of ISO 19115-1 (as ACDD asks)."""
+    if name in (*COORDINATES, *a.dims):
+        return "coordinate"
+    if "flag_masks" in a.attrs or name.endswith(("_uncertainty", "_flag", "_std", "_spread")):
+        return "qualityInformation"
+    if "flag_values" in a.attrs or name == "class_probability":
+        return "thematicClassification"
+    if name.startswith("tide_") or name in ("dac", "mss", "geoid"):
+        return "modelResult"
+    return "physicalMeasurement"
 
 
 def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -145,6 +165,7 @@ def _coverage(ds: xr.Dataset) -> dict[str, Any]:
             "geospatial_lon_min": float(west),
             "geospatial_lon_max": float(east),
             "geospatial_lon_units": "degrees_east",
+            "geospatial_bounds": _bounds(latitude, longitude[0] + turn),
             "geospatial_bounds_crs": "EPSG:4326",
         }
     height = _finite(ds, "height")
@@ -156,6 +177,13 @@ def _coverage(ds: xr.Dataset) -> dict[str, Any]:
             "geospatial_vertical_positive": "up",
         }
     return out
+
+
+def _bounds(latitude: NDArray[np.floating], longitude: NDArray[np.floating]) -> str:
+    """The track as a line of few vertices, latitude first as EPSG:4326 has it; longitudes run on over 180."""
+    few = np.unique(np.linspace(0, latitude.size - 1, 5).astype(int))
+    points = [f"{latitude[i]:.5f} {longitude[i % longitude.size]:.5f}" for i in few]
+    return f"LINESTRING ({', '.join(points)})"
 
 
 def _finite(ds: xr.Dataset, name: str) -> NDArray[np.floating]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,7 +24,9 @@ def open_track(
     source: Any,
     beams: str | Iterable[str] | None = None,
     *,
+    store: str | os.PathLike[str] | None = None,
     granule: str | None = None,
+    version: int | None = None,
     bbox: tuple[float, float, float, float] | None = None,
     time: tuple[Any, Any] | None = None,
     x_atc: tuple[float, float] | None = None,
@@ -43,8 +46,12 @@ def open_track(
         An ATL03 granule; or a store, a granule in it, or a track in it.
     beams : {"strong", "weak", "all"}, name or names, optional
         By default the strong beams of a granule, or every beam stored.
+    store : path or URL, optional
+        Then `source` is the name of a granule in it.
     granule : str, optional
         Which one, where a store holds several.
+    version : int, optional
+        Of a published store; the current one by default.
     bbox : (west, south, east, north), optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
@@ -81,8 +88,10 @@ def open_track(
     from .atl03 import Subset
     from .segments import Selection
 
-    if stores.is_store(source) or hasattr(source, "store_path"):
-        ds = stores.open_track(source, granule, beams, chunks=chunks)
+    if store is not None:
+        source, granule = store, granule or str(source)
+    if store is not None or stores.is_store(source) or hasattr(source, "store_path"):
+        ds = stores.open_track(source, granule, beams, chunks=chunks, version=version)
         asked = {
             "length": length,
             "confidence": confidence,

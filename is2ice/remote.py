@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
-from . import access, login
+from . import access, earthdata
 from .errors import GranuleError, RemoteError
 from .streaming import RemoteFile
 
@@ -112,7 +112,7 @@ class Source:
         name = (https or direct or [str(granule["umm"]["GranuleUR"])])[0].rsplit("/", 1)[-1]
         if not https and not direct:
             raise GranuleError(f"{name}: the search result has no address of an HDF5 file")
-        return cls.of(direct[0] if direct and (login.in_region() or not https) else https[0])
+        return cls.of(direct[0] if direct and (earthdata.in_region() or not https) else https[0])
 
     def fingerprint(self) -> tuple[str, ...]:
         """What tells one version of the file from another."""
@@ -137,7 +137,7 @@ class Source:
         """
         try:
             return self._open()
-        except (GranuleError, login.LoginError):
+        except (GranuleError, earthdata.LoginError):
             raise
         except FileNotFoundError as error:
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)

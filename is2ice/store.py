@@ -274,10 +274,13 @@ class Store:
         Path or URL, without what may be secret in it.
     tracks : dict
         Attributes of each track by ``(granule, beam)``.
+    version : int or None
+        Of a published store, if one was asked for.
     """
 
     location: str
     tracks: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
+    version: int | None = None
     _address: str | None = field(default=None, repr=False)
     _options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -313,11 +316,16 @@ class Store:
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """A granule's cube (see :func:`open_track`)."""
-        options = {"storage_options": self._options, **options}
+        options = {"storage_options": self._options, "version": self.version, **options}
         return open_track(self._address or self.location, granule, beams, **options)
 
 
-def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Store:
+def open_store(
+    store: str | os.PathLike[str],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    version: int | None = None,
+) -> Store:
     """List a store.
 
     Parameters
@@ -327,6 +335,8 @@ def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, A
         ``https://`` URL goes with every request.
     storage_options : mapping, optional
         For fsspec, with URLs.
+    version : int, optional
+        Of a published store; the current one by default.
 
     Returns
     -------
@@ -339,7 +349,7 @@ def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, A
     """
     if is_url(os.fspath(store)):
         url, options = address(store, storage_options)
-        return Store(public_url(url), listing(url, options), url, options)
+        return Store(public_url(url), listing(url, options, version), version, url, options)
     root = local(store)
     attributes = read_attributes(root)
     if attributes is None:
@@ -348,6 +358,8 @@ def open_store(store: str | os.PathLike[str], *, storage_options: Mapping[str, A
     check_version(attributes, str(root))
     if "granule" in attributes:
         raise StoreError(f"{root}: one granule of a store, not a store; open {root.parent} or use open_track")
+    if "manifest" in attributes or version is not None:
+        return Store(str(root), listing(str(root), {}, version), version)
     return Store(str(root), dict(_local_tracks(root)))
 
 
@@ -369,6 +381,7 @@ def open_track(
     *,
     chunks: int | Literal["auto"] | None = "auto",
     storage_options: Mapping[str, Any] | None = None,
+    version: int | None = None,
 ) -> xr.Dataset:
     """Open a stored granule as a cube, or one stored track.
 
@@ -384,6 +397,8 @@ def open_track(
         Cells in one Dask block along ``x_atc``; "auto" is the shard, None loads.
     storage_options : mapping, optional
         For fsspec, with URLs.
+    version : int, optional
+        Of a published store; the current one by default.
 
     Returns
     -------
@@ -417,26 +432,39 @@ def open_track(
             )
         track = cube([group], where, chunk).isel(beam=0, drop=True)
         return track.assign_attrs(beam=attrs["beam"])
+    if "published" in attrs:
+        key = str(attrs["published"])
+        raise StoreError(
+            f"{where}: every revision of {key} lies here; open the store and name the granule: "
+            f"open_track({key.partition('/')[0]!r}, store=...)"
+        )
+    paths = {b: f"{path}/{b}".strip("/") for b in schema.BEAMS}
     if "granule" not in attrs:
-        granule = _choose(granule, base, where, options)
-        path, where = f"{path}/{granule}".strip("/"), f"{where}/{granule}"
-    groups = {
-        b: g for b in schema.BEAMS if (g := open_group(base, f"{path}/{b}".strip("/"), options)) is not None
-    }
+        listed = _choose(granule, base, where, options, version)
+        if listed is not None:
+            granule, paths = listed
+        else:
+            paths = {b: f"{path}/{granule}/{b}".strip("/") for b in schema.BEAMS}
+        where = f"{where}/{granule}"
+    groups = {b: g for b, p in paths.items() if (g := open_group(base, p, options)) is not None}
     if not groups:
         raise StoreError(f"{where}: no beam is stored there")
     strength = {b: str(g.attrs.get("beam_strength", "")) for b, g in groups.items()}
     return cube([groups[b] for b in pick_beams(strength, beams, where)], where, chunk)
 
 
-def _choose(granule: str | None, base: Any, where: str, options: dict[str, Any]) -> str:
+def _choose(
+    granule: str | None, base: Any, where: str, options: dict[str, Any], version: int | None
+) -> tuple[str, dict[str, str]] | None:
+    """The granule to open, and where its beams lie; None of a Zarr group, which is not listed."""
     if not isinstance(base, str):
         if granule is None:
             raise StoreError(f"{where}: name the granule to open")
-        return granule
-    granules = open_store(base, storage_options=options).granules
+        return None
+    store = open_store(base, storage_options=options, version=version)
+    granules = store.granules
     if granule is None and len(granules) == 1:
-        return granules[0]
+        granule = granules[0]
     listing = ", ".join(granules[:5]) + (f" and {len(granules) - 5} more" if len(granules) > 5 else "")
     if granule is None:
         raise StoreError(
@@ -444,4 +472,5 @@ def _choose(granule: str | None, base: Any, where: str, options: dict[str, Any])
         )
     if granule not in granules:
         raise StoreError(f"{where}: granule {granule} is not stored; it holds {listing or 'none'}")
-    return granule
+    beams = store.beams(granule)
+    return granule, {b: str(store.tracks[granule, b].get("zarr_path", f"{granule}/{b}")) for b in beams}

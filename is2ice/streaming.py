@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .access import Door, door
+from .earthdata import LoginError, is_earthdata
 from .errors import GranuleError, RemoteError
-from .login import LoginError, is_earthdata
 
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
 #: Metadata of a release that is not paged lie scattered: small blocks. A page holds metadata side by side.
-BLOCK, PAGED_BLOCK = 8 * 2**10, 64 * 2**10
+BLOCK, PAGED_BLOCK = 4 * 2**10, 64 * 2**10
 #: First request: the head of a file holds its root, and often more.
 HEAD = 64 * 2**10
 #: Ranges nearer than this are one request.
@@ -299,6 +299,8 @@ class RemoteFile(io.RawIOBase):
             except Exception as error:
                 self._sent.append(0)
                 verdict = _judge(error)
+                if verdict.mismatch and start > 0:
+                    self._request(0, 1)  # says so if the file is another one by now
                 if verdict.kind == "credentials" and not renewed:
                     renewed, self._door = True, door(self._url, timeout=TIMEOUT)
                 elif verdict.kind != "passing" or not left:
@@ -366,6 +368,7 @@ class _Verdict:
     kind: str  # absent, credentials, ranges, passing or lasting
     status: int | None = None
     stalled: bool = False
+    mismatch: bool = False  # an answer of another range than asked for
 
 
 def _judge(error: Exception) -> _Verdict:
@@ -383,7 +386,7 @@ def _judge(error: Exception) -> _Verdict:
         return _Verdict("ranges" if status == 416 else "lasting", status)
     if name == "NotSupportedError" or "RangeNotSupported" in text or "NotPartial" in text:
         return _Verdict("ranges")
-    return _Verdict("passing", status, "TimedOut" in text or "Timeout" in text)
+    return _Verdict("passing", status, "TimedOut" in text or "Timeout" in text, "UnexpectedRange" in text)
 
 
 def _spans(ranges: Sequence[tuple[int, int]], gap: int = GAP) -> list[tuple[int, int, list[tuple[int, int]]]]:

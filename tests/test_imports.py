@@ -22,9 +22,9 @@ SCIENCE = {
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {
-    "atl03", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "access", "login",
+    "atl03", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "access", "earthdata",
 }  # fmt: skip
-STORES = {"store", "_folder", "_stored", "_published", "cf"}
+STORES = {"store", "_folder", "_stored", "_published", "_target", "_versions", "declarations", "cf"}
 OTHER_IO = {
     "products", "sentinel2", "s2classes", "s2driver", "s2item", "s2tiles", "cloudfilter", "catalog", "endpoints",
 }  # fmt: skip
@@ -34,12 +34,13 @@ TOP = {
     "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper",
     "train", "reclassify", "models_cli",
+    "publishing", "publish_cli", "results_stac", "granules", "orbits", "seas", "search_cli", "accessor", "export",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),
     (SCIENCE, VOCABULARY | SCIENCE),
     (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
-    (STORES, VOCABULARY | STORES | {"remote"}),
+    (STORES, VOCABULARY | STORES | {"remote", "access"}),
     (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
     ({"classifiers"}, VOCABULARY | {"features", "_light", "firstphoton"}),
     ({"engines"}, set()),

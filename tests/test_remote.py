@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from is2ice import open_track
+from is2ice.earthdata import LoginError
 from is2ice.errors import GranuleError, RemoteError
-from is2ice.login import LoginError
 from is2ice.remote import scrub
 from is2ice.twin.cloud import LocalCloud
 from is2ice.twin.flat import write_beam

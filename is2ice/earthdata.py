@@ -61,7 +61,7 @@ def login(*, again: bool = False) -> earthaccess.Auth:
         if strategy == "environment" and (text := os.environ.get("EARTHDATA_TOKEN")):
             _check_age(text, "EARTHDATA_TOKEN")
         try:
-            earthaccess.login(strategy=strategy)
+            auth.login(strategy=strategy)  # earthaccess.login would make requests of its own besides
         except Exception as error:
             if type(error).__name__ == "LoginStrategyUnavailable":
                 continue

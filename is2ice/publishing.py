@@ -1,0 +1,326 @@
+"""Publishing: a store to a bucket or folder, staged, checked, versioned, the pointer moved last.
+
+Tracks go first, each to a path of its own that holds the digest of its content and that no version names
+yet; then the version's list; then, in one step, the pointer. Whatever is interrupted leaves the old version
+as it was, and the same command goes on from there. See :mod:`is2ice._versions` for the layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from . import __version__, _versions, cf, schema
+from . import store as stores
+from ._folder import META, group_meta
+from ._target import Target
+from .declarations import Declaration
+from .errors import SchemaError, StoreError
+from .results_stac import collection_of, geoparquet_of, item_of_track
+
+__all__ = ["Published", "check_track", "publish"]
+
+log = logging.getLogger("is2ice")
+#: Uploads at a time.
+PARALLEL = 8
+#: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
+REQUIRED = (
+    "Conventions", "title", "summary", "keywords", "featureType", "platform", "instrument", "history", "date_created",
+    "time_coverage_start", "time_coverage_end", "geospatial_lat_min", "geospatial_lat_max", "geospatial_lon_min",
+    "geospatial_lon_max", "source_granule", "processing_parameters", "release", "schema_version", "inputs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication did.
+
+    Attributes
+    ----------
+    url : str
+        Address of the published store.
+    version : int
+        The current one afterwards.
+    added, replaced, unchanged : tuple of str
+        Tracks, ``<granule>/<beam>``.
+    bytes : int
+        Uploaded.
+    """
+
+    url: str
+    version: int
+    added: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        done = f"{len(self.added)} added, {len(self.replaced)} replaced, {len(self.unchanged)} unchanged"
+        return f"{self.url}: version {self.version}; {done}; {self.bytes / 1e6:.1f} MB"
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A track of the local store, ready to be uploaded."""
+
+    key: str  # <granule>/<beam>
+    path: Path
+    attrs: Mapping[str, Any] = field(repr=False)
+    files: Mapping[str, str] = field(repr=False)  # SHA-256 by name below the track's group
+    digest: str = ""
+    size: int = 0
+
+    @property
+    def place(self) -> str:
+        return f"{self.key}/{self.digest[:12]}"
+
+
+def publish(
+    store: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    declared: Declaration | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Publish a store: what is new or made otherwise becomes part of a new version; else nothing changes.
+
+    Parameters
+    ----------
+    store : str or Path
+        Local store, as :func:`is2ice.run` writes it.
+    target : str or Path
+        ``s3://bucket/prefix`` or a folder; of its own, never the store itself.
+    declared : Declaration, optional
+        Title, licence and citation of the published store.
+    dry_run : bool
+        Check and compare only; nothing is written.
+
+    Returns
+    -------
+    Published
+
+    Raises
+    ------
+    StoreError
+        Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
+        written or holds something else. What was published before stays as it was.
+    """
+    listed = stores.open_store(store)
+    root = Path(os.fspath(store).removeprefix("file://")).expanduser().absolute()
+    if not len(listed):
+        raise StoreError(f"{root}: the store holds no track; there is nothing to publish")
+    place = Target(target)
+    if place.url == str(root):
+        raise StoreError(f"{root}: a store cannot be published onto itself; name another folder or a bucket")
+    _versions.current(place)  # refuses a target that holds something else, before anything is written
+    base = _versions.latest(place)
+    wanted = {f"{g}/{b}": attrs for (g, b), attrs in listed.tracks.items()}
+    fresh = _differing(wanted, base)
+    tracks = [_checked(root / key, key) for key in sorted(fresh)]
+    if dry_run:
+        return _told(place, base, base, fresh, wanted, sum(t.size for t in tracks))
+    uploaded = sum(_upload(place, track, declared) for track in tracks)
+    while fresh:
+        manifest = _merged(base, [t for t in tracks if t.key in fresh], declared)
+        if place.create(_versions.version_key(manifest["version"]), json.dumps(manifest).encode()):
+            break
+        newer = _versions.latest(place)  # another publisher was first: what it added stays
+        fresh, base = _differing(wanted, newer), newer
+    else:
+        manifest = base or {}
+    _complete(place, manifest, declared)
+    return _told(place, base, manifest, fresh, wanted, uploaded)
+
+
+def _differing(wanted: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None) -> set[str]:
+    """Tracks that a version lacks, or holds made otherwise."""
+    held = (base or {}).get("tracks", {})
+    return {key for key, attrs in wanted.items() if held.get(key, {}).get("inputs") != attrs["inputs"]}
+
+
+def _told(
+    place: Target, base: Any, manifest: Any, fresh: set[str], wanted: Mapping[str, Any], size: int
+) -> Published:
+    held = (base or {}).get("tracks", {})
+    return Published(
+        place.name,
+        int((manifest or {}).get("version", 0)),
+        tuple(sorted(k for k in fresh if k not in held)),
+        tuple(sorted(k for k in fresh if k in held)),
+        tuple(sorted(wanted.keys() - fresh)),
+        size,
+    )
+
+
+# -- checking -----------------------------------------------------------------------------------------
+def check_track(path: str | os.PathLike[str]) -> xr.Dataset:
+    """A stored track, if it is fit to be published.
+
+    Parameters
+    ----------
+    path : str or Path
+        The track's group in a local store.
+
+    Returns
+    -------
+    xarray.Dataset
+        Loaded, so every chunk has been read.
+
+    Raises
+    ------
+    StoreError
+        With everything that is wrong: values against the vocabulary, attributes of CF-1.11 and ACDD-1.3.
+    """
+    where = "/".join(Path(path).parts[-2:])
+    try:
+        with xr.open_zarr(path, decode_times=False, chunks=None, consolidated=True) as ds:
+            ds.load()
+    except Exception as error:
+        raise StoreError(
+            f"{where}: cannot be read whole ({type(error).__name__}: {error}); compute it again"
+        ) from None
+    faults = [f"attribute {name} is missing" for name in REQUIRED if ds.attrs.get(name) in (None, "")]
+    if "CF-1." not in str(ds.attrs.get("Conventions")) or "ACDD-1.3" not in str(ds.attrs.get("Conventions")):
+        faults.append(f"Conventions are {ds.attrs.get('Conventions')!r}, expected CF-1.11, ACDD-1.3")
+    for name, a in ds.data_vars.items():
+        if "x_atc" in a.dims and not ({"long_name", "standard_name"} & a.attrs.keys()):
+            faults.append(f"{name} has neither long_name nor standard_name")
+    stages = [
+        s for s, table in schema.STAGES.items() if s != "photons" and any(n in ds.data_vars for n in table)
+    ]
+    try:
+        schema.conform(ds, *stages)
+    except SchemaError as error:
+        faults += error.faults
+    if faults:
+        raise StoreError(f"{where}: not fit to be published:\n  " + "\n  ".join(faults))
+    return ds
+
+
+def _checked(path: Path, key: str) -> _Track:
+    ds = check_track(path)
+    files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
+    sums = {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
+    digest = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+    return _Track(key, path, dict(ds.attrs), sums, digest, sum(p.stat().st_size for p in files.values()))
+
+
+# -- uploading ----------------------------------------------------------------------------------------
+def _upload(place: Target, track: _Track, declared: Declaration | None) -> int:
+    """Put a track where no version names it yet; what an interrupted upload left there is used."""
+    there = place.sizes(track.place)
+    sizes = {f"{track.place}/{name}": (track.path / name).stat().st_size for name in track.files}
+    missing = [
+        name for name in track.files if there.get(f"{track.place}/{name}") != sizes[f"{track.place}/{name}"]
+    ]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda name: place.put(f"{track.place}/{name}", track.path / name), missing))
+    after = place.sizes(track.place)
+    lost = [key for key, size in sizes.items() if after.get(key) != size]
+    if lost:
+        raise StoreError(
+            f"{place.name}: {len(lost)} files did not arrive whole, such as {lost[0]}; publish again"
+        )
+    granule = track.key.split("/")[0]
+    parent = group_meta({"granule": granule, "schema_version": schema.SCHEMA_VERSION})
+    place.put(f"{granule}/{META}", json.dumps(parent).encode())
+    revisions = group_meta({"published": track.key, "schema_version": schema.SCHEMA_VERSION})
+    place.put(f"{track.key}/{META}", json.dumps(revisions).encode())
+    with xr.open_zarr(track.path, decode_times=False, chunks=None) as ds:
+        item = item_of_track(
+            ds,
+            href=f"./{track.digest[:12]}",
+            collection=declared.name if declared else "is2ice",
+            licence=declared.licence if declared else "",
+            digest=track.digest,
+            size=track.size,
+        )
+    place.put(f"{track.place}.json", json.dumps(item).encode())
+    log.info("%s: %s, %d of %d files", place.name, track.place, len(missing), len(track.files))
+    return sum(sizes[f"{track.place}/{name}"] for name in missing)
+
+
+def _merged(
+    base: Mapping[str, Any] | None, tracks: list[_Track], declared: Declaration | None
+) -> dict[str, Any]:
+    """The next version: all that the last one holds, and these tracks."""
+    before = dict(base or {})
+    entries = dict(before.get("tracks", {}))
+    for track in tracks:
+        entries[track.key] = {
+            "path": track.place,
+            "inputs": track.attrs["inputs"],
+            "sha256": track.digest,
+            "bytes": track.size,
+            "files": dict(track.files),
+            "attributes": json.loads(json.dumps(dict(track.attrs), default=str)),
+        }
+    return {
+        "version": int(before.get("version", 0)) + 1,
+        "created": cf.now(),
+        "is2ice": __version__,
+        "schema_version": schema.SCHEMA_VERSION,
+        "name": declared.name if declared else before.get("name", "is2ice"),
+        "title": declared.title if declared else before.get("title", "is2ice tracks"),
+        "licence": declared.licence if declared else before.get("licence", ""),
+        "citation": declared.citation if declared else before.get("citation", ""),
+        "tracks": dict(sorted(entries.items())),
+    }
+
+
+# -- the version's index, and the pointer -------------------------------------------------------------
+def _complete(place: Target, manifest: Mapping[str, Any], declared: Declaration | None) -> None:
+    """Index of a version, then the pointer; nothing where the pointer is there already."""
+    named, _ = _versions.current(place)
+    if named is not None and int(named["version"]) >= int(manifest["version"]):
+        return
+    places = [entry["path"] for entry in manifest["tracks"].values()]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        items = [json.loads(_read(place, f"{p}.json")) for p in places]
+        documents = list(pool.map(lambda p: json.loads(_read(place, f"{p}/{META}")), places))
+    absolute = [_with_href(item, f"../../{p}") for item, p in zip(items, places, strict=True)]
+    index = f"versions/{manifest['version']:06d}/items.parquet"
+    place.put(index, geoparquet_of(absolute))
+    collection = collection_of(manifest["name"], items, declared, [f"./{p}.json" for p in places])
+    collection["assets"] = {
+        "items": {"href": f"./{index}", "type": "application/vnd.apache.parquet", "roles": ["stac-items"]},
+        "store": {"href": ".", "type": "application/vnd.zarr", "roles": ["data"]},
+    }
+    collection["version"] = str(manifest["version"])
+    nodes = _nodes(manifest, documents) if len(places) <= stores.CONSOLIDATE_LIMIT else {}
+    place.put("collection.json", json.dumps(collection).encode())
+    _versions.point(place, dict(manifest), nodes)
+
+
+def _nodes(manifest: Mapping[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Zarr metadata of every node of a version."""
+    out: dict[str, Any] = {}
+    for (key, entry), document in zip(manifest["tracks"].items(), documents, strict=True):
+        granule = key.split("/")[0]
+        inner = (document.pop("consolidated_metadata", None) or {}).get("metadata", {})
+        out.setdefault(granule, group_meta({"granule": granule, "schema_version": schema.SCHEMA_VERSION}))
+        out[key] = group_meta({"published": key, "schema_version": schema.SCHEMA_VERSION})
+        out[entry["path"]] = document
+        out.update({f"{entry['path']}/{name}": meta for name, meta in inner.items()})
+    return out
+
+
+def _read(place: Target, key: str) -> bytes:
+    held = place.read(key)
+    if held is None:
+        raise StoreError(f"{place.name}: {key} is missing; publish the store again")
+    return held[0]
+
+
+def _with_href(item: dict[str, Any], href: str) -> dict[str, Any]:
+    asset = {**item["assets"]["zarr"], "href": href}
+    return {**item, "assets": {"zarr": asset}}
