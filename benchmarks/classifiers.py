@@ -277,16 +277,11 @@ def ablation(folder: Path, epochs: int) -> None:
         variants[f"context {context}"] = (whole, context)
     rows = {}
     for name, (features, context) in variants.items():
-        score = ablated(folder, features, context, epochs)
-        rows[name] = {
-            region: getattr(score, region).confusion.macro_f1 for region in ("interior", "boundary")
-        }
-        print(
-            f"{name:28}" + "".join(f"{region:>12} {100 * v:6.2f}" for region, v in rows[name].items()),
-            flush=True,
-        )
-    plot_scores.ablation(rows, path=folder / "ablation.png")
-    (folder / "ablation.json").write_text(json.dumps(rows, indent=1))
+        some = ablated(folder, features, context, epochs)
+        rows[name] = {r: s.confusion.macro_f1 for r, s in zip(("interior", "boundary"), some, strict=True)}
+        print(f"{name:28}" + "".join(f"{r:>12} {100 * v:6.2f}" for r, v in rows[name].items()), flush=True)
+        plot_scores.ablation(rows, path=folder / "ablation.png")
+        (folder / "ablation.json").write_text(json.dumps(rows, indent=1))
 
 
 def ablated(
