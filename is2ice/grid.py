@@ -448,8 +448,9 @@ def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period
     pole = {"latitude_of_projection_origin": -90.0 if grid.name.endswith("south") else 90.0}
     x, y = grid.x, grid.y
     longitude, latitude = _projection(grid.crs).transform(*np.meshgrid(x, y), direction="INVERSE")
+    start = "all time" if period == "all" else f"start of the {period}"
     ds = ds.assign_coords(
-        time=("time", times.astype("datetime64[ns]"), {"standard_name": "time", "long_name": "all time" if period == "all" else f"start of the {period}"}),
+        time=("time", times.astype("datetime64[ns]"), {"standard_name": "time", "long_name": start}),
         y=("y", y, {"units": "m", "standard_name": "projection_y_coordinate", "axis": "Y"}),
         x=("x", x, {"units": "m", "standard_name": "projection_x_coordinate", "axis": "X"}),
         longitude=(("y", "x"), longitude, {"units": "degrees_east", "standard_name": "longitude"}),
