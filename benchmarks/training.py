@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 BATCH, STEPS, FEATURES = 32, 5, 6
+TWO = "is2ice, 2 ranks of Horovod, batch 32 each"
 
 
 def windows(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,21 +161,21 @@ def main() -> None:
         f"{args.windows:,} windows of {STEPS} x {FEATURES}, batch {BATCH}; {os.cpu_count()} cores, load {load:.1f}"
     )
     print(f"{'training':44}{'s/epoch':>9}{'first':>8}{'times plain':>13}")
-    base = child("plain", args)
-    rows = {
-        "plain Keras fit": base,
-        "is2ice, one thread": child("ours:1", args),
-        "is2ice, all threads": child("ours:0", args),
-    }
     run = Path(sys.executable).with_name("horovodrun")
-    if run.exists() and not args.skip_ranks:
-        rows["is2ice, 1 rank of Horovod"] = child("ours:1", args, [str(run), "-np", "1", "--gloo"])
-        rows["is2ice, 2 ranks of Horovod, batch 32 each"] = child(
-            "ours:1", args, [str(run), "-np", "2", "--gloo"]
-        )
-    for name, row in rows.items():
-        print(f"{name:44}{row['best']:>9.2f}{row['first']:>8.1f}{base['best'] / row['best']:>13.1f}")
-    two = rows.get("is2ice, 2 ranks of Horovod, batch 32 each")
+    ranks = run.exists() and not args.skip_ranks
+    what: dict[str, tuple[str, int]] = {
+        "plain Keras fit": ("plain", 0),
+        "is2ice, one thread": ("ours:1", 0),
+        "is2ice, all threads": ("ours:0", 0),
+        **({"is2ice, 1 rank of Horovod": ("ours:1", 1), TWO: ("ours:1", 2)} if ranks else {}),
+    }
+    rows: dict[str, dict[str, float]] = {}
+    for name, (kind, size) in what.items():
+        launcher = [str(run), "-np", str(size), "--gloo"] if size else None
+        row = rows[name] = child(kind, args, launcher)
+        times = rows["plain Keras fit"]["best"] / row["best"]
+        print(f"{name:44}{row['best']:>9.2f}{row['first']:>8.1f}{times:>13.1f}", flush=True)
+    two = rows.get(TWO)
     if two is not None:
         steps = args.windows // 2 // BATCH
         cost = two["collective_ms"]

@@ -15,14 +15,11 @@ from . import schema
 from . import store as stores
 from .errors import StoreError
 from .options import Options
-from .pipeline import Chain, Item, run
+from .pipeline import Chain, Item, run, survey
 from .receipts import Run
-from .remote import public_url
+from .stored_tracks import as_stored
 
 __all__ = ["reclassify"]
-
-#: What follows from the classes, and is made anew.
-_LATER = ("classified", "seasurface", "freeboard")
 
 
 def reclassify(
@@ -78,15 +75,15 @@ def reclassify(
         options, classifier=os.fspath(model), classifier_checksum="", method=method or options.method
     )
     return run(
-        [f"{root.rstrip('/')}/{g}" for g in chosen], out, beams="all", engine=engine, workers=workers,
+        [root], out, beams="all", engine=engine, workers=workers,
         engine_options=engine_options, options=options, overwrite=overwrite, progress=progress,
-        chain=Chain(survey=partial(_survey, root, dict(listed.tracks)), load=_load),
+        chain=Chain(survey=partial(_survey, chosen), load=_load),
     )  # fmt: skip
 
 
 def _options(root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]]) -> Options:
     """What the segments were made with: the same in all tracks, since it is told of all."""
-    later = ("classifier", "classifier_checksum", "method", "seasurface", "freeboard")
+    later = ("classifier", "classifier_checksum", "method", "until", "seasurface", "freeboard")
     known = {f.name for f in fields(Options)}
     found: dict[str, list[str]] = {}
     for (granule, beam), attrs in tracks.items():
@@ -100,21 +97,10 @@ def _options(root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]]) -> 
     return Options.from_parameters(json.loads(next(iter(found))))
 
 
-def _survey(
-    root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]], source: str, beams: Any
-) -> list[Item]:
-    name = source.rsplit("/", 1)[1]
-    where = public_url(root) if "://" in root else os.path.realpath(root)
-    return [
-        Item(source, granule, beam, {"store": where, "inputs": attrs.get("inputs", "")})
-        for (granule, beam), attrs in tracks.items()
-        if granule == name
-    ]
+def _survey(granules: tuple[str, ...], source: str, beams: Any) -> list[Item]:
+    return [item for item in survey(source, beams) if item.granule in granules]
 
 
-def _load(source: str, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
-    """Segments (and labels) of a stored track, without what followed from its old classes."""
-    cube = stores.open_track(source, beams=[beam], chunks=None)
-    track = cube.isel(beam=0, drop=True).assign_attrs(beam=beam, spot=int(cube["spot"].values[0]))
-    gone = [name for name in schema.variables(*_LATER) if name in track]
-    return track.drop_vars([*gone, "surface"], errors="ignore")
+def _load(source: str, beam: str, options: Options, **how: Any) -> xr.Dataset:
+    """Segments as stored: :func:`_options` has read from them what they were made with."""
+    return as_stored(source)

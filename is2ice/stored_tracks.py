@@ -14,11 +14,13 @@ from ._stored import pick_beams
 from .opening import open_track
 from .options import Options
 
-__all__ = ["segments", "select"]
+__all__ = ["as_stored", "segments", "select"]
 
 #: Attributes of what was derived, or of the stored track as such.
 _DERIVED = (
     "classifier",
+    "classifier_checksum",
+    "classifier_features",
     "track_summary",
     "inputs",
     "processing_parameters",
@@ -62,6 +64,16 @@ def segments(track: str, options: Options) -> xr.Dataset:
         reference=options.reference,
         first_photon=options.first_photon,
     )
+    return _plain(ds)
+
+
+def as_stored(track: str) -> xr.Dataset:
+    """The same, whatever they were made with."""
+    return _plain(open_track(track))
+
+
+def _plain(ds: xr.Dataset) -> xr.Dataset:
+    """Segments and labels in memory, without what was derived from them."""
     kept = [name for name in ds.data_vars if name in schema.SEGMENTS or name in schema.LABELS]
     out = ds[kept].compute().reset_coords(drop=True)
     return out.assign_attrs({k: v for k, v in ds.attrs.items() if k not in _DERIVED})

@@ -119,6 +119,13 @@ def test_labels_are_not_looked_at(model):
     np.testing.assert_array_equal(a, b)
 
 
+def test_another_classifier_leaves_no_trace(model):
+    done = classify(model.predict(a_track(300)), "radiometric")
+    assert {k: v for k, v in done.attrs.items() if k.startswith("classifier")} == {
+        "classifier": "radiometric"
+    }
+
+
 # -- on disk ------------------------------------------------------------------------------------------
 def test_a_model_saved_here_loads_there(model, folder):
     track = a_track(seed=5)

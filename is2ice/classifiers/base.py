@@ -69,7 +69,11 @@ def fingerprint(name: str) -> str:
 
 
 def add_classes(
-    segments: xr.Dataset, probability: NDArray[np.floating], known: NDArray[np.bool_], model: str
+    segments: xr.Dataset,
+    probability: NDArray[np.floating],
+    known: NDArray[np.bool_],
+    model: str,
+    **about: str,
 ) -> xr.Dataset:
     """Put class probabilities, and the likeliest class where it is known, on segments.
 
@@ -82,7 +86,9 @@ def add_classes(
     known : (...)
         False: unlabelled.
     model : str
-        Recorded in the attributes.
+        Recorded in the attributes, in the place of what another classifier left there.
+    **about
+        More to record, under ``classifier_`` and its name.
     """
     dims = segments["n_photons"].dims
     # argmax takes NaN for the largest; what is unknown is overwritten anyway.
@@ -92,4 +98,7 @@ def add_classes(
         surface_class=(dims, surface_class),
         class_probability=((*dims, "surface"), np.where(known[..., None], probability, np.nan).astype("f4")),
     )
-    return schema.annotate(out).assign_attrs(classifier=model)
+    out = schema.annotate(out)
+    kept = {k: v for k, v in out.attrs.items() if not k.startswith("classifier")}
+    out.attrs = kept | {"classifier": model} | {f"classifier_{k}": v for k, v in about.items()}
+    return out

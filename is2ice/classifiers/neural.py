@@ -206,8 +206,8 @@ class Neural:
                 probability[b, some] = self.probabilities(feats.sequences(track, some, context))
         if values.ndim == 2:
             probability, known = probability[0], known[0]
-        return add_classes(segments, probability, known, self.name).assign_attrs(
-            classifier_checksum=self.checksum, classifier_features=which.name
+        return add_classes(
+            segments, probability, known, self.name, checksum=self.checksum, features=which.name
         )
 
     def _agree(self, segments: xr.Dataset) -> None:

@@ -190,7 +190,7 @@ def _fit(
             f"{row['val_accuracy']:.4f}, macro-F1 {row['val_macro_f1']:.3f}  ({row['seconds']:.1f} s)"
         )
 
-    model = Neural.fit(cubes[:-1], cubes[-1], "default", epochs=EPOCHS, seed=seed, progress=told)
+    model = Neural.fit(cubes[:-1], cubes[-1], "default", epochs=EPOCHS, patience=2, seed=seed, progress=told)
     model.save(out / "model", overwrite=True)
     return out / "model"
 
