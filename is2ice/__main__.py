@@ -49,6 +49,7 @@ EXTENSIONS = {
         "stores_app",
         "Declared stores: where, licence, citation, update policy.",
     ),
+    "stats": ("is2ice.stats_cli", "app", "Leads, floes, ridges and roughness of stored tracks."),
     "twin": ("is2ice.twin.cli", "app", "Simulated granules and images with known truth."),
     "unet": ("is2ice.unet_cli", "app", "U-Net for Sentinel-2 scenes, trained on automatic labels."),
 }

@@ -297,6 +297,24 @@ def test_command_line(small_store, tmp_path, capsys):
     assert "bad.h5" in capsys.readouterr().err
 
 
+def test_statistics_of_a_store(small_store, capsys):
+    from is2ice.__main__ import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["stats", str(small_store), "--beam", "gt1r", "--json"])
+    assert not stopped.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert [(t["granule"], t["beam"]) for t in told] == [("ATL03_a", "gt1r"), ("ATL03_b", "gt1r")]
+    assert told[0]["leads"]["complete"] == 4
+    assert 90 <= told[0]["leads"]["width_median"] <= 110
+    with pytest.raises(SystemExit) as stopped:
+        main(["stats", str(small_store), "--granule", "ATL03_a"])
+    assert "lead fraction: 0.0" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main(["stats", str(small_store), "--beam", "gt3l"])
+    assert stopped.value.code == 2
+
+
 def test_shuffled_sources_give_the_same_map(small_store, serial_map):
     listed = list(store.open_store(small_store).tracks)
     options = mapping.MapOptions(values=("freeboard", "thickness", "lead_width"))
