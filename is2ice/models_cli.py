@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,9 +35,11 @@ def train(
     A training that was interrupted goes on from its last epoch when the same command is given again.
     """
     from . import train as training
+    from .classifiers.replicas import started_as
 
     chosen = training.read_config(config)
-    if replicas > 1 and "HOROVOD_SIZE" not in os.environ:
+    rank, size = started_as()
+    if replicas > 1 and size == 1:
         more = [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
         training.may_write(chosen, overwrite)
         training.launch(config, replicas, more)
@@ -58,7 +59,7 @@ def train(
         progress=None if as_json else told,
         say=_nothing if as_json else out.print,
     )
-    if int(os.environ.get("HOROVOD_RANK", "0")) == 0:
+    if rank == 0:
         if as_json:
             print(json.dumps(card, indent=1, default=str))  # noqa: T201  nothing but JSON
         else:

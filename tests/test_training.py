@@ -10,7 +10,7 @@ import keras  # noqa: E402
 
 from is2ice.classifiers import losses, models, training  # noqa: E402
 from is2ice.classifiers.arrays import ModelError  # noqa: E402
-from is2ice.classifiers.replicas import Alone, launched  # noqa: E402
+from is2ice.classifiers.replicas import Alone, launched, started_as  # noqa: E402
 
 
 def windows(n: int = 1200, steps: int = 3, features: int = 2, seed: int = 0):
@@ -251,9 +251,13 @@ def test_wrong_input_is_named(change, message):
 
 
 def test_alone_unless_launched_otherwise(monkeypatch):
-    for name in ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+    for prefix in ("HOROVOD", "OMPI_COMM_WORLD", "PMI"):
+        monkeypatch.delenv(f"{prefix}_SIZE", raising=False)
+    assert started_as() == (0, 1)
     alone = launched()
     assert isinstance(alone, Alone)
     assert alone.shard(5).tolist() == [0, 1, 2, 3, 4]
     assert alone.is_root
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    assert started_as() == (3, 4)

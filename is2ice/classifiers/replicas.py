@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Alone", "Horovod", "Replicas", "launched"]
+__all__ = ["Alone", "Horovod", "Replicas", "launched", "started_as"]
 
 
 class Replicas(Protocol):
@@ -144,7 +144,15 @@ class Horovod:
         return str(self._hvd.broadcast_object(text, root_rank=0, name="text"))
 
 
+def started_as() -> tuple[int, int]:
+    """Rank and number of the processes that a launcher started, from its environment; (0, 1) without one."""
+    for prefix in ("HOROVOD", "OMPI_COMM_WORLD", "PMI"):
+        rank, size = (os.environ.get(f"{prefix}_{what}", "") for what in ("RANK", "SIZE"))
+        if rank.isdigit() and size.isdigit():
+            return int(rank), int(size)
+    return 0, 1
+
+
 def launched() -> Replicas:
     """The copies that this process was started as: Horovod under a launcher, alone otherwise."""
-    sizes = (os.environ.get(name, "1") for name in ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
-    return Horovod() if any(s.isdigit() and int(s) > 1 for s in sizes) else Alone()
+    return Horovod() if started_as()[1] > 1 else Alone()
