@@ -57,7 +57,10 @@ def read_measured(folder: str | Path) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, file in FILES.items():
         path = Path(folder) / file
-        out[name] = json.loads(path.read_text()) if path.is_file() else None
+        try:
+            out[name] = json.loads(path.read_text()) if path.is_file() else None
+        except ValueError as error:
+            raise ValueError(f"{path}: not whole JSON ({error}); measure again, or remove the file") from None
     return out
 
 

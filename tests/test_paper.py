@@ -79,6 +79,9 @@ def test_what_was_measured_stands_beside_the_paper(tmp_path):
     assert "| paper: 2 GPUs | 143.22 / 2.778 / 1160.81 | 1.96 |" in four
     assert "| here: 2 ranks | - / 1.80 / 5000 | 1.67 |" in four
     assert "Keras" not in four
+    (tmp_path / "training.json").write_text("")
+    with pytest.raises(ValueError, match="not whole JSON"):
+        paper.read_measured(tmp_path)
     assert "| mlp, here | 90.00 | 91.00 | 92.00 | 93.00 | 80.00 | 50.0 / 50.0 / 50.0 |" in paper.table_3(
         have["scores"]
     )
