@@ -24,13 +24,23 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a classifier on labelled stores and save it with its card.
+    r"""Train a classifier on labelled stores and save it with its card.
 
-    The configuration names stores and model, and may say more:
+    The configuration is a TOML file; all but the first two lines may be left out:
 
-    labelled = ["labelled.zarr"] | model = "models/ross" | architecture = "default" | seed = 0 |
-    [data] features, context, split = "scene" or track, block, random_windows, test, validation |
-    [training] epochs, batch, learning_rate, loss, class_weights, patience | [parameters] of the architecture.
+    labelled = \["labelled.zarr"]
+
+    model = "models/ross"
+
+    architecture = "default" (or lstm, mlp, lstm_notebook, bidirectional)
+
+    seed = 0
+
+    \[data] features, context, split ("scene", "track", "block" or "random_windows"), test, validation
+
+    \[training] epochs, batch, learning_rate, loss, gamma, class_weights, patience
+
+    \[parameters] of the architecture
 
     A training that was interrupted goes on from its last epoch when the same command is given again.
     """
