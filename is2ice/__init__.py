@@ -33,6 +33,7 @@ _PUBLIC = {
     "cluster": "engines",
     "conform": "schema",
     "freeboard": "",
+    "granule_tree": "export",
     "login": "earthdata",
     "icestats": "",
     "make_map": "mapping",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .classifiers import classify as classify
     from .earthdata import login as login
     from .engines import cluster as cluster
+    from .export import granule_tree as granule_tree
     from .granules import search as search
     from .mapping import make_map as make_map
     from .pipeline import Options as Options

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from . import accessor as _accessor  # noqa: F401  registers ds.is2ice
 from . import schema
 from . import store as stores
 from .errors import StoreError

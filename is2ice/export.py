@@ -1,0 +1,164 @@
+"""Tracks as others read them: GeoDataFrame, Parquet, CSV, NetCDF, a tree of a granule, and what to cite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from . import __version__, cf, schema
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+__all__ = ["cite", "granule_tree", "to_csv", "to_frame", "to_geodataframe", "to_netcdf", "to_parquet"]
+
+_ATL03 = (
+    "Neumann, T. A., et al. ATLAS/ICESat-2 L2A Global Geolocated Photon Data, Version {version}. NASA National Snow "
+    "and Ice Data Center Distributed Active Archive Center. https://doi.org/10.5067/ATLAS/ATL03.{release}"
+)
+_PAPER = (
+    "Iqrah, J. M., Koo, Y., Wang, W., Xie, H., Prasad, S. K. (2025). Scalable Higher Resolution Polar Sea Ice "
+    "Classification and Freeboard Calculation from ICESat-2 ATL03 Data. arXiv:2502.02700"
+)
+
+
+def to_frame(ds: xr.Dataset) -> pd.DataFrame:
+    """Filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
+    import pandas as pd
+
+    parts = []
+    for part in [ds.isel(beam=[k]) for k in range(ds.sizes["beam"])] if "beam" in ds.dims else [ds]:
+        beam = str(part["beam"].values[0]) if "beam" in part.dims else str(part.attrs.get("beam", ""))
+        part = part.squeeze("beam", drop=True) if "beam" in part.dims else part
+        filled = np.flatnonzero(np.asarray(part["n_photons"]) > 0)
+        part = part.isel(x_atc=filled).load()
+        columns: dict[str, Any] = {"granule": str(part.attrs.get("granule", "")), "beam": beam}
+        columns["x_atc"] = part["x_atc"].values
+        for name, a in part.variables.items():
+            if a.dims == ("x_atc",) and name != "x_atc":
+                columns[str(name)] = a.values
+            elif a.dims == ("x_atc", "surface"):
+                for i, surface in enumerate(part["surface"].values):
+                    columns[f"{name}_{surface}"] = a.values[:, i]
+        frame = pd.DataFrame(columns)
+        since = pd.to_timedelta(frame["delta_time"], unit="s")
+        frame.insert(3, "time", pd.Timestamp("2018-01-01") + since)
+        parts.append(frame)
+    return pd.concat(parts, ignore_index=True)
+
+
+def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
+    """The table of :func:`to_frame` with points (EPSG:4326)."""
+    import geopandas
+
+    frame = to_frame(ds)
+    points = geopandas.points_from_xy(frame["longitude"], frame["latitude"])
+    return geopandas.GeoDataFrame(frame, geometry=points, crs="EPSG:4326")
+
+
+def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Filled segments as GeoParquet."""
+    to_geodataframe(ds).to_parquet(path)
+    return Path(path)
+
+
+def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Filled segments as CSV."""
+    to_frame(ds).to_csv(path, index=False)
+    return Path(path)
+
+
+def to_netcdf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
+
+    Raises
+    ------
+    ValueError
+        More than one beam.
+    """
+    if ds.sizes.get("beam", 1) != 1:
+        raise ValueError(f"to_netcdf: {ds.sizes['beam']} beams; choose one, such as ds.sel(beam='gt2r')")
+    attrs = dict(ds.attrs)
+    if "beam" in ds.coords:
+        attrs["beam"] = str(np.ravel(ds["beam"].values)[0])
+        ds = ds.squeeze(drop=True).drop_vars(("beam", "spot"), errors="ignore")
+    out = cf.describe(
+        ds.load().assign_attrs(attrs),
+        granule=str(attrs.get("granule", "track")),
+        beam=str(attrs.get("beam", "")),
+        inputs=str(attrs.get("inputs", "")),
+    )
+    for a in out.variables.values():  # attributes of the variable's own type
+        for name in {"flag_values", "flag_masks", "valid_range"} & a.attrs.keys():
+            a.attrs[name] = np.array(a.attrs[name], a.dtype)
+    for name, value in list(out.attrs.items()):
+        if isinstance(value, list):
+            out.attrs[name] = "; ".join(map(str, value))
+        elif isinstance(value, bool):
+            out.attrs[name] = int(value)
+    out.to_netcdf(path, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
+    return Path(path)
+
+
+def cite(ds: xr.Dataset) -> str:
+    """What to cite when these data are used: photons, method, software, and the store's own citation."""
+    release = str(ds.attrs.get("release", "006"))
+    lines = [
+        _ATL03.format(version=release.lstrip("0") or release, release=release),
+        _PAPER,
+        f"The is2ice developers: is2ice {ds.attrs.get('is2ice_version', __version__)}.",
+    ]
+    if ds.attrs.get("citation"):
+        lines.append(str(ds.attrs["citation"]))
+    return "\n".join(lines)
+
+
+def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr.DataTree:
+    """A granule as a tree: a node a beam with its segments, lazily, and on request its photons below.
+
+    Parameters
+    ----------
+    source : as for :func:`is2ice.open_track`
+    beams : optional
+    photons : bool
+        Add ``<beam>/photons``, which are read at once.
+
+    Returns
+    -------
+    xarray.DataTree
+    """
+    from .opening import open_track
+
+    cube = open_track(source, beams)
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
+    for k, beam in enumerate(map(str, cube["beam"].values)):
+        part = cube.isel(beam=k, drop=True)
+        nodes[beam] = part.assign_attrs(beam=beam, spot=int(cube["spot"].values[k]))
+    if photons:
+        from .atl03 import open_granule
+
+        granule = open_granule(source)
+        nodes |= {f"{beam}/photons": granule.photons(beam) for beam in map(str, cube["beam"].values)}
+    return xr.DataTree.from_dict(nodes)
+
+
+def known(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset, if it holds segments.
+
+    Raises
+    ------
+    ValueError
+        For what is none (xarray hides an AttributeError of an accessor).
+    """
+    lacks = [n for n in ("n_photons", "delta_time", "latitude", "longitude") if n not in ds.variables]
+    if lacks or "x_atc" not in ds.dims:
+        raise ValueError(
+            f"ds.is2ice: expected segments along x_atc, as is2ice.open_track gives; this dataset lacks "
+            f"{', '.join(lacks) or 'x_atc'} (vocabulary: is2ice.schema, {schema.SCHEMA_VERSION})"
+        )
+    return ds

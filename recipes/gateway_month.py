@@ -1,0 +1,42 @@
+"""A month of a region on Dask Gateway: search, compute on the cluster, publish.
+
+    python recipes/gateway_month.py ross_sea_2019_11 /shared/ross.zarr s3://bucket/ross --gateway http://gateway:8000
+
+Workers write into the store, so it must lie where they and this machine both reach it; they log in to
+Earthdata by their own environment (EARTHDATA_TOKEN), which the cluster's options should pass on.
+"""
+
+import argparse
+
+import is2ice
+from is2ice.declarations import declaration
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("declared", help="a store of stores/, which names region and time")
+    parser.add_argument("store")
+    parser.add_argument("target")
+    parser.add_argument("--gateway", help="address; by default that of Dask's configuration")
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--granules", nargs="+", help="URLs or paths the workers reach, in place of a search")
+    args = parser.parse_args()
+    from dask_gateway import Gateway
+
+    declared = declaration(args.declared)
+    granules = args.granules or list(is2ice.search(declared.region, declared.time)["https"])
+    options = is2ice.Options(bbox=declared.region or None)
+    with Gateway(args.gateway) if args.gateway else Gateway() as gateway, gateway.new_cluster() as cluster:
+        cluster.scale(args.workers)
+        client = cluster.get_client()
+        run = is2ice.run(
+            granules, args.store, engine="dask", options=options, engine_options={"client": client}
+        )
+    print(run.report())
+    print(is2ice.publish(args.store, args.target, declared=declared))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The accessor, exports, a granule's tree, the recipes and their notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import is2ice
+from is2ice import accessor, schema, store
+from is2ice.twin.cloud import LocalCloud
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = next((ROOT / "sample_data").glob("ATL03_*.h5"))
+GRANULE = "ATL03_20191104195311_05940510_006_01"
+
+
+def track(n: int = 200) -> xr.Dataset:
+    ds = schema.mock_segments(n, stages=("classified", "seasurface", "freeboard"))
+    ds["n_photons"][5:9] = 0
+    return ds.assign_attrs(granule=GRANULE, beam="gt2r", crs="EPSG:3976", beam_strength="strong")
+
+
+def test_tables_hold_what_the_segments_hold(tmp_path):
+    import geopandas
+    import pandas as pd
+
+    ds = track()
+    frame = ds.is2ice.to_geodataframe()
+    assert len(frame) == 196
+    filled = np.asarray(ds["n_photons"]) > 0
+    np.testing.assert_array_equal(frame["freeboard"], ds["freeboard"].values[filled])
+    np.testing.assert_array_equal(frame.geometry.x, ds["longitude"].values[filled])
+    assert str(frame["time"].iloc[0]).startswith("2019-11-03")
+    assert "class_probability_open_water" in frame
+    back = geopandas.read_parquet(ds.is2ice.to_parquet(tmp_path / "t.parquet"))
+    assert back.crs.to_epsg() == 4326
+    assert len(back) == 196
+    table = pd.read_csv(ds.is2ice.to_csv(tmp_path / "t.csv"))
+    np.testing.assert_allclose(table["height"], ds["height"].values[filled], rtol=1e-6)
+
+
+def test_checkers_on_an_exported_track(tmp_path):
+    from compliance_checker.runner import CheckSuite, ComplianceChecker
+
+    path = track().is2ice.to_netcdf(tmp_path / "t.nc")
+    CheckSuite.load_all_available_checkers()
+    said = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for checker in ("cf:1.11", "acdd"):
+            out = str(tmp_path / "out.json")
+            ComplianceChecker.run_checker(
+                str(path), [checker], 0, "normal", output_filename=out, output_format="json"
+            )
+            report = json.loads(Path(out).read_text())[checker]
+            said[checker] = [m for p in report["high_priorities"] for m in p["msgs"]]
+    assert said["cf:1.11"] == []
+    # The CF table has no name for an along-track distance, a photon count and the like; nothing else is amiss.
+    assert set(said["acdd"]) <= {"standard_name"}
+
+
+def test_what_is_no_track_is_refused():
+    assert accessor.IS2IceAccessor
+    with pytest.raises(ValueError, match=r"expected segments along x_atc.*lacks n_photons"):
+        _ = xr.Dataset({"a": 1}).is2ice
+    cube = track().expand_dims(beam=["gt1l", "gt2r"]).assign_coords(spot=("beam", [6, 3]))
+    assert list(cube.is2ice.strong["beam"].values) == ["gt2r"]
+    with pytest.raises(ValueError, match="2 beams; choose one"):
+        cube.is2ice.to_netcdf("x.nc")
+    with pytest.raises(ValueError, match="one beam at a time"):
+        cube.is2ice.quicklook()
+    assert "gt1l, gt2r; 0.4 km" in repr(cube.is2ice)
+    assert "<table>" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
+    assert "&lt;b&gt;" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
+    assert "10.5067/ATLAS/ATL03.006" in cube.is2ice.cite()
+
+
+def test_a_granule_as_a_tree():
+    tree = is2ice.granule_tree(SAMPLE, ["gt2r"], photons=True)
+    assert hasattr(tree["gt2r/height"].data, "dask")
+    assert tree["gt2r/photons/h_ph"].size > 1000
+    assert tree.attrs["granule"].startswith("ATL03_")
+
+
+def test_icechunk_keeps_versions(tmp_path):
+    pytest.importorskip("icechunk")
+    from is2ice._icechunk import open_root, publish
+
+    store.write_track(track(), tmp_path / "s.zarr", parameters={"a": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = publish(tmp_path / "s.zarr", tmp_path / "ice")
+        assert done.added == (f"{GRANULE}/gt2r",)
+        again = publish(tmp_path / "s.zarr", tmp_path / "ice")
+        assert (again.unchanged, again.version) == (done.added, done.version)
+        back = store.open_track(open_root(tmp_path / "ice"), GRANULE)
+    np.testing.assert_array_equal(back["height"][0], track()["height"])
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", **more}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stream_granule", "publish_region", "gateway_month"])
+def test_notebooks_run_and_are_kept_without_output(tmp_path, name):
+    document = json.loads((ROOT / "recipes" / f"{name}.ipynb").read_text())
+    code = [c for c in document["cells"] if c["cell_type"] == "code"]
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in code)
+    script = "\n".join("".join(c["source"]) for c in code)
+    with LocalCloud(SAMPLE.parent, stac=False) as cloud:
+        env = _environment(GRANULE=cloud.href(SAMPLE), FOLDER=str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert cloud.traffic.partial > 5
+
+
+@pytest.mark.slow
+def test_recipes_run(tmp_path):
+    with LocalCloud(SAMPLE.parent, stac=False) as cloud:
+        for command in (
+            ["stream_granule.py", cloud.href(SAMPLE), "--csv", str(tmp_path / "t.csv")],
+            [
+                "publish_region.py",
+                "demo",
+                str(tmp_path / "s.zarr"),
+                str(tmp_path / "p"),
+                "--granules",
+                cloud.href(SAMPLE),
+            ],
+        ):
+            path = str(ROOT / "recipes" / command[0])
+            done = subprocess.run(
+                [sys.executable, path, *command[1:]], env=_environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+    assert (tmp_path / "t.csv").stat().st_size > 10_000
+    assert "version 1; 3 added" in done.stdout
