@@ -3,8 +3,10 @@
 
     python benchmarks/engines.py [gain] [overhead] [volume] [memory] [--engines processes dask spark]
 
-- gain: 24 tasks of pure computation (no memory traffic) with one and with two workers, started before;
-- overhead: a task that does nothing, among 200, with one worker of each engine: what a track costs beside its work;
+- gain: 24 tasks of pure computation (no memory traffic), and as many that only wait, with one and with two workers
+  started before; the second kind shows the engine alone, also on a machine whose cores are taken;
+- overhead: a task that does nothing, among 200, with one worker of each engine: what a track costs beside its work,
+  by the clock and in processor time (of the driver and all below it, which a busy machine does not stretch);
 - volume: labels, classes, sea surface and freeboard of 15 tracks, 1.41 million rows in all, on one core (the published
   figures are 390 + 392 s on one core and 24 + 25 s on sixteen);
 - memory: 200 small granules through the whole chain; resident memory of the driver and of all below it after a
@@ -20,7 +22,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -62,27 +64,46 @@ def started(engine: str, workers: int) -> Iterator[dict]:
 def gain(names: list[str], work: int, tasks: int = 24) -> None:
     began = time.perf_counter()
     spin(work)
-    print(f"gain of a second worker: {tasks} tasks of {time.perf_counter() - began:.2f} s alone")
+    print(f"one and two workers: {tasks} tasks of {time.perf_counter() - began:.2f} s alone")
     for name in names:
-        seconds = {}
+        seconds, waits = {}, {}
         for workers in (1, 2):
             with started(name, workers) as how:
-                stamps = [time.perf_counter()]
-                for _ in engines.map(spin, [work] * tasks, **how):
-                    stamps.append(time.perf_counter())
-                # From the first results on, so that the start of the pool of processes is left out.
-                seconds[workers] = (stamps[-1] - stamps[workers]) / (tasks - workers) * tasks
+                seconds[workers] = steady(spin, [work] * tasks, workers, how)
+                waits[workers] = steady(time.sleep, [0.5] * tasks, workers, how)
         print(
-            f"  {name:10} 1 worker {seconds[1]:6.2f} s, 2 workers {seconds[2]:6.2f} s: {seconds[1] / seconds[2]:.2f}x"
+            f"  {name:10} computing: {seconds[1]:6.2f} s, {seconds[2]:6.2f} s: {seconds[1] / seconds[2]:.2f}x;  "
+            f"waiting half a second: {waits[1]:6.2f} s, {waits[2]:6.2f} s: {waits[1] / waits[2]:.2f}x",
+            flush=True,
         )
+
+
+def steady(fn: Callable, items: list, workers: int, how: dict) -> float:
+    """Seconds of all items, from the first results on: the start of a pool of processes is left out."""
+    stamps = [time.perf_counter()]
+    for _ in engines.map(fn, items, **how):
+        stamps.append(time.perf_counter())
+    return (stamps[-1] - stamps[workers]) / (len(items) - workers) * len(items)
 
 
 def overhead(names: list[str]) -> None:
     print("a task that does nothing, one worker, 200 of them")
     for name in names:
         with started(name, 1) as how:
+            before, began = processor_seconds(), time.perf_counter()
             each = scaling.overhead(how["engine"], how.get("workers"), tasks=200)
-        print(f"  {name:10} {1e3 * each:6.1f} ms")
+            share = (processor_seconds() - before) / (time.perf_counter() - began)
+        print(f"  {name:10} {1e3 * each:6.1f} ms of the clock, {1e3 * each * share:6.1f} ms of processors")
+
+
+def processor_seconds() -> float:
+    """Of this process and all below it: what work costs, however busy the machine."""
+    total = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def volume() -> None:
