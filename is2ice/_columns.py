@@ -29,6 +29,10 @@ BACKGROUND_RANGE = (0.8, np.inf)
 RATE_RANGE = (0.6, 1.6)
 #: Background says something of the surface under a sun higher than this, degrees.
 SUN_ABOVE = 5.0
+#: Photons per pulse that say too little (ATL07's first threshold), and the brightness over 100 m above which
+#: neither water nor thin ice is the reason.
+LOST = {"strong": 0.65, "weak": 0.16}
+BRIGHT_SKY = 0.6
 #: Heights this far from the local low level say no more than these, m.
 LOWEST, HIGHEST = -0.5, 3.0
 #: Spread of photons over a flat surface, m: what is taken where none was measured.
@@ -86,6 +90,15 @@ class Track:
     @cached_property
     def pulses(self) -> F8:
         return self.column("n_pulses")
+
+    @cached_property
+    def clouded(self) -> NDArray[np.bool_]:
+        """Cells under a bright sky whose signal is all but lost over 100 m: cloud, not dark water."""
+        half = self.cells(100.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = box(self.photons, half) / box(self.pulses, half)
+        lost = rate < LOST["strong" if self.strong else "weak"]
+        return lost & self.day & (self.brightness(100.0) > BRIGHT_SKY)
 
     def light(self, metres: float) -> F8:
         """Incident photons per pulse over a stretch about each cell."""

@@ -6,7 +6,8 @@ but ``notebook`` uses a label, and that one is refused unless its leaking featur
 A sequence is a stretch of the regular grid, the segment in its middle. It lies whole on cells that have
 values: a gap in the track is never bridged. For the published sets a cell without photons is a gap too, as
 it was in the published windows (kept only where five rows lie 2 m apart). For ours only cells that no pulse
-met are: a cell under pulses that sent nothing back is dark, which is what water is.
+met, or that lie under a cloud which takes nearly all light, are: a cell under pulses that sent nothing back is
+dark, which is what water is.
 """
 
 from __future__ import annotations
@@ -237,7 +238,7 @@ def _track(segments: xr.Dataset, spot: int, chosen: FeatureSet) -> F4:
     values = np.empty((track.size, len(chosen.features)), np.float32)
     for k, feature in enumerate(chosen.features):
         values[:, k] = feature.column(track)
-    none = track.gap if chosen.dark_cells else track.gap | (track.photons <= 0)
+    none = track.gap | (track.clouded if chosen.dark_cells else track.photons <= 0)
     values[none | ~np.isfinite(values).all(axis=1)] = np.nan
     return values
 

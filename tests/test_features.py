@@ -233,3 +233,15 @@ def test_a_wide_lead_is_dark_though_its_surroundings_hold_little_else():
     assert float(bright[5_000:14_000].median()) == pytest.approx(1.0, abs=0.05)
     rate = x.sel(feature="rate_100m")
     assert float(rate[100:3_400].max()) < -0.8
+
+
+def test_under_a_cloud_that_takes_nearly_all_light_ours_has_no_values_and_over_dark_water_it_has():
+    ds = a_track()
+    rare = np.random.default_rng(1).random(400) < 0.2
+    ds["n_photons"][3_000:3_400] = rare  # the sky stays bright
+    x = build(ds, "default")
+    assert np.isnan(x[3_030:3_370]).all()
+    assert np.isfinite(x[2_600:2_900]).all()
+    dark = ds.copy(deep=True)
+    dark["background_rate"][2_950:3_450] = 1.5e6
+    assert np.isfinite(build(dark, "default")[3_030:3_370]).all()
