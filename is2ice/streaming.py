@@ -175,7 +175,8 @@ class RemoteFile(io.RawIOBase):
         if kept is not None and len(kept) >= stop - start:
             return memoryview(kept)[: stop - start]
         if stop - start >= self.block:
-            return self._request(start, stop)
+            whole = self._held(start, stop)
+            return self._request(start, stop) if whole is None else whole[: stop - start]
         size = self.block
         first, last = start // size, (stop - 1) // size
         pieces = [self._block(i) for i in range(first, last + 1)]
