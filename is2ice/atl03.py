@@ -618,8 +618,9 @@ class Granule:
             return
         rows = self._photon_rows(self.table(plan.beam), *self._span(plan))[0]
         paths = [f"{plan.beam}/heights/{name}" for name in PHOTON_COLUMNS]
-        share = (rows.stop - rows.start) / max(1, self.file[paths[0]].shape[0])
-        if share * sum(self.file[path].id.get_storage_size() for path in paths) < KEEP_RANGES / 2:
+        # Uncompressed sizes: asking HDF5 for the stored ones would walk every chunk index.
+        width = sum(d.dtype.itemsize * (d.size // max(1, d.shape[0])) for d in map(self.file.get, paths))
+        if (rows.stop - rows.start) * width < KEEP_RANGES:
             warm(self.file, self.stream, dict.fromkeys(paths, (rows.start, rows.stop)))
             prefetch(self.stream, [(self.file[path], rows.start, rows.stop) for path in paths])
 
