@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from . import cloudfilter, s2tiles, schema
 from .s2item import SceneError
 
-__all__ = ["METHODS", "class_map", "require_usable", "shares"]
+__all__ = ["FILTERS", "METHODS", "class_map", "require_usable", "shares"]
 
-METHODS = ("guarded", "published", "threshold", "unet")
+#: Ways that need no training.
+FILTERS = ("guarded", "published", "threshold")
+METHODS = (*FILTERS, "unet")
 
 _COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]

@@ -15,10 +15,10 @@ import xarray as xr
 
 from .catalog import describe, item_of
 from .endpoints import signed
-from .s2classes import METHODS, class_map, require_usable, shares
+from .s2classes import FILTERS, METHODS, class_map, require_usable, shares
 from .s2item import SceneError, assets_of, gdal_settings, grid_of, numbers_of, read_small, verified
 
-__all__ = ["METHODS", "SceneError", "class_map", "open_scene", "require_usable", "shares"]
+__all__ = ["FILTERS", "METHODS", "SceneError", "class_map", "open_scene", "require_usable", "shares"]
 
 logger = logging.getLogger("is2ice")
 

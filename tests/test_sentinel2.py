@@ -474,7 +474,7 @@ def test_cloud_and_shadow_by_hand():
     assert not cloudfilter.cloud_in_infrared(clear, 0.15 * clear).any()
 
 
-@pytest.mark.parametrize("method", sentinel2.METHODS)
+@pytest.mark.parametrize("method", sentinel2.FILTERS)
 def test_result_does_not_depend_on_tiles_or_laziness(cloudy, method):
     scene = sentinel2.open_scene(cloudy, chunks=512)
     whole = sentinel2.class_map(scene.compute(), method, tile=4096)
@@ -594,7 +594,7 @@ def test_against_truth(clear, cloudy):
         return float(np.mean(classes[known] == truth[known]))
 
     for item, least in ((clear, 0.97), (cloudy, 0.90)):  # cloud of depth .6 covers nine tenths of the second
-        scores = {m: right(item, m) for m in sentinel2.METHODS}
+        scores = {m: right(item, m) for m in sentinel2.FILTERS}
         assert scores["guarded"] > max(scores["published"], scores["threshold"])
         assert scores["guarded"] > least
 
