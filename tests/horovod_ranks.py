@@ -17,44 +17,48 @@ import numpy as np
 from is2ice.classifiers import models, training
 from is2ice.classifiers.replicas import launched
 
-folder, kill_at = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
-replicas = launched()
-data = np.load(folder / "data.npz", allow_pickle=False)
-train, held = (data["x"], data["y"]), (data["x_held"], data["y_held"])
-# Different first weights on purpose: the root's must win.
-model = models.build("mlp", 3, 2, units=16, dropout=0.1, seed=replicas.rank)
-
 
 class Doomed:
     """The last rank dies when an epoch is over for it, as a node may."""
 
-    def __getattr__(self, name: str):
-        return getattr(replicas, name)
+    def __init__(self, replicas, kill_at: int) -> None:
+        self.replicas, self.kill_at, self.epochs = replicas, kill_at, 0
 
-    epochs = 0
+    def __getattr__(self, name: str):
+        return getattr(self.replicas, name)
 
     def total(self, values):
-        summed = replicas.total(values)
+        summed = self.replicas.total(values)
         if "confusion" in values:
             self.epochs += 1
-            if self.epochs == kill_at and replicas.rank == replicas.size - 1:
+            if self.epochs == self.kill_at and self.replicas.rank == self.replicas.size - 1:
                 os.kill(os.getpid(), signal.SIGKILL)
         return summed
 
 
-history = training.fit(
-    model, train, held, epochs=6, class_weights="balanced",
-    checkpoint=folder / f"checkpoint-{'root' if replicas.is_root else replicas.rank}.npz",
-    replicas=replicas if kill_at is None else Doomed(),
-)  # fmt: skip
-seen = {
-    "rank": replicas.rank,
-    "size": replicas.size,
-    "shard": replicas.shard(len(train[1])).tolist(),
-    "held": replicas.shard(len(held[1]), equal=False).tolist(),
-    "weights": hashlib.sha256(b"".join(v.numpy().tobytes() for v in model.weights)).hexdigest(),
-    "history": [{k: v for k, v in row.items() if k != "seconds"} for row in history.epochs],
-    "resumed_at": history.resumed_at,
-    "accuracy": float(np.mean(model(held[0]).numpy().argmax(1) == held[1])),
-}
-(folder / f"rank-{replicas.rank}.json").write_text(json.dumps(seen))
+def main(folder: Path, kill_at: int | None) -> None:
+    replicas = launched()
+    data = np.load(folder / "data.npz", allow_pickle=False)
+    train, held = (data["x"], data["y"]), (data["x_held"], data["y_held"])
+    # Different first weights on purpose: the root's must win.
+    model = models.build("mlp", 3, 2, units=16, dropout=0.1, seed=replicas.rank)
+    history = training.fit(
+        model, train, held, epochs=6, class_weights="balanced",
+        checkpoint=folder / f"checkpoint-{'root' if replicas.is_root else replicas.rank}.npz",
+        replicas=replicas if kill_at is None else Doomed(replicas, kill_at),
+    )  # fmt: skip
+    seen = {
+        "rank": replicas.rank,
+        "size": replicas.size,
+        "shard": replicas.shard(len(train[1])).tolist(),
+        "held": replicas.shard(len(held[1]), equal=False).tolist(),
+        "weights": hashlib.sha256(b"".join(v.numpy().tobytes() for v in model.weights)).hexdigest(),
+        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in history.epochs],
+        "resumed_at": history.resumed_at,
+        "accuracy": float(np.mean(model(held[0]).numpy().argmax(1) == held[1])),
+    }
+    (folder / f"rank-{replicas.rank}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
