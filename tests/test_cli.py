@@ -134,7 +134,7 @@ def test_options_reach_the_run(cli, granule: Path, tmp_path: Path) -> None:  # t
     code, _, err = cli("run", granule, "--store", tmp_path / "no.zarr", "--engine", "spork")
     assert (code, err.strip()) == (
         2,
-        "is2ice: error: engine 'spork': expected one of serial, processes, dask",
+        "is2ice: error: engine 'spork': expected one of serial, processes, dask, gateway, spark",
     )
     assert not (tmp_path / "no.zarr").exists()
     assert cli("run", granule, "--store", tmp_path / "no.zarr", "--overwrite", "maybe")[0] == 2
