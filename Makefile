@@ -46,7 +46,7 @@ lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
-demo: $(READY)  ## simulate a track, run the whole chain offline, score it against the truth (about a minute)
+demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
 	$(BIN)/is2ice demo --out demo
 
 lint: $(READY)

@@ -191,7 +191,7 @@ def main() -> None:
         cost = two["collective_ms"]
         print(
             f"one average over two ranks of 19,475 numbers: {cost:.2f} ms, {steps * cost / 1e3:.2f} s in the "
-            f"{steps:,} steps of an epoch: that, not the network's arithmetic, is what two ranks wait for"
+            f"{steps:,} steps of an epoch; the rest of the difference is not explained by it"
         )
     if args.json is not None:
         args.json.write_text(json.dumps({"windows": args.windows, "rows": rows}, indent=1))
