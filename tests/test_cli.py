@@ -250,7 +250,7 @@ def test_ctrl_c_is_130_and_leaves_a_store(granule: Path, tmp_path: Path) -> None
     err = child.stderr.read()
     child.stderr.close()
     assert child.wait(60) == 130, err
-    assert "the same command goes on" in err
+    assert "is2ice run --resume goes on from there" in err
     assert 1 <= len(store.open_store(path)) < 40
 
 

@@ -212,9 +212,10 @@ def serial_map(small_store):
 
 @pytest.fixture
 def engine_options(request):
-    """Workers that start quickly: one process, Dask's scheduler and a worker within this one, two Spark tasks."""
+    """Workers that start quickly: one process, Dask's scheduler and a worker within this one, the running Spark."""
     if request.node.callspec.params["engine"] != "dask":
-        yield {"workers": 2 if request.node.callspec.params["engine"] == "spark" else 1}
+        # A process has one Spark session: without options the one that other tests have left is used.
+        yield {} if request.node.callspec.params["engine"] == "spark" else {"workers": 1}
         return
     from distributed import Client, LocalCluster
 

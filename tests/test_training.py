@@ -261,3 +261,13 @@ def test_alone_unless_launched_otherwise(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
     assert started_as() == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch": 0}, {"learning_rate": -0.1}, {"learning_rate": 0.0}]
+)
+def test_no_training_is_no_training(wrong):
+    with pytest.raises(
+        ValueError, match="expected epochs and batch of at least 1 and a learning_rate above 0"
+    ):
+        training.fit(None, (np.zeros((4, 2)), np.zeros(4, int)), **wrong)

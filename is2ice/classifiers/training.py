@@ -132,6 +132,11 @@ def fit(
     -----
     With validation data the best epoch has the lowest validation loss; without, the last is kept.
     """
+    if epochs < 1 or batch < 1 or not learning_rate > 0:
+        raise ValueError(
+            f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {epochs}, {batch} "
+            f"and {learning_rate}"
+        )
     replicas = replicas or Alone()
     x, y = _pair(train, "train")
     held = None if validation is None else _pair(validation, "validation")
