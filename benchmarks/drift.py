@@ -34,7 +34,7 @@ DRIFTS = [
     ((0.0, 0.0), 30),
 ]
 #: What makes the preset without leads a plain: no ridge, no relief, floes of one height.
-LEVEL = {"ridge_share": 0.0, "relief": 0.0, "freeboard_log_sigma": 0.05}
+LEVEL = {"ridge_share": 0.0, "relief": 0.0, "freeboard_log_sigma": 0.05, "snow_albedo_std": 0.0}
 
 
 def make(

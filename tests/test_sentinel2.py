@@ -42,7 +42,7 @@ def clear(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cloudy(tmp_path_factory) -> Path:
-    scene = a_scene(cloud_cover=0.5, cloud_depth=0.6)
+    scene = a_scene(cloud_cover=0.3, cloud_depth=0.6)
     return make_scene(scene, tmp_path_factory.mktemp("cloudy"), size_km=8)
 
 

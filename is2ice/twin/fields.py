@@ -72,11 +72,52 @@ def noise(x, y, scale, key):
 
 
 @_jit
+def _spline(f):
+    """Weights of a uniform cubic B-spline at the four lattice points about a fraction `f` of a cell."""
+    g = 1.0 - f
+    return (
+        g * g * g / 6.0,
+        2.0 / 3.0 - f * f * (1.0 - 0.5 * f),
+        2.0 / 3.0 - g * g * (1.0 - 0.5 * g),
+        f * f * f / 6.0,
+    )
+
+
+@_jit
+def broad_noise(x, y, scale, key):
+    """As :func:`noise`, but without a visible lattice: for what an image shows over many pixels.
+
+    A cubic B-spline over sixteen lattice points is nearly isotropic, where the four of :func:`noise` leave
+    squares. The lattice is finer by 1.65, which gives the same correlation (0.14) at a distance of `scale`, and
+    turned by an angle of its own, so that the fields of one scene do not line up.
+    """
+    turn = np.int64(key & _U(3))
+    c, s = (
+        (0.8, 0.6) if turn < 2 else (0.384615384615384615, 0.923076923076923077)
+    )  # Pythagorean: exact enough
+    if turn & 1:
+        s = -s
+    u, v = 1.65 * (c * x - s * y) / scale, 1.65 * (s * x + c * y) / scale
+    iu, iv = np.floor(u), np.floor(v)
+    i, j = np.int64(iu), np.int64(iv)
+    wu, wv = _spline(u - iu), _spline(v - iv)
+    total = squares_u = squares_v = 0.0
+    for a in range(4):
+        row = 0.0
+        for b in range(4):
+            row += wv[b] * gaussian(lattice(i + a - 1, j + b - 1, key))
+        total += wu[a] * row
+        squares_u += wu[a] * wu[a]
+        squares_v += wv[a] * wv[a]
+    return total / np.sqrt(squares_u * squares_v)
+
+
+@_jit
 def noise_field(x, y, scale, key):
-    """:func:`noise` over arrays (flat, float64)."""
+    """:func:`broad_noise` over arrays (flat, float64)."""
     out = np.empty(x.size)
     for k in range(x.size):
-        out[k] = noise(x[k], y[k], scale, key)
+        out[k] = broad_noise(x[k], y[k], scale, key)
     return out
 
 
@@ -186,8 +227,8 @@ def surface_kernel(x, y, tile_of, start, index, leads, water, p, key, kind, heig
         From :func:`candidate_leads`.
     water : float
         Stage below which a lead is open water.
-    p : (8,) float64
-        floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, calm roughness.
+    p : (9,) float64
+        floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, calm roughness, snow albedo.
     key : uint64
     kind : (n,) int8
     height, albedo, rough, rate : (n,) float32
@@ -206,10 +247,13 @@ def surface_kernel(x, y, tile_of, start, index, leads, water, p, key, kind, heig
         h1 = h2 = _U(0)
         if what < 0:
             h1, h2, border = _floe(px, py, size, key + _U(10))
-            if gap > 0.0 and border < gap * np.exp(0.8 * noise(px, py, 12.0 * size, key + _U(20))) - 0.5:
+            if (
+                gap > 0.0
+                and border < gap * np.exp(0.8 * broad_noise(px, py, 12.0 * size, key + _U(20))) - 0.5
+            ):
                 what = ROUGH_WATER
         if what < 0:
-            z = 0.65 * noise(px, py, 9000.0, key + _U(30)) + 0.76 * gaussian(mix(h1 + _C4))
+            z = 0.65 * broad_noise(px, py, 9000.0, key + _U(30)) + 0.76 * gaussian(mix(h1 + _C4))
             f = np.exp(log_median + log_sigma * z)
             # Relief grows with the age of the ice, so with its freeboard.
             r = relief * (0.6 + 0.4 * min(f / 0.3, 2.0))
@@ -232,7 +276,9 @@ def surface_kernel(x, y, tile_of, start, index, leads, water, p, key, kind, heig
                     if sailing > 0.25:
                         what = RIDGE
             height[q] = h
-            albedo[q] = 0.88 + 0.03 * noise(px, py, 600.0, key + _U(36)) - (0.03 if what == RIDGE else 0.0)
+            # Snow differs from floe to floe about as much as across one.
+            snow = 0.88 + 0.025 * broad_noise(px, py, 600.0, key + _U(36)) + p[8] * gaussian(mix(h1 ^ _C5))
+            albedo[q] = snow - (0.03 if what == RIDGE else 0.0)
             rough[q] = (0.020 + 0.3 * r) if what == SNOW_ICE else 0.09
             rate[q] = albedo[q] / 0.88
         elif what == GREY_ICE:

@@ -36,6 +36,8 @@ class Preset:
         Share of floe borders that carry a ridge; mean of the exponential sail height.
     relief : float
         Root-mean-square snow relief at scales under 12 m; longer scales follow from it.
+    snow_albedo_std : float
+        Standard deviation of the albedo of snow from floe to floe (age, wind, frost).
     lead_spacing : float
         Mean distance between lead crossings along any line; 0 for no leads.
     lead_width : tuple of float
@@ -86,6 +88,7 @@ class Preset:
     ridge_share: float = 0.55
     sail_mean: float = 0.60
     relief: float = 0.068
+    snow_albedo_std: float = 0.017
     lead_spacing: float = 1800.0
     lead_width: tuple[float, float] = (3.0, 2000.0)
     lead_exponent: float = 1.3

@@ -188,6 +188,7 @@ class Scene:
                 np.log(p.freeboard_median),
                 p.freeboard_log_sigma,
                 0.05,
+                p.snow_albedo_std,
             ]
         )
         fields.surface_kernel(
