@@ -450,7 +450,11 @@ def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period
     longitude, latitude = _projection(grid.crs).transform(*np.meshgrid(x, y), direction="INVERSE")
     start = "all time" if period == "all" else f"start of the {period}"
     ds = ds.assign_coords(
-        time=("time", times.astype("datetime64[ns]"), {"standard_name": "time", "long_name": start}),
+        time=(
+            "time",
+            times.astype("datetime64[ns]"),
+            {"standard_name": "time", "long_name": start, "units_metadata": "leap_seconds: none"},
+        ),
         y=("y", y, {"units": "m", "standard_name": "projection_y_coordinate", "axis": "Y"}),
         x=("x", x, {"units": "m", "standard_name": "projection_x_coordinate", "axis": "X"}),
         longitude=(("y", "x"), longitude, {"units": "degrees_east", "standard_name": "longitude"}),
