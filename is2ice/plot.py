@@ -169,15 +169,14 @@ def _heights(
         low, high = min(low, np.nanmin(h_ref - error)), max(high, np.nanmax(h_ref + error))
     margin = max(0.15, 0.15 * (high - low))
     ax.set_ylim(low - margin, high + margin)
-    ax.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 1.0),
-        fontsize=8,
-        ncols=7,
-        markerscale=2,
-        frameon=False,
-        borderaxespad=0.2,
+    from matplotlib.collections import PathCollection
+
+    legend = ax.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, ncols=7, frameon=False, borderaxespad=0.2
     )
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):  # the points of a long track are too small to show a colour
+            handle.set_sizes([18.0])
     ax.grid(alpha=0.3, lw=0.5)
 
 
