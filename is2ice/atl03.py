@@ -7,7 +7,6 @@ so memory is bounded whatever the granule's length, and a subset reads only its 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from . import schema
 from .chunks import prefetch, read_columns, read_rows
-from .errors import GranuleError, NoSignalError, TransitionOrbitError
+from .errors import GranuleError, NoSignalError
 from .firstphoton import PIXELS, FirstPhotonBias, from_cal19, from_model
 from .geolocation import (
     SEA_ICE,
@@ -34,9 +33,9 @@ from .geolocation import (
     last_length,
     read_table,
     table_paths,
-    text,
 )
 from .h5walk import warm
+from .identity import ORIENTATION, PLACES, Identity
 from .remote import Hdf5, Source
 from .segments import (
     TIDES,
@@ -58,20 +57,7 @@ log = logging.getLogger("is2ice")
 PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
 EVERY_ROW = (0, 2**62)
-#: What tells what a file is, besides its beams.
-IDENTITY = (
-    "METADATA/DatasetIdentification", "ancillary_data/granule_id", "ancillary_data/release",
-    "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient",
-)  # fmt: skip
 F8 = NDArray[np.float64]
-
-NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")
-#: Spot number by orientation (ATL03 ATBD table 7-6); odd spots are strong.
-SPOTS = {
-    0: {"gt1l": 1, "gt1r": 2, "gt2l": 3, "gt2r": 4, "gt3l": 5, "gt3r": 6},
-    1: {"gt1l": 6, "gt1r": 5, "gt2l": 4, "gt2r": 3, "gt3l": 2, "gt3r": 1},
-}
-ORIENTATION = {0: "backward", 1: "forward", 2: "transition"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ class Plan:
     first_photon: str | None
 
 
-class Granule:
+class Granule(Identity):
     """An ATL03 file: what it is, its beams and orientation, and their photons and segments.
 
     Parameters
@@ -123,7 +109,6 @@ class Granule:
 
     def __init__(self, source: Any) -> None:
         self.source = Source.of(source)
-        self.notes: list[str] = []
         self._file: Hdf5 | None = None
         self._tables: dict[str, BeamTable] = {}
         self._lock = threading.RLock()
@@ -136,12 +121,10 @@ class Granule:
                 for kind in ("first_photon_bias", "dead_time")
                 for beam in schema.BEAMS
             ]
-            warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(IDENTITY, EVERY_ROW))
-            small = [d for path in IDENTITY if isinstance(d := f.get(path), h5py.Dataset)]
+            warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
+            small = [d for path in PLACES if isinstance(d := f.get(path), h5py.Dataset)]
             prefetch(f.stream, [(d, 0, 1) for d in small])
-        self._identify(f)
-        self.beams = self._find_beams(f)
-        self.orientation = self._find_orientation(f)
+        super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
             self.notes.append("no ancillary_data: first-photon bias from the dead-time model, not CAL-19")
 
@@ -188,155 +171,6 @@ class Granule:
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         return ("is2ice.Granule", *self.source.fingerprint())
-
-    # -- what it is -----------------------------------------------------------------------------------
-    def _identify(self, f: h5py.File) -> None:
-        name = self.source.name
-        meta = f.get("METADATA/DatasetIdentification")
-        found = NAME.search(name)
-        if found is None and meta is not None:
-            found = NAME.search(text(meta.attrs.get("fileName", b"")))
-        if found is None and isinstance(f.get("ancillary_data/granule_id"), h5py.Dataset):
-            found = NAME.search(text(f["ancillary_data/granule_id"][()]))
-        stem = re.sub(r"\.(h5|hdf5?|nc)$", "", name.rsplit("/", 1)[-1]) or "granule"
-        self.id = found.group(0) if found else stem
-        rgt, cycle, region, release = (int(found.group(i)) for i in (2, 3, 4, 5)) if found else (None,) * 4
-        if isinstance(f.get("ancillary_data/release"), h5py.Dataset):
-            release = int(text(f["ancillary_data/release"][()]))
-        elif meta is not None and "VersionID" in meta.attrs:
-            release = int(text(meta.attrs["VersionID"]))
-        if release is None:
-            self.notes.append("release unknown: not in ancillary_data, METADATA or the file name")
-        self.release = f"{release:03d}" if release is not None else "unknown"
-        orbit = f.get("orbit_info")
-        if orbit is None:
-            self.notes.append("no orbit_info: orientation from the attributes of the beam groups")
-        elif rgt is None and "rgt" in orbit:
-            rgt, cycle = int(orbit["rgt"][0]), int(orbit["cycle_number"][0])
-        self.rgt, self.cycle, self.region = rgt, cycle, region
-
-    def _find_beams(self, f: h5py.File) -> tuple[str, ...]:
-        groups = [b for b in schema.BEAMS if b in f]
-        beams = []
-        for beam in groups:
-            if f"{beam}/heights/h_ph" in f and f"{beam}/geolocation/ph_index_beg" in f:
-                if f[f"{beam}/heights/h_ph"].shape[0] > 0:
-                    beams.append(beam)
-                else:
-                    self.notes.append(f"{beam} holds no photon")
-            elif f"{beam}/heights" in f or f"{beam}/geolocation" in f:
-                lacks = "heights/h_ph" if f"{beam}/heights/h_ph" not in f else "geolocation/ph_index_beg"
-                self.notes.append(f"{beam} lacks {lacks} and cannot be read")
-        if beams:
-            return tuple(beams)
-        kind = ""
-        for attr in ("short_name", "identifier_product_type"):
-            kind = kind or text(f.attrs.get(attr, b""))
-        meta = f.get("METADATA/DatasetIdentification")
-        if meta is not None:
-            kind = kind or text(meta.attrs.get("shortName", b""))
-        if groups:
-            inside = sorted(f[groups[0]])
-            got = f"{groups[0]} holds {', '.join(inside[:6]) or 'nothing'}"
-        else:
-            got = f"its groups are {', '.join(sorted(f)[:8]) or 'none'}"
-        raise GranuleError(
-            f"{self.source.name}: not an ATL03 granule{f' (it says {kind})' if kind else ''}: expected groups such "
-            f"as gt1l/heights and gt1l/geolocation, got: {got}. is2ice starts from ATL03 photons."
-        )
-
-    def _find_orientation(self, f: h5py.File) -> int | None:
-        orient: int | None = None
-        if "orbit_info/sc_orient" in f:
-            values = np.unique(f["orbit_info/sc_orient"][()])
-            orient = int(values[0]) if values.size == 1 else 2
-        attrs = {b: f[b].attrs for b in self.beams}
-        words = {text(a["sc_orientation"]).lower() for a in attrs.values() if "sc_orientation" in a}
-        by_word = {v: k for k, v in ORIENTATION.items()}
-        said = {by_word[w] for w in words if w in by_word}
-        if orient is None and len(said) == 1:
-            orient = said.pop()
-        for beam, a in attrs.items():
-            if orient in SPOTS and "atlas_spot_number" in a:
-                spot = int(text(a["atlas_spot_number"]))
-                if spot != SPOTS[orient][beam]:  # type: ignore[index]
-                    raise GranuleError(
-                        f"{self.id} {beam}: sc_orient {orient} ({ORIENTATION[orient]}) makes it spot "
-                        f"{SPOTS[orient][beam]}, but its group says spot {spot}. The file contradicts itself; "  # type: ignore[index]
-                        "fetch it again."
-                    )
-        if orient is None:
-            self.notes.append(
-                "orientation unknown: neither orbit_info/sc_orient nor sc_orientation attributes"
-            )
-        return orient
-
-    def spot(self, beam: str) -> int | None:
-        """ATLAS spot number of a beam (odd strong, even weak), or None when unknown."""
-        if self.orientation in SPOTS:
-            return SPOTS[self.orientation][beam]  # type: ignore[index]
-        attrs = self.file[beam].attrs
-        return int(text(attrs["atlas_spot_number"])) if "atlas_spot_number" in attrs else None
-
-    def strength(self, beam: str) -> str:
-        """``"strong"`` or ``"weak"``.
-
-        Raises
-        ------
-        TransitionOrbitError
-            While the spacecraft turned (sc_orient 2).
-        GranuleError
-            When the file does not tell.
-        """
-        if self.orientation == 2:
-            raise TransitionOrbitError(
-                f"{self.id}: sc_orient is 2 (transition): the spacecraft was turning and pointing is degraded, so "
-                "strong and weak beams cannot be told apart. Use another granule."
-            )
-        spot = self.spot(beam)
-        if spot is None:
-            raise GranuleError(
-                f"{self.id} {beam}: strong or weak is unknown: the file has neither orbit_info/sc_orient nor the "
-                "atlas_spot_number attribute of its beam groups. Cut the granule again with orbit_info included."
-            )
-        return "strong" if spot % 2 else "weak"
-
-    def resolve_beams(self, beams: str | Iterable[str] | None = None) -> tuple[str, ...]:
-        """Beam names for a selection.
-
-        Parameters
-        ----------
-        beams : {"strong", "weak", "all"}, name, names or None
-            None takes the strong beams, or every beam when the file holds no strong one.
-
-        Raises
-        ------
-        GranuleError
-            For an unknown or absent beam, or a selection that is empty here.
-        TransitionOrbitError
-        """
-        have = {b: self.strength(b) for b in self.beams}
-        listing = ", ".join(f"{b} ({s}, spot {self.spot(b)})" for b, s in have.items())
-        if beams is None:
-            return tuple(b for b in have if have[b] == "strong") or self.beams
-        if isinstance(beams, str) and beams in ("strong", "weak", "all"):
-            chosen = tuple(b for b, s in have.items() if beams in ("all", s))
-            if not chosen:
-                raise GranuleError(f"{self.id}: no {beams} beam in the file; it holds {listing}")
-            return chosen
-        names = (beams,) if isinstance(beams, str) else tuple(beams)
-        unknown = [b for b in names if b not in schema.BEAMS]
-        if unknown or not names:
-            raise GranuleError(
-                f"{self.id}: unknown beam {', '.join(map(repr, unknown)) or '(none named)'}; expected 'strong', "
-                f"'weak', 'all' or names among {', '.join(schema.BEAMS)}"
-            )
-        absent = [b for b in names if b not in have]
-        if absent:
-            raise GranuleError(
-                f"{self.id}: no photons of {', '.join(absent)} in the file; it holds {listing}"
-            )
-        return names
 
     # -- segments -------------------------------------------------------------------------------------
     def table(self, beam: str) -> BeamTable:
