@@ -63,24 +63,15 @@ class _Lazy(TyperGroup):
     """A group that imports the extensions only when one is named, or their help is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *(name for name in EXTENSIONS if _exists(name))]
+        return [*super().list_commands(ctx), *EXTENSIONS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in EXTENSIONS or not _exists(cmd_name):
+        if cmd_name not in EXTENSIONS:
             return super().get_command(ctx, cmd_name)
         module, attribute, text = EXTENSIONS[cmd_name]
         command = typer.main.get_command(getattr(importlib.import_module(module), attribute))
         command.name, command.help = cmd_name, command.help or text
         return command
-
-
-def _exists(name: str) -> bool:
-    from importlib.util import find_spec
-
-    try:
-        return find_spec(EXTENSIONS[name][0]) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 app = typer.Typer(
