@@ -8,8 +8,8 @@ Why no fsspec here: HDF5 calls ``readinto`` while its global lock is held. fsspe
 Python thread, and if that thread happens to collect an HDF5 object it waits for the same lock, for ever.
 Here a read under that lock is one request made in the calling thread, by compiled code that runs no Python
 and takes no Python lock, so there is nothing that could wait for it; the threads of :meth:`RemoteFile.fetch`
-are waited for only by callers outside HDF5. For the same reason nothing here logs or locks: the caches are
-dictionaries whose single operations are atomic, and a block fetched twice is no harm.
+are waited for only by callers outside HDF5. For the same reason nothing here logs, and nothing waits long for a
+lock: the caches are dictionaries whose single operations are atomic, and a block fetched twice is no harm.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from __future__ import annotations
 import io
 import random
 import re
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .access import Door, door
-from .earthdata import LoginError, is_earthdata
+from .access import EARLY, Door, door
+from .earthdata import BUCKETS, LoginError, is_earthdata
 from .errors import GranuleError, RemoteError
 
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
@@ -43,6 +44,10 @@ PARALLEL = 32
 KEEP_BLOCKS, KEEP_RANGES = 64 * 2**20, 96 * 2**20
 #: Attempts at one request, and pause before the second, s; doubled for each further one.
 ATTEMPTS, PAUSE = 5, 0.25
+#: Seconds until credentials that could not be renewed ahead of their end are asked for again.
+AGAIN = 30.0
+#: Seconds a thread waits for another that renews credentials; not for ever, since it may hold HDF5's lock.
+TURN = 5.0
 #: Seconds one request may take, with its body.
 TIMEOUT = 60.0
 
@@ -127,6 +132,10 @@ class RemoteFile(io.RawIOBase):
         self._ranges: dict[int, bytes] = {}
         self._at = 0
         self.version: tuple[int, Any, Any] | None = None
+        self._renewing = threading.Lock()
+        self._failure: tuple[float, bool, str] | None = (
+            None  # of the last renewal: when, whether of a login, what
+        )
         self._door: Door = door(url, timeout=TIMEOUT)
         head = self._request(0, HEAD)
         self.size = self.version[0]  # type: ignore[index]
@@ -292,10 +301,9 @@ class RemoteFile(io.RawIOBase):
 
         pause, renewed = PAUSE, False
         for left in range(ATTEMPTS - 1, -1, -1):
-            if self._door.stale:
-                self._door = door(self._url, timeout=TIMEOUT)
+            used = self._entry()
             try:
-                answer = obstore.get(self._door.store, self._door.path, options={"range": (start, stop)})
+                answer = obstore.get(used.store, used.path, options={"range": (start, stop)})
                 data = answer.bytes().to_bytes()
             except Exception as error:
                 self._sent.append(0)
@@ -303,7 +311,8 @@ class RemoteFile(io.RawIOBase):
                 if verdict.mismatch and start > 0:
                     self._request(0, 1)  # says so if the file is another one by now
                 if verdict.kind == "credentials" and not renewed:
-                    renewed, self._door = True, door(self._url, timeout=TIMEOUT)
+                    renewed = True
+                    self._renew(used, verdict)
                 elif verdict.kind != "passing" or not left:
                     raise self._said(verdict) from None  # the error's own text holds the URL
                 else:
@@ -315,6 +324,38 @@ class RemoteFile(io.RawIOBase):
             self._check(answer.meta, answer.range, start, stop, len(data))
             return data
         raise RemoteError(f"{self.name}: the server failed {ATTEMPTS} times; try again")
+
+    def _entry(self) -> Door:
+        """The way in, renewed before its credentials end; by one thread, while others use what is still good."""
+        if self._door.stale and self._renewing.acquire(blocking=False):
+            try:
+                self._door = door(self._url, timeout=TIMEOUT)
+            except (GranuleError, LoginError):  # let in for a while still; a refusal will be told
+                self._door = replace(self._door, until=time.time() + EARLY + AGAIN)
+            finally:
+                self._renewing.release()
+        return self._door
+
+    def _renew(self, refused: Door, verdict: _Verdict) -> None:
+        """Open another way in with credentials asked for anew; threads refused together share one."""
+        asked = time.monotonic()
+        mine = self._renewing.acquire(timeout=TURN)
+        try:
+            if self._door is not refused:
+                return
+            if self._failure is None or self._failure[0] < asked:
+                try:
+                    self._door = door(self._url, timeout=TIMEOUT)
+                    return
+                except (GranuleError, LoginError) as error:
+                    self._failure = (time.monotonic(), isinstance(error, LoginError), str(error))
+            _, login, said = self._failure
+        finally:
+            if mine:
+                self._renewing.release()
+        raise (_Refused if login else GranuleError)(
+            f"{self.name}: access refused ({_told(verdict)}), and there are no new credentials: {said}"
+        ) from None
 
     def _check(self, meta: Any, got: tuple[int, int], start: int, stop: int, length: int) -> None:
         """Every answer must be of the version opened, and of the range asked for."""
@@ -336,7 +377,7 @@ class RemoteFile(io.RawIOBase):
 
     def _said(self, verdict: _Verdict) -> GranuleError:
         """What a failure means to the user, without a word of the URL's secrets."""
-        said = f"HTTP {verdict.status}" if verdict.status else verdict.kind
+        said = _told(verdict)
         if verdict.kind == "absent":
             return GranuleError(f"{self.name}: no such file")
         if verdict.kind == "credentials" or (verdict.kind == "ranges" and is_earthdata(self._url)):
@@ -344,6 +385,10 @@ class RemoteFile(io.RawIOBase):
                 return _Refused(
                     f"{self.name}: Earthdata refused access ({said}); log in (is2ice.login()), renew an expired "
                     "token, or accept NSIDC's licence in your Earthdata profile"
+                )
+            if self._url.startswith("s3://"):
+                return GranuleError(
+                    f"{self.name}: access refused ({said}); {_bucket_help(verdict, self._url)}"
                 )
             return GranuleError(
                 f"{self.name}: access refused ({said}); log in, or ask for a new signed URL if this one has expired"
@@ -360,6 +405,28 @@ class RemoteFile(io.RawIOBase):
         return GranuleError(f"{self.name}: cannot be read ({said})")
 
 
+def _told(verdict: _Verdict) -> str:
+    """A failure in few words."""
+    if verdict.expired:
+        return "the credentials have expired"
+    return f"HTTP {verdict.status}" if verdict.status else verdict.kind
+
+
+def _bucket_help(verdict: _Verdict, url: str) -> str:
+    """What to do about a bucket that lets nobody in."""
+    if url.removeprefix("s3://").split("/", 1)[0] in BUCKETS:
+        return (
+            "NSIDC's buckets let in from AWS us-west-2 only, and with a fresh Earthdata login (is2ice.login()); "
+            "elsewhere use the https address"
+        )
+    if verdict.expired:
+        return (
+            "renew them (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; "
+            "those of a profile or role renew themselves) and read again"
+        )
+    return "may these credentials read there? AWS_NO_SIGN_REQUEST=YES reads a public bucket"
+
+
 class _Refused(GranuleError, LoginError):
     """Earthdata let nobody in."""
 
@@ -370,6 +437,7 @@ class _Verdict:
     status: int | None = None
     stalled: bool = False
     mismatch: bool = False  # an answer of another range than asked for
+    expired: bool = False
 
 
 def _judge(error: Exception) -> _Verdict:
@@ -381,8 +449,9 @@ def _judge(error: Exception) -> _Verdict:
     status = int(found[1]) if found else None
     if isinstance(error, FileNotFoundError):
         return _Verdict("absent", status or 404)
-    if name in ("UnauthenticatedError", "PermissionDeniedError") or "ExpiredToken" in text:
-        return _Verdict("credentials", status)
+    expired = "ExpiredToken" in text
+    if name in ("UnauthenticatedError", "PermissionDeniedError") or expired:
+        return _Verdict("credentials", status, expired=expired)
     if status is not None and status < 500 and status not in (408, 429):
         return _Verdict("ranges" if status == 416 else "lasting", status)
     if name == "NotSupportedError" or "RangeNotSupported" in text or "NotPartial" in text:

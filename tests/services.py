@@ -1,18 +1,27 @@
-"""Real services on 127.0.0.1 for tests and benchmarks: a Spark standalone master, a Dask Gateway server."""
+"""Real services on 127.0.0.1 for tests and benchmarks: a Spark standalone master, a Dask Gateway server, servers of
+the S3 protocol and of HTTP, and one in between that lets requests go wrong."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from is2ice.twin.faults import Faults
 
 #: Services may take long to come up on a busy machine.
 PATIENCE = 180.0
@@ -164,3 +173,150 @@ def dask_gateway(folder: Path) -> Iterator[dict[str, str]]:
             }
         finally:
             stop(server)
+
+
+# -- HTTP ---------------------------------------------------------------------------------------------
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that says nothing."""
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """A whole answer; underscores in the names of headers stand for hyphens."""
+        self.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Readers close connections as they like."""
+
+
+@contextlib.contextmanager
+def http_server(handler: Callable[..., BaseHTTPRequestHandler], **state: Any) -> Iterator[Server]:
+    """A server of one handler, which finds `state` on its server; yields the server, with its address as ``url``."""
+    server = Server(("127.0.0.1", 0), handler)
+    server.__dict__.update(state)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# -- the S3 protocol ----------------------------------------------------------------------------------
+@contextlib.contextmanager
+def s3_server(bucket: str) -> Iterator[dict[str, str]]:
+    """A server of the S3 protocol with one bucket; yields the environment that reaches it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    try:
+        host, port = running.get_host_and_port()
+        env = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "planted-key",
+            "AWS_SECRET_ACCESS_KEY": "planted-secret",
+            "AWS_DEFAULT_REGION": "us-west-2",
+        }
+        client = boto3.client(
+            "s3",
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            region_name=env["AWS_DEFAULT_REGION"],
+        )
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        yield env
+    finally:
+        running.stop()
+
+
+S3_ERROR = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{}</Code><Message>{}</Message></Error>"
+
+
+class _Between(Quiet):
+    """Passes a request on, or lets it go wrong as the plan of its server says; errors as S3 words them."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Any
+
+    def do_GET(self) -> None:
+        server, signed = self.server, self.headers.get("Authorization", "")
+        fault = server.faults.next()
+        kind = fault.get("kind", "")
+        time.sleep(server.faults.latency)
+        if kind == "expired":
+            kind = "expired" if fault["key"] in signed else ""
+        found = re.search(r"Credential=([^/]+)/", signed)
+        server.keys.append(found[1] if found else "")
+        if kind == "reset":
+            self.close_connection = True
+        elif kind == "status":
+            code = "SlowDown" if fault["status"] == 503 else "InternalError"
+            self._refuse(int(fault["status"]), code, "injected")
+        elif kind == "expired":
+            self._refuse(400, "ExpiredToken", "The provided token has expired.")
+        else:
+            self._pass_on(fault, kind)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self.answer(status, S3_ERROR.format(code, message).encode(), Content_Type="application/xml")
+
+    def _pass_on(self, fault: dict[str, Any], kind: str) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+        upstream = http.client.HTTPConnection(urlsplit(self.server.upstream).netloc, timeout=60)
+        with contextlib.closing(upstream):
+            upstream.request(self.command, self.path, self.rfile.read(length) or None, headers)
+            reply = upstream.getresponse()
+            body = reply.read()
+        self.send_response(reply.status)
+        for name, value in reply.getheaders():
+            low = name.lower()
+            if low in ("connection", "transfer-encoding", "date", "server"):
+                continue
+            if kind == "changed" and low == "etag":
+                value = '"another"'
+            if kind == "truncated" and low == "content-range":
+                value = f"{value.rpartition('/')[0]}/{int(value.rpartition('/')[2]) - 1}"
+            self.send_header(name, value)
+        self.end_headers()
+        if kind in ("short", "stall"):
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            time.sleep(float(fault["seconds"]) if kind == "stall" else 0.0)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@contextlib.contextmanager
+def in_between(upstream: str) -> Iterator[Any]:
+    """A server before another, through which requests go wrong as :class:`is2ice.twin.faults.Faults` says.
+
+    Yields the server: ``url``; ``faults``, to be set; ``keys``, the access key of each request.
+    """
+    with http_server(_Between, upstream=upstream, faults=Faults(), keys=[]) as server:
+        yield server

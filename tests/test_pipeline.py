@@ -8,16 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import aiohttp
 import numpy as np
 import pytest
+import services
 import xarray as xr
 
 import is2ice
@@ -444,34 +443,18 @@ def server_of(path: Path, good: int) -> Iterator[str]:
     """A server with ranges of one file that answers 403 after so many requests."""
     body, left = path.read_bytes(), itertools.count(good, -1)
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None: ...
-
+    class Handler(services.Quiet):
         def do_GET(self) -> None:
             if next(left) <= 0:
-                self.send_error(403)
+                self.answer(403)
                 return
-            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-            part = body[int(first) : int(last) + 1 if last else None]
-            self.send_response(206 if "Range" in self.headers else 200)
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(part)))
-            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(body)}")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(part)
+            first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+            part = body[int(first) : int(last) + 1]
+            there = f"bytes {first}-{int(first) + len(part) - 1}/{len(body)}"
+            self.answer(206, part, Accept_Ranges="bytes", Content_Range=there)
 
-        do_HEAD = do_GET
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with services.http_server(Handler) as server:
         yield f"http://user:s3cret@127.0.0.1:{server.server_port}/{path.name}?token=s3cret&x=1#s3cret"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_secrets_of_a_url_are_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pystac
 import pytest
+import services
 import xarray as xr
 from pystac.validation.local_validator import LocalValidator
 from typer.testing import CliRunner
@@ -52,25 +53,11 @@ def everything(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def server():
     """An S3 server on this machine with one bucket."""
-    moto = pytest.importorskip("moto.server")
-    import boto3
-
-    with pytest.MonkeyPatch.context() as patch:
-        running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        running.start()
-        host, port = running.get_host_and_port()
-        for key, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "planted-key",
-            "AWS_SECRET_ACCESS_KEY": "planted-secret",
-            "AWS_DEFAULT_REGION": "us-west-2",
-        }.items():
+    pytest.importorskip("moto.server")
+    with services.s3_server("results-published") as env, pytest.MonkeyPatch.context() as patch:
+        for key, value in env.items():
             patch.setenv(key, value)
-        boto3.client("s3").create_bucket(
-            Bucket="results-published", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
-        )
-        yield running
-        running.stop()
+        yield
 
 
 _numbers = count()

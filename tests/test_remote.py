@@ -1,12 +1,9 @@
-"""Granules over the network, from real servers on this machine: HTTP with ranges, and S3."""
+"""Granules over the network: what refuses, what is not there, and what is not told."""
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import numpy as np
 import pytest
+import services
 
 from is2ice import open_track
 from is2ice.earthdata import LoginError
@@ -62,20 +59,14 @@ def test_a_server_that_is_not_there():
     ("status", "said"), [(403, "access refused .HTTP 403.*expired"), (503, "the server failed .HTTP 503")]
 )
 def test_a_server_that_refuses(status, said):
-    class Refuse(BaseHTTPRequestHandler):
+    class Refuse(services.Quiet):
         def do_GET(self):
-            self.send_error(status)
+            self.answer(status)
 
         do_HEAD = do_GET
 
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(GranuleError, match=said) as caught:
-            open_track(f"http://127.0.0.1:{server.server_port}/x.h5?token=hush")
-        server.shutdown()
+    with services.http_server(Refuse) as server, pytest.raises(GranuleError, match=said) as caught:
+        open_track(f"{server.url}/x.h5?token=hush")
     assert "hush" not in str(caught.value)
     assert isinstance(caught.value, RemoteError) == (status == 503)
 
@@ -92,30 +83,3 @@ def test_over_http(folder, expected):
         same(open_track(url).load(), expected)
         with pytest.raises(GranuleError, match="no such file"):
             open_track(url.replace("195311", "000000"))
-
-
-@pytest.mark.slow
-def test_over_s3(folder, expected, monkeypatch):
-    moto = pytest.importorskip("moto.server")
-    import boto3
-
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for key, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-west-2",
-        }.items():
-            monkeypatch.setenv(key, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="nsidc", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-        client.upload_file(str(folder / NAME), "nsidc", f"ATL03/{NAME}")
-        same(open_track(f"s3://nsidc/ATL03/{NAME}").load(), expected)
-        with pytest.raises(GranuleError, match="no such file"):
-            open_track("s3://nsidc/ATL03/ATL03_20191104195311_05940510_006_02.h5")
-    finally:
-        server.stop()
-    assert np.isfinite(expected.h_mean).any()

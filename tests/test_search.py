@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+import services
 from shapely import Polygon, box
 from typer.testing import CliRunner
 
@@ -33,7 +32,7 @@ def genuine(real_data):
     return reply["items"][0]
 
 
-class Replies(BaseHTTPRequestHandler):
+class Replies(services.Quiet):
     """Gives out genuine entries page by page, as CMR's search-after does."""
 
     def do_GET(self) -> None:
@@ -54,27 +53,14 @@ class Replies(BaseHTTPRequestHandler):
         self._send(self.server.status, self.server.errors)
 
     def _send(self, status, text, headers=None) -> None:
-        body = text.encode()
-        self.send_response(status)
-        for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args) -> None:
-        pass
+        self.answer(status, text.encode(), Content_Type="application/json", **(headers or {}))
 
 
 @pytest.fixture
 def cmr(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Replies) as server:
-        server.entries, server.status, server.errors, server.asked = [], 200, [], []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        server.url = f"http://127.0.0.1:{server.server_port}"
+    with services.http_server(Replies, entries=[], status=200, errors=[], asked=[]) as server:
         monkeypatch.setenv("IS2ICE_CMR", f"{server.url}/search/")
         yield server
-        server.shutdown()
 
 
 def moved(entry: dict, crossing: float, number: int) -> dict:

@@ -14,13 +14,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import checkers
 import numpy as np
 import pytest
+import services
 import xarray as xr
 import zarr
 
@@ -193,33 +194,24 @@ def test_read_over_http(tmp_path: Path) -> None:
     store.write_track(ds, tmp_path / "s.zarr")
     assert store.consolidate(tmp_path / "s.zarr") == 1
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None: ...
+    class Folder(services.Quiet, SimpleHTTPRequestHandler):
+        pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/s.zarr"
+    with services.http_server(partial(Folder, directory=str(tmp_path))) as server:
+        url = f"{server.url}/s.zarr"
         assert store.is_store(url)
         assert store.open_store(url).granules == (GRANULE,)
         cube = store.open_track(url)
         np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
         with pytest.raises(StoreError, match=r"not an is2ice store: no zarr.json"):
-            store.open_store(f"http://127.0.0.1:{server.server_port}/none.zarr")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+            store.open_store(f"{server.url}/none.zarr")
 
 
 @contextmanager
 def guarded(folder: Path, token: str, allowed: Callable[[str], bool] = lambda path: True) -> Iterator[str]:
     """A server of a folder that answers 403 to requests without the token, or of paths not allowed."""
 
-    class Guard(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None: ...
-
+    class Guard(services.Quiet, SimpleHTTPRequestHandler):
         def send_head(self):  # type: ignore[no-untyped-def]
             parts = urlsplit(self.path)
             if parse_qs(parts.query).get("token") != [token] or not allowed(parts.path):
@@ -227,15 +219,8 @@ def guarded(folder: Path, token: str, allowed: Callable[[str], bool] = lambda pa
                 return None
             return super().send_head()
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Guard, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with services.http_server(partial(Guard, directory=str(folder))) as server:
+        yield server.url
 
 
 def test_signed_url_of_a_store(tmp_path: Path) -> None:

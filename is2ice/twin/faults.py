@@ -9,15 +9,15 @@ __all__ = ["KINDS", "Faults"]
 
 #: ``status`` answers with another status; ``stall`` stops in the middle for a while; ``reset`` cuts the
 #: connection before any answer; ``short`` in the middle of one; ``changed`` gives another entity tag;
-#: ``truncated`` states a smaller size.
-KINDS = ("status", "stall", "reset", "short", "changed", "truncated")
+#: ``truncated`` states a smaller size; ``expired`` refuses whoever asks with the credentials ``key``.
+KINDS = ("status", "stall", "reset", "short", "changed", "truncated", "expired")
 
 
 class Faults:
     """Which requests go wrong, and how.
 
-    A plan is a list of ``{"kind": ..., "skip": 0, "count": 1, "status": 500, "seconds": 5.0}``: the fault
-    befalls `count` requests (None: all that follow) after `skip` more have passed untouched.
+    A plan is a list of ``{"kind": ..., "skip": 0, "count": 1, "status": 500, "seconds": 5.0, "key": ""}``: the
+    fault befalls `count` requests (None: all that follow) after `skip` more have passed untouched.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,8 @@ class Faults:
             An unknown kind.
         """
         plan = [
-            {"skip": 0, "count": 1, "status": 500, "seconds": 5.0, **one} for one in document.get("plan", [])
+            {"skip": 0, "count": 1, "status": 500, "seconds": 5.0, "key": "", **one}
+            for one in document.get("plan", [])
         ]
         for one in plan:
             if one.get("kind") not in KINDS:

@@ -78,6 +78,10 @@ class _Handler(RangeRequestHandler):
             self.close_connection = True
         elif self.fault.get("kind") == "status":
             self._answer(int(self.fault["status"]), "", counted=True)
+        elif self.fault.get("kind") == "expired" and self.fault["key"] in self.headers.get(
+            "Authorization", ""
+        ):
+            self._answer(401, "", counted=True)
         else:
             super().do_GET()
 
