@@ -439,7 +439,9 @@ def _beams(text: str) -> str | list[str] | None:
 
 
 def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=1, default=str))  # noqa: T201  nothing but JSON on standard output
+    from .printed import json_text
+
+    print(json_text(document))  # noqa: T201  nothing but JSON on standard output
 
 
 def _cell(value: Any) -> str:

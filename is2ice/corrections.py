@@ -7,13 +7,15 @@ and relabelling gives the same result again::
     track,x_atc_from,x_atc_to,label,who,why
     ATL03_20191104195311_05940510_006_01/gt2r,28400120,28400310,thin_ice,A. Person,refrozen: smooth and grey
 
-An interval holds the segments whose middle lies in [from, to); where intervals overlap the later line wins.
+An interval holds the segments whose middle lies in [from, to); where intervals overlap the later line wins, and
+where they say different things that is logged, as is an interval that holds no segment.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Correction", "Corrections", "review"]
+
+log = logging.getLogger("is2ice")
 
 _NAMES = {name: code for code, name in enumerate(schema.CLASSES)} | {"unlabelled": schema.UNLABELLED}
 _BY_HAND = next(bit for bit, name in schema.LABEL_BITS.items() if name == "corrected_by_hand")
@@ -87,6 +91,9 @@ class Correction:
         """Class code of the label."""
         return _NAMES[self.label]
 
+    def __str__(self) -> str:
+        return f"{self.track} {self.x_atc_from:.12g} to {self.x_atc_to:.12g} {self.label}"
+
 
 _COLUMNS = tuple(f.name for f in fields(Correction))
 
@@ -110,11 +117,13 @@ class Corrections:
         ------
         FileNotFoundError
         SchemaError
-            With every fault and its line.
+            Not text, empty, or faulty: with every fault and its line.
         """
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = _read_text(Path(path)).splitlines()
         rows = [(k, line) for k, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-        header = tuple(c.strip() for c in rows[0][1].split(",")) if rows else ()
+        if not rows:
+            raise SchemaError(f"{path}: empty; expected a first line {','.join(_COLUMNS)}, then corrections")
+        header = tuple(c.strip() for c in rows[0][1].split(","))
         if header != _COLUMNS:
             raise SchemaError(f"{path}: expected the columns {','.join(_COLUMNS)}, got {','.join(header)}")
         entries, faults = [], []
@@ -145,6 +154,22 @@ class Corrections:
         """With further entries on top."""
         return Corrections((*self.entries, *entries))
 
+    def contradictions(self) -> list[tuple[Correction, Correction]]:
+        """Pairs of entries that overlap and say different things: the overruled one and the one that holds."""
+        out = []
+        order = sorted(
+            range(len(self.entries)), key=lambda k: (self.entries[k].track, self.entries[k].x_atc_from)
+        )
+        for i, k in enumerate(order):
+            one = self.entries[k]
+            for j in order[i + 1 :]:
+                other = self.entries[j]
+                if other.track != one.track or other.x_atc_from >= one.x_atc_to:
+                    break
+                if other.label != one.label:
+                    out.append((one, other) if k < j else (other, one))
+        return out
+
     def codes(self, granule: str, beam: str, middle: NDArray[np.float64]) -> NDArray[np.int8]:
         """Class code by hand of segments with some middles; -2 where there is none."""
         out = np.full(middle.size, -2, np.int8)
@@ -165,7 +190,8 @@ class Corrections:
         Returns
         -------
         xarray.Dataset
-            Corrected segments get ``corrected_by_hand`` beside the flags they had.
+            Corrected segments get ``corrected_by_hand`` beside the flags they had. Corrections of other granules
+            are left alone; of this one's, those that hold no segment, or contradict each other, are logged.
 
         Raises
         ------
@@ -178,9 +204,12 @@ class Corrections:
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
         middle = segments["x_atc"].values + 0.5 * length
         if "beam" in segments.dims:
-            codes = np.stack([self.codes(granule, str(b), middle) for b in segments["beam"].values])
+            beams = [str(b) for b in segments["beam"].values]
+            codes = np.stack([self.codes(granule, b, middle) for b in beams])
         else:
-            codes = self.codes(granule, _beam(segments), middle)
+            beams = [_beam(segments)]
+            codes = self.codes(granule, beams[0], middle)
+        self._warn(granule, beams, middle)
         by_hand = xr.DataArray(codes, dims=segments["label"].dims)
         corrected = by_hand > -2
         label = xr.where(corrected, by_hand, segments["label"].variable)
@@ -190,6 +219,40 @@ class Corrections:
         ds = schema.annotate(ds, "labels")
         ds.attrs["label_corrections"] = int((codes > -2).sum())
         return ds
+
+    def _warn(self, granule: str, beams: list[str], middle: NDArray[np.float64]) -> None:
+        """Log what a person who wrote the file would want to hear of it."""
+        mine = {f"{granule}/{b}" for b in beams}
+        own = Corrections(tuple(e for e in self.entries if e.track.rpartition("/")[0] == granule))
+        lost = [
+            e
+            for e in own.entries
+            if e.track not in mine or not ((middle >= e.x_atc_from) & (middle < e.x_atc_to)).any()
+        ]
+        if lost:
+            reach = f"{middle.min():.0f} to {middle.max():.0f} m" if middle.size else "nowhere"
+            log.warning(
+                "corrections: %d of %d hold no segment, the first: %s; %s reaches %s with beams %s",
+                len(lost), len(own.entries), lost[0], granule, reach, ", ".join(beams),
+            )  # fmt: skip
+        for overruled, holds in own.contradictions()[:1]:
+            log.warning(
+                "corrections: %d contradict each other and the later line holds, the first: %s over %s",
+                len(own.contradictions()), holds, overruled,
+            )  # fmt: skip
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(
+            f"{path}: no such corrections file; `is2ice labels correct {path} ...` makes one"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SchemaError(
+            f"{path}: not text in UTF-8 ({error}); expected a corrections file (CSV)"
+        ) from error
 
 
 def _beam(segments: xr.Dataset) -> str:

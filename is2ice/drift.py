@@ -112,8 +112,8 @@ class Drift:
         """
         if not self.accepted:
             raise DriftError(
-                f"drift: refused ({self.reason}). Give shift=(0.0, 0.0) to label without one, or one by hand "
-                "(Drift.by_hand)"
+                f"drift: refused ({self.reason}). Give one by hand (Drift.by_hand), or shift=(0.0, 0.0) to "
+                "label without one; on the command line --shift DX DY"
             )
         if transformer(self.crs, crs).source_crs != transformer(self.crs, crs).target_crs:
             raise DriftError(f"drift: given in {self.crs}, but the segments' x and y are in {crs}")

@@ -44,7 +44,8 @@ def label_many(
     beams, engine, workers, engine_options, overwrite, retries, progress
         As for :func:`is2ice.run`.
     **labelling
-        Further options of :func:`is2ice.labelling.label_pass`.
+        Further options of :func:`is2ice.labelling.label_pass`. A mapping of displacements may name the scenes of
+        all passes.
 
     Returns
     -------
@@ -84,6 +85,16 @@ class _Same:
 
 
 @dataclass(frozen=True)
+class _OfScene:
+    """Displacements of the scenes of many passes: each pass knows only its own."""
+
+    drifts: Mapping[str, Any] = field(repr=False)
+
+    def __call__(self, scene: str) -> Any:
+        return self.drifts.get(scene, "estimate")
+
+
+@dataclass(frozen=True)
 class _Label:
     """What a worker does with a pass: label, write its tracks, and a receipt for each."""
 
@@ -104,7 +115,10 @@ class _Label:
         if kept and all(kept):
             return [receipt for receipt in kept if receipt]
         t0 = time.perf_counter()
-        segments = label_pass(one.source, scenes, beams=self.beams, **self.labelling).segments.compute()
+        options = dict(self.labelling)
+        if isinstance(options.get("drift"), Mapping):
+            options["drift"] = _OfScene(options["drift"])
+        segments = label_pass(one.source, scenes, beams=self.beams, **options).segments.compute()
         t1 = time.perf_counter()
         out = []
         for item in tracks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,17 +52,24 @@ class Labelled:
     reflectance: dict[str, xr.Dataset] = field(repr=False)
 
     def table(self) -> pd.DataFrame:
-        """Displacement of each scene: one row, with score, error and verdict."""
+        """Displacement of each scene: one row, with score, error, verdict, and how the scene was used."""
         import pandas as pd
 
         rows = [
             {
                 "scene": name, "dx": d.dx, "dy": d.dy, "metres": d.distance, "score": d.score,
-                "uncertainty": d.uncertainty, "accepted": d.accepted, "reason": d.reason,
+                "uncertainty": d.uncertainty, "accepted": d.accepted, "used": self._used(name),
+                "reason": d.reason,
             }
             for name, d in self.drifts.items()
         ]  # fmt: skip
         return pd.DataFrame(rows)
+
+    def _used(self, name: str) -> str:
+        """What became of a scene: used with its displacement, as if nothing had moved, or not at all."""
+        if name not in self.classes:
+            return "no"
+        return "yes" if self.drifts[name].accepted else "as unmoved: 0, 0"
 
 
 def label_pass(
@@ -71,7 +78,7 @@ def label_pass(
     *,
     beams: str | Iterable[str] | None = None,
     within: float = 80.0,
-    drift: str | Drift | Mapping[str, Drift] = "estimate",
+    drift: str | Drift | Mapping[str, str | Drift] | Callable[[str], str | Drift] = "estimate",
     refused: str = "skip",
     search: float = 1000.0,
     transition: float = 1.5,
@@ -91,15 +98,16 @@ def label_pass(
         Strong beams by default.
     within : float
         Most minutes between pass and image.
-    drift : {"estimate", "none"}, Drift, or mapping of scene to Drift
-        A scene that the mapping does not name is estimated.
+    drift : {"estimate", "none"}, Drift, or mapping or function of scene to one of these
+        A scene that the mapping does not name is estimated; it may name no others than those given or found.
     refused : {"skip", "still", "raise"}
         What becomes of a scene whose displacement is refused: it gives no labels, it is used as if the ice
         had not moved, or the call fails.
     search : float
         Largest displacement along each axis, m.
     transition, conflict, corrections
-        As for :func:`is2ice.labels.transfer`.
+        As for :func:`is2ice.labels.transfer`; the usual transition leaves no label in leads narrower than some
+        40 m.
     classes : mapping, optional
         Further options of :func:`is2ice.sentinel2.class_map`.
 
@@ -111,6 +119,8 @@ def label_pass(
     ------
     LabellingError
         No scene overlaps the pass in time and place, or all are refused.
+    ValueError
+        An unknown option; a displacement of a scene that is not there; no scenes.
     """
     from .classifiers import radiometric
     from .opening import open_track
@@ -119,13 +129,23 @@ def label_pass(
 
     if refused not in ("skip", "still", "raise"):
         raise ValueError(f"refused: expected 'skip', 'still' or 'raise', got {refused!r}")
-    if isinstance(drift, str) and drift not in ("estimate", "none"):
-        raise ValueError(f"drift: expected 'estimate', 'none' or a Drift, got {drift!r}")
+    if not within > 0:
+        raise ValueError(f"within: expected minutes above 0 between pass and image, got {within!r}")
+    for given in drift.values() if isinstance(drift, Mapping) else () if callable(drift) else (drift,):
+        _check_drift(given)
+    if isinstance(scenes, list | tuple) and not scenes:
+        raise ValueError(f"{source}: no scenes given; name STAC items, or a catalogue such as 'earth_search'")
     found = pairs(
         source, os.fspath(scenes) if isinstance(scenes, os.PathLike) else scenes, within, beams=beams
     )
+    rejected = found.attrs.get("rejected", {})
+    known = {*found["scene"].astype(str), *map(str, rejected)}
+    if isinstance(drift, Mapping) and (unknown := sorted(set(map(str, drift)) - known)):
+        raise ValueError(
+            f"drift: no scene {', '.join(unknown)} here; the scenes are {', '.join(sorted(known)) or 'none'}"
+        )
     if found.empty:
-        why = "; ".join(f"{k}: {v}" for k, v in found.attrs.get("rejected", {}).items())
+        why = "; ".join(f"{k}: {v}" for k, v in rejected.items())
         raise LabellingError(f"{source}: no scene within {within:g} minutes over the track. {why}".strip())
     reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
     segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
@@ -135,8 +155,7 @@ def label_pass(
         name = str(pair["scene"])
         image = open_scene(pair["item"])
         code = class_map(image, **(classes or {}))
-        given = drift.get(name, "estimate") if isinstance(drift, Mapping) else drift
-        shifts[name] = _displacement(segments, image, code, given, search)
+        shifts[name] = _displacement(segments, image, code, _given(drift, name), search)
         log.info("%s: %s", name, shifts[name].reason)
         if not shifts[name].accepted and refused == "raise":
             shifts[name].shift_in(shifts[name].crs)
@@ -145,14 +164,31 @@ def label_pass(
     if not maps:
         why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
         raise LabellingError(
-            f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand), or "
-            "refused='still' to take the ice for unmoved"
+            f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
+            "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
         )
-    moved = [(d.dx, d.dy) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps]
+    crs = str(segments.attrs["crs"])
+    moved = [d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps]
     ds = labels.transfer(
         segments, list(maps.values()), shift=moved, transition=transition, conflict=conflict, corrections=corrections
     )  # fmt: skip
     return Labelled(ds, shifts, maps, light)
+
+
+def _given(drift: Any, name: str) -> Any:
+    """What was said of the displacement of one scene."""
+    if isinstance(drift, Mapping):
+        return drift.get(name, "estimate")
+    if not callable(drift):
+        return drift
+    given = drift(name)
+    _check_drift(given)
+    return given
+
+
+def _check_drift(given: Any) -> None:
+    if not (isinstance(given, Drift) or (isinstance(given, str) and given in ("estimate", "none"))):
+        raise ValueError(f"drift: expected 'estimate', 'none' or a Drift, got {given!r}")
 
 
 def _displacement(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .corrections import Correction, Corrections, review
+from .printed import json_text
 
 __all__ = ["app"]
 
@@ -23,6 +24,10 @@ if not out.is_terminal:  # a file or pipe has no width to fit
 Store = Annotated[str, typer.Argument(help="A store of labelled tracks, or a granule in it.")]
 File = Annotated[Path, typer.Argument(help="A corrections file (CSV).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_REFUSED = (
+    "What becomes of a scene whose displacement is refused: skip (it gives no labels), still (it is used as if "
+    "nothing had moved) or raise (the command fails)."
+)
 
 
 @app.command(epilog="Example: is2ice labels make ATL03_...h5 item.json --store labelled.zarr")
@@ -34,9 +39,25 @@ def make(
     store: Annotated[str, typer.Option(help="Where to write the labelled tracks.")],
     within: Annotated[float, typer.Option(help="Most minutes between pass and image.")] = 80.0,
     shift: Annotated[
-        tuple[float, float] | None, typer.Option(help="Displacement dx dy in m, instead of an estimate.")
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="DX DY",
+            help="Displacement of the ice from pass to image, instead of an estimate: m along x and y of the polar "
+            "stereographic map (EPSG:3976 in the south, EPSG:3413 in the north). What the pass saw at (x, y) is in "
+            "the image at (x + DX, y + DY).",
+        ),
     ] = None,
-    refused: Annotated[str, typer.Option(help="A refused displacement: skip, still or raise.")] = "skip",
+    refused: Annotated[str, typer.Option(help=_REFUSED)] = "skip",
+    transition: Annotated[
+        float,
+        typer.Option(
+            help="Pixels from another class within which nothing is labelled. Leads narrower than some 40 m get no "
+            "label at 1.5; 0 labels all."
+        ),
+    ] = 1.5,
+    overwrite: Annotated[
+        str, typer.Option(help="A track that is stored already: different, always or never.")
+    ] = "different",
     corrections: Annotated[Path | None, typer.Option(help="A corrections file to lay on top.")] = None,
     unet: Annotated[Path | None, typer.Option(help="Folder of a U-Net that classes the images.")] = None,
     as_json: Json = False,
@@ -55,14 +76,21 @@ def make(
         within=within,
         drift="estimate" if shift is None else Drift(*shift, crs),
         refused=refused,
+        transition=transition,
         corrections=by_hand,
         classes=_network(unet),
     )
     ds = done.segments
-    for beam in ds["beam"].values:
-        stores.write_track(ds.sel(beam=[beam]), store)
+    outcomes = Counter(
+        stores.write_track(ds.sel(beam=[beam]), store, overwrite=overwrite)["outcome"]  # type: ignore[arg-type]
+        for beam in ds["beam"].values
+    )
     stores.consolidate(store)
-    _tell(done.table().to_dict("records"), as_json, {"counts": labels.summary(ds)})
+    more = {"counts": labels.summary(ds)}
+    if by_hand is not None:
+        more["corrections"] = {"intervals": len(by_hand.entries), "segments": ds.attrs["label_corrections"]}
+    more["tracks"] = {k: outcomes[k] for k in ("written", "replaced", "skipped")}
+    _tell(done.table().to_dict("records"), as_json, more)
 
 
 def _network(folder: Path | None) -> dict[str, Any]:
@@ -88,7 +116,7 @@ def many(
     workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
     within: Annotated[float, typer.Option(help="Most minutes between pass and image.")] = 80.0,
-    refused: Annotated[str, typer.Option(help="A refused displacement: skip, still or raise.")] = "skip",
+    refused: Annotated[str, typer.Option(help=_REFUSED)] = "skip",
     as_json: Json = False,
 ) -> None:
     """Label many passes on an engine; passes without a scene are told and the others done."""
@@ -104,7 +132,7 @@ def many(
         within=within,
         refused=refused,
     )
-    out.print_json(json.dumps(done.to_dict())) if as_json else out.print(done.report())
+    print(json_text(done.to_dict())) if as_json else out.print(done.report())  # noqa: T201  nothing but JSON
     if not done.ok:
         raise typer.Exit(1)
 
@@ -148,6 +176,7 @@ def draw(
     """Draw image, classes, labels and heights of a track with the axis that a corrections file uses."""
     from . import sentinel2
     from . import store as stores
+    from .labels import method_of
     from .plot_labels import draw_labels
 
     ds = stores.open_track(track, chunks=None)
@@ -160,10 +189,20 @@ def draw(
         )
     by_hand = None if corrections is None else Corrections.read(corrections)
     moved = (float(shifts[2 * k]), float(shifts[2 * k + 1]))
+    classes = sentinel2.class_map(image, **_network(unet))
+    made = [*ds.attrs.get("label_methods", [])][k : k + 1]
+    if made and made[0] != method_of(classes):
+        raise typer.BadParameter(
+            f"{track} was labelled with classes by {made[0]}, and would be drawn with those by {method_of(classes)}: "
+            + (
+                "pass --unet with the folder of that network"
+                if made[0].startswith("unet")
+                else "leave --unet out"
+            )
+        )
     draw_labels(
-        ds, sentinel2.class_map(image, **_network(unet)), image, shift=moved, x_atc=x_atc, across=across,
-        corrections=by_hand, path=picture,
-    )  # fmt: skip
+        ds, classes, image, shift=moved, x_atc=x_atc, across=across, corrections=by_hand, path=picture
+    )
     out.print(f"wrote {picture}")
 
 
@@ -185,20 +224,25 @@ def correct(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     have = Corrections.read(file) if file.exists() else Corrections()
-    have.add([entry]).write(file)
-    out.print(f"{file}: {len(have.entries) + 1} corrections")
+    more = have.add([entry])
+    more.write(file)
+    out.print(f"{file}: {len(more.entries)} corrections")
+    for other, holds in more.contradictions():
+        if holds is entry:
+            out.print(f"it overlaps {other}; the later line holds")
 
 
 @app.command(epilog="Example: is2ice labels check hand.csv")
 def check(file: File, as_json: Json = False) -> None:
-    """Check a corrections file and list its intervals."""
-    _tell([vars(e) for e in Corrections.read(file).entries], as_json)
+    """Check a corrections file, list its intervals, and say which contradict each other."""
+    have = Corrections.read(file)
+    pairs = [f"{holds} over {other}" for other, holds in have.contradictions()]
+    _tell([vars(e) for e in have.entries], as_json, {"contradictions": pairs} if pairs or as_json else None)
 
 
 def _tell(rows: Sequence[Mapping[Any, Any]], as_json: bool, more: dict[str, Any] | None = None) -> None:
     if as_json:
-        document = {"rows": rows, **(more or {})}
-        out.print_json(json.dumps(document, default=lambda v: v.item() if hasattr(v, "item") else str(v)))
+        print(json_text({"rows": rows, **(more or {})}))  # noqa: T201  nothing but JSON
         return
     if not rows:
         out.print("nothing to show")
@@ -210,7 +254,8 @@ def _tell(rows: Sequence[Mapping[Any, Any]], as_json: bool, more: dict[str, Any]
             )
         out.print(table)
     for name, value in (more or {}).items():
-        out.print(f"{name}: " + ", ".join(f"{k} {v:,}" for k, v in value.items()))
+        told = [f"{k} {v:,}" for k, v in value.items()] if isinstance(value, Mapping) else value
+        out.print(f"{name}: " + ", ".join(told))
 
 
 def _plain(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from .printed import json_text
 
 __all__ = ["classify_app", "show_card", "train_app"]
 
@@ -71,7 +72,7 @@ def train(
     )
     if rank == 0:
         if as_json:
-            print(json.dumps(card, indent=1, default=str))  # noqa: T201  nothing but JSON
+            print(json_text(card))  # noqa: T201  nothing but JSON
         else:
             show_card(str(chosen.model))
 
@@ -101,7 +102,7 @@ def classify(
         progress=False if as_json else None,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(done.to_dict(), indent=1, default=str))  # noqa: T201  nothing but JSON
+        print(json_text(done.to_dict()))  # noqa: T201  nothing but JSON
     else:
         out.print(done.report())
     if not done.ok:
@@ -114,7 +115,7 @@ def show_card(folder: str, *, as_json: bool = False) -> None:
 
     if as_json:
         card = {**saved.read_card(folder), "checksum": saved.checksum(folder)}
-        print(json.dumps(card, indent=1, default=str))  # noqa: T201  nothing but JSON
+        print(json_text(card))  # noqa: T201  nothing but JSON
         return
     for line in saved.describe(folder):
         out.print(line)

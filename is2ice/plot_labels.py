@@ -267,8 +267,8 @@ def _draw_heights(ax: Axes, track: xr.Dataset, x: F8) -> None:
         height, name = np.asarray(track["h_mean"], "f8"), "height above\nthe ellipsoid (m)"
     for code in (0, -1, 1, 2):
         rows = np.isfinite(height) & (label == code)
-        if rows.any():
-            ax.scatter(x[rows], height[rows], s=6, lw=0, c=COLOURS[code], label=NAMES[code], rasterized=True)
+        # A class without a point is in the legend all the same: the panels above may show it.
+        ax.scatter(x[rows], height[rows], s=6, lw=0, c=COLOURS[code], label=NAMES[code], rasterized=True)
     ax.set_ylabel(name)
     ax.grid(alpha=0.3, lw=0.5)
     if np.isfinite(height).any():

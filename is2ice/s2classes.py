@@ -83,8 +83,11 @@ def class_map(
         A band that is needed is missing, or no grid.
     ValueError
         An unknown option; no model where one is needed, or one made for other scenes.
+    TypeError
+        Something else than an opened scene.
     """
-    _check_options(scene, method, cloud, shadow, land, per_tile)
+    _check_options(scene, method, cloud, shadow, land)
+    _check_numbers(method, white, aperture, per_tile, tile)
     own = _bands_of(model, scene, method, white)
     import dask.array as da
 
@@ -133,9 +136,23 @@ def class_map(
     return out if lazy else out.compute(scheduler="threads")
 
 
-def _check_options(
-    scene: xr.Dataset, method: str, cloud: str, shadow: str, land: Any, per_tile: int | None
-) -> None:
+def _check_numbers(method: str, white: float, aperture: int, per_tile: int | None, tile: int) -> None:
+    if not 0 < white < np.inf:
+        raise ValueError(f"white={white!r}: expected the reflectance of the value 255, above 0")
+    if aperture < 1 or aperture % 2 == 0:
+        raise ValueError(f"aperture={aperture!r}: expected an odd number of pixels")
+    for name, value in (("per_tile", per_tile), ("tile", tile)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value!r}: expected pixels, at least 1")
+    if per_tile is not None and method != "published":
+        raise ValueError(f"per_tile={per_tile} belongs to method='published'; got method={method!r}")
+
+
+def _check_options(scene: Any, method: str, cloud: str, shadow: str, land: Any) -> None:
+    if not isinstance(scene, xr.Dataset):
+        raise TypeError(
+            f"scene: expected reflectance from is2ice.sentinel2.open_scene, got {type(scene).__name__} {scene!r:.80}"
+        )
     for name, value, allowed in (
         ("method", method, METHODS),
         ("cloud", cloud, ("auto", "infrared", "scl", "either", "none")),
@@ -143,10 +160,8 @@ def _check_options(
     ):
         if value not in allowed:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
-    if isinstance(land, str) and land not in ("scl", "none"):
-        raise ValueError(f"land={land!r}: expected 'scl', 'none' or a GeoDataFrame")
-    if per_tile is not None and method != "published":
-        raise ValueError(f"per_tile={per_tile} belongs to method='published'; got method={method!r}")
+    if land not in ("scl", "none") if isinstance(land, str) else not hasattr(land, "to_crs"):
+        raise ValueError(f"land={land!r:.80}: expected 'scl', 'none' or a GeoDataFrame of outlines")
     missing = [b for b in _COLOURS if b not in scene]
     missing += ["B11"] if cloud == "infrared" and "B11" not in scene else []
     missing += ["SCL"] if cloud == "scl" and "SCL" not in scene else []

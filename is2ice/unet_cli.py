@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from .printed import json_text
 
 __all__ = ["app", "write_classes"]
 
@@ -63,7 +64,7 @@ def train(
     if replicas.is_root:
         made = made.save(model, overwrite=overwrite)
         if as_json:
-            print(json.dumps({**made.card, "checksum": made.checksum}, default=str))  # noqa: T201  nothing but JSON
+            print(json_text({**made.card, "checksum": made.checksum}))  # noqa: T201  nothing but JSON
         else:
             out.print(f"wrote {model}: {made.model.count_params():,} parameters, {len(tiles)} tiles")
 
@@ -97,7 +98,7 @@ def classify(
     write_classes(classes, raster)
     shares = sentinel2.shares(classes)
     if as_json:
-        out.print_json(json.dumps({"raster": str(raster), "shares": shares}))
+        print(json_text({"raster": raster, "shares": shares}))  # noqa: T201  nothing but JSON
     else:
         out.print(f"wrote {raster}: " + ", ".join(f"{k} {v:.1%}" for k, v in shares.items()))
 

@@ -61,8 +61,15 @@ def test_every_fault_is_named_with_its_line(tmp_path):
     path.write_text("track,from,to\n")
     with pytest.raises(SchemaError, match="expected the columns"):
         Corrections.read(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="is2ice labels correct"):
         Corrections.read(tmp_path / "none.csv")
+    for content, message in (
+        (b"", "empty; expected a first line track,"),
+        (b"\xff\xfe", "not text in UTF-8"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(SchemaError, match=message):
+            Corrections.read(path)
     with pytest.raises(ValueError, match="why: expected a line"):
         one(0, 1, why="two\nlines")
 
@@ -89,6 +96,28 @@ def test_the_later_line_wins_and_other_tracks_are_left_alone():
         one(x0, x0 + 20, "thin_ice", "other/gt2r"),
     )
     assert Corrections(rules).apply(ds)["label"].values.tolist() == [2, 2, -1, -1, 2, 2, 2, 2, 2, 2]
+
+
+def test_contradictions_and_intervals_without_a_segment_are_logged(caplog):
+    ds, x0 = labelled(), 28_400_000.0
+    first, second, same = one(x0, x0 + 10, "open_water"), one(x0 + 4, x0 + 8), one(x0 + 6, x0 + 20)
+    rules = Corrections((first, second, same, one(x0, x0 + 5, "open_water", "other/gt2r")))
+    assert rules.contradictions() == [(first, second), (first, same)]
+    rules.apply(ds)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"corrections: 2 contradict each other and the later line holds, the first: {second} over {first}"
+    ]
+    caplog.clear()
+    away = (one(0, 10), one(x0, x0 + 4, track="mock/gt1r"), one(x0, x0 + 4))
+    out = Corrections(away).apply(ds)
+    assert out.attrs["label_corrections"] == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "corrections: 2 of 3 hold no segment, the first: mock/gt2r 0 to 10 thin_ice"
+    )
+    caplog.clear()
+    Corrections((one(0, 10, track="other/gt2r"),)).apply(ds)  # a file may serve many passes
+    assert not caplog.records
 
 
 def test_cubes_and_lazy_cubes():

@@ -36,7 +36,7 @@ TOP = {
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",
     "train", "reclassify", "models_cli",
     "publishing", "publish_cli", "results_stac", "granules", "orbits", "seas", "search_cli", "accessor", "export",
-    "_icechunk",
+    "_icechunk", "printed",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),

@@ -90,9 +90,20 @@ def test_the_displacement_is_estimated_or_the_scene_not_used(pass_and_image):
         label_pass(granule, item, drift=weak, refused="raise")
     with pytest.raises(LabellingError, match="within 5 minutes"):
         label_pass(granule, item, within=5)
-    for wrong in ({"refused": "perhaps"}, {"drift": "guess"}):
+    for wrong in ({"refused": "perhaps"}, {"drift": "guess"}, {"drift": {item.stem: 3.0}}, {"within": -1}):
         with pytest.raises(ValueError, match="expected"):
             label_pass(granule, item, **wrong)
+    with pytest.raises(ValueError, match="no scenes given"):
+        label_pass(granule, [])
+    with pytest.raises(ValueError, match=f"no scene S2_other here; the scenes are {item.stem}"):
+        label_pass(granule, item, drift={"S2_other": weak})
+    with pytest.raises(DriftError, match="given in EPSG:32703"):
+        label_pass(granule, item, drift=Drift(0.0, 0.0, "EPSG:32703"))
+    # Used as unmoved, the table says so beside the estimate.
+    weak = Drift(500.0, 0.0, "EPSG:3976", accepted=False, reason="too weak")
+    done = label_pass(granule, item, drift={item.stem: weak}, refused="still")
+    assert done.segments.attrs["label_shift"] == [0.0, 0.0]
+    assert done.table()[["dx", "accepted", "used"]].values.tolist() == [[500.0, False, "as unmoved: 0, 0"]]
 
 
 def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
@@ -101,7 +112,10 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
     shift = ["--shift", str(SHIFT[0]), str(SHIFT[1])]
     made = run.invoke(app, ["make", str(granule), str(item), "--store", target, *shift, "--json"])
     assert made.exit_code == 0, made.output
-    counts = json.loads(made.stdout)["counts"]
+    told = json.loads(made.stdout, parse_constant=pytest.fail)  # strict: no NaN
+    assert (told["rows"][0]["score"], told["rows"][0]["used"]) == (None, "yes")
+    assert told["tracks"] == {"written": 3, "replaced": 0, "skipped": 0}
+    counts = told["counts"]
     assert counts["thick_ice"] > 5_000
     stored = store.open_track(target, chunks=None)
     assert int((stored["label"] == 0).sum()) == counts["thick_ice"]
@@ -121,12 +135,20 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
         app, ["make", str(granule), str(item), "--store", target, *shift, "--corrections", hand]
     )
     assert again.exit_code == 0, again.output
+    assert "corrections: intervals 1, segments 10" in again.output
+    assert "tracks: written 0, replaced 1, skipped 2" in again.output
     part = store.open_track(target, chunks=None)["label"].sel(beam="gt2r", x_atc=slice(x0, x0 + 18))
     assert part.values.tolist() == [2] * 10
     picture = tmp_path / "part.png"
     drawn = run.invoke(app, ["draw", f"{target}/{name}", str(item), str(picture), "--corrections", hand])
     assert drawn.exit_code == 0, drawn.output
     assert picture.stat().st_size > 50_000
+    ds = store.open_track(f"{target}/{granule.stem}/gt1r", chunks=None)
+    assert ds.attrs["label_methods"] == ["guarded"]
+    store.write_track(ds.assign_attrs(label_methods=["unet 0123"]), tmp_path / "net.zarr")
+    drawn = run.invoke(app, ["draw", f"{tmp_path}/net.zarr/{granule.stem}/gt1r", str(item), str(picture)])
+    assert drawn.exit_code == 2
+    assert "pass --unet" in " ".join(drawn.output.replace("│", " ").split())
 
 
 def test_from_search_to_labelled_cube_on_the_local_cloud(pass_and_image, monkeypatch):

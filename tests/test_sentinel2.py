@@ -579,9 +579,17 @@ def test_unknown_options():
         ({"cloud": "maybe"}, "cloud='maybe'"),
         ({"shadow": "x"}, "shadow='x'"),
         ({"land": "x"}, "land='x'"),
+        ({"land": None}, "land=None: expected 'scl', 'none' or a GeoDataFrame"),
+        ({"white": 0.0}, "white=0.0: expected the reflectance"),
+        ({"white": np.nan}, "white=nan"),
+        ({"aperture": 0, "method": "published"}, "aperture=0: expected an odd number"),
+        ({"per_tile": 0, "method": "published"}, "per_tile=0: expected pixels, at least 1"),
+        ({"tile": 0}, "tile=0: expected pixels, at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             sentinel2.class_map(flat(0.5), **options)
+    with pytest.raises(TypeError, match="open_scene, got str 'item"):
+        sentinel2.class_map("item.json")
 
 
 def test_against_truth(clear, cloudy):
