@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import xarray as xr
 
 from . import pipeline, runs
 from . import store as stores
-from .errors import RemoteError
-from .receipts import Run, summary
+from .receipts import Run, summary, written
 
-__all__ = ["label_many"]
+__all__ = ["label_many", "resume"]
 
 
 def label_many(
@@ -28,6 +29,7 @@ def label_many(
     overwrite: stores.Overwrite = "different",
     retries: int = 2,
     progress: bool | None = None,
+    _since: float | None = None,
     **labelling: Any,
 ) -> Run:
     """Label the segments of many passes and store them.
@@ -55,23 +57,65 @@ def label_many(
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
     place = runs.Place(engine, extra, retries)
     name = place.name
+    listed = list(passes)
+    if not listed or (isinstance(scenes, list | tuple) and not scenes):
+        raise ValueError(
+            "nothing to label: expected at least one granule, and at least one scene or catalogue"
+        )
     root = stores.create(store)
     stores.recover(root)
-    listed = list(passes)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
-    task = _Label(str(root), scenes if callable(scenes) else _Same(scenes), beams, overwrite, name, labelling)
-    manifest = runs.Manifest.of("labels", listed, beams, {k: str(v) for k, v in labelling.items()}, overwrite)
+    of = scenes if callable(scenes) else _Same(scenes)
+    task = _Label(str(root), of, beams, overwrite, name, labelling, _since)
+    manifest = _manifest(listed, scenes, beams, labelling, overwrite)
 
     def items(record: Callable[[Mapping[str, Any]], None], bar: Any) -> Iterable[pipeline.Item]:
         for source in listed:
             bar.found(1)
             yield pipeline.Item(source, "", "")
 
-    return runs.drive(root, manifest, place, task, items, _may_pass, granules=len(listed), progress=progress)
+    return runs.drive(
+        root, manifest, place, task, items, pipeline.may_pass, granules=len(listed), progress=progress
+    )
 
 
-def _may_pass(error: BaseException) -> bool:
-    return pipeline.may_pass(error) or isinstance(error, RemoteError)
+def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
+    """Go on with the last labelling of a store: what it did is kept, what it did not do or failed at is done.
+
+    Parameters
+    ----------
+    store : str or Path
+    **changes
+        Of ``engine``, ``workers``, ``engine_options``, ``retries`` and ``progress`` of :func:`label_many`; or
+        ``sources``, ``scenes`` and options of the labelling that cannot be read from what is written of them.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    StoreError
+        No labelling to go on with, or its sources or scenes cannot be opened again.
+    """
+    manifest, changes = runs.resumed(store, "labels", changes)
+    told = manifest["options"]
+    how = {"scenes": told["scenes"], "beams": manifest["beams"], "overwrite": manifest["overwrite"]}
+    changes = how | told["labels"] | changes
+    return label_many(changes.pop("sources"), changes.pop("scenes"), store, **changes)
+
+
+def _manifest(
+    listed: list[Any], scenes: Any, beams: Any, labelling: Mapping[str, Any], overwrite: str
+) -> runs.Manifest:
+    told, again = _told(scenes)
+    plain = all(isinstance(v, str | int | float | None) for v in labelling.values())
+    options = {
+        "scenes": told,
+        "labels": dict(labelling) if plain else {k: str(v) for k, v in labelling.items()},
+    }
+    manifest = runs.Manifest.of("labels", listed, beams, options, overwrite)
+    return replace(manifest, again=manifest.again and again and plain)
 
 
 @dataclass(frozen=True)
@@ -104,59 +148,53 @@ class _Label:
     overwrite: stores.Overwrite
     engine: str
     labelling: Mapping[str, Any]
+    since: float | None = None
 
     def __call__(self, one: pipeline.Item) -> list[dict[str, Any]]:
         from .labelling import label_pass
 
         scenes = self.scenes(one.source)
-        parameters = {"labels": {k: str(v) for k, v in self.labelling.items()}, "scenes": _told(scenes)}
+        parameters = {"labels": {k: str(v) for k, v in self.labelling.items()}, "scenes": _told(scenes)[0]}
         tracks = pipeline.survey(one.source, self.beams)
         kept = [self._kept(item, parameters) for item in tracks]
         if kept and all(kept):
             return [receipt for receipt in kept if receipt]
-        t0 = time.perf_counter()
+        began = time.perf_counter()
         options = dict(self.labelling)
         if isinstance(options.get("drift"), Mapping):
             options["drift"] = _OfScene(options["drift"])
         segments = label_pass(one.source, scenes, beams=self.beams, **options).segments.compute()
-        t1 = time.perf_counter()
-        out = []
-        for item in tracks:
-            began = time.perf_counter()
-            track = segments.sel(beam=[item.beam]).assign_attrs(granule=item.granule)
-            written = stores.write_track(
-                track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
-            )
-            flat = track.isel(beam=0)
-            labels = flat["label"].values
-            seconds = {"load": 0.0, "compute": (t1 - t0) / len(tracks), "write": time.perf_counter() - began}
-            out.append(
-                {
-                    **runs.base_receipt(item, self.engine),
-                    **summary(flat),
-                    "n_labelled": int((labels >= 0).sum()),
-                    "outcome": "done",
-                    "stored": written["outcome"],
-                    "bytes": written["bytes"],
-                    "inputs": written["inputs"],
-                    "checksum": stores.checksum(flat),
-                    "seconds": {k: round(v, 3) for k, v in seconds.items()},
-                }
-            )
-        return out
+        each = (time.perf_counter() - began) / len(tracks)
+        return [self._write(item, segments, parameters, each) for item in tracks]
+
+    def _write(
+        self, item: pipeline.Item, segments: xr.Dataset, parameters: Mapping[str, Any], compute: float
+    ) -> dict[str, Any]:
+        began = time.perf_counter()
+        track = segments.sel(beam=[item.beam]).assign_attrs(granule=item.granule)
+        stored = stores.write_track(
+            track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
+        )
+        flat = track.isel(beam=0)
+        counts = summary(flat) | {"n_labelled": int((flat["label"].values >= 0).sum())}
+        seconds = {"load": 0.0, "compute": compute, "write": time.perf_counter() - began}
+        return {**runs.base_receipt(item, self.engine), **written(counts, stored, flat, seconds)}
 
     def _kept(self, item: pipeline.Item, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-        have = stores.track_attributes(self.store, item.granule, item.beam)
         inputs = stores.fingerprint(item.granule, item.beam, parameters, item.origin)
-        if have is None or not stores.keeps(have, inputs, self.overwrite):
-            return None
-        return {**runs.base_receipt(item, self.engine), "outcome": "skipped"}
+        keeps, _ = runs.kept(self.store, item, inputs, self.overwrite, self.since)
+        return {**runs.base_receipt(item, self.engine), "outcome": "skipped"} if keeps else None
 
 
-def _told(scenes: Any) -> Any:
-    """Scenes as a store can hold them: paths, or ids of items."""
-    if isinstance(scenes, str | os.PathLike):
-        return os.fspath(scenes)
+def _told(scenes: Any) -> tuple[Any, bool]:
+    """Scenes as a store can hold them (paths, URLs, names of catalogues, ids), and whether these open them again."""
     if isinstance(scenes, list | tuple):
-        return [_told(scene) for scene in scenes]
-    return str(getattr(scenes, "id", type(scenes).__name__))
+        told = [_told(scene) for scene in scenes]
+        return [what for what, _ in told], all(ok for _, ok in told)
+    if isinstance(scenes, os.PathLike) or (
+        isinstance(scenes, str) and ("://" in scenes or os.path.exists(scenes))
+    ):
+        return runs.named(scenes)
+    if isinstance(scenes, str):
+        return scenes, True
+    return str(getattr(scenes, "id", type(scenes).__name__)), False

@@ -104,34 +104,52 @@ def _network(folder: Path | None) -> dict[str, Any]:
 
 
 @app.command(
-    epilog="Example: is2ice labels many ATL03_*.h5 --scenes earth_search --store labelled.zarr --engine dask"
+    epilog="Examples:\n\nis2ice labels many ATL03_*.h5 --scenes earth_search --store labelled.zarr --engine dask\n\n"
+    "is2ice labels many --resume --store labelled.zarr"
 )
 def many(
-    granules: Annotated[list[str], typer.Argument(help="ATL03 granules.")],
-    scenes: Annotated[
-        list[str], typer.Option(help="STAC items (path or URL), or the name of a catalogue; repeatable.")
-    ],
     store: Annotated[str, typer.Option(help="Where to write the labelled tracks.")],
-    engine: Annotated[str, typer.Option(help="serial, processes, dask, gateway or spark.")] = "serial",
+    granules: Annotated[list[str] | None, typer.Argument(help="ATL03 granules.")] = None,
+    scenes: Annotated[
+        list[str] | None,
+        typer.Option(help="STAC items (path or URL), or the name of a catalogue; repeatable."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="serial (default), processes, dask, gateway or spark.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option("--conf", help="key=value for Spark or the Gateway; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the store's last labelling.")] = False,
     within: Annotated[float, typer.Option(help="Most minutes between pass and image.")] = 80.0,
     refused: Annotated[str, typer.Option(help=_REFUSED)] = "skip",
     as_json: Json = False,
 ) -> None:
     """Label many passes on an engine; passes without a scene are told and the others done."""
-    from .label_run import label_many
+    from . import label_run
     from .runs import engine_options
 
-    done = label_many(
-        granules,
-        scenes[0] if len(scenes) == 1 else scenes,
-        store,
-        engine=engine,
-        engine_options=engine_options(engine, workers, address),
-        within=within,
-        refused=refused,
-    )
+    place: dict[str, Any] = {"progress": False if as_json else None}
+    if engine or address or workers or conf or not resume:
+        given = engine_options(engine or "serial", workers, address, conf or ())
+        place |= {"engine": engine or "serial", "engine_options": given}
+    one = scenes[0] if scenes and len(scenes) == 1 else scenes
+    try:
+        if resume:
+            named = {"sources": granules, "scenes": one}
+            done = label_run.resume(store, **place, **{k: v for k, v in named.items() if v})
+        else:
+            done = label_run.label_many(
+                granules or [], one or [], store, within=within, refused=refused, **place
+            )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"is2ice: interrupted; finished tracks are in {store}, is2ice labels many --resume goes on from there",
+            err=True,
+        )
+        raise typer.Exit(130) from None
     print(json_text(done.to_dict())) if as_json else out.print(done.report())  # noqa: T201  nothing but JSON
     if not done.ok:
         raise typer.Exit(1)

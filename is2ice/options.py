@@ -39,7 +39,8 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"radiometric"``, or the folder of a trained model.
+        ``"radiometric"``, or the folder of a trained model; its path is made absolute, so that workers and a run
+        that is resumed from elsewhere find it.
     classifier_checksum : str
         Of the trained model, read from it; a model that has changed makes another result.
     method : str
@@ -106,6 +107,8 @@ class Options:
         ):
             return  # a stored track's options may name a model that is elsewhere
         have = fingerprint(self.classifier)
+        if have:
+            object.__setattr__(self, "classifier", os.path.abspath(self.classifier))
         if self.classifier_checksum not in ("", have):
             raise ValueError(
                 f"classifier {self.classifier}: its checksum is {have}, expected {self.classifier_checksum}; the model "
@@ -121,6 +124,11 @@ class Options:
         if self.until == "freeboard":  # all of it
             del plain["until"]
         return plain
+
+    def told(self) -> dict[str, Any]:
+        """As a store tells them: a trained model by its folder's name and its checksum, wherever it lies here."""
+        plain = self.parameters()
+        return plain | {"classifier": os.path.basename(plain["classifier"])}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Options:

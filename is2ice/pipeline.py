@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ import xarray as xr
 
 from . import __version__, blocks, cf, engines, runs
 from . import store as stores
-from .errors import GranuleError, Is2IceError, RemoteError, StoreError
+from .classifiers.arrays import ModelError
+from .classifiers.base import agree, usable
+from .errors import GranuleError, Is2IceError, RemoteError
 from .opening import open_track
 from .options import Options
 from .progress import Bar
-from .receipts import Run, absences, json_line, summary
+from .receipts import Run, absences, json_line, summary, written
 from .remote import Source, public_url
 from .runs import Manifest, Place, base_receipt, drive, failure
 
@@ -45,12 +46,15 @@ class Item:
     origin : mapping
         What tells one version of the source from another: size and time of change of a local file; of a URL
         only the URL itself counts, so what changed behind it is computed anew with ``overwrite="always"``.
+    release : str
+        Of ATL03, as a trained model must agree with it.
     """
 
     source: Any = field(repr=False)
     granule: str
     beam: str
     origin: Mapping[str, Any] = field(default_factory=dict)
+    release: str = "unknown"
 
     def __str__(self) -> str:
         return f"{self.granule} {self.beam}"
@@ -72,14 +76,14 @@ def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
         origin = {"url": public_url(where.url)}
     with Granule(where) as granule:
         names = granule.resolve_beams(beams)
-        return [Item(source, stores.group_name(granule.id), b, origin) for b in names]
+        return [Item(source, stores.group_name(granule.id), b, origin, str(granule.release)) for b in names]
 
 
 def _stored_tracks(store: str, beams: str | Iterable[str] | None) -> list[Item]:
     """The tracks of a store, or of a granule or beam in it."""
     from .stored_tracks import select
 
-    return [Item(str(path), granule, beam, origin) for path, granule, beam, origin in select(store, beams)]
+    return [Item(*found) for found in select(store, beams)]
 
 
 def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
@@ -114,7 +118,6 @@ def derive(segments: xr.Dataset, options: Options) -> xr.Dataset:
     """Segments with surface class, local sea surface and freeboard."""
     from . import freeboard, seasurface
     from .classifiers import classify
-    from .classifiers.arrays import ModelError
 
     if options.until == "segments":
         return segments
@@ -194,6 +197,7 @@ def run(
     retries: int = 2,
     progress: bool | None = None,
     chain: Chain | None = None,
+    _kind: str = "run",
     _since: float | None = None,
 ) -> Run:
     """Granules to a store: every selected beam from photons to freeboard.
@@ -244,7 +248,9 @@ def run(
         raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
     place = Place(engine, extra, retries)
-    name = place.name  # checked before a store is made for nothing
+    name = place.name  # checked, as the classifier is, before a store is made for nothing
+    card = usable(options.classifier) if options.until != "segments" else {}
+    agree(card, "this run", "unknown", options.length)
     root = stores.create(store)
     for line in stores.recover(root):
         log.info(line)
@@ -260,10 +266,10 @@ def run(
         task = replace(task, chain=replace(chain, load=joined))
     done = drive(
         root,
-        Manifest.of("run", sources, beams, options.parameters(), overwrite),
+        Manifest.of(_kind, sources, beams, options.parameters(), overwrite),
         place,
         task,
-        partial(_items, sources, look, name),
+        partial(_items, sources, look, card, name),
         may_pass,
         granules=len(sources),
         progress=progress,
@@ -291,31 +297,13 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     StoreError
         No run to go on with, or its sources cannot be opened again.
     """
-    manifest, _ = runs.read(store)
-    sources = changes.pop("sources", None)
-    if manifest["kind"] != "run":
-        raise StoreError(
-            f"{store}: its last run is of {manifest['kind']}; start that again, it skips what is done"
-        )
-    if not manifest["again"] and sources is None:
-        raise StoreError(
-            f"{store}: the sources of its last run cannot be opened from what is written of them (signed URLs, open "
-            "files); give them again"
-        )
-    if manifest["where"] and "engine" not in changes:
-        raise StoreError(
-            f"{store}: its last run was on a cluster ({manifest['where']}); name an engine to go on"
-        )
-    if "engine" not in changes:
-        changes |= {"engine": manifest["engine"], "engine_options": manifest["engine_options"]}
-    started = datetime.fromisoformat(manifest["started"]).timestamp()
+    manifest, changes = runs.resumed(store, "run", changes)
     return run(
-        sources or manifest["sources"],
+        changes.pop("sources"),
         store,
         beams=manifest["beams"],
         options=Options.from_parameters(manifest["options"]),
         overwrite=manifest["overwrite"],
-        _since=started,
         **changes,
     )
 
@@ -340,6 +328,7 @@ def may_pass(error: BaseException) -> bool:
 def _items(
     sources: list[Any],
     look: Callable[[Any], tuple[bool, Any]],
+    card: Mapping[str, Any],
     engine: str,
     record: Callable[[Mapping[str, Any]], None],
     bar: Bar,
@@ -357,7 +346,12 @@ def _items(
             key = item.granule, item.beam
             if key not in seen:
                 seen[key] = item.source
-                yield item
+                try:
+                    agree(card, str(item), item.release, float(card.get("segment_length", 0.0)))
+                except ModelError as fault:  # told before the photons are read, not after
+                    record(failure(item, fault, engine))
+                else:
+                    yield item
                 continue
             first = seen[key]
             if _place(first) == _place(item.source):
@@ -385,7 +379,7 @@ class _Task:
 
     def __call__(self, item: Item) -> dict[str, Any]:
         receipt = base_receipt(item, self.engine)
-        parameters = self.options.parameters()
+        parameters = self.options.told()
         keeps, have = self.keeps(item)
         if keeps and have is not None:
             receipt |= stores.track_summary(have)
@@ -398,34 +392,17 @@ class _Task:
         counts = summary(track)
         track = track.assign_attrs(track_summary=json_line(counts))
         t2 = time.perf_counter()
-        written = stores.write_track(
+        stored = stores.write_track(
             track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
         )
         seconds = {"load": t1 - t0, "compute": t2 - t1, "write": time.perf_counter() - t2}
-        return {
-            **receipt,
-            **counts,
-            "outcome": "done",
-            "notes": [*track.attrs["notes"], *_replaced(have, self.options)],
-            "stored": written["outcome"],
-            "bytes": written["bytes"],
-            "inputs": written["inputs"],
-            "checksum": stores.checksum(track),
-            "seconds": {k: round(v, 3) for k, v in seconds.items()},
-            **({"traffic": segments.attrs["traffic"]} if "traffic" in segments.attrs else {}),
-        }
+        notes = [*track.attrs["notes"], *_replaced(have, self.options)]
+        return {**receipt, "notes": notes, **written(counts, stored, track, seconds)}
 
     def keeps(self, item: Item) -> tuple[bool, dict[str, Any] | None]:
         """Whether the stored track stays as it is, and its attributes (None: there is none)."""
-        have = stores.track_attributes(self.store, item.granule, item.beam)
-        if have is None:
-            return False, None
-        inputs = stores.fingerprint(item.granule, item.beam, self.options.parameters(), item.origin)
-        if stores.keeps(have, inputs, self.overwrite) or self.since is None or have.get("inputs") != inputs:
-            return stores.keeps(have, inputs, self.overwrite), have
-        # Told to overwrite, but the run that this one resumes has done so already.
-        path = os.path.join(self.store, item.granule, item.beam, stores.META)
-        return os.stat(path).st_mtime >= self.since, have
+        inputs = stores.fingerprint(item.granule, item.beam, self.options.told(), item.origin)
+        return runs.kept(self.store, item, inputs, self.overwrite, self.since)
 
 
 def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:
@@ -434,7 +411,7 @@ def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:
         return []
     old, new = (
         json.loads(have.get("processing_parameters", "{}")),
-        json.loads(json_line(options.parameters())),
+        json.loads(json_line(options.told())),
     )
     other = [f"{k} {old.get(k)} (now {new[k]})" for k in new if old.get(k) != new[k]]
     return ["replaced a stored track" + (f" made with {', '.join(other)}" if other else "")]

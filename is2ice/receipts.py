@@ -12,12 +12,13 @@ import numpy as np
 import xarray as xr
 
 from . import schema
+from . import store as stores
 from .errors import SchemaError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "absences", "summary"]
+__all__ = ["Run", "absences", "summary", "written"]
 
 
 def summary(track: xr.Dataset) -> dict[str, Any]:
@@ -31,9 +32,9 @@ def summary(track: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``n_cells``, ``n_filled``, ``n_thick_ice``, ``n_thin_ice``, ``n_open_water``, ``n_unlabelled`` (of
-        filled cells), ``n_leads``, ``n_h_ref``, ``n_freeboard``, ``freeboard_mean`` and
-        ``freeboard_median`` (m; None without any).
+        ``n_cells``, ``n_filled``; ``n_thick_ice``, ``n_thin_ice``, ``n_open_water`` and ``n_unlabelled`` of all cells
+        (a cell that no photon came back from may be dark water); ``n_leads``, ``n_h_ref`` (of filled cells),
+        ``n_freeboard``, ``freeboard_mean`` and ``freeboard_median`` (m; None without any).
     """
     filled = np.asarray(track["n_photons"]) > 0
     out: dict[str, Any] = {
@@ -42,7 +43,7 @@ def summary(track: xr.Dataset) -> dict[str, Any]:
         "length_km": round(filled.size * float(track.attrs.get("segment_length", 2.0)) / 1e3, 3),
     }
     if "surface_class" in track:
-        codes = np.asarray(track["surface_class"])[filled]
+        codes = np.asarray(track["surface_class"])
         for code, name in [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]:
             out[f"n_{name}"] = int((codes == code).sum())
     if "lead_index" in track:
@@ -68,7 +69,7 @@ def absences(track: xr.Dataset) -> list[str]:
         notes.append("no background rate: the classes rest on photon rate and width alone")
     if "height" in track and not np.isfinite(np.asarray(track["height"])[filled]).any():
         notes.append("no corrected height: a correction is missing everywhere")
-    if counts.get("n_unlabelled", 0) == counts["n_filled"]:
+    if counts.get("n_unlabelled", 0) == counts["n_cells"]:
         notes.append("no segment could be classified")
     if counts.get("n_leads") == 0:
         notes.append("no lead: no local sea surface and no freeboard")
@@ -80,6 +81,34 @@ def absences(track: xr.Dataset) -> list[str]:
     except SchemaError as error:
         notes += [f"check: {fault}" for fault in error.faults]
     return notes
+
+
+def written(
+    counts: Mapping[str, Any], stored: Mapping[str, Any], track: xr.Dataset, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the receipt of a track says once it is written.
+
+    Parameters
+    ----------
+    counts : mapping
+        :func:`summary` of the track.
+    stored : mapping
+        Of :func:`is2ice.store.write_track`.
+    track : xarray.Dataset
+        For its checksum, and what reading it has cost.
+    seconds : mapping
+        Of ``load``, ``compute`` and ``write``.
+    """
+    return {
+        **counts,
+        "outcome": "done",
+        "stored": stored["outcome"],
+        "bytes": stored["bytes"],
+        "inputs": stored["inputs"],
+        "checksum": stores.checksum(track),
+        "seconds": {step: round(s, 3) for step, s in seconds.items()},
+        **{name: track.attrs[name] for name in ("traffic",) if name in track.attrs},
+    }
 
 
 @dataclass(frozen=True)

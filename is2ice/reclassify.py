@@ -77,7 +77,7 @@ def reclassify(
     return run(
         [root], out, beams="all", engine=engine, workers=workers,
         engine_options=engine_options, options=options, overwrite=overwrite, progress=progress,
-        chain=Chain(survey=partial(_survey, chosen), load=_load),
+        chain=Chain(survey=partial(_survey, chosen), load=_load), _kind="classes",
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def text(manifest: Mapping[str, Any], run: Run) -> str:
     for r in run.failed:
         lines.append(f"FAILED {r['granule'] or r['source']} {r['beam'] or ''}: {r['error']}")
     if manifest["status"] != "finished":
-        lines.append(f"not finished: is2ice run --resume --store {run.store}")
+        lines.append(f"not finished: {runs.again(manifest, run.store)}")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from .progress import progress as show_progress
 from .receipts import Run, json_line
 from .remote import public_url, scrub
 
-__all__ = ["Manifest", "Place", "base_receipt", "drive", "engine_options", "failure", "last", "read"]
+__all__ = [
+    "Manifest", "Place", "again", "base_receipt", "drive", "engine_options", "failure", "kept", "last", "named", "read",
+    "resumed",
+]  # fmt: skip
 
 log = logging.getLogger("is2ice")
 
@@ -45,7 +49,7 @@ class Manifest:
 
     Attributes
     ----------
-    kind : {"run", "labels"}
+    kind : {"run", "labels", "classes"}
     sources : tuple of str
         Paths and URLs, without secrets.
     beams, options, overwrite
@@ -66,11 +70,11 @@ class Manifest:
         cls, kind: str, sources: Iterable[Any], beams: Any, options: Mapping[str, Any], overwrite: str
     ) -> Manifest:
         """A manifest of any sources."""
-        named = [_name(source) for source in sources]
-        return cls(kind, tuple(n for n, _ in named), beams, options, overwrite, all(ok for _, ok in named))
+        told = [named(source) for source in sources]
+        return cls(kind, tuple(n for n, _ in told), beams, options, overwrite, all(ok for _, ok in told))
 
 
-def _name(source: Any) -> tuple[str, bool]:
+def named(source: Any) -> tuple[str, bool]:
     """How a source is written down, and whether it can be opened from that."""
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
@@ -228,7 +232,9 @@ class _Record:
             "is2ice": __version__,
             "engine": place.name,
             "engine_options": {
-                k: v for k, v in place.options.items() if k in ("workers", "address", "master")
+                k: v
+                for k, v in place.options.items()
+                if k in ("workers", "address", "proxy_address", "master") and isinstance(v, str | int | None)
             },
             "where": place.engine.where if isinstance(place.engine, engines.Cluster) else "",
             "host": platform.node(),
@@ -275,6 +281,83 @@ class _Record:
             part = self.path.with_name(f".{self.path.name}")
             part.write_text(json.dumps(self.document, indent=1, default=list))
             os.replace(part, self.path)
+
+
+# -- going on -----------------------------------------------------------------------------------------
+def resumed(
+    store: str | os.PathLike[str], kind: str, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The last run of a store, and what to call it with to go on.
+
+    Parameters
+    ----------
+    store : str or Path
+    kind : {"run", "labels"}
+        What it must have been.
+    changes : mapping
+        What is to be otherwise, such as ``engine``; ``sources`` where those written down cannot be opened.
+
+    Returns
+    -------
+    manifest : dict
+    changes : dict
+        With ``sources``, the engine and its options, and ``_since`` (when the run was begun).
+
+    Raises
+    ------
+    StoreError
+        No such run, or one that cannot be gone on with from what is written of it.
+    """
+    manifest, _ = read(store)
+    if manifest["kind"] != kind:
+        raise StoreError(
+            f"{store}: its last run is of {manifest['kind']}; go on with that by {again(manifest, store)}"
+        )
+    if not manifest["again"] and "sources" not in changes:
+        raise StoreError(
+            f"{store}: the sources of its last run cannot be opened from what is written of them (signed URLs, open "
+            "files, objects of a Python session); give them again"
+        )
+    if manifest["where"] and "engine" not in changes:
+        raise StoreError(
+            f"{store}: its last run was on a cluster ({manifest['where']}); name an engine to go on"
+        )
+    place = {k: manifest[k] for k in ("engine", "engine_options")} if "engine" not in changes else {}
+    since = datetime.fromisoformat(manifest["started"]).timestamp()
+    return manifest, {"sources": manifest["sources"], "_since": since} | place | dict(changes)
+
+
+def again(manifest: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
+    """The command that goes on with a run."""
+    if manifest["kind"] == "classes":
+        return "the same is2ice classify; it skips what is done"
+    command = {"run": "is2ice run", "labels": "is2ice labels many"}[manifest["kind"]]
+    return f"{command} --resume --store {store}"
+
+
+def kept(
+    store: str | os.PathLike[str], item: Any, inputs: str, overwrite: stores.Overwrite, since: float | None
+) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the stored track of an item stays as it is, and its attributes (None: there is none).
+
+    Parameters
+    ----------
+    store : path
+    item : Item
+    inputs : str
+        :func:`is2ice.store.fingerprint` of what it would be made from.
+    overwrite : {"different", "always", "never"}
+    since : float, optional
+        When the run was begun that this one goes on with, s since 1970: what that has written already is kept.
+    """
+    have = stores.track_attributes(store, item.granule, item.beam)
+    if have is None:
+        return False, None
+    keeps = stores.keeps(have, inputs, overwrite)
+    if keeps or since is None or have.get("inputs") != inputs:
+        return keeps, have
+    path = os.path.join(store, item.granule, item.beam, stores.META)
+    return os.stat(path).st_mtime >= since, have
 
 
 # -- receipts -----------------------------------------------------------------------------------------

@@ -33,15 +33,17 @@ _DERIVED = (
 
 def select(
     store: str | os.PathLike[str], beams: str | Iterable[str] | None
-) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-    """Path, granule, beam and origin of the tracks of a store that a selection of beams names; all by default."""
+) -> Iterator[tuple[str, str, str, dict[str, Any], str]]:
+    """Path, granule, beam, origin and release of the tracks that a selection of beams names; all by default."""
     listed = stores.open_store(store)
     root = listed.location.rstrip("/")
     for granule in listed.granules:
         strength = {b: str(listed.tracks[granule, b].get("beam_strength", "")) for b in listed.beams(granule)}
         for beam in pick_beams(strength, beams, f"{root}/{granule}"):
-            origin = {"store": root, "inputs": listed.tracks[granule, beam].get("inputs")}
-            yield f"{os.fspath(store).rstrip('/')}/{granule}/{beam}", granule, beam, origin
+            attrs = listed.tracks[granule, beam]
+            origin = {"store": root, "inputs": attrs.get("inputs")}
+            release = str(attrs.get("release", "unknown"))
+            yield f"{os.fspath(store).rstrip('/')}/{granule}/{beam}", granule, beam, origin, release
 
 
 def segments(track: str, options: Options) -> xr.Dataset:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from is2ice import catalog, store, twin
 from is2ice.corrections import Correction, Corrections
 from is2ice.drift import Drift, DriftError
+from is2ice.errors import StoreError
 from is2ice.labelling import LabellingError, label_pass
 from is2ice.labels_cli import app
 from is2ice.twin.cloud import LocalCloud
@@ -75,6 +76,37 @@ def test_many_passes_on_an_engine(pass_and_image, tmp_path, dask_cluster):
     assert sum(r["n_labelled"] for r in run.done) == int((want["label"].values >= 0).sum())
     again = label_many([granule], str(item), tmp_path / "s.zarr", drift=drift)
     assert (len(again.done), len(again.skipped)) == (0, 3)
+
+
+def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
+    """From another folder, by the command: what was labelled is kept, what failed is tried again."""
+    from is2ice import pipeline, report, runs
+    from is2ice.label_run import label_many
+
+    granule, item = pass_and_image
+    late = tmp_path / "ATL03_20191105195311_05940510_006_01.h5"
+    late.write_text("<html>")
+    monkeypatch.chdir(item.parent)
+    first = label_many([granule, late], item.name, tmp_path / "s.zarr", drift="none", beams="gt2r")
+    assert (len(first.done), len(first.failed)) == (1, 1)
+    late.unlink()
+    late.hardlink_to(granule)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["many", "--resume", "--store", "s.zarr", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert [(r["granule"], r["outcome"]) for r in told["receipts"]] == [
+        (granule.stem, "skipped"),
+        (late.stem, "done"),
+    ]
+    manifest, _ = runs.read("s.zarr")
+    assert manifest["options"] == {"scenes": str(item), "labels": {"drift": "none"}}
+    assert "is2ice labels many --resume" in report.text(manifest | {"status": "interrupted"}, first)
+    with pytest.raises(StoreError, match=r"is of labels; go on with that by is2ice labels many --resume"):
+        pipeline.resume("s.zarr")
+    with pytest.raises(ValueError, match="nothing to label"):
+        label_many([granule], [], tmp_path / "t.zarr")
+    assert not (tmp_path / "t.zarr").exists()
 
 
 def test_the_displacement_is_estimated_or_the_scene_not_used(pass_and_image):

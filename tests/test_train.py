@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from test_neural import a_track
 
 pytest.importorskip("tensorflow")
 
-from is2ice import schema, store
+from is2ice import Options, pipeline, schema, store
 from is2ice.__main__ import main
 from is2ice.classifiers import saved
 from is2ice.classifiers.arrays import ModelError
 from is2ice.errors import StoreError
+from is2ice.pipeline import Chain
 from is2ice.reclassify import reclassify
 from is2ice.train import launch, read_config, train
 
@@ -210,6 +213,8 @@ def test_stored_tracks_are_classified_anew(model, folder, tmp_path, capsys):
     np.testing.assert_array_equal(done["height"], was["height"])
     parameters = json.loads(done.attrs["processing_parameters"])
     assert parameters["classifier_checksum"] == saved.checksum(model)
+    with pytest.raises(StoreError, match="is of classes; go on with that by the same is2ice classify"):
+        pipeline.resume(target)
     # The same again is skipped; another model in the folder is another result.
     again = reclassify(folder / "labelled.zarr", target, model, granules=["A"])
     assert len(again.skipped) == 2
@@ -234,12 +239,47 @@ def test_a_model_replaced_during_a_run_is_noticed(model, folder, tmp_path, monke
     assert "the model was replaced during the run" in run.failed[0]["error"]
 
 
-def test_another_release_fails_its_tracks_and_says_so(model, tmp_path):
+def never(*args, **how):
+    raise AssertionError("work was begun")
+
+
+def test_another_release_is_told_before_the_work(model, tmp_path):
     track = a_track(300, granule="Z").assign_attrs(release="007")
     store.write_track(schema.annotate(track), tmp_path / "in.zarr")
-    run = reclassify(tmp_path / "in.zarr", tmp_path / "out.zarr", model)
+    options = Options(classifier=model)
+    run = pipeline.run(tmp_path / "in.zarr", tmp_path / "out.zarr", options=options, chain=Chain(load=never))
     assert not run.ok
-    assert "ATL03 release 007, the model mlp was trained on 006" in run.failed[0]["error"]
+    assert "Z gt1r: ATL03 release 007, the model mlp was trained on 006" in run.failed[0]["error"]
+
+
+def test_an_unusable_model_is_told_before_the_work(model, tmp_path):
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = broken / "weights.npz"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="truncated, or of another model"):
+        Options(classifier=broken)
+    with pytest.raises(ModelError, match="this run: segments of 10 m, the model mlp was trained on 2 m"):
+        pipeline.run(
+            tmp_path / "none.zarr", tmp_path / "s.zarr", options=Options(classifier=model, length=10)
+        )
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_run_with_a_model_is_resumed_from_elsewhere(model, folder, tmp_path, monkeypatch):
+    """The model was named relative to the folder of the run; the store tells its name and checksum only."""
+    monkeypatch.chdir(Path(model).parent)
+    name = os.path.basename(model)
+    labelled = str(folder / "labelled.zarr")
+    first = pipeline.run(labelled, tmp_path / "s.zarr", options=Options(classifier=name))
+    assert first.ok, first.report()
+    monkeypatch.chdir(tmp_path)
+    again = pipeline.resume(tmp_path / "s.zarr")
+    assert len(again.skipped) == len(first.done) > 0
+    held = store.open_store(tmp_path / "s.zarr").tracks["A", "gt1r"]["processing_parameters"]
+    assert json.loads(held)["classifier"] == name
+    moved = shutil.copytree(model, tmp_path / name)
+    same = pipeline.run(labelled, tmp_path / "s.zarr", options=Options(classifier=moved))
+    assert not same.done
 
 
 def test_wrong_stores_are_named(model, folder, tmp_path):

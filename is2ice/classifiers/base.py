@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from .. import schema
+from .arrays import ModelError
 
-__all__ = ["Classifier", "add_classes", "by_name", "fingerprint"]
+__all__ = ["Classifier", "add_classes", "agree", "by_name", "fingerprint", "usable"]
 
 
 @runtime_checkable
@@ -50,22 +52,76 @@ def by_name(name: str) -> Classifier:
     raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
 
 
+def usable(name: str) -> dict[str, Any]:
+    """The card of a trained model, once card and weights are seen to be whole and of this package.
+
+    The model itself is not loaded, and no deep-learning library imported. Empty for the classifiers that come with
+    the package.
+
+    Raises
+    ------
+    ValueError, ModelError
+        As :func:`by_name`.
+    """
+    from .saved import is_model, packed_weights, read_card
+
+    if name == "radiometric":
+        return {}
+    if not is_model(name):
+        raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
+    from .neural import check_card
+
+    card = read_card(name, "windows")
+    check_card(name, card)
+    packed_weights(name, card)
+    return card
+
+
 def fingerprint(name: str) -> str:
     """What tells a trained model from any other; empty for the classifiers that come with the package.
 
     Raises
     ------
-    ValueError
-        As :func:`by_name`; the model itself is not loaded.
+    ValueError, ModelError
+        As :func:`usable`.
     """
-    from .saved import checksum, is_model, read_card
+    from .saved import checksum
 
-    if name == "radiometric":
-        return ""
-    if not is_model(name):
-        raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
-    read_card(name, "windows")
-    return checksum(name)
+    return checksum(name) if usable(name) else ""
+
+
+def agree(card: Mapping[str, Any], where: str, release: str, length: float) -> None:
+    """See that segments are such as a model was trained on.
+
+    Parameters
+    ----------
+    card : mapping
+        Of the model; of none (empty), anything goes.
+    where : str
+        For errors.
+    release : str
+        Of ATL03; "unknown" passes.
+    length : float
+        Of the segments, m.
+
+    Raises
+    ------
+    ModelError
+        Another release of ATL03, or another length of segment.
+    """
+    if not card:
+        return
+    want = str(card.get("release", "unknown"))
+    if "unknown" not in (release, want) and release != want:
+        raise ModelError(
+            f"{where}: ATL03 release {release}, the model {card['architecture']} was trained on {want}. Releases "
+            "differ in what photons count as signal: classify data of that release, or train on this one"
+        )
+    if length != float(card["segment_length"]):
+        raise ModelError(
+            f"{where}: segments of {length:g} m, the model {card['architecture']} was trained on "
+            f"{card['segment_length']:g} m"
+        )
 
 
 def add_classes(

@@ -20,12 +20,12 @@ from .. import schema
 from ..features import Normalisation
 from . import models, saved, training
 from .arrays import ModelError
-from .base import add_classes
+from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 
-__all__ = ["Neural", "loaded", "one_of"]
+__all__ = ["Neural", "check_card", "loaded", "one_of"]
 
 #: Windows handed to the model at once.
 BLOCK = 4096
@@ -191,7 +191,9 @@ class Neural:
         ModelError
             Another release of ATL03, or another length of segment, than the model was trained on.
         """
-        self._agree(segments)
+        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        release = str(segments.attrs.get("release", "unknown"))
+        agree(self.card, str(segments.attrs.get("granule", "segments")), release, length)
         context = int(self.card["context"])
         which = feats.feature_set(self.card["features"]["set"], self.card["features"]["leaking"])
         values = feats.build(segments, which, leaking=self.card["features"]["leaking"]).values
@@ -210,21 +212,6 @@ class Neural:
             segments, probability, known, self.name, checksum=self.checksum, features=which.name
         )
 
-    def _agree(self, segments: xr.Dataset) -> None:
-        have, want = str(segments.attrs.get("release", "unknown")), str(self.card.get("release", "unknown"))
-        where = segments.attrs.get("granule", "segments")
-        if "unknown" not in (have, want) and have != want:
-            raise ModelError(
-                f"{where}: ATL03 release {have}, the model {self.name} was trained on {want}. Releases differ in what "
-                "photons count as signal: classify data of that release, or train on this one"
-            )
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
-        if length != float(self.card["segment_length"]):
-            raise ModelError(
-                f"{where}: segments of {length:g} m, the model {self.name} was trained on "
-                f"{self.card['segment_length']:g} m"
-            )
-
     # -- on disk -------------------------------------------------------------------------------------
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Neural:
         """Write the model (:func:`is2ice.classifiers.saved.save`); the same, with its checksum."""
@@ -240,7 +227,7 @@ class Neural:
             As :func:`is2ice.classifiers.saved.load`; or its features are not those of this package.
         """
         card = saved.read_card(folder, "windows")
-        _check_features(folder, card)
+        check_card(folder, card)
         model, card = saved.load(folder, _build, kind="windows")
         made = cls(model, card, saved.checksum(folder))
         try:
@@ -259,7 +246,13 @@ def _build(card: dict[str, Any]) -> Any:
     return models.build(card["architecture"], steps, len(names), **own)
 
 
-def _check_features(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+def check_card(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+    """See that the windows of a card are such as this package makes.
+
+    Raises
+    ------
+    ModelError
+    """
     try:
         told, context = card["features"], int(card["context"])
         name, names, units = str(told["set"]), list(told["names"]), list(told["units"])

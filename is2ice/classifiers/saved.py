@@ -22,7 +22,17 @@ import numpy as np
 from .. import __version__, schema
 from .arrays import ModelError, read_arrays, write_arrays
 
-__all__ = ["CARD", "ModelError", "checksum", "describe", "is_model", "load", "read_card", "save"]
+__all__ = [
+    "CARD",
+    "ModelError",
+    "checksum",
+    "describe",
+    "is_model",
+    "load",
+    "packed_weights",
+    "read_card",
+    "save",
+]
 
 CARD, WEIGHTS = "card.json", "weights.npz"
 FORMAT = 1
@@ -180,7 +190,24 @@ def load(
     """
     card = read_card(folder, kind)
     path = Path(folder) / WEIGHTS
-    told = card["weights"]
+    groups, _ = read_arrays(io.BytesIO(packed_weights(folder, card)), name=str(path))
+    try:
+        model = build(card)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder}: {card['architecture']!r} cannot be built here: {error}") from error
+    _set_weights(model, groups.get("weight", []), path)
+    return model, card
+
+
+def packed_weights(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> bytes:
+    """The file of weights that a card tells of; nothing in it is read yet.
+
+    Raises
+    ------
+    ModelError
+        It is missing, truncated or of another model.
+    """
+    path, told = Path(folder) / WEIGHTS, card["weights"]
     if not isinstance(told, dict) or not isinstance(told.get("bytes"), int):
         raise ModelError(f"{Path(folder) / CARD}: weights: expected their size and checksum, got {told!r}")
     if not path.is_file():
@@ -193,13 +220,7 @@ def load(
     packed = path.read_bytes()
     if hashlib.sha256(packed).hexdigest() != told.get("sha256"):
         raise ModelError(f"{path}: not the weights of this card (checksum); copy the folder again")
-    groups, _ = read_arrays(io.BytesIO(packed), name=str(path))
-    try:
-        model = build(card)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{folder}: {card['architecture']!r} cannot be built here: {error}") from error
-    _set_weights(model, groups.get("weight", []), path)
-    return model, card
+    return packed
 
 
 def _set_weights(model: Any, weights: list[Any], path: Path) -> None:
