@@ -265,12 +265,14 @@ def test_an_unusable_model_is_told_before_the_work(model, tmp_path):
     assert not (tmp_path / "s.zarr").exists()
 
 
-def test_a_run_with_a_model_is_resumed_from_elsewhere(model, folder, tmp_path, monkeypatch):
+def test_a_run_with_a_model_is_resumed_from_elsewhere(model, tmp_path, monkeypatch):
     """The model was named relative to the folder of the run; the store tells its name and checksum only."""
     monkeypatch.chdir(Path(model).parent)
     name = os.path.basename(model)
-    labelled = str(folder / "labelled.zarr")
-    first = pipeline.run(labelled, tmp_path / "s.zarr", options=Options(classifier=name))
+    segments = str(tmp_path / "segments.zarr")
+    made = Options(until="segments").told()
+    store.write_track(schema.annotate(a_track(300, granule="A")), segments, parameters=made)
+    first = pipeline.run(segments, tmp_path / "s.zarr", options=Options(classifier=name))
     assert first.ok, first.report()
     monkeypatch.chdir(tmp_path)
     again = pipeline.resume(tmp_path / "s.zarr")
@@ -278,7 +280,7 @@ def test_a_run_with_a_model_is_resumed_from_elsewhere(model, folder, tmp_path, m
     held = store.open_store(tmp_path / "s.zarr").tracks["A", "gt1r"]["processing_parameters"]
     assert json.loads(held)["classifier"] == name
     moved = shutil.copytree(model, tmp_path / name)
-    same = pipeline.run(labelled, tmp_path / "s.zarr", options=Options(classifier=moved))
+    same = pipeline.run(segments, tmp_path / "s.zarr", options=Options(classifier=moved))
     assert not same.done
 
 
