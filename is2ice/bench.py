@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -37,13 +36,17 @@ def scaling(
     cores: Annotated[list[int] | None, typer.Option("--project", help="Cores to project to.")] = None,
     tasks: Annotated[int, typer.Option(help="Tasks of the projected archive.")] = 3000,
     folder: Annotated[Path | None, typer.Option(help="To work in, kept; else a temporary one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write all of it to this file.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
     from . import scaling as s
     from .engines._common import cpus
     from .twin.archive import make_archive
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ValueError(f"--json {json_file}: no such folder as {json_file.parent}")
     names = engine or ["processes", "dask", "spark"]
     counts = workers or [n for n in (1, 2, 4, 8, 16, 32) if n <= cpus()]
     with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
@@ -63,15 +66,19 @@ def scaling(
                     [t.workers for t in mine], [t.reduce for t in mine], mine[0].tasks, min(spent),
                     task_bytes=data.bytes / mine[0].tasks, bandwidth=rate,
                 )  # fmt: skip
-        if as_json:
-            document = {
-                "measured": [asdict(t) for t in timings],
-                "model": {f"{kind} {name}": asdict(m) for (kind, name), m in models.items()},
-            }
-            typer.echo(json.dumps(document, indent=1))
-            return
+        where = {
+            "granules": granules,
+            "length_km": length_km,
+            "megabytes": round(data.bytes / 1e6, 1),
+            "cores": cpus(),
+            "load_average": round(os.getloadavg()[0], 2),
+            "disk_mb_s": round(rate / 1e6, 1),
+        }
+        ahead = {"cores": cores or [16, 64, 1000], "tasks": tasks}
+        if json_file is not None:
+            json_file.write_text(json.dumps(where | s.document(timings, models, **ahead), indent=1))
         typer.echo(
-            f"{granules} granules of {length_km:g} km ({data.bytes / 1e6:.0f} MB), {cpus()} cores, load average "
-            f"{os.getloadavg()[0]:.1f}, disk {rate / 1e6:.0f} MB/s\n"
+            f"{granules} granules of {length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, load average "
+            f"{where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
         )
-        typer.echo(s.tables(timings, models, cores=cores or [16, 64, 1000], tasks=tasks))
+        typer.echo(s.tables(timings, models, **ahead))

@@ -21,7 +21,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from .engines import Cluster
 from .options import Options
 from .receipts import Run
 
-__all__ = ["Model", "Timing", "bandwidth", "measure", "overhead", "tables"]
+__all__ = ["Model", "Timing", "bandwidth", "document", "measure", "overhead", "tables"]
 
 #: Seconds of the published tables (Iqrah et al. 2025, Tables II and V) on 1 and 16 cores: load, map, reduce.
 PUBLISHED = {
@@ -226,6 +226,43 @@ class Model:
             f"work {1e3 * self.work:.1f} ms a task, serial {self.serial:.2f} s, dispatch {1e3 * self.dispatch:.2f} ms "
             f"a task, {self.task_bytes / 1e6:.2f} MB a task at {rate}"
         )
+
+
+def document(
+    timings: Sequence[Timing], models: Mapping[tuple[str, str], Model], *, cores: Sequence[int], tasks: int
+) -> dict[str, Any]:
+    """What :func:`tables` prints, for JSON: measured, published and projected times apart, each named so.
+
+    Returns
+    -------
+    dict
+        ``measured`` (rows of :class:`Timing`), ``published`` (kind to cores to load, map and reduce, s), ``model``
+        (by kind and engine, with ``serial_fraction`` of the projected archive) and ``projected`` (rows of kind,
+        engine, cores, tasks, seconds and gain over one core; ``measured`` is False).
+    """
+    projected = [
+        {
+            "kind": kind,
+            "engine": engine,
+            "cores": n,
+            "tasks": tasks,
+            "seconds": model.seconds(n, tasks),
+            "gain": model.seconds(1, tasks) / model.seconds(n, tasks),
+            "measured": False,
+        }
+        for (kind, engine), model in models.items()
+        for n in cores
+    ]
+    fitted = [
+        {"kind": kind, "engine": engine, **asdict(m), "serial_fraction": m.serial_fraction(tasks)}
+        for (kind, engine), m in models.items()
+    ]
+    return {
+        "measured": [asdict(t) for t in timings],
+        "published": {kind: {str(n): row for n, row in PUBLISHED[kind].items()} for kind in KINDS},
+        "model": fitted,
+        "projected": projected,
+    }
 
 
 def tables(

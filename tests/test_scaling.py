@@ -51,17 +51,21 @@ def test_tables_keep_measured_and_projected_apart() -> None:
 
 @pytest.mark.slow
 def test_a_small_archive_is_timed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "is2ice", "bench", "scaling", "--json", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "is2ice", "bench", "scaling", "--folder", str(tmp_path)]
+    command += ["--json", str(tmp_path / "scaling.json")]
     command += ["--engine", "processes", "--workers", "1", "--granules", "2", "--length-km", "4"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    assert "PROJECTED by the model, not measured" in done.stdout
+    document = json.loads((tmp_path / "scaling.json").read_text())
     kinds = {t["kind"]: t for t in document["measured"]}
     assert set(kinds) == {"labelling", "freeboard"}
     for timing in kinds.values():
         assert timing["reduce"] > timing["map"]  # the action holds the work, the lazy step does not
         assert timing["measured"]
     assert kinds["freeboard"]["tasks"] == 6
-    model = document["model"]["freeboard processes"]
+    (model,) = (m for m in document["model"] if m["kind"] == "freeboard")
+    assert [p["cores"] for p in document["projected"]] == [16, 64, 1000] * 2
+    assert not any(p["measured"] for p in document["projected"])
     total = model["serial"] + 6 * (model["work"] + model["dispatch"])
     assert total == pytest.approx(kinds["freeboard"]["reduce"], rel=0.02)
