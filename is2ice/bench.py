@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,17 +36,13 @@ def scaling(
     cores: Annotated[list[int] | None, typer.Option("--project", help="Cores to project to.")] = None,
     tasks: Annotated[int, typer.Option(help="Tasks of the projected archive.")] = 3000,
     folder: Annotated[Path | None, typer.Option(help="To work in, kept; else a temporary one.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write all of it to this file.", dir_okay=False)
-    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
     from . import scaling as s
     from .engines._common import cpus
     from .twin.archive import make_archive
 
-    if json_file is not None and not json_file.parent.is_dir():
-        raise ValueError(f"--json {json_file}: no such folder as {json_file.parent}")
     names = engine or ["processes", "dask", "spark"]
     counts = workers or [n for n in (1, 2, 4, 8, 16, 32) if n <= cpus()]
     with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
@@ -74,9 +70,10 @@ def scaling(
             "load_average": round(os.getloadavg()[0], 2),
             "disk_mb_s": round(rate / 1e6, 1),
         }
-        ahead = {"cores": cores or [16, 64, 1000], "tasks": tasks}
-        if json_file is not None:
-            json_file.write_text(json.dumps(where | s.document(timings, models, **ahead), indent=1))
+        ahead: dict[str, Any] = {"cores": cores or [16, 64, 1000], "tasks": tasks}
+        if as_json:
+            typer.echo(json.dumps(where | s.document(timings, models, **ahead), indent=1))
+            return
         typer.echo(
             f"{granules} granules of {length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, load average "
             f"{where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
