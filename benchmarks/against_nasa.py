@@ -1,10 +1,17 @@
 """Ours and the twin's ATL10, made by separate code from the same photons, against the truth side by side.
 
-    python benchmarks/against_nasa.py [--presets ...] [--seeds 21 22] [--length-km 60] [--json FILE]
+    python benchmarks/against_nasa.py [--presets ...] [--seeds 21 22 23 24] [--length-km 60] [--json FILE]
+    python benchmarks/against_nasa.py --classifier models/ross            # a trained classifier instead of the default
+    python benchmarks/against_nasa.py --keep FOLDER                       # simulated files stay, and are used again
+    python benchmarks/against_nasa.py --products ATL10_a.h5 ATL07_b.h5    # how genuine segments lie, beside the twin's
 
 For each simulated pass (three strong beams): sea surface and freeboard where both have one, each against the
 truth at its own resolution and both against the truth every 2 m; points per km; leads of the truth by width, and
 how many of them each sees. NASA's freeboard is constant within a segment, so at 2 m its error holds what it averages.
+
+Points per km are told three ways, all over the same stretch of track: freeboards that are given (of ours, cells with
+photons within reach of a lead; of theirs, segments of sections with a reference surface); heights; and heights against
+the product's segments that do not overlap. Under each stands the photon budget that decides it (`is2ice.density`).
 """
 
 from __future__ import annotations
@@ -16,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from is2ice import compare, pipeline, products, twin
+from is2ice import compare, density, pipeline, products, twin
 from is2ice.atl03 import Granule
 from is2ice.compare import overlaps
+from is2ice.options import Options
 from is2ice.products import SPECULAR
 
 PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night")
@@ -76,12 +84,21 @@ def one_beam(track, seven, ten, truth) -> dict:
     reference = np.where(np.isfinite(held), s["height"].values[near] - theirs[near], np.nan)
     out["sea surface ours"] = errors((t["h_ref"].values - level)[common])
     out["sea surface theirs"] = errors((reference - level)[common])
+    out["sea surface ours, in our leads"] = errors((t["h_ref"].values - level)[t["lead_index"].values >= 0])
+    # An offset that water and ice share falls out of freeboard.
+    k = np.clip(np.searchsorted(truth["x_atc"].values, x, side="right") - 1, 0, truth.sizes["x_atc"] - 1)
+    ice = (truth["point_class"].values[k] == 0) & (truth["edge_distance"].values[k] > 12.0)
+    out["heights ours, ice 12 m from any edge"] = errors((t["height"].values - level - cell)[ice])
     km = float(np.ptp(x)) / 1e3
     out["km"] = km
-    out["points"] = [int(every.sum()), int(np.isfinite(theirs).sum())]
-    density = result.numbers["density"]
-    out["heights"] = [density["ours_heights_per_km"] * km, density["theirs_heights_per_km"] * km]
-    out["alone"] = density["theirs_not_overlapping_per_km"] * km
+    told = result.numbers["density"]
+    out["points"] = [
+        km * told[f"{who}_{what}_per_km"] for what in ("freeboards", "heights") for who in ("ours", "theirs")
+    ]
+    out["alone"] = told["theirs_not_overlapping_per_km"] * km
+    filled = told["ours_heights_per_km"] * km
+    out["budget"] = [filled, x.size, filled * (told["photons_per_cell"] or 0.0)]
+    out["layouts"] = [[told["theirs"]["median_length"], told["theirs"]["median_spacing"]]]
     leads = truth_leads(truth, x[0], x[-1])
     width = np.diff(leads, axis=1).ravel()
     # Theirs at their best: leads of the product, or any specular segment.
@@ -94,32 +111,41 @@ def one_beam(track, seven, ten, truth) -> dict:
         k: [int(w.sum()), int((mine & w).sum()), int((nasa & w).sum()), int((mine & ~nasa & w).sum())]
         for k, w in rows.items()
     }
-    false = [int((~overlaps(v, leads, 11.0)).sum()) for v in (result.leads["ours"], result.leads["theirs"])]
-    out["false"] = [*false, len(result.leads["ours"]), len(result.leads["theirs"])]
+    false = [~overlaps(v, leads, 11.0) for v in (result.leads["ours"], result.leads["theirs"])]
+    out["false"] = [*(int(f.sum()) for f in false), len(result.leads["ours"]), len(result.leads["theirs"])]
+    none = result.leads["ours"][false[0]]
+    out["false_freeboard"] = errors(mean_truth(truth, "freeboard", none[:, 0], none[:, 1]))
     return out
 
 
-def one_pass(preset: str, seed: int, length_km: float, folder: Path) -> list[dict]:
+def one_pass(
+    preset: str, seed: int, length_km: float, folder: Path, options: Options | None = None
+) -> list[dict]:
     """One simulated pass, three strong beams."""
-    scene = twin.Scene.preset(preset, seed=seed, length_km=length_km)
-    truth = folder / "truth.nc"
-    granule = twin.make_granule(scene, folder / "ATL03.h5", truth_path=truth)
-    seven = twin.make_atl07(granule, folder / "seven.h5")
-    ten = twin.make_atl10(seven, folder / "ten.h5")
+    truth, granule, seven, ten = (folder / f for f in ("truth.nc", "ATL03.h5", "seven.h5", "ten.h5"))
+    if not ten.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        scene = twin.Scene.preset(preset, seed=seed, length_km=length_km)
+        twin.make_granule(scene, granule, truth_path=truth)
+        twin.make_atl07(granule, seven)
+        twin.make_atl10(seven, ten)
     found = []
     with Granule(granule) as opened:
         for beam in opened.resolve_beams("strong"):
-            track = pipeline.one_track(opened, beam)
+            track = pipeline.one_track(opened, beam, options)
             tree = products.open_atl10(ten, beam)
             found.append(one_beam(track, None, tree, twin.open_truth(truth, beam)))
     return found
 
 
 def add(parts: list) -> object:
-    """Sums of equal structures."""
+    """Sums of equal structures; lists under "layouts" are joined."""
     first = parts[0]
     if isinstance(first, dict):
-        return {k: add([p[k] for p in parts]) for k in first}
+        return {
+            k: [v for p in parts for v in p[k]] if k == "layouts" else add([p[k] for p in parts])
+            for k in first
+        }
     if isinstance(first, list | tuple):
         return [add(list(v)) for v in zip(*parts, strict=True)]
     return sum(parts)
@@ -127,37 +153,95 @@ def add(parts: list) -> object:
 
 def show(name: str, total: dict) -> dict:
     """Print one table, and give its numbers."""
-    print(f"\n{name}: {total['km']:.0f} km of beams")
-    told: dict = {"km": round(total["km"], 1)}
-    print(f"  {'':34}{'points':>9}{'bias cm':>9}{'RMSE cm':>9}")
+    km = total["km"]
+    print(f"\n{name}: {km:.0f} km of beams")
+    told: dict = {"km": round(km, 1)}
+    print(f"  {'':46}{'points':>9}{'bias cm':>9}{'RMSE cm':>9}")
     for key, value in total.items():
-        if not isinstance(value, list) or len(value) != 3:
+        if key in ("budget", "false_freeboard") or not isinstance(value, list) or len(value) != 3:
             continue
         n, s, q = value
+        kind = key if key.startswith(("sea", "heights")) else f"freeboard {key}"
         if n:
             told[key] = {"n": n, "bias_cm": round(100 * s / n, 2), "rmse_cm": round(100 * (q / n) ** 0.5, 2)}
-            kind = key if key.startswith("sea") else f"freeboard {key}"
-            print(f"  {kind:34}{n:>9,}{told[key]['bias_cm']:>9.2f}{told[key]['rmse_cm']:>9.2f}")
+            print(f"  {kind:46}{n:>9,}{told[key]['bias_cm']:>9.2f}{told[key]['rmse_cm']:>9.2f}")
         else:
-            print(f"  {key:34}{'none':>9}")
-    ours, theirs = total["points"]
-    told["freeboards_per_km"] = [round(v / total["km"], 1) for v in (ours, theirs)]
-    told["ratio"] = round(ours / theirs, 2) if theirs else None
-    told["heights_per_km"] = [round(v / total["km"], 1) for v in total["heights"]]
-    told["ratio_heights"] = round(total["heights"][0] / total["heights"][1], 2)
-    told["ratio_not_overlapping"] = round(total["heights"][0] / total["alone"], 2)
-    for what in ("freeboards", "heights"):
-        (a, b), ratio = told[f"{what}_per_km"], told["ratio" if what == "freeboards" else "ratio_heights"]
-        print(f"  {what} per km: ours {a}, theirs {b}, ratio {ratio}")
-    print(f"  our heights to their segments that do not overlap: ratio {told['ratio_not_overlapping']}")
+            print(f"  {kind:46}{'none':>9}")
+    _show_points(total, told)
+    _show_leads(total, told)
+    return told
+
+
+def _show_points(total: dict, told: dict) -> None:
+    km = total["km"]
+    fb, fb_theirs, h, h_theirs = (v / km for v in total["points"])
+    filled, cells, photons = total["budget"]
+    length, spacing = np.median(np.array(total["layouts"], float), axis=0)
+    rows = {
+        "freeboards given": (fb, fb_theirs),
+        "heights": (h, h_theirs),
+        "heights, theirs that do not overlap": (h, total["alone"] / km),
+    }
+    print("  points per km:" + f"{'ours':>45}{'theirs':>9}{'ratio':>9}")
+    for what, (a, b) in rows.items():
+        ratio = round(a / b, 2) if b else None
+        told[what] = {"ours": round(a, 1), "theirs": round(b, 1), "ratio": ratio}
+        print(f"    {what:46}{a:>9.1f}{b:>9.1f}{ratio if ratio is not None else '-':>9}")
+    told["budget"] = {
+        "cells_filled": round(filled / cells, 4),
+        "photons_per_filled_cell": round(photons / filled, 2),
+        "their_length_m": round(float(length), 1),
+        "their_spacing_m": round(float(spacing), 1),
+        "most_ratio_of_heights": round(500.0 / h_theirs, 2),
+    }
+    print(
+        f"    photons: {photons / filled:.1f} in each of our cells, of which {100 * filled / cells:.1f} % hold some; "
+        f"theirs {length:.1f} m long, one every {spacing:.1f} m"
+    )
+    print(f"    were every cell of ours filled, the ratio of heights would be {500.0 / h_theirs:.2f}")
+    if h:
+        print(
+            f"    of our heights {100 * fb / h:.1f} % have a freeboard; the others lie over 10 km from any lead"
+        )
+
+
+def _show_leads(total: dict, told: dict) -> None:
     for k, (n, mine, nasa, only) in total["leads"].items():
         told[f"leads_{k}"] = {"truth": n, "ours": mine, "theirs": nasa, "only_ours": only}
         print(f"  leads {k} than an ATL07 segment: {n} true, ours {mine}, theirs {nasa}, only ours {only}")
     mine, nasa, of_mine, of_nasa = total["false"]
     told["false_leads"] = {"ours": [mine, of_mine], "theirs": [nasa, of_nasa]}
+    n, s, _ = total["false_freeboard"]
+    what = f" (of ours, thin ice with a mean freeboard of {100 * s / n:.1f} cm)" if n else ""
     print(
-        f"  leads without water of the truth within 11 m: ours {mine} of {of_mine}, theirs {nasa} of {of_nasa}"
+        f"  leads without water of the truth within 11 m: ours {mine} of {of_mine}, theirs {nasa} of {of_nasa}{what}"
     )
+
+
+def show_products(paths: list[Path]) -> dict:
+    """How the segments of genuine granules lie, strong beams."""
+    print("genuine segments of strong beams, in unbroken stretches")
+    print(
+        f"  {'':44}{'photons':>9}{'length':>8}{'every':>8}{'per km':>8}{'apart':>8}{'500 cells':>11}{'apart':>8}"
+    )
+    print(
+        f"  {'granule, beam, segments':44}{'a pulse':>9}{'m':>8}{'m':>8}{'':>8}{'per km':>8}{'ratio':>11}{'ratio':>8}"
+    )
+    told = {}
+    for path in paths:
+        read = products.open_atl10 if "ATL10" in path.name else products.open_atl07
+        for beam, node in read(path).children.items():
+            one = density.layout(node["segments"].to_dataset())
+            if node.attrs.get("beam_strength") != "strong" or not one["per_km"]:
+                continue
+            told[f"{path.name} {beam}"] = one
+            ratios = 500.0 / one["per_km"], 500.0 / one["independent_per_km"]
+            rate = "-" if one["photons_per_pulse"] is None else f"{one['photons_per_pulse']:.2f}"
+            name = f"{path.name.removeprefix('processed_')[:30]} {beam} {one['n']:,}"
+            print(
+                f"  {name:44}{rate:>9}{one['median_length']:>8.1f}{one['median_spacing']:>8.1f}{one['per_km']:>8.1f}"
+                f"{one['independent_per_km']:>8.1f}{ratios[0]:>11.2f}{ratios[1]:>8.2f}"
+            )
     return told
 
 
@@ -166,17 +250,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--presets", nargs="+", default=list(PRESETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22, 23, 24])
     parser.add_argument("--length-km", type=float, default=60.0)
+    parser.add_argument(
+        "--keep", type=Path, help="keep the simulated files here, and use those that are there"
+    )
+    parser.add_argument("--classifier", default="radiometric", help="its name, or a trained model")
+    parser.add_argument(
+        "--products", nargs="+", type=Path, help="genuine granules: only say how their segments lie"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    told = {}
-    for preset in args.presets:
+    told = {"products": show_products(args.products)} if args.products else {}
+    options = Options(classifier=args.classifier)
+    for preset in () if args.products else args.presets:
         parts = []
         for seed in args.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                parts += one_pass(preset, seed, args.length_km, Path(folder))
-        told[preset] = show(f"{preset}, seeds {args.seeds}, {args.length_km:g} km", add(parts))
+            with tempfile.TemporaryDirectory() as passing:
+                folder = Path(args.keep or passing) / f"{preset}_{seed}_{args.length_km:g}km"
+                parts += one_pass(preset, seed, args.length_km, folder, options)
+        title = f"{preset}, seeds {args.seeds}, {args.length_km:g} km, classes {args.classifier}"
+        told[preset] = show(title, add(parts))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(told, indent=1))

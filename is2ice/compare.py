@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import icestats, schema
+from . import density, icestats, schema
 from .products import DARK, SPECULAR, open_atl07, open_atl10
 
 __all__ = ["Comparison", "alike_places", "compare", "match", "overlaps"]
@@ -204,7 +204,7 @@ def compare(
             _total(sections, "ours_h_ref_uncertainty", "h_ref_uncertainty"),
         ),
         "freeboard": _freeboards(track, joined),
-        "density": _density(track, joined),
+        "density": density.points(track, joined),
         "leads": lead_numbers,
         "classes": _classes(joined),
     }  # fmt: skip
@@ -380,33 +380,6 @@ def _freeboards(track: xr.Dataset, joined: xr.Dataset) -> dict[str, Any]:
         sigma = _total(joined, "ours_freeboard_uncertainty", "freeboard_uncertainty")[alike]
         out["alike"]["difference"] = _differences(a - b, sigma)
         out["alike"]["ks_distance"] = round(float(ks_2samp(a, b).statistic), 4)
-    return out
-
-
-def _density(track: xr.Dataset, joined: xr.Dataset) -> dict[str, Any]:
-    """Points per km of the common stretch; theirs overlap, so their independent number is told too."""
-    km = float(np.ptp(track["x_atc"].values)) / 1e3 or np.nan
-    x, half = joined["x_atc"].values, joined["length"].values / 2
-    low = np.maximum.accumulate(np.concatenate([[-np.inf], (x + half)[:-1]])) if x.size else x
-    covered = np.maximum(0.0, (x + half) - np.maximum(x - half, low)).sum() if x.size else 0.0
-    independent = covered / max(float(np.median(2 * half)), 1e-9) if x.size else 0.0
-    have = joined["freeboard"].notnull().values if "freeboard" in joined else np.zeros(x.size, bool)
-    ours = int(np.isfinite(track["freeboard"].values).sum())
-    out = {
-        "ours_freeboards_per_km": ours / km,
-        "theirs_freeboards_per_km": have.sum() / km,
-        "ours_heights_per_km": int(np.isfinite(track["height"].values).sum()) / km,
-        "theirs_heights_per_km": int(joined["height"].notnull().sum()) / km,
-        "theirs_not_overlapping_per_km": independent / km,
-        "their_median_length": float(np.median(2 * half)) if x.size else np.nan,
-    }
-    out = {k: round(float(v), 3) if np.isfinite(v) else None for k, v in out.items()}
-    for name in ("freeboards", "heights"):
-        theirs, mine = out[f"theirs_{name}_per_km"], out[f"ours_{name}_per_km"]
-        out[f"ratio_{name}"] = round(mine / theirs, 2) if theirs and mine is not None else None
-    alone = out["theirs_not_overlapping_per_km"]
-    heights = out["ours_heights_per_km"]
-    out["ratio_not_overlapping"] = round(heights / alone, 2) if alone and heights is not None else None
     return out
 
 

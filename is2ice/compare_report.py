@@ -114,6 +114,7 @@ def text(c: Comparison) -> str:
     alone, ratio = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
     lines += [
         f"  heights to their segments that do not overlap: {alone}" + (f", {ratio} times" if ratio else ""),
+        *_budget(density),
         f"leads: ours {leads['ours']}, theirs {leads['theirs']}",
         f"  of theirs we see {leads['theirs_with_ours']} (recall {leads['recall']}), "
         f"of ours they see {leads['ours_with_theirs']} (precision {leads['precision']})",
@@ -123,6 +124,20 @@ def text(c: Comparison) -> str:
     for kind, row in n["classes"].items():
         lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
     return "\n".join(lines)
+
+
+def _budget(density: dict[str, Any]) -> list[str]:
+    """Why there are so many points and no more."""
+    theirs, photons = density["theirs"], density["photons_per_cell"]
+    if photons is None or theirs["median_spacing"] is None:
+        return []
+    rate = theirs["photons_per_pulse"]
+    return [
+        f"  photons: {photons:.1f} in each of our cells, of which {100 * density['cells_filled']:.1f} % hold some; "
+        f"theirs {theirs['median_length']:.1f} m long, one every {theirs['median_spacing']:.1f} m"
+        + (f", {rate:.2f} photons a pulse" if rate is not None else ""),
+        f"  were every cell of ours filled, the ratio of heights would be {density['most_heights_ratio']}",
+    ]
 
 
 def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:

@@ -7,6 +7,7 @@ ATL07: histograms against photon counts, and the surface types against our thres
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +18,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from rich.console import Console
 
-from . import schema
+from . import density, schema
 from .classifiers.radiometric import classes_of_rates
 from .errors import GranuleError
 from .leads import find_leads
 from .products import match_leads, open_atl07, open_atl10
 
-__all__ = ["app", "check_atl07", "check_atl10"]
+__all__ = ["agreement", "app", "check_atl07", "check_atl10"]
 
 F8 = NDArray[np.float64]
 
@@ -44,7 +45,8 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
     Returns
     -------
     dict
-        Per beam: ``leads`` (n, with_segments, largest difference of height and sigma, m), ``sections`` (one
+        Per beam: ``layout`` (:func:`is2ice.density.layout`), ``leads`` (n, with_segments, largest difference of
+        height and sigma, m), ``sections`` (one
         entry each: x_atc, h_ref, flag, leads, ours, difference, why), ``freeboard`` (n, compared, largest
         difference). JSON can hold it; what cannot be computed is None.
 
@@ -59,7 +61,8 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
 
 def _check_beam(node: xr.DataTree) -> dict[str, Any]:
     segments, leads, sections = (node[k].to_dataset() for k in ("segments", "leads", "sections"))
-    out: dict[str, Any] = {"strength": node.attrs.get("beam_strength"), "leads": _check_leads(node)}
+    out: dict[str, Any] = {"strength": node.attrs.get("beam_strength"), "layout": density.layout(segments)}
+    out["leads"] = _check_leads(node)
     edges = _edges(segments, sections)
     number = np.floor((leads["x_atc"].values - edges) / SECTION)
     mine = np.floor((sections["x_atc"].values - edges) / SECTION)
@@ -214,7 +217,8 @@ def check_atl07(tree: xr.DataTree) -> dict[str, Any]:
     Returns
     -------
     dict
-        Per beam: ``segments``, ``histogram_is_gathered`` (segments whose histogram sums to n_photons_actual),
+        Per beam: ``segments``, ``layout`` (:func:`is2ice.density.layout`), ``histogram_is_gathered`` (segments
+        whose histogram sums to n_photons_actual),
         ``trimmed_is_used`` (whose bins between the trim heights sum to n_photons_used), ``types`` (class by our
         thresholds for each type of the product: counts).
     """
@@ -224,7 +228,11 @@ def check_atl07(tree: xr.DataTree) -> dict[str, Any]:
 def _check_segments(node: xr.DataTree) -> dict[str, Any]:
     ds = node["segments"].to_dataset()
     n = ds.sizes.get("segment", 0)
-    out: dict[str, Any] = {"strength": node.attrs.get("beam_strength"), "segments": n}
+    out: dict[str, Any] = {
+        "strength": node.attrs.get("beam_strength"),
+        "segments": n,
+        "layout": density.layout(ds),
+    }
     if not n:
         return out
     if "hist_photon_heights" in ds:
@@ -250,6 +258,29 @@ TYPES = {
     8: "dark rough, background tested", 9: "dark rough",
 }  # fmt: skip
 
+#: How often our thresholds and the product's types agree that a segment is ice, or that it is none: by type, the
+#: classes of ours that agree. Clouds, and what ours leave unlabelled, count nowhere; thin ice is dark and smooth, so
+#: either answer agrees with a dark type.
+AGREES = {1: ("thick_ice", "thin_ice"), **dict.fromkeys((2, 3, 4, 5), ("open_water",)),
+          **dict.fromkeys((6, 7, 8, 9), ("open_water", "thin_ice"))}  # fmt: skip
+
+
+def agreement(told: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Segments labelled and agreeing by kind of type, over all beams of a result of :func:`check_atl07`."""
+    out: dict[str, dict[str, int]] = {}
+    for one in told.values():
+        for kind, row in one.get("types", {}).items():
+            code = int(kind.split()[0])
+            if code not in AGREES:
+                continue
+            group = "ice" if code == 1 else "specular" if code < 6 else "dark"
+            count = out.setdefault(group, {"segments": 0, "labelled": 0, "agree": 0})
+            count["segments"] += sum(row.values())
+            count["labelled"] += sum(v for k, v in row.items() if k != "unlabelled")
+            count["agree"] += sum(row[k] for k in AGREES[code])
+    return out
+
+
 # -- command line -------------------------------------------------------------------------------------
 app = typer.Typer(add_completion=False)
 out = Console(soft_wrap=True, highlight=False, markup=False)
@@ -269,6 +300,7 @@ def check(
         ten, told = False, check_atl07(open_atl07(path))
     if as_json:
         document = {"granule": path.name, "product": "ATL10" if ten else "ATL07", "beams": told}
+        document |= {} if ten else {"agreement": agreement(told)}
         print(json.dumps(document, indent=1))  # noqa: T201
         return
     for line in lines_atl10(told) if ten else lines_atl07(told):
@@ -279,6 +311,19 @@ def _m(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _lie(layout: dict[str, Any]) -> list[str]:
+    """How segments lie, in words."""
+    if not layout["per_km"]:
+        return []
+    rate = (
+        "" if layout["photons_per_pulse"] is None else f", {layout['photons_per_pulse']:.2f} photons a pulse"
+    )
+    return [
+        f"  segments {layout['median_length']:.1f} m long, one every {layout['median_spacing']:.1f} m: "
+        f"{layout['per_km']:.0f} per km of unbroken track, {layout['independent_per_km']:.0f} that do not overlap{rate}"
+    ]
+
+
 def lines_atl10(told: dict[str, Any]) -> list[str]:
     """The result of :func:`check_atl10` as text."""
     lines = []
@@ -286,7 +331,7 @@ def lines_atl10(told: dict[str, Any]) -> list[str]:
         leads, fb = one["leads"], one["freeboard"]
         held = f"{leads['with_segments']} of {leads['n']} leads have their segments in the file"
         same = f", heights agree to {leads['height_difference_max']:.1e} m" if leads["with_segments"] else ""
-        lines.append(f"{beam} ({one['strength']}): {held}{same}")
+        lines += [f"{beam} ({one['strength']}): {held}{same}", *_lie(one["layout"])]
         for s in one["sections"]:
             lines.append(
                 f"  section at {s['x_atc'] / 1e3:.1f} km: h_ref {_m(s['h_ref'])} m, flag {s['flag']}, {s['leads']} "
@@ -301,6 +346,22 @@ def lines_atl10(told: dict[str, Any]) -> list[str]:
                 else ""
             )
         )
+    return [*lines, *_in_all(told)]
+
+
+def _in_all(told: dict[str, Any]) -> list[str]:
+    """Sections of all beams by what became of them."""
+    every = [s for one in told.values() for s in one["sections"]]
+    made = [abs(s["difference"]) for s in every if s["difference"] is not None]
+    same = sum(d <= SAME for d in made)
+    absent = [s for s in every if s["h_ref"] is None]
+    lines = [
+        f"in all: {len(every)} sections; {len(made)} references computed again, {same} of them to {SAME:g} m"
+        + (f" (largest difference {max(made):.1e} m)" if made else "")
+        + f"; {len(absent)} have none"
+    ]
+    for why, n in Counter(re.sub(r"-?\d+(\.\d+)? (km|m)\b", "...", s["why"]) for s in absent).most_common():
+        lines.append(f"  {n}: {why}")
     return lines
 
 
@@ -308,7 +369,7 @@ def lines_atl07(told: dict[str, Any]) -> list[str]:
     """The result of :func:`check_atl07` as text."""
     lines = []
     for beam, one in told.items():
-        lines.append(f"{beam} ({one['strength']}): {one['segments']} segments")
+        lines += [f"{beam} ({one['strength']}): {one['segments']} segments", *_lie(one["layout"])]
         if "histogram_is_gathered" in one:
             lines.append(
                 f"  histogram sums to the photons gathered in {one['histogram_is_gathered']} of {one['segments']} "
@@ -318,4 +379,11 @@ def lines_atl07(told: dict[str, Any]) -> list[str]:
             lines.append(
                 f"  type {kind}: " + ", ".join(f"{name.replace('_', ' ')} {k}" for name, k in row.items())
             )
+    lines.append("agreement of our thresholds (rate and width alone) with the product's types, all beams:")
+    for group, k in agreement(told).items():
+        share = f", {100 * k['agree'] / k['labelled']:.1f} %" if k["labelled"] else ""
+        dim = k["segments"] - k["labelled"]
+        lines.append(
+            f"  {group}: {k['agree']} of {k['labelled']} labelled segments agree{share}; {dim} too dim for us to label"
+        )
     return lines

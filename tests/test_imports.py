@@ -18,7 +18,7 @@ SCIENCE = {
     "segments", "firstphoton", "_kernels",
     "seasurface", "leads", "_windows", "freeboard",
     "labels", "drift", "corrections", "_raster", "_match",
-    "features", "_columns", "_light", "grid", "thickness", "icestats",
+    "features", "_columns", "_light", "grid", "thickness", "icestats", "density",
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {
