@@ -33,6 +33,7 @@ class Model:
     variability: float
     slope: float
     reach: float
+    between: float
 
 
 @njit(cache=True, nogil=True)

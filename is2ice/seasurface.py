@@ -41,7 +41,10 @@ the slopes between the track's own nodes, with `slope` as prior. Where the leads
 resulting surface by more than their errors (undulation shorter than the windows), the mean square
 excess is added.
 
-Where no lead lies within `reach` there is no sea surface: NaN, flag -1.
+**Reach.** Beyond the outermost leads the surface is given as far as `reach` (10 km), between two leads as far as
+`between` (20 km) from the nearer, for there it is held from both sides: over simulated passes of the Ross Sea
+10 to 20 km from the nearest lead it was 1.5 to 1.7 cm off between leads, 6 to 8 cm beyond the last. Elsewhere there is
+no sea surface: NaN, flag -1.
 """
 
 from __future__ import annotations
@@ -143,7 +146,8 @@ def _piece(
     flag = np.where(has[own], 0, np.where((x < at[0]) | (x > at[-1]), 3, 1)).astype(np.int8)
     if at.size == 1:
         flag[~has[own]] = 2
-    beyond = nearest_distance(x, leads["x"].values[used]) > model.reach
+    limit = np.where(flag >= 2, model.reach, max(model.reach, model.between))
+    beyond = nearest_distance(x, leads["x"].values[used]) > limit
     h_ref[beyond], variance[beyond], flag[beyond] = np.nan, np.nan, -1
 
     def spread(values: F8) -> tuple[str, F8]:
@@ -181,6 +185,7 @@ def sea_surface(
     extent: float = 0.0,
     max_gap: float = 10_000.0,
     reach: float = 10_000.0,
+    between: float = 20_000.0,
     smooth: int | None = None,
     position: str | None = None,
     reject: float | None = None,
@@ -220,8 +225,9 @@ def sea_surface(
     max_gap : float
         Missing data longer than this, m, cut the track into pieces that share no window and no
         interpolation.
-    reach : float
-        No sea surface farther than this from the nearest lead in use, m.
+    reach, between : float
+        No sea surface farther than this from the nearest lead in use, m: beyond the outermost lead, and between two
+        leads (never nearer than `reach`).
     smooth : int, optional
         Running mean over so many windows (3 in ATL10).
     position : {"leads", "centre"}, optional
@@ -262,6 +268,7 @@ def sea_surface(
         variability=variability,
         slope=slope,
         reach=reach,
+        between=between,
     )
     row = np.flatnonzero(np.isfinite(height))
     xd, hd, sd = x[row], height[row], sigma[row]
@@ -378,6 +385,7 @@ def estimate(
     min_segments: int = 3,
     max_gap: float = 10_000.0,
     reach: float = 10_000.0,
+    between: float = 20_000.0,
     smooth: int | None = None,
     position: str | None = None,
     sigma: str | float = "standard_error",
@@ -403,8 +411,8 @@ def estimate(
         11 m footprint can see fills more.
     max_gap : float
         Missing data longer than this, m, cut the track into separate pieces.
-    reach : float
-        No sea surface farther than this from the nearest lead, m.
+    reach, between : float
+        No sea surface farther than this from the nearest lead, m: beyond the outermost lead, and between two.
     smooth : int, optional
         Running mean over so many windows.
     position : {"leads", "centre"}, optional
@@ -458,7 +466,7 @@ def estimate(
         sea_surface(
             x_atc + length / 2, height[k], error[k], mask[k], method=method, window=window, step=step,
             spacing=length + bridge, min_segments=min_segments, extent=length, max_gap=max_gap, reach=reach,
-            smooth=smooth, position=position, scale=scale[k], trim=trim,
+            between=between, smooth=smooth, position=position, scale=scale[k], trim=trim,
             **{"edge": EDGE if method == "crossfit" and length < FOOTPRINT else 0.0} | options,
         )
         for k in range(height.shape[0])

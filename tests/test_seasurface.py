@@ -287,6 +287,22 @@ def test_flags_reach_and_end_points():
     np.testing.assert_allclose(single.h_ref[single.flag >= 0], 0.2)
 
 
+def test_between_two_leads_the_surface_reaches_farther_than_beyond_the_last():
+    """Leads at 30 and 74 km: 20 km from each between them, 10 km outside."""
+    x, h, s, lead = track({30_000: 0.0, 74_000: 0.2}, km=100)
+    result = sea_surface(x, h, s, lead, spacing=2.0, slope=1e-4)
+
+    def given(km, of=result):
+        return bool(of.flag[np.searchsorted(x, km * 1e3)] >= 0)
+
+    told = [given(k) for k in (19.9, 20.1, 49.9, 50.2, 53.8, 54.2, 83.9, 84.1)]
+    assert told == [False, True, True, False, False, True, True, False]
+    assert result.h_ref[np.searchsorted(x, 49_000.0)] == pytest.approx(0.2 * 19 / 44, abs=1e-3)
+    assert set(result.flag[(x > 41_000) & (x < 49_900)].tolist()) == {1}
+    narrow = sea_surface(x, h, s, lead, spacing=2.0, slope=1e-4, between=0.0)
+    assert [given(k, narrow) for k in (39.9, 40.2)] == [True, False]  # never nearer than reach
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_no_lead_no_sea_surface(method):
     x, h, s, lead = track({}, km=20)
