@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def test_workers_of_a_killed_driver_end(tmp_path: Path) -> None:
 
 
 DRIVER = """
-import signal, sys
+import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[2])
 import test_pipeline as t, test_runs
@@ -190,8 +191,21 @@ if __name__ == "__main__":
     chain = pipeline.Chain(test_runs.survey_by_name, t.slow_load, t.fake_derive)
     workers = None if sys.argv[3] == "serial" else 2
     pipeline.run([f"g{i}.h5" for i in range(12)], sys.argv[1], chain=chain, engine=sys.argv[3], workers=workers,
-                 overwrite=sys.argv[4])
+                 overwrite=sys.argv[4], engine_options=json.loads(sys.argv[5]))
 """
+
+
+@pytest.fixture
+def no_cluster_left(gateway_address: dict[str, str]) -> Iterator[None]:
+    """Ends the clusters of a driver that was killed, which a Gateway keeps until they have been idle for long."""
+    from dask_gateway import Gateway
+
+    with Gateway(**gateway_address) as server:
+        before = {c.name for c in server.list_clusters()}
+        yield
+        for cluster in server.list_clusters():
+            if cluster.name not in before:
+                server.stop_cluster(cluster.name)
 
 
 @pytest.mark.parametrize(
@@ -202,14 +216,19 @@ if __name__ == "__main__":
         ("serial", "different", signal.SIGINT),
         pytest.param("dask", "always", signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param("spark", "always", signal.SIGKILL, marks=pytest.mark.slow),
+        pytest.param("gateway", "always", signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_driver_is_resumed(
-    tmp_path: Path, engine: str, overwrite: str, sign: signal.Signals
+    tmp_path: Path, engine: str, overwrite: str, sign: signal.Signals, request: pytest.FixtureRequest
 ) -> None:
     path, script = tmp_path / "s.zarr", tmp_path / "driver.py"
     script.write_text(DRIVER)
+    reach = request.getfixturevalue("gateway_address") if engine == "gateway" else {}
+    if engine == "gateway":
+        request.getfixturevalue("no_cluster_left")
     command = [sys.executable, str(script), str(path), str(Path(__file__).parent), engine, overwrite]
+    command.append(json.dumps(reach))
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=services.environment()
     )

@@ -4,6 +4,10 @@ Every item is a Spark job of one task, handed in by a thread of its own: so resu
 no more is begun than there are cores for, and Spark's own retries of lost tasks (four attempts) and its
 failures concern one item. One big job would give results in order, or only when all are done, and would end with its
 first task that fails four times.
+
+A job costs some fifty milliseconds whatever it holds: Spark plans, pickles, schedules and serves the result of each.
+So items that turn out to be short go several to a job, as many as fill :data:`JOB` seconds. Such a job that fails is
+taken apart, and each of its items tried alone.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import queue
 import sys
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +36,8 @@ __all__ = ["spark", "spark_context"]
 
 #: Attempts at a task whose worker is lost.
 ATTEMPTS = 4
+#: Seconds of work that a job is filled up to with short items, and the most items that it takes.
+JOB, MOST = 0.25, 32
 QUICK = "-XX:TieredStopAtLevel=1"
 #: Nothing below errors on the console.
 LOG4J = """\
@@ -76,33 +83,38 @@ def _feed(sc: SparkContext, attempt: Callable[[Any], Any], items: Iterable[Any])
     tag = f"is2ice-{uuid.uuid4().hex[:12]}"
     seed = sc.parallelize([0], 1)
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    ready: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[list[tuple[Any, Any, float]]] = queue.SimpleQueue()
     stopped = False
 
     def work() -> None:
         sc.addJobTag(tag)
-        while (item := waiting.get()) is not waiting and not stopped:
-            ready.put((item, _job(seed, attempt, item)))
+        while (some := waiting.get()) and not stopped:
+            done = _job(seed, attempt, some)
+            if done is None:
+                done = [one for item in some if not stopped for one in _job(seed, attempt, [item]) or ()]
+            ready.put(done)
 
-    ahead = sc.defaultParallelism + 1  # so that a core that comes free has its next item waiting
+    ahead = sc.defaultParallelism + 1  # so that a core that comes free has its next job waiting
     threads = [InheritableThread(target=work, daemon=True) for _ in range(ahead)]
     for thread in threads:
         thread.start()
-    source, pending = iter(items), 0
+    source, pending, pace = iter(items), 0, _Pace()
     try:
         while True:
-            for item in islice(source, ahead - pending):
-                waiting.put(item)
+            while pending < ahead and (some := pace.draw(source)):
+                waiting.put(some)
                 pending += 1
             if not pending:
                 return
-            pair = _next(ready)
+            done = _next(ready)
             pending -= 1
-            yield pair
+            for item, outcome, seconds in done:
+                pace.learn(seconds)
+                yield item, outcome
     finally:
         stopped = True
         for _ in threads:
-            waiting.put(waiting)
+            waiting.put(None)
         if pending:
             with suppress(Exception):  # the session may be gone, as after a Ctrl-C elsewhere
                 sc.cancelJobsWithTag(tag)
@@ -110,23 +122,51 @@ def _feed(sc: SparkContext, attempt: Callable[[Any], Any], items: Iterable[Any])
             thread.join(10.0)
 
 
-def _next(ready: queue.SimpleQueue[tuple[Any, Any]]) -> tuple[Any, Any]:
+class _Pace:
+    """How many items a job takes, from how long those before have taken; one, until that is known."""
+
+    def __init__(self) -> None:
+        self.mean = JOB
+
+    def learn(self, seconds: float) -> None:
+        self.mean += 0.25 * (seconds - self.mean)
+
+    def draw(self, source: Iterator[Any]) -> list[Any]:
+        """The next items; fewer where they are slow to come."""
+        some: list[Any] = []
+        until = time.monotonic() + JOB
+        for item in islice(source, int(max(1.0, min(MOST, JOB / max(self.mean, 1e-6))))):
+            some.append(item)
+            if time.monotonic() > until:
+                break
+        return some
+
+
+def _next(ready: queue.SimpleQueue[Any]) -> Any:
     """The next result; a wait without end would keep Ctrl-C from being seen on some systems."""
     while True:
         with suppress(queue.Empty):
             return ready.get(timeout=1.0)
 
 
-def _job(seed: Any, attempt: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+def _job(seed: Any, attempt: Callable[[Any], Any], some: list[Any]) -> list[tuple[Any, Any, float]] | None:
+    """Items, what became of them, and seconds of each, from one Spark job; None where one of several made it fail."""
     try:
-        (outcome,) = seed.map(partial(_one, attempt, item)).collect()
-        return outcome
-    except Exception as error:  # the workers died, or the item or its result could not be sent
-        return False, RuntimeError(_reason(error))
+        outcomes = seed.flatMap(partial(_each, attempt, some)).collect()
+        return [(item, outcome, s) for item, (outcome, s) in zip(some, outcomes, strict=True)]
+    except Exception as error:  # the workers died, or an item or its result could not be sent
+        if len(some) > 1:
+            return None
+        return [(some[0], (False, RuntimeError(_reason(error))), JOB)]
 
 
-def _one(attempt: Callable[[Any], Any], item: Any, _: int) -> Any:
-    return attempt(item)
+def _each(attempt: Callable[[Any], Any], some: list[Any], _: int) -> list[tuple[Any, float]]:
+    out = []
+    for item in some:
+        began = time.perf_counter()
+        outcome = attempt(item)
+        out.append((outcome, time.perf_counter() - began))
+    return out
 
 
 def _reason(error: Exception) -> str:
