@@ -1,9 +1,12 @@
 """One long track on several workers: its photons are read and resampled in blocks, and put together.
 
 Photons to segments is the long part, and goes block by block: :meth:`is2ice.atl03.Granule.block` reads what a block
-needs beyond its ends (its halo) and gives the same cells whatever the blocks. Classes and sea surface take what is
-common to a whole track (the light over 10 km and beyond gaps, the slopes of the sea), are quick, and are made once the
-blocks are together. So the result has the same bits.
+needs beyond its ends (its halo) and gives the same cells whatever the blocks. A trained model's classes go block by
+block too (:mod:`is2ice.block_classes`). The rest is by nature common to a whole track, is quick (timed by
+``benchmarks/engines.py long``), and is made once the blocks are together, so that the result has the same bits: the
+radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it, however long that is; the sea
+surface's uncertainty takes the slopes between all leads of the track and their departures from it; freeboard is a
+difference, which costs less than sending it.
 
 Blocks wait in the store's hidden folder ``.parts``. A run that is resumed finds those of the run before; one that
 is missing is simply computed where the track is put together.
@@ -16,8 +19,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from .atl03 import Plan
     from .runs import Place
 
-__all__ = ["Joined", "Part", "clear", "prepare", "segmenting"]
+__all__ = ["Joined", "Part", "clear", "new_file", "parts_folder", "prepare", "segmenting"]
 
 log = logging.getLogger("is2ice")
 
@@ -104,10 +108,8 @@ class Joined:
             plan = granule.plan(part.beam, subset, **segmenting(options))
             first = part.number * self.cells
             block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-        with unfinished.open("wb") as stream:
+        with new_file(path) as stream:
             np.savez(stream, **block)  # type: ignore[arg-type]
-        os.replace(unfinished, path)
 
     def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
         path = self._path(key, (k0 - plan.k0) // self.cells)
@@ -127,7 +129,7 @@ class Joined:
 
 
 def prepare(
-    root: Path, items: Iterator[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
+    root: Path, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
     may_pass: Callable[[BaseException], bool], km: float,
 ) -> Joined:  # fmt: skip
     """Make the blocks of some tracks on an engine; give what loads a track from them.
@@ -136,7 +138,7 @@ def prepare(
     ----------
     root : Path
         The store.
-    items : iterator of Item
+    items : iterable of Item
         The tracks to come.
     options, whole, place, may_pass
         Of the run.
@@ -145,10 +147,7 @@ def prepare(
     """
     if km <= 0:
         raise ValueError(f"block_km={km}: expected a positive length")
-    folder = root / FOLDER
-    with stores.clear_errors(root):
-        folder.mkdir(exist_ok=True)
-    joined = Joined(str(folder), max(1, round(km * 1e3 / options.length)), whole)
+    joined = Joined(str(parts_folder(root)), max(1, round(km * 1e3 / options.length)), whole)
     parts = _parts(items, options, joined.cells)
     with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
         for part, result in results:
@@ -157,7 +156,7 @@ def prepare(
     return joined
 
 
-def _parts(items: Iterator[Any], options: Options, cells: int) -> Iterator[Part]:
+def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]:
     from .atl03 import Granule, Subset
 
     for item in items:
@@ -171,6 +170,23 @@ def _parts(items: Iterator[Any], options: Options, cells: int) -> Iterator[Part]
             log.debug("%s: %s", item, error)
             continue
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
+
+
+def parts_folder(root: Path) -> Path:
+    """Where the parts of a store's tracks wait; made if absent."""
+    folder = root / FOLDER
+    with stores.clear_errors(root):
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Any]:
+    """A file to write that is there whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    with unfinished.open("wb") as stream:
+        yield stream
+    os.replace(unfinished, path)
 
 
 def clear(root: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from . import __version__, blocks, cf, engines, runs
+from . import __version__, block_classes, blocks, cf, engines, runs
 from . import store as stores
 from .classifiers.arrays import ModelError
 from .classifiers.base import agree, usable
@@ -114,14 +114,24 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
             granule.close()
 
 
-def derive(segments: xr.Dataset, options: Options) -> xr.Dataset:
+def classes(segments: xr.Dataset, options: Options) -> xr.Dataset:
+    """Segments with surface class."""
+    from .classifiers import classify
+
+    return classify(segments, options.classifier)
+
+
+def derive(
+    segments: xr.Dataset,
+    options: Options,
+    classify: Callable[[xr.Dataset, Options], xr.Dataset] = classes,
+) -> xr.Dataset:
     """Segments with surface class, local sea surface and freeboard."""
     from . import freeboard, seasurface
-    from .classifiers import classify
 
     if options.until == "segments":
         return segments
-    classified = classify(segments, options.classifier)
+    classified = classify(segments, options)
     if options.classifier_checksum != classified.attrs.get("classifier_checksum", ""):
         raise ModelError(
             f"classifier {options.classifier}: checksum {classified.attrs.get('classifier_checksum')}, expected "
@@ -222,8 +232,8 @@ def run(
         What to do with a track already there: by default it is computed anew only if the granule, the
         options or the package changed.
     block_km : float, optional
-        Also split tracks into blocks of about this length, km: photons of one long track are read and resampled
-        by several workers. The result is the same.
+        Also split tracks into blocks of about this length, km: photons of one long track are read and resampled,
+        and a trained model is evaluated, by several workers. The result is the same.
     retries : int
         Further attempts, after 1 s, 2 s and so on, at what a network or disk refused and may grant.
     progress : bool, optional
@@ -243,7 +253,7 @@ def run(
     ValueError
         For an unknown engine or a wrong option of it.
     """
-    options, chain = options or Options(), chain or Chain()
+    options, steps = options or Options(), chain or Chain()
     if overwrite not in ("different", "always", "never"):
         raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
@@ -256,14 +266,18 @@ def run(
         log.info(line)
     sources = [sources] if _is_one(sources) else list(sources)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
-    look = partial(engines.attempt, lambda source: chain.survey(source, beams), **place.retry(may_pass))
+    look = partial(engines.attempt, lambda source: steps.survey(source, beams), **place.retry(may_pass))
     task = _Task(
-        str(root), options, overwrite, chain, name, threads=2 if name == "serial" else 1, since=_since
+        str(root), options, overwrite, steps, name, threads=2 if name == "serial" else 1, since=_since
     )
     if block_km is not None:
-        tracks = (item for ok, found in map(look, sources) if ok for item in found if not task.keeps(item)[0])
-        joined = blocks.prepare(root, tracks, options, chain.load, place, may_pass, block_km)
-        task = replace(task, chain=replace(chain, load=joined))
+        tracks = [item for ok, found in map(look, sources) if ok for item in found if not task.keeps(item)[0]]
+        by = (place, may_pass, block_km)
+        steps = replace(steps, load=blocks.prepare(root, tracks, options, steps.load, *by))
+        if card and steps.derive is derive:
+            made = block_classes.prepare(root, tracks, options, steps.load, *by)
+            steps = replace(steps, derive=partial(derive, classify=made))
+        task = replace(task, chain=steps)
     done = drive(
         root,
         Manifest.of(_kind, sources, beams, options.parameters(), overwrite),

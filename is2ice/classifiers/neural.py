@@ -27,7 +27,7 @@ from .samples import Samples, from_tracks
 
 __all__ = ["Neural", "check_card", "loaded", "one_of"]
 
-#: Windows handed to the model at once.
+#: Cells evaluated at once.
 BLOCK = 4096
 #: Cells of context, or units of a layer, that no model here has.
 _LARGEST = 10_000
@@ -177,7 +177,7 @@ class Neural:
         """Calibrated class probabilities ``(n, 3)`` of windows ``(n, steps, features)``, not normalised."""
         return softmax(self.logits(x), float(self.card["temperature"]))
 
-    def predict(self, segments: xr.Dataset) -> xr.Dataset:
+    def predict(self, segments: xr.Dataset, evaluated: NDArray[np.float32] | None = None) -> xr.Dataset:
         """Add ``surface_class`` and ``class_probability``.
 
         Parameters
@@ -185,32 +185,78 @@ class Neural:
         segments : xarray.Dataset
             :data:`is2ice.schema.SEGMENTS`, whole tracks, dims ``(beam, x_atc)`` or ``(x_atc,)``. Segments without
             values all around (gaps, ends) stay unlabelled.
+        evaluated : (..., 3) array, optional
+            What :meth:`evaluate` gives for all cells, done elsewhere.
 
         Raises
         ------
         ModelError
             Another release of ATL03, or another length of segment, than the model was trained on.
         """
+        if evaluated is None:
+            values = self.features(segments)
+            tracks = values if values.ndim == 3 else values[None]
+            probability = np.stack([self.evaluate(track) for track in tracks])
+            evaluated = probability if values.ndim == 3 else probability[0]
+        else:
+            self._agree(segments)
+        return add_classes(
+            segments,
+            evaluated,
+            np.isfinite(evaluated[..., 0]),
+            self.name,
+            checksum=self.checksum,
+            features=self._feature_set.name,
+        )
+
+    def features(self, segments: xr.Dataset) -> NDArray[np.float32]:
+        """Features ``(..., x_atc, feature)`` of every cell, not normalised; NaN where it has no values.
+
+        Raises
+        ------
+        ModelError
+            As :meth:`predict`.
+        """
+        self._agree(segments)
+        return feats.build(segments, self._feature_set, leaking=self.card["features"]["leaking"]).values
+
+    def evaluate(
+        self, values: NDArray[np.floating], first: int = 0, stop: int | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities of some cells of a track, NaN where a cell has no values all around.
+
+        Parameters
+        ----------
+        values : (n, F) array
+            Features of the whole track; only those of the cells and of the context about them are read.
+        first, stop : int
+            Cells. Batches begin at multiples of :data:`BLOCK` cells of the track, so blocks that do give the same bits
+            as the whole.
+
+        Returns
+        -------
+        (stop - first, 3) array
+        """
+        context, stop = int(self.card["context"]), len(values) if stop is None else stop
+        out = np.full((stop - first, len(schema.CLASSES)), np.nan, "f4")
+        for i in range(first, stop, BLOCK):
+            j = min(i + BLOCK, stop)
+            begin = max(0, i - context)
+            near = np.asarray(values[begin : j + context])
+            middle = feats.centres(near, context)
+            middle = middle[(middle >= i - begin) & (middle < j - begin)]
+            if middle.size:
+                out[middle + begin - first] = self.probabilities(feats.sequences(near, middle, context))
+        return out
+
+    @cached_property
+    def _feature_set(self) -> feats.FeatureSet:
+        return feats.feature_set(self.card["features"]["set"], self.card["features"]["leaking"])
+
+    def _agree(self, segments: xr.Dataset) -> None:
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
         release = str(segments.attrs.get("release", "unknown"))
         agree(self.card, str(segments.attrs.get("granule", "segments")), release, length)
-        context = int(self.card["context"])
-        which = feats.feature_set(self.card["features"]["set"], self.card["features"]["leaking"])
-        values = feats.build(segments, which, leaking=self.card["features"]["leaking"]).values
-        tracks = values if values.ndim == 3 else values[None]
-        probability = np.full((*tracks.shape[:2], len(schema.CLASSES)), np.nan, "f4")
-        known = np.zeros(tracks.shape[:2], bool)
-        for b, track in enumerate(tracks):
-            middle = feats.centres(track, context)
-            known[b, middle] = True
-            for k in range(0, middle.size, 16 * BLOCK):
-                some = middle[k : k + 16 * BLOCK]
-                probability[b, some] = self.probabilities(feats.sequences(track, some, context))
-        if values.ndim == 2:
-            probability, known = probability[0], known[0]
-        return add_classes(
-            segments, probability, known, self.name, checksum=self.checksum, features=which.name
-        )
 
     # -- on disk -------------------------------------------------------------------------------------
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Neural:
