@@ -2,13 +2,15 @@
 
 They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes,
 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard; figure 4 is
-:func:`is2ice.plot_scores.confusion`. All are drawn for a column of 18 cm, in colours that every kind of colour
-vision tells apart.
+:func:`is2ice.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or a column of one
+(8.5 cm): letters keep their size, legends and panels move. Colours are such as every kind of colour vision tells
+apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,36 +53,63 @@ METHODS = {
     "mean": ("#E69F00", "-."),
     "nearest_minimum": ("#CC79A7", (0, (5, 1))),
 }
-SIZE = 9
+#: Widths, cm: of a page, and of one of its two columns.
+PAGE, COLUMN = 18.0, 8.5
+#: Below this a figure is a column, inches.
+_NARROW = 5.0
 
 
-def _figure(height: float, title: str) -> Figure:
+def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
+    """A figure `width` cm wide, with its height (inches) for a page and for a column."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.1, height), layout="constrained")
+    inches = width / 2.54
+    figure = Figure(figsize=(inches, heights[inches < _NARROW]), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=SIZE + 1)
+    limit = int(inches * 72 / (0.63 * (_size(figure) + 1)))
+    figure.suptitle("\n".join(_broken(title, limit)), fontsize=_size(figure) + 1)
     return figure
 
 
+def _broken(title: str, limit: int) -> list[str]:
+    """Lines of at most `limit` letters; names of granules and scenes may be broken behind an underscore."""
+    lines = []
+    for line in title.split("\n"):
+        for part in wrap(line.replace("_", "_\u200b "), limit, break_long_words=False):
+            lines.append(part.replace("_\u200b ", "_").replace("_\u200b", "_"))
+    return lines
+
+
+def _narrow(figure: Any) -> bool:
+    return bool(figure.get_figwidth() < _NARROW)
+
+
+def _size(figure: Any) -> float:
+    """Size of letters, points."""
+    return 7.0 if _narrow(figure) else 9.0
+
+
 def _style(ax: Axes, ylabel: str, xlabel: str = "") -> None:
-    ax.set_ylabel(ylabel, fontsize=SIZE)
-    ax.set_xlabel(xlabel, fontsize=SIZE)
-    ax.tick_params(labelsize=SIZE - 1)
+    size = _size(ax.figure)
+    ax.set_ylabel(ylabel, fontsize=size)
+    ax.set_xlabel(xlabel, fontsize=size)
+    ax.tick_params(labelsize=size - 0.5)
     ax.grid(alpha=0.3, lw=0.5)
 
 
-def _legend(ax: Axes, columns: int = 4) -> None:
+def _legend(ax: Axes, columns: int = 4, markers: float = 2.0) -> None:
+    narrow, size = _narrow(ax.figure), _size(ax.figure)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, fontsize=SIZE - 2, frameon=False,
-            borderaxespad=0.1, markerscale=2,
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2 if narrow else columns, fontsize=size - 0.5,
+            frameon=False, borderaxespad=0.1, markerscale=markers, handlelength=1.8, columnspacing=1.2,
+            labelspacing=0.3,
         )  # fmt: skip
 
 
 def _note(ax: Axes, text: str, y: float = 0.5) -> None:
-    ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="center", fontsize=SIZE)
+    ax.text(0.5, y, text, transform=ax.transAxes, ha="center", va="center", fontsize=_size(ax.figure))
 
 
 def _title(c: Comparison, what: str) -> str:
@@ -110,7 +139,7 @@ def _xlabel(c: Comparison) -> str:
     return f"along-track distance from x_atc = {float(c.track['x_atc'].values[0]):,.0f} m (km)"
 
 
-def draw_classes(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, width: float = PAGE) -> Figure:
     """Heights and classes at 2 m, the product's segments and types, and the leads of both.
 
     Parameters
@@ -118,9 +147,11 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None) -> Figu
     c : Comparison
     span : (first, last), optional
         km from the start; by default the 5 km with the most leads.
+    width : float
+        cm; here and below, a page (18) or a column (8.5).
     """
     span = _window(c, span)
-    figure = _figure(5.0, _title(c, "Surface classes at 2 m beside ATL07/ATL10 types"))
+    figure = _figure((5.0, 4.6), _title(c, "Surface classes at 2 m beside ATL07/ATL10 types"), width)
     top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6])
     km = _km(c, c.track["x_atc"].values + 1.0)
     inside = (km >= span[0]) & (km <= span[1])
@@ -151,7 +182,7 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None) -> Figu
     for y, who in ((1.0, "ours"), (0.0, "theirs")):
         for a, b in c.leads[who]:
             strips.plot(_km(c, [a, b]), [y + 0.4, y + 0.4], color="black", lw=5, solid_capstyle="butt")
-            strips.plot(_km(c, (a + b) / 2), y + 0.75, "v", ms=3, color="black")
+            strips.plot(_km(c, (a + b) / 2), y + 0.75, "v", ms=2 if _narrow(figure) else 3, color="black")
     strips.set_yticks([0.4, 1.4, 2.4, 3.4], ["their leads", "our leads", "their types", "our classes"])
     strips.set_ylim(0, 4)
     _style(strips, "", _xlabel(c))
@@ -160,7 +191,7 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None) -> Figu
     return figure
 
 
-def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, width: float = PAGE) -> Figure:
     """Our local sea surface and the product's reference surfaces, with the heights of water.
 
     Parameters
@@ -169,7 +200,7 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None) -> Fig
     span : (first, last), optional
         km; all of the stretch by default.
     """
-    figure = _figure(3.8, _title(c, "Local sea surface beside ATL10's reference"))
+    figure = _figure((3.8, 3.0), _title(c, "Local sea surface beside ATL10's reference"), width)
     ax = figure.subplots()
     km = _km(c, c.track["x_atc"].values + 1.0)
     span = span or (0.0, float(km[-1]))
@@ -210,11 +241,13 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None) -> Fig
         ax.set_ylim(low - 0.1, high + 0.1)
     ax.set_xlim(*span)
     _style(ax, "height above mean sea surface (m)", _xlabel(c))
-    _legend(ax, 3)
+    _legend(ax, 3, 1.2)
     return figure
 
 
-def draw_methods(track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: str = "") -> Figure:
+def draw_methods(
+    track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: str = "", *, width: float = PAGE
+) -> Figure:
     """Local sea surfaces of several methods on one track.
 
     Parameters
@@ -224,7 +257,9 @@ def draw_methods(track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: s
     surfaces : mapping of str to xarray.Dataset
         By method, each with h_ref on the same cells.
     """
-    figure = _figure(3.6, f"Local sea surface by method\n{title or track.attrs.get('granule', '')}")
+    figure = _figure(
+        (3.6, 3.0), f"Local sea surface by method\n{title or track.attrs.get('granule', '')}", width
+    )
     ax = figure.subplots()
     x0 = float(track["x_atc"].values[0])
     km = (track["x_atc"].values + 1.0 - x0) / 1e3
@@ -233,7 +268,8 @@ def draw_methods(track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: s
     ax.plot(km[water], height, ".", ms=1.2, color="#999999", alpha=0.6, label="open water", rasterized=True)
     for name, ds in surfaces.items():
         colour, dashes = METHODS.get(name, ("black", "-"))
-        ax.plot(km, ds["h_ref"].values, color=colour, ls=dashes, lw=1.6, label=name.replace("_", " "))
+        wide = 3.0 if name == "mean" else 1.4  # close to crossfit, and seen beneath it
+        ax.plot(km, ds["h_ref"].values, color=colour, ls=dashes, lw=wide, label=name.replace("_", " "))
     values = np.concatenate([ds["h_ref"].values[np.isfinite(ds["h_ref"].values)] for ds in surfaces.values()])
     if values.size:
         ax.set_ylim(values.min() - 0.15, values.max() + 0.2)
@@ -244,7 +280,7 @@ def draw_methods(track: xr.Dataset, surfaces: Mapping[str, xr.Dataset], title: s
     return figure
 
 
-def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None) -> Figure:
+def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, width: float = PAGE) -> Figure:
     """Freeboard along the track, its distribution in like places, and the points per km of both.
 
     Parameters
@@ -253,13 +289,16 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None) -> F
     span : (first, last), optional
         km of the upper panels; all of the stretch by default.
     """
-    figure = _figure(6.6, _title(c, "Total freeboard at 2 m and of ATL10"))
-    axes = figure.subplots(3, 2, height_ratios=[1, 1, 1.25])
-    grid = axes[0, 0].get_gridspec()
-    for ax in axes[:2].ravel():
-        ax.remove()
-    top = figure.add_subplot(grid[0, :])
-    below = figure.add_subplot(grid[1, :], sharex=top, sharey=top)
+    figure = _figure((6.6, 7.4), _title(c, "Total freeboard at 2 m and of ATL10"), width)
+    if _narrow(figure):
+        top, below, left, right = figure.subplots(4, 1, height_ratios=[1, 1, 1.25, 1])
+        below.sharex(top)
+        below.sharey(top)
+    else:
+        axes = figure.subplot_mosaic("aa;bb;cd", height_ratios=[1, 1, 1.25])
+        top, below, left, right = (axes[k] for k in "abcd")
+        below.sharex(top)
+        below.sharey(top)
     km, code = _km(c, c.track["x_atc"].values + 1.0), c.track["surface_class"].values
     ours = np.asarray(c.track["freeboard"].values, float)
     for k in (0, 1, 2):
@@ -278,9 +317,10 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None) -> F
     if shown.size:
         low, high = np.percentile(shown, [0.1, 99.9])
         top.set_ylim(min(low, 0) - 0.1, high + 0.15)
+    top.tick_params(labelbottom=False)
     top.set_xlim(*(span or (0.0, float(km[-1]))))
-    _distributions(axes[2, 0], c, ours)
-    _density(axes[2, 1], c, km[np.isfinite(ours)], _km(c, s["x_atc"].values[good]))
+    _distributions(left, c, ours)
+    _density(right, c, km[np.isfinite(ours)], _km(c, s["x_atc"].values[good]))
     return figure
 
 
@@ -301,7 +341,7 @@ def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
             density = count / max(values.size, 1) / np.diff(bins)
             ax.stairs(density, bins, color=colour, ls=dashes, lw=1.4, label=f"{label}, n {values.size:,}")
     _style(ax, "density (1/m)", "total freeboard (m)")
-    ax.legend(fontsize=SIZE - 2.5, frameon=False, loc="upper right")
+    ax.legend(fontsize=_size(ax.figure) - 1, frameon=False, loc="upper right", labelspacing=0.3)
     ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
 
 
@@ -313,13 +353,17 @@ def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
         ax.stairs(np.histogram(x, edges)[0] / width, edges, color=colour, lw=1.4, label=label, ls=dashes)
     _style(ax, "freeboards per km", "along-track distance (km)")
     ratio = c.numbers["density"]["ratio_freeboards"]
-    ax.set_title("" if ratio is None else f"{ratio:g} times as many", fontsize=SIZE - 1)
-    ax.legend(fontsize=SIZE - 2, frameon=False, loc="center right")
+    ax.set_title("" if ratio is None else f"{ratio:g} times as many", fontsize=_size(ax.figure))
+    ax.legend(fontsize=_size(ax.figure) - 0.5, frameon=False, loc="center")
     ax.set_ylim(0, 560)
 
 
 def draw_scaling(
-    series: Mapping[str, Sequence[tuple[float, float]]], title: str, unit: str = "workers"
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    unit: str = "workers",
+    *,
+    width: float = PAGE,
 ) -> Figure:
     """Speed-up against the number of workers, with the ideal.
 
@@ -328,7 +372,7 @@ def draw_scaling(
     series : mapping of str to sequence of (workers, seconds)
         The first of each is its own reference.
     """
-    figure = _figure(3.6, title)
+    figure = _figure((3.6, 2.9), title, width)
     ax = figure.subplots()
     most = 1.0
     for k, (name, rows) in enumerate(series.items()):
@@ -338,11 +382,13 @@ def draw_scaling(
         ax.plot(n, t[0] / t, marker="osv^D"[k % 5], ms=4, lw=1.3, color=colour, label=name)
     ax.plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
     _style(ax, "speed-up over the first", unit)
-    ax.legend(fontsize=SIZE - 1, frameon=False)
+    ax.legend(fontsize=_size(figure) - 0.5, frameon=False)
     return figure
 
 
-def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, name: str = "label") -> Figure:
+def draw_scene(
+    image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, name: str = "label", width: float = PAGE
+) -> Figure:
     """Tracks coloured by label over their image, where the ice was when the image was taken.
 
     Parameters
@@ -364,7 +410,7 @@ def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, n
     colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
     known = np.isfinite(colour)
     top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
-    figure = _figure(6.2, title)
+    figure = _figure((6.2, 4.25), title, width)
     ax = figure.subplots()
     grid = grid_of(image)
     extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)
@@ -384,7 +430,7 @@ def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, n
             k = first[first.size // 2]
             ax.annotate(
                 str(track.attrs.get("beam", "")), (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
-                xytext=(6, 0), textcoords="offset points", fontsize=SIZE - 1,
+                xytext=(6, 0), textcoords="offset points", fontsize=_size(figure) - 0.5,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
             )  # fmt: skip
     for k in (0, 1, 2, -1):
@@ -393,7 +439,10 @@ def draw_scene(image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, n
     ax.set_ylim(extent[2], extent[3])
     _style(ax, "from the upper edge of the image (km)", "from the left edge of the image (km)")
     ax.grid(False)
-    ax.legend(fontsize=SIZE - 1, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
+    columns = 2 if _narrow(figure) else 4
+    ax.legend(
+        fontsize=_size(figure), ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False
+    )
     return figure
 
 

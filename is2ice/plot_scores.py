@@ -37,7 +37,7 @@ def confusion(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | Non
     Iqrah et al. (2025), arXiv:2502.02700, figure 4.
     """
     panels = scores if isinstance(scores, Mapping) else {"": scores}
-    figure = _figure((3.9 * len(panels), 3.9))
+    figure = _figure((3.35 * len(panels), 3.2))  # a panel is a column of a page wide, 8.5 cm
     columns = [*_CLASSES, NAMES[schema.UNLABELLED]]
     for k, (name, score) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), k + 1)
@@ -50,16 +50,16 @@ def confusion(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | Non
         for (row, column), value in np.ndenumerate(share):
             text = "-" if np.isnan(value) else f"{value:.2f}\n{shown[row, column]:,}"
             axes.text(
-                column, row, text, ha="center", va="center", fontsize=9, color="w" if value > 55 else "k"
+                column, row, text, ha="center", va="center", fontsize=8, color="w" if value > 55 else "k"
             )
         axes.set_xticks(range(shown.shape[1]), columns[: shown.shape[1]], fontsize=8)
         axes.set_yticks(range(len(_CLASSES)), _CLASSES, fontsize=8, rotation=90, va="center")
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true" if k == 0 else "")
+        axes.set_xlabel("predicted class (% of the true class, segments)", fontsize=8)
+        axes.set_ylabel("true class" if k == 0 else "", fontsize=8)
         c = score.confusion
         axes.set_title(
             f"{name}\naccuracy {100 * c.accuracy:.2f} %, macro-F1 {100 * c.macro_f1:.2f} %".strip(),
-            fontsize=9,
+            fontsize=8,
         )
     return _saved(figure, path)
 

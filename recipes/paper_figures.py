@@ -74,9 +74,11 @@ def labels(args):
         scores = score if scores is None else scores + score
     yield (
         "2_labels",
-        plot_compare.draw_scene(image, tracks, f"Labels over their image\n{image.attrs['scene']}"),
+        plot_compare.draw_scene(
+            image, tracks, f"Labels over their image\n{image.attrs['scene']}", width=args.width
+        ),
     )
-    yield "4_confusion", plot_scores.confusion({"radiometric, against labels": scores})
+    yield "4_confusion", plot_scores.confusion({"Radiometric classes against labels": scores})
 
 
 def figures(args):
@@ -99,23 +101,28 @@ def figures(args):
         lines["paper"] = sorted(
             (e * c, v[2]) for (e, c), v in paper.PUBLISHED[kind].items() if e == 1 or c == 4
         )
-        yield f"5_scaling_{kind}", plot_compare.draw_scaling(lines, f"Scaling of the {kind}: reduce", "cores")
+        yield (
+            f"5_scaling_{kind}",
+            plot_compare.draw_scaling(
+                lines, f"Scaling of the {kind}: reduce", "cores or workers", width=args.width
+            ),
+        )
     bare = track.drop_vars(
         ["h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index", "freeboard", "freeboard_uncertainty"]
     )
     surfaces = {m: seasurface.estimate(bare, m) for m in METHODS}
     yield (
         "8_sea_surfaces",
-        plot_compare.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}"),
+        plot_compare.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}", width=args.width),
     )
     if args.atl07 is None and args.atl10 is None:
         yield "6_7_9_10_11", "no product (--atl07, --atl10)"
         return
     result = compare(track, args.atl07, args.atl10)
     part = window(result.track, args.km)
-    yield "6_7_classes", plot_compare.draw_classes(result, part)
-    yield "9_sea_surface", as_published(plot_compare.draw_surfaces(result), result.track)
-    yield "10_11_freeboard", plot_compare.draw_freeboards(result, part)
+    yield "6_7_classes", plot_compare.draw_classes(result, part, width=args.width)
+    yield "9_sea_surface", as_published(plot_compare.draw_surfaces(result, width=args.width), result.track)
+    yield "10_11_freeboard", plot_compare.draw_freeboards(result, part, width=args.width)
 
 
 def main() -> None:
@@ -134,6 +141,9 @@ def main() -> None:
     )
     parser.add_argument("--km", type=float, nargs=2)
     parser.add_argument("--measured", type=Path, default=Path("build"))
+    parser.add_argument(
+        "--width", type=float, default=plot_compare.COLUMN, help="cm: a column (8.5) or a page (18)"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/figures"))
     args = parser.parse_args()
     for name, pattern in SAMPLE.items() if args.sample else ():
@@ -147,7 +157,7 @@ def main() -> None:
         if isinstance(figure, str):
             print(f"figure {name}: {figure}")
         else:
-            figure.savefig(args.out / f"figure_{name}.png", dpi=150)
+            figure.savefig(args.out / f"figure_{name}.png", dpi=300)
             print(f"figure {name}: {args.out / f'figure_{name}.png'}")
 
 
