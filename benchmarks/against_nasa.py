@@ -201,7 +201,7 @@ def _show_points(total: dict, told: dict) -> None:
     print(f"    were every cell of ours filled, the ratio of heights would be {500.0 / h_theirs:.2f}")
     if h:
         print(
-            f"    of our heights {100 * fb / h:.1f} % have a freeboard; the others lie over 10 km from any lead"
+            f"    of our heights {100 * fb / h:.1f} % have a freeboard; the others lie beyond the reach of any lead"
         )
 
 

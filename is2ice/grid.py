@@ -73,6 +73,15 @@ class Grid:
             )
         return replace(self, cell=float(cell), columns=int(columns), rows=int(rows))
 
+    def part(self, row: I8, column: I8) -> tuple[Grid, I8, I8]:
+        """The least part that holds some cells, and their rows and columns in it."""
+        r, c = int(row.min()), int(column.min())
+        cut = replace(
+            self, left=self.left + c * self.cell, top=self.top - r * self.cell,
+            columns=int(column.max()) - c + 1, rows=int(row.max()) - r + 1,
+        )  # fmt: skip
+        return cut, row - r, column - c
+
     @property
     def x(self) -> F8:
         """Centres of the columns, m."""
@@ -372,7 +381,11 @@ _LONG = {
 }
 
 
-def to_map(sums: xr.Dataset, *, min_segments: int = 1) -> xr.Dataset:
+#: Cells of a map, all times together, beyond which it would fill the memory.
+MOST_CELLS = 20_000_000
+
+
+def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr.Dataset:
     """The map that sums stand for.
 
     Parameters
@@ -380,6 +393,8 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1) -> xr.Dataset:
     sums : xarray.Dataset
     min_segments : int
         Means of fewer segments are NaN.
+    crop : bool
+        Only the rows and columns that hold data, instead of the whole grid.
 
     Returns
     -------
@@ -388,11 +403,23 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1) -> xr.Dataset:
         (standard deviation) and ``_uncertainty`` (standard error of the mean); ``lead_fraction`` and
         ``thin_ice_fraction`` of the classified length, ``n_segments``, ``n_tracks``, ``n_leads``, ``length_observed``
         (m), ``longitude`` and ``latitude`` of the cells, and the projection ``crs``.
+
+    Raises
+    ------
+    ValueError
+        A map of more than :data:`MOST_CELLS` cells.
     """
-    grid = Grid.of(sums.attrs)
+    grid, row, column = Grid.of(sums.attrs), sums["row"].values, sums["column"].values
+    if crop and row.size:
+        grid, row, column = grid.part(row, column)
     times = np.unique(sums["time"].values)
-    at = (np.searchsorted(times, sums["time"].values), sums["row"].values, sums["column"].values)
+    at = (np.searchsorted(times, sums["time"].values), row, column)
     shape = (times.size, grid.rows, grid.columns)
+    if np.prod(shape, dtype=float) > MOST_CELLS:
+        raise ValueError(
+            f"{grid.name} with cells of {grid.cell:g} m has {grid.rows:,} by {grid.columns:,} cells, too many to hold; "
+            "take larger cells, or only the part with data (crop)"
+        )
 
     def spread_out(values: NDArray, fill: float, dtype: str) -> tuple[tuple[str, ...], NDArray]:
         out = np.full(shape, fill, dtype)

@@ -16,11 +16,25 @@ import typer
 import xarray as xr
 from rich.console import Console
 
-from . import __version__, cf, engines
+from . import __version__, cf, engines, schema
 from . import grid as grids
 from .remote import scrub
+from .snowmodels import HELP as SNOW_HELP
+from .snowmodels import snow_model
 
 __all__ = ["MapOptions", "app", "make_map", "write_map"]
+
+
+#: What is computed for a map where a track does not hold it: thickness and statistics.
+DERIVED = (
+    "thickness",
+    "snow_depth",
+    "roughness",
+    "ridge_height",
+    "lead_width",
+    "lead_spacing",
+    "floe_length",
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +53,10 @@ class MapOptions:
         of :func:`is2ice.icestats.per_segment` (roughness, ridge_height, lead_width, lead_spacing, floe_length).
     where : {"ice", "all"}
     snow : str
-        Snow of the thickness, where one is asked for (:data:`is2ice.thickness.SNOW`).
+        Snow of the thickness, where one is asked for (:func:`is2ice.snowmodels.snow_model`).
     min_segments : int
+    crop : bool
+        Only the part of the grid that holds data.
     """
 
     grid: str = "nsidc_south"
@@ -50,6 +66,18 @@ class MapOptions:
     where: Any = "ice"
     snow: str = "auto"
     min_segments: int = 1
+    crop: bool = False
+
+    def check(self) -> None:
+        """Refuse what no track could give."""
+        self.on()
+        snow_model(self.snow)
+        unknown = [v for v in self.values if v not in DERIVED and v not in schema.variables()]
+        if unknown or not self.values:
+            raise ValueError(
+                f"values {', '.join(unknown) or '(none)'}: expected some of freeboard, {', '.join(DERIVED)}, or a "
+                "variable of the segments"
+            )
 
     def on(self) -> grids.Grid:
         """The grid, with cells of the size asked for."""
@@ -87,7 +115,7 @@ def _with_values(track: xr.Dataset, options: MapOptions) -> xr.Dataset:
     if any(name in ("thickness", "snow_depth") for name in missing):
         from .thickness import compute
 
-        track = compute(track, options.snow)
+        track = compute(track, snow_model(options.snow))
     if any(name not in track for name in missing):
         from .icestats import per_segment
 
@@ -146,7 +174,7 @@ def make_map(
         No track, unknown grid, or stores mixed with products.
     """
     options = options or MapOptions()
-    options.on()
+    options.check()
     engines.check(engine)
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     items = list(_items(sources, options))
@@ -165,7 +193,13 @@ def make_map(
             parts.append(result)
     if not parts:
         raise ValueError(f"no track to map in {', '.join(scrub(os.fspath(s)) for s in sources) or 'nothing'}")
-    made = grids.to_map(grids.add(parts), min_segments=options.min_segments)
+    total = grids.add(parts)
+    if not total["row"].size:
+        raise ValueError(
+            f"{options.grid}: no segment of {len(parts)} tracks lies on it with a {' or '.join(options.values)}. "
+            "Is it the grid of the other hemisphere?"
+        )
+    made = grids.to_map(total, min_segments=options.min_segments, crop=options.crop)
     made.attrs |= {
         "title": f"ICESat-2 sea ice, {options.grid}, per {options.period}",
         "source": "ATL10 freeboard" if items[0][1] == "ATL10" else "ATL03 photons through is2ice",
@@ -236,13 +270,12 @@ def make(
     period: Annotated[str, typer.Option(help="week, month or all.")] = "month",
     values: Annotated[
         str,
-        typer.Option(
-            help="Of freeboard, thickness, snow_depth, roughness, ridge_height, lead_width, floe_length."
-        ),
+        typer.Option(help=f"Of freeboard, {', '.join(DERIVED)}."),
     ] = "freeboard",
     where: Annotated[str, typer.Option(help="Means over ice, or over all.")] = "ice",
-    snow: Annotated[str, typer.Option(help="Snow of the thickness.")] = "auto",
+    snow: Annotated[str, typer.Option(help=f"Snow of the thickness: {SNOW_HELP}")] = "auto",
     min_segments: Annotated[int, typer.Option(min=1, help="Means of fewer segments are left out.")] = 1,
+    crop: Annotated[bool, typer.Option("--crop", help="Only the rows and columns that hold data.")] = False,
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(engines.ENGINES)}.")] = "serial",
     workers: Annotated[int | None, typer.Option(min=1, help="Of engines that have them.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the first value there.")] = None,
@@ -254,7 +287,7 @@ def make(
     if period not in ("week", "month", "all"):
         raise ValueError(f"--period {period}: expected week, month or all")
     names = tuple(v.strip() for v in values.split(",") if v.strip())
-    options = MapOptions(on, cell, period, names, where, snow, min_segments)  # type: ignore[arg-type]
+    options = MapOptions(on, cell, period, names, where, snow, min_segments, crop)  # type: ignore[arg-type]
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"{path}: expected a map ending in .nc or .zarr")
     failures: list[str] = []
@@ -276,11 +309,26 @@ def make(
     if as_json:
         print(json.dumps({"map": str(path), **told, "failures": failures}, indent=1))  # noqa: T201
     else:
-        out.print(f"{path}: {told['tracks']} tracks, {told['cells']} cells of {told['times']} {period}s")
+        when = (
+            "all time" if period == "all" else f"{told['times']} {period}{'s' if told['times'] > 1 else ''}"
+        )
+        out.print(f"{path}: {told['tracks']} tracks, {told['cells']} cells with data, {when}")
         for name in names:
-            out.print(f"{name}: mean of cells {told[name]['mean']}, range {told[name]['range']}")
+            out.print(
+                _line(name, told[name], str(made[name].attrs.get("units", "1")), str(made.attrs["snow"]))
+            )
     if failures:
         raise typer.Exit(1)
+
+
+def _line(name: str, told: dict[str, Any], units: str, snow: str) -> str:
+    """A value of a map in words."""
+    unit = "" if units == "1" else f" {units}"
+    if told["mean"] is not None:
+        low, high = told["range"]
+        return f"{name}: mean of cells {told['mean']:g}{unit}, from {low:g} to {high:g}{unit}"
+    why = f"; snow {snow} is not known there" if name in ("thickness", "snow_depth") else ""
+    return f"{name}: no cell has a value{why}"
 
 
 def summary(made: xr.Dataset, names: Iterable[str]) -> dict[str, Any]:

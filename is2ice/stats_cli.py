@@ -42,5 +42,14 @@ def stats(
         out.print(f"{row.pop('granule')} {row.pop('beam')}")
         for group, value in row.items():
             inner = value if isinstance(value, dict) else {"": value}
-            text = ", ".join(f"{k} {'-' if v is None else v}".strip() for k, v in inner.items())
-            out.print(f"  {group.replace('_', ' ')}: {text.replace('_', ' ')}")
+            text = ", ".join(f"{k.replace('_', ' ')} {_told(k, v)}".strip() for k, v in inner.items())
+            out.print(f"  {group.replace('_', ' ')}: {text}")
+
+
+def _told(name: str, value: float | None) -> str:
+    """A number with its unit; lengths and heights are in metres."""
+    if value is None:
+        return "-"
+    metres = name.startswith(("width", "distance", "chord", "height", "rms"))
+    digits = 2 if name.startswith(("height", "rms")) else 0
+    return f"{value:,.{digits}f} m" if metres else f"{value:.4g}"

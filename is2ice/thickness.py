@@ -90,7 +90,9 @@ class Constant:
         return inputs["snow_depth"]
 
 
-#: Warren et al. 1999, table 1, per month: H0, A, B, C, D, E (cm), rms of the fit, interannual deviation.
+#: Warren et al. 1999, table 1, per month: H0, A, B, C, D, E (cm), rms of the fit, interannual deviation. Checked number
+#: by number against the tables of pysiral (`pysiral/auxdata/snow`, columns 1 to 7 and 10) and, for the coefficients, of
+#: GeoMapApp (`haxby/db/ice/Snow.java`), which also has x along 0 E and y along 90 E in degrees from the pole.
 _WARREN_DEPTH = np.array(
     [
         (28.01, 0.1270, -1.1833, -0.1164, -0.0051, 0.0243, 7.6, 4.6),
@@ -203,7 +205,11 @@ class Climatology:
 
 
 #: Longitudes of the Antarctic sectors (west, east) and the regressions on total freeboard F (m): ice a + b F, snow
-#: c + d F (Ozsoy-Cicek et al. 2013).
+#: c + d F (Ozsoy-Cicek et al. 2013). Sectors, coefficients, densities and errors are those of the public scripts of
+#: Mangatane and Vichi (Magata-Mangatane/Antarctic-Sea-ice-thickness, `OLMi_sit_estimation.py`, 84a4d42), compared
+#: number by number; Koo's scripts have the same snow for the Ross Sea. The 2013 paper itself could not be read.
+#: One difference: where the snow regression is not positive (F below 1.5 cm) theirs give no thickness, ours has
+#: no snow.
 SECTORS = {
     "western Weddell": (-60.0, -45.0, 0.220, 2.34, 0.009, 0.88),
     "eastern Weddell": (-45.0, 20.0, 0.178, 2.76, -0.010, 0.87),

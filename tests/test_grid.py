@@ -264,6 +264,14 @@ def test_wrong_requests(small_store, tmp_path, serial_map):
         mapping.make_map(small_store, mapping.MapOptions(grid="mercator"))
     with pytest.raises(ValueError, match="each by itself"):
         mapping.make_map([small_store, SAMPLE])
+    with pytest.raises(ValueError, match="expected some of freeboard"):
+        mapping.make_map(small_store, mapping.MapOptions(values=("nonsense",)))
+    with pytest.raises(ValueError, match="expected auto, olmi"):
+        mapping.make_map(small_store, mapping.MapOptions(values=("thickness",), snow="climatology"))
+    with pytest.raises(ValueError, match="other hemisphere"):
+        mapping.make_map(small_store, mapping.MapOptions(grid="nsidc_north"))
+    with pytest.raises(ValueError, match="too many to hold"):
+        mapping.make_map(small_store, mapping.MapOptions(grid="ease2_south", cell=1000.0))
     with pytest.raises(ValueError, match="freeboard only, not thickness"):
         mapping.make_map(SAMPLE, mapping.MapOptions(values=("thickness",)))
     with pytest.raises(FileNotFoundError, match="no such store or file"):
@@ -312,6 +320,18 @@ def test_statistics_of_a_store(small_store, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["stats", str(small_store), "--beam", "gt3l"])
     assert stopped.value.code == 2
+
+
+def test_a_cropped_map_is_a_part_of_the_whole():
+    total = grid.add(parts())
+    whole, cut = grid.to_map(total), grid.to_map(total, crop=True)
+    part = whole.sel(x=cut.x, y=cut.y)
+    xr.testing.assert_identical(cut.drop_attrs(deep=False), part.drop_attrs(deep=False))
+    assert int(cut.n_segments.sum()) == int(whole.n_segments.sum()) > 0
+    for edge in (cut.isel(x=0), cut.isel(x=-1), cut.isel(y=0), cut.isel(y=-1)):
+        assert int(edge.length_observed.fillna(0).sum()) > 0
+    fine = grid.cell_sums(track(2000), grid.GRIDS["ease2_south"].with_cell(1000.0))
+    assert grid.to_map(fine, crop=True).sizes["x"] < 10
 
 
 def test_shuffled_sources_give_the_same_map(small_store, serial_map):

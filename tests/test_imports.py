@@ -33,6 +33,7 @@ TOP = {
     "pipeline", "runs", "blocks", "block_classes", "stored_tracks", "report", "bench", "scaling", "label_run",
     "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
+    "snowmodels",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",
     "train", "reclassify", "models_cli",
     "publishing", "publish_cli", "results_stac", "granules", "orbits", "seas", "search_cli", "accessor", "export",

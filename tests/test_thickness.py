@@ -133,3 +133,32 @@ def test_wrong_requests():
         thickness.compute(ice(0.3), "deep")
     with pytest.raises(SchemaError, match="expected month with x and y"):
         thickness.compute(ice(0.3), Climatology(xr.DataArray(np.zeros(12), dims="month")))
+
+
+def test_snow_by_word_number_or_file(tmp_path):
+    """What the command line names: models, depths, and a file with a monthly field."""
+    from is2ice.snowmodels import snow_model
+
+    assert [snow_model(w) for w in ("auto", "olmi")] == ["auto", "olmi"]
+    assert snow_model("constant:0.25,0.08") == Constant(0.25, 0.08)
+    assert snow_model("warren:0.5") == Warren(0.5)
+    axes = {
+        "month": np.arange(1, 13),
+        "latitude": np.arange(-79.5, -60.0),
+        "longitude": np.arange(-179.5, 180.0),
+    }
+    field = xr.DataArray(np.full((12, 20, 360), 0.3), axes, name="snow_depth")
+    field.to_netcdf(tmp_path / "snow.nc")
+    made = thickness.compute(ice([0.6]), snow_model(str(tmp_path / "snow.nc")))
+    assert float(made.snow_depth[0]) == pytest.approx(0.3)
+    field.isel(month=0, drop=True).to_netcdf(tmp_path / "one.nc")
+    for wrong in (
+        "climatology",
+        "constant:x",
+        "constant:0.2,0.1,3",
+        "warren:-1",
+        "none.nc",
+        str(tmp_path / "one.nc"),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            snow_model(wrong)
