@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import schema
+from . import byteindex, schema
 from .chunks import prefetch, read_columns, read_rows
 from .errors import GranuleError, NoSignalError
 from .firstphoton import PIXELS, FirstPhotonBias, from_cal19, from_model
@@ -114,13 +114,9 @@ class Granule(Identity):
         self._lock = threading.RLock()
         f = self.file
         if f.stream is not None:
-            ends = ("heights/h_ph", "geolocation/ph_index_beg")
+            ends = ("heights/h_ph", "geolocation/ph_index_beg", "geophys_corr", "bckgrd_atlas")
             ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
-            ahead += [
-                f"{CALIBRATIONS}/{kind}/{beam}"
-                for kind in ("first_photon_bias", "dead_time")
-                for beam in schema.BEAMS
-            ]
+            ahead += [f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time")]
             warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
             small = [d for path in PLACES if isinstance(d := f.get(path), h5py.Dataset)]
             prefetch(f.stream, [(d, 0, 1) for d in small])
@@ -191,6 +187,8 @@ class Granule(Identity):
                     there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
                     prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
                 self._tables[beam] = read_table(self.file, beam, self.id)
+                if self.stream is not None:
+                    byteindex.save(self.stream)
             return self._tables[beam]
 
     def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
@@ -457,6 +455,7 @@ class Granule(Identity):
         if (rows.stop - rows.start) * width < KEEP_RANGES:
             warm(self.file, self.stream, dict.fromkeys(paths, (rows.start, rows.stop)))
             prefetch(self.stream, [(self.file[path], rows.start, rows.stop) for path in paths])
+            byteindex.save(self.stream)
 
     def notes_of(self, beam: str) -> list[str]:
         """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
-from . import access, earthdata
+from . import access, byteindex, earthdata
 from .errors import GranuleError, RemoteError
 from .streaming import RemoteFile
 
@@ -154,7 +154,7 @@ class Source:
             return Hdf5(self.path, "r", rdcc_nbytes=16 * 2**20)
         if self.url is None:
             self.handle.seek(0)
-            return Hdf5(self.handle, "r")
+            return Hdf5(self.handle, "r", **dict(self.options))
         if self.url.split("://", 1)[0] not in access.SCHEMES:
             import fsspec.core
 
@@ -167,6 +167,7 @@ class Source:
                 f"{self.name}: not an HDF5 file ({f'it starts with {got!r}' if got else 'it is empty'}). "
                 "An error page in place of the granule?"
             )
+        byteindex.load(stream)
         # Chunks are read beside HDF5 (:mod:`is2ice.chunks`): its own chunk cache would only hold copies.
         file = Hdf5(stream, "r", rdcc_nbytes=2 * 2**20)
         file.stream = stream

@@ -19,7 +19,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,7 @@ from .errors import GranuleError, RemoteError
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
 #: Metadata of a release that is not paged lie scattered: small blocks. A page holds metadata side by side.
-BLOCK, PAGED_BLOCK = 4 * 2**10, 64 * 2**10
+BLOCK, PAGED_BLOCK = 4 * 2**10, 16 * 2**10
 #: First request: the head of a file holds its root, and often more.
 HEAD = 64 * 2**10
 #: Ranges nearer than this are one request.
@@ -39,7 +39,7 @@ GAP = 16 * 2**10
 #: Longest single request, so that several connections share a long range.
 PART = 4 * 2**20
 #: Requests at a time.
-PARALLEL = 32
+PARALLEL = 64
 #: Most bytes of metadata blocks, and of fetched ranges, kept.
 KEEP_BLOCKS, KEEP_RANGES = 64 * 2**20, 96 * 2**20
 #: Attempts at one request, and pause before the second, s; doubled for each further one.
@@ -131,6 +131,7 @@ class RemoteFile(io.RawIOBase):
         self._blocks: dict[int, bytes] = {}
         self._ranges: dict[int, bytes] = {}
         self._at = 0
+        self.adopted = 0  # blocks that an index holds (:mod:`is2ice.byteindex`)
         self.version: tuple[int, Any, Any] | None = None
         self._renewing = threading.Lock()
         self._failure: tuple[float, bool, str] | None = (
@@ -165,15 +166,18 @@ class RemoteFile(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
-    @property
-    def paged(self) -> bool:
-        """Whether metadata lie together, so that reading ahead of HDF5 is not worth a request."""
-        return self.block == PAGED_BLOCK
-
     def use_pages(self) -> None:
         """Read metadata in larger blocks: the file is paged, so that they lie together."""
         if self.block != PAGED_BLOCK:
             self.block, self._blocks = PAGED_BLOCK, {}
+
+    def blocks(self) -> dict[int, bytes]:
+        """The blocks of metadata kept, by their number."""
+        return dict(self._blocks)
+
+    def adopt(self, size: int, blocks: Mapping[int, bytes]) -> None:
+        """Take blocks of a size that were read before, of the same version of the file."""
+        self.block, self._blocks, self.adopted = size, dict(blocks), len(blocks)
 
     def read_at(self, start: int, count: int) -> bytes | memoryview:
         """Bytes at a position, from what is kept if they are there; fewer at the end of the file."""

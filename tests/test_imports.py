@@ -22,8 +22,8 @@ SCIENCE = {
 }  # fmt: skip
 #: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
 READERS = {
-    "atl03", "identity", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "access",
-    "earthdata",
+    "atl03", "identity", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "byteindex",
+    "access", "earthdata",
 }  # fmt: skip
 STORES = {"store", "_folder", "_stored", "_published", "_target", "_versions", "declarations", "cf"}
 OTHER_IO = {

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -309,3 +310,37 @@ def test_a_process_may_end_with_a_granule_open(url):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(")
+
+
+@pytest.mark.parametrize("release", ["006", pytest.param("007", marks=pytest.mark.slow)])
+def test_hdf5_finds_what_it_reads(tmp_path, monkeypatch, release):
+    """Metadata are there before the library asks, whatever the layout: hardly a request is made under its lock."""
+    from is2ice.twin.atl03 import make_granule
+    from is2ice.twin.scene import Scene
+
+    path = next((Path(__file__).resolve().parents[1] / "sample_data").glob("ATL03_*.h5"))
+    if release == "007":
+        path = make_granule(
+            Scene.preset("ross_sea_november", seed=3, length_km=2.0), tmp_path, release=release
+        )
+    rounds = {"alone": 0, "together": 0}
+
+    def counted(name, kind):
+        real = getattr(RemoteFile, name)
+
+        def call(self, *args):
+            before = len(self._sent)
+            out = real(self, *args)
+            rounds[kind] += len(self._sent) > before
+            return out
+
+        monkeypatch.setattr(RemoteFile, name, call)
+
+    counted("_block", "alone")
+    counted("load", "together")
+    counted("_gather", "together")
+    with LocalCloud(path.parent, stac=False) as cloud, Granule(cloud.href(path)) as g:
+        got = g.track(BEAM)
+    same(got, Granule(path).track(BEAM))
+    assert rounds["alone"] <= 4
+    assert rounds["together"] <= 18
