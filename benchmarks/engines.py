@@ -1,7 +1,7 @@
 # ruff: noqa: E402 (threads are set before libraries load)
 """Engines: gain of a second worker, cost of a task, the published volume on one core, memory over a long run.
 
-    python benchmarks/engines.py [gain] [overhead] [volume] [memory] [--engines processes dask spark]
+    python benchmarks/engines.py [gain] [overhead] [volume] [long] [memory] [--engines processes dask spark]
 
 - gain: 24 tasks of pure computation (no memory traffic), and as many that only wait, with one and with two workers
   started before; the second kind shows the engine alone, also on a machine whose cores are taken;
@@ -9,8 +9,10 @@
   by the clock and in processor time (of the driver and all below it, which a busy machine does not stretch);
 - volume: labels, classes, sea surface and freeboard of 15 tracks, 1.41 million rows in all, on one core (the published
   figures are 390 + 392 s on one core and 24 + 25 s on sixteen);
+- long: one long track, whole and in blocks, with one and two workers, radiometric and with a trained model; its steps'
+  seconds, and whether all wrote the same bits;
 - memory: 200 small granules through the whole chain; resident memory of the driver and of all below it after a
-  quarter, half and all of the tracks.
+  quarter, half and all of the tracks (--engines serial as well).
 
 Timings on a busy machine say little; compare what stands in one run. The load average is printed.
 """
@@ -23,6 +25,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -52,8 +55,8 @@ def spin(n: int) -> int:
 @contextlib.contextmanager
 def started(engine: str, workers: int) -> Iterator[dict]:
     """How :func:`is2ice.engines.map` is told of an engine with workers that are up and have imported."""
-    if engine == "processes":
-        yield {"engine": "processes", "workers": workers}
+    if engine in ("serial", "processes"):
+        yield {"engine": engine, "workers": 1 if engine == "serial" else workers}
         return
     options = {"conf": QUICK_JAVA} if engine == "spark" else {}
     with engines.cluster({"dask": "local"}.get(engine, engine), workers=workers, **options) as cluster:
@@ -153,6 +156,68 @@ def class_map(tracks: list[xr.Dataset]) -> xr.Dataset:
     return xr.Dataset({"surface_class": (("y", "x"), codes)}, {"y": lines, "x": columns}, attrs)
 
 
+def long(names: list[str], km: float) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        scene = twin.Scene.preset("ross_sea_november", seed=3, length_km=km)
+        granule = twin.make_granule(scene, folder / "ATL03_20191104195311_05940510_006_01.h5")
+        kinds = {
+            "radiometric": pipeline.Options(),
+            "trained": pipeline.Options(classifier=a_model(granule, folder)),
+        }
+        first = Granule(granule).table("gt2r").dist_x[0]
+        print(f"one track of {km:g} km, {granule.stat().st_size / 1e6:.0f} MB of three beam pairs; seconds")
+        for name in names:
+            for kind, options in kinds.items():
+                sums, whole = set(), {}
+                for workers in (1, 2):
+                    with started(name, workers) as how:
+                        warm = replace(options, x_atc=(first, first + 4000.0))
+                        for block in (None, 1.0):
+                            pipeline.run(
+                                granule,
+                                folder / "warm.zarr",
+                                beams="strong",
+                                options=warm,
+                                block_km=block,
+                                overwrite="always",
+                                **how,
+                            )
+                        for block in (None, km / 10) if workers == 1 else (km / 10,):
+                            began = time.perf_counter()
+                            run = pipeline.run(
+                                granule,
+                                folder / "s.zarr",
+                                beams="gt2r",
+                                options=options,
+                                block_km=block,
+                                overwrite="always",
+                                **how,
+                            )
+                            whole[workers, block is not None] = time.perf_counter() - began
+                            sums.add(run.done[0]["checksum"])
+                            if block is None:
+                                steps = ", ".join(f"{k} {s:.2f}" for k, s in run.done[0]["seconds"].items())
+                same = "the same bits" if len(sums) == 1 else "OTHER BITS"
+                print(
+                    f"  {name:10} {kind:11}: whole {whole[1, False]:.2f} ({steps}); in blocks, 1 worker "
+                    f"{whole[1, True]:.2f}, 2 workers {whole[2, True]:.2f}: {whole[1, True] / whole[2, True]:.2f}x, "
+                    f"{whole[1, False] / whole[2, True]:.2f}x the whole; {same}",
+                    flush=True,
+                )
+
+
+def a_model(granule: Path, folder: Path) -> Path:
+    """A model of the default architecture, hardly trained: what it costs to evaluate does not depend on that."""
+    from is2ice.classifiers.neural import Neural
+
+    with Granule(granule) as opened:
+        track = classify(opened.track("gt2r").isel(x_atc=slice(20_000)))
+    track = track.assign(label=track["surface_class"])
+    Neural.fit(track, architecture="default", epochs=1).save(folder / "model")
+    return folder / "model"
+
+
 def memory(names: list[str], granules: int) -> None:
     print(
         f"{granules} granules through the whole chain, 2 workers; MB resident of driver + all processes below it"
@@ -201,9 +266,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", default=["gain", "overhead", "volume", "memory"])
+    parser.add_argument("what", nargs="*", default=["gain", "overhead", "volume", "long", "memory"])
     parser.add_argument("--engines", nargs="+", default=["processes", "dask", "spark"])
     parser.add_argument("--granules", type=int, default=200)
+    parser.add_argument("--km", type=float, default=400.0, help="of the long track")
     parser.add_argument("--work", type=int, default=6_000_000)
     args = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
@@ -213,8 +279,10 @@ def main() -> None:
         overhead(args.engines)
     if "volume" in args.what:
         volume()
+    if "long" in args.what:
+        long(args.engines, args.km)
     if "memory" in args.what:
-        memory(["serial", *args.engines] if "serial" in args.what else args.engines, args.granules)
+        memory(args.engines, args.granules)
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 

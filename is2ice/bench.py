@@ -62,12 +62,14 @@ def scaling(
                     [t.workers for t in mine], [t.reduce for t in mine], mine[0].tasks, min(spent),
                     task_bytes=data.bytes / mine[0].tasks, bandwidth=rate,
                 )  # fmt: skip
+        busy = os.getloadavg()[0] > 1.5 * max(cpus(), *counts)
         where = {
             "granules": granules,
             "length_km": length_km,
             "megabytes": round(data.bytes / 1e6, 1),
             "cores": cpus(),
             "load_average": round(os.getloadavg()[0], 2),
+            "busy": busy,
             "disk_mb_s": round(rate / 1e6, 1),
         }
         ahead: dict[str, Any] = {"cores": cores or [16, 64, 1000], "tasks": tasks}
@@ -78,4 +80,8 @@ def scaling(
             f"{granules} granules of {length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, load average "
             f"{where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
         )
+        if busy:
+            typer.echo(
+                "The machine is busy with other work: these times, and what is projected from them, say little.\n"
+            )
         typer.echo(s.tables(timings, models, **ahead))

@@ -200,12 +200,17 @@ def no_cluster_left(gateway_address: dict[str, str]) -> Iterator[None]:
     """Ends the clusters of a driver that was killed, which a Gateway keeps until they have been idle for long."""
     from dask_gateway import Gateway
 
-    with Gateway(**gateway_address) as server:
+    from is2ice.engines.gateway import _closed
+
+    server = Gateway(**gateway_address)
+    try:
         before = {c.name for c in server.list_clusters()}
         yield
         for cluster in server.list_clusters():
             if cluster.name not in before:
                 server.stop_cluster(cluster.name)
+    finally:
+        _closed(server)
 
 
 @pytest.mark.parametrize(
