@@ -271,3 +271,24 @@ def test_no_training_is_no_training(wrong):
         ValueError, match="expected epochs and batch of at least 1 and a learning_rate above 0"
     ):
         training.fit(None, (np.zeros((4, 2)), np.zeros(4, int)), **wrong)
+
+
+def test_steps_called_one_by_one_train_as_steps_compiled_together():
+    """What replicas that no compiler sees do between two averages changes nothing but rounding."""
+
+    class Apart(Alone):
+        compiles = False
+        averaged = 0
+
+        def average(self, gradients):
+            type(self).averaged += 1  # once for the loop's body, once after it
+            return gradients
+
+    models_ = []
+    for replicas in (Alone(), Apart()):
+        model = small(dropout=0.3)
+        training.fit(model, windows(333), epochs=3, replicas=replicas, seed=1)
+        models_.append(weights(model))
+    assert Apart.averaged == 2
+    for one, other in zip(*models_, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)

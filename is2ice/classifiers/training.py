@@ -278,13 +278,28 @@ class _Machine:
             parts = tf.split(flat, sizes)
             optimizer.apply([tf.reshape(p, s) for p, s in zip(parts, shapes, strict=True)], variables)
 
-        @tf.function(jit_compile=jit and replicas.compiles)
-        def steps(xs: Any, ys: Any, count: Any) -> Any:
+        @tf.function(jit_compile=jit)
+        def together(xs: Any, ys: Any, count: Any) -> Any:
             sums = tf.zeros(3)
             for k in tf.range(count):
                 flat, one = gradients(xs[k], ys[k])
                 apply(replicas.average(flat))
                 sums += one
+            return sums
+
+        @tf.function(jit_compile=jit)
+        def onward(flat: Any, xb: Any, yb: Any) -> tuple[Any, Any]:
+            apply(flat)
+            return gradients(xb, yb)
+
+        @tf.function
+        def apart(xs: Any, ys: Any, count: Any) -> Any:
+            # Between two averages there is one call of compiled code, not two: each costs as much as a step.
+            flat, sums = gradients(xs[0], ys[0])
+            for k in tf.range(1, count):
+                flat, one = onward(replicas.average(flat), xs[k], ys[k])
+                sums += one
+            apply(replicas.average(flat))
             return sums
 
         @tf.function(jit_compile=jit)
@@ -295,7 +310,7 @@ class _Machine:
             got = tf.reshape(tf.one_hot(tf.argmax(logits, -1), classes), [-1, classes])
             return tf.stack(measures(yb, logits)), tf.matmul(hot, got, transpose_a=True)
 
-        self._steps, self._check, self._as = steps, check, tf.constant
+        self._steps, self._check, self._as = together if replicas.compiles else apart, check, tf.constant
 
     def train(self, x: Any, y: NDArray[Any], order: NDArray[np.int64], epoch: int) -> dict[str, float]:
         """One epoch over this replica's samples in the order given."""
