@@ -17,7 +17,7 @@ import xarray as xr
 pytest.importorskip("tensorflow")
 
 from is2ice import classify, features, schema
-from is2ice.classifiers import base, saved
+from is2ice.classifiers import base, models, saved
 from is2ice.classifiers.arrays import ModelError, read_arrays, write_arrays
 from is2ice.classifiers.calibration import softmax, temperature
 from is2ice.classifiers.neural import Neural, loaded
@@ -110,6 +110,25 @@ def test_blocks_change_nothing(model, monkeypatch):
     whole = model.predict(track)["class_probability"].values
     monkeypatch.setattr("is2ice.classifiers.neural.BLOCK", 37)
     np.testing.assert_allclose(model.predict(track)["class_probability"].values, whole, atol=1e-6)
+
+
+def test_cells_embedded_once_a_track_give_what_windows_give():
+    """With gaps, another context, and blocks: the default's short cut changes nothing but rounding."""
+    rng = np.random.default_rng(0)
+    for context, parameters in ((16, {}), (7, {"near": 3, "embed": 8, "dense": (16,)})):
+        norm = {"features": ["a", "b"], "centre": [1.0, 0.0], "scale": [2.0, 0.5]}
+        card = {
+            "architecture": "default", "parameters": parameters, "context": context, "normalisation": norm,
+            "temperature": 1.3,
+        }  # fmt: skip
+        made = Neural(models.build("default", 2 * context + 1, 2, seed=1, **parameters), card)
+        track = rng.normal(size=(6000, 2)).astype("f4")
+        track[[100, 101, 3000, 4095]] = np.nan
+        middle, windows = features.windows(track, context)
+        got = made.evaluate(track)
+        assert np.flatnonzero(np.isfinite(got[:, 0])).tolist() == middle.tolist()
+        np.testing.assert_allclose(got[middle], made.probabilities(windows), atol=1e-6)
+        np.testing.assert_array_equal(made.evaluate(track, 4096, 6000), got[4096:])
 
 
 def test_labels_are_not_looked_at(model):

@@ -41,6 +41,10 @@ class Architecture:
         Of ``layers``, with their usual values.
     training : mapping
         Usual arguments of :func:`is2ice.classifiers.training.fit`.
+    along : callable, optional
+        ``(model, **parameters) -> function``, from a stretch of track ``(n, features)`` to the logits
+        ``(n - 2 context, 3)`` of its cells, but for the first and last ``context``: those of their windows, each
+        cell's own part worked out once, not once in each window that it lies in.
     """
 
     layers: Callable[..., Any]
@@ -49,6 +53,7 @@ class Architecture:
     context: int
     parameters: Mapping[str, Any]
     training: Mapping[str, Any]
+    along: Callable[..., Callable[[Any], Any]] | None = None
 
 
 def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: Any) -> Any:
@@ -146,21 +151,57 @@ def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: 
     middle = steps // 2
     x = layers.GaussianNoise(noise)(x)
     parts = [x[:, middle, :]]
-    x = layers.Dense(embed, activation="gelu")(x)
-    x = layers.Dense(embed, activation="gelu")(x)
+    for name in _EMBED:
+        x = layers.Dense(embed, activation="gelu", name=name)(x)
     parts.append(x[:, middle, :])
-    reach, length = 0, 1
-    while reach < middle:
-        length = 1 if reach < near else 2 * length
-        far = min(middle, reach + length)
+    for reach, far in _stretches(middle, near):
         before = ops.mean(x[:, middle - far : middle - reach, :], axis=1)
         after = ops.mean(x[:, middle + reach + 1 : middle + far + 1, :], axis=1)
         parts += [before + after, ops.absolute(before - after)]
-        reach = far
     x = layers.Concatenate()(parts)
-    for width in dense:
-        x = layers.Dropout(dropout)(layers.Dense(width, activation="gelu")(x))
+    for k, width in enumerate(dense):
+        x = layers.Dropout(dropout)(layers.Dense(width, activation="gelu", name=f"dense_{k}")(x))
     return x
+
+
+def _default_along(model: Any, *, near: int, dense: tuple[int, ...], **_: Any) -> Callable[[Any], Any]:
+    """As :func:`_default` without dropout and noise, for every cell that has a window."""
+    import tensorflow as tf
+
+    middle = model.input_shape[1] // 2
+    embed = [model.get_layer(name) for name in _EMBED]
+    head = [model.get_layer(name) for name in (*(f"dense_{k}" for k in range(len(dense))), "logits")]
+
+    def forward(x: Any) -> Any:
+        n = tf.shape(x)[0] - 2 * middle
+        parts = [x[middle : middle + n]]
+        for layer in embed:
+            x = layer(x)
+        parts.append(x[middle : middle + n])
+        for reach, far in _stretches(middle, near):
+            mean = tf.nn.avg_pool1d(x[None], far - reach, 1, "VALID")[0]  # of the cells from each one on
+            before, after = mean[middle - far :][:n], mean[middle + reach + 1 :][:n]
+            parts += [before + after, tf.abs(before - after)]
+        x = tf.concat(parts, 1)
+        for layer in head:
+            x = layer(x)
+        return x
+
+    return forward
+
+
+#: Names of the layers that see each segment on its own.
+_EMBED = ("embed_0", "embed_1")
+
+
+def _stretches(middle: int, near: int) -> list[tuple[int, int]]:
+    """Stretches away from the middle, as (cells before it, cells up to its end): single ones, then doubling."""
+    out, reach, length = [], 0, 1
+    while reach < middle:
+        length = 1 if reach < near else 2 * length
+        out.append((reach, min(middle, reach + length)))
+        reach = out[-1][1]
+    return out
 
 
 _PAPER = {"loss": "focal", "class_weights": ALPHA, "gamma": 2.0, "batch": 32}
@@ -208,6 +249,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             16,
             {"embed": 24, "near": 2, "dense": (64, 32), "dropout": 0.3, "noise": 0.3},
             {"loss": "cross_entropy", "batch": 128, "learning_rate": 0.002, "epochs": 20},
+            _default_along,
         ),
     }
 )  # fmt: skip

@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,7 @@ from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
+from .trained import Trained
 
 __all__ = ["Neural", "check_card", "loaded", "one_of"]
 
@@ -34,22 +35,10 @@ _LARGEST = 10_000
 
 
 @dataclass(frozen=True, eq=False)
-class Neural:
-    """A trained classifier of windows along the track.
+class Neural(Trained):
+    """A trained classifier of windows along the track; the model takes them normalised."""
 
-    Attributes
-    ----------
-    model : keras.Model
-        Normalised windows to logits.
-    card : dict
-        What it is, what it was trained on, and how well it does (:mod:`is2ice.classifiers.saved`).
-    checksum : str
-        Of the saved model; empty before it is saved.
-    """
-
-    model: Any = field(repr=False)
-    card: dict[str, Any] = field(repr=False)
-    checksum: str = ""
+    kind: ClassVar[str] = "windows"
 
     @classmethod
     def fit(
@@ -156,22 +145,26 @@ class Neural:
     def _normalisation(self) -> Normalisation:
         return Normalisation.from_dict(self.card["normalisation"])
 
+    def _prepared(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self._normalisation.apply(np.asarray(x, "f4"))
+
     @cached_property
-    def _forward(self) -> Any:
+    def _along(self) -> Any:
+        """The model for all cells of a stretch of track at once, where its architecture allows that."""
         import tensorflow as tf
 
-        shape = (None, *self.model.input_shape[1:])
-        # A plain graph: blocks are large, so there is nothing for a compiler to gain that it would not spend.
+        kind = models.ARCHITECTURES[self.card["architecture"]]
+        if kind.along is None:
+            return None
+        told = {**kind.parameters, **self.card["parameters"]}
         return tf.function(
-            lambda x: self.model(x, training=False), input_signature=[tf.TensorSpec(shape, tf.float32)]
+            kind.along(self.model, **told),
+            input_signature=[tf.TensorSpec((None, self.model.input_shape[-1]), tf.float32)],
         )
 
     def logits(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """Logits ``(n, 3)`` of windows ``(n, steps, features)`` as they are, not normalised."""
-        out = np.empty((len(x), len(schema.CLASSES)), "f4")
-        for k in range(0, len(x), BLOCK):
-            out[k : k + BLOCK] = self._forward(self._normalisation.apply(np.asarray(x[k : k + BLOCK], "f4")))
-        return out
+        return self._by_blocks(x, BLOCK)
 
     def probabilities(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """Calibrated class probabilities ``(n, 3)`` of windows ``(n, steps, features)``, not normalised."""
@@ -246,8 +239,17 @@ class Neural:
             middle = feats.centres(near, context)
             middle = middle[(middle >= i - begin) & (middle < j - begin)]
             if middle.size:
-                out[middle + begin - first] = self.probabilities(feats.sequences(near, middle, context))
+                out[middle + begin - first] = self._about(near, middle, context)
         return out
+
+    def _about(self, near: NDArray[Any], middle: NDArray[np.intp], context: int) -> NDArray[np.float32]:
+        """Probabilities ``(m, 3)`` of some cells of a stretch of track that have values all around."""
+        if self._along is None:
+            return self.probabilities(feats.sequences(near, middle, context))
+        x = self._prepared(near)
+        # Cells without values are in no window of these; they only must not spoil the others.
+        logits = self._along(np.where(np.isfinite(x), x, np.float32(0))).numpy()
+        return softmax(logits[middle - context], float(self.card["temperature"]))
 
     @cached_property
     def _feature_set(self) -> feats.FeatureSet:
@@ -259,12 +261,8 @@ class Neural:
         agree(self.card, str(segments.attrs.get("granule", "segments")), release, length)
 
     # -- on disk -------------------------------------------------------------------------------------
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Neural:
-        """Write the model (:func:`is2ice.classifiers.saved.save`); the same, with its checksum."""
-        return Neural(self.model, self.card, saved.save(folder, self.model, self.card, overwrite=overwrite))
-
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Neural:
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
         """A saved model, checked against this package.
 
         Raises
@@ -272,10 +270,8 @@ class Neural:
         ModelError
             As :func:`is2ice.classifiers.saved.load`; or its features are not those of this package.
         """
-        card = saved.read_card(folder, "windows")
-        check_card(folder, card)
-        model, card = saved.load(folder, _build, kind="windows")
-        made = cls(model, card, saved.checksum(folder))
+        made = super().load(folder)
+        card = made.card
         try:
             if made._normalisation.features != tuple(card["features"]["names"]):
                 raise ValueError(f"normalisation of {made._normalisation.features}")
@@ -285,11 +281,17 @@ class Neural:
             raise ModelError(f"{folder}: {error}; the card is damaged") from error
         return made
 
+    @staticmethod
+    def _build(card: dict[str, Any]) -> Any:
+        steps, names = 2 * int(card["context"]) + 1, card["features"]["names"]
+        own: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in card["parameters"].items()
+        }
+        return models.build(card["architecture"], steps, len(names), **own)
 
-def _build(card: dict[str, Any]) -> Any:
-    steps, names = 2 * int(card["context"]) + 1, card["features"]["names"]
-    own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["parameters"].items()}
-    return models.build(card["architecture"], steps, len(names), **own)
+    @staticmethod
+    def _check(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+        check_card(folder, card)
 
 
 def check_card(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import schema
-from . import saved, training
+from . import training
 from .arrays import ModelError
 from .models import _seeded
 from .replicas import Replicas
+from .trained import Trained
 from .veil import Veiled
 
 __all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "UNet", "build"]
@@ -144,22 +144,11 @@ def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **paramet
 
 
 @dataclass(frozen=True, eq=False)
-class UNet:
-    """A trained network of tiles; :func:`is2ice.sentinel2.class_map` takes one for ``method="unet"``.
+class UNet(Trained):
+    """A trained network of tiles; :func:`is2ice.sentinel2.class_map` takes one for ``method="unet"``."""
 
-    Attributes
-    ----------
-    model : keras.Model
-        Tiles to logits.
-    card : dict
-        What it is and what it was trained on (:mod:`is2ice.classifiers.saved`).
-    checksum : str
-        Of the saved model; empty before it is saved.
-    """
-
-    model: Any = field(repr=False)
-    card: dict[str, Any] = field(repr=False)
-    checksum: str = ""
+    kind: ClassVar[str] = "tiles"
+    company: ClassVar[int | None] = _BATCH
 
     @classmethod
     def fit(
@@ -256,49 +245,30 @@ class UNet:
         """Pixels per side of a tile."""
         return int(self.card["size"])
 
-    @cached_property
-    def _forward(self) -> Any:
+    def _outputs(self, x: Any) -> Any:
         import tensorflow as tf
 
-        shape = (_BATCH, *self.model.input_shape[1:])
-        return tf.function(
-            lambda x: tf.nn.softmax(self.model(x, training=False)),
-            input_signature=[tf.TensorSpec(shape, tf.float32)],
-        )
+        return tf.nn.softmax(self.model(x, training=False))
 
     def probabilities(self, x: F4) -> F4:
         """Class probabilities ``(n, size, size, 3)`` of tiles ``(n, size, size, channels)``."""
-        out = np.empty((*x.shape[:3], len(schema.CLASSES)), np.float32)
-        batch = np.zeros((_BATCH, *x.shape[1:]), np.float32)
-        for k in range(0, len(x), _BATCH):
-            n = min(_BATCH, len(x) - k)
-            batch[:n] = x[k : k + n]
-            out[k : k + n] = self._forward(batch).numpy()[:n]
-        return out
+        return self._by_blocks(x, _BATCH)
 
-    # -- on disk, and to other processes -----------------------------------------------------------
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> UNet:
-        """Write the model (:func:`is2ice.classifiers.saved.save`); the same, with its checksum."""
-        return UNet(self.model, self.card, saved.save(folder, self.model, self.card, overwrite=overwrite))
+    @staticmethod
+    def _build(card: dict[str, Any]) -> Any:
+        return build(card["architecture"], len(card["inputs"]), int(card["size"]), **card["parameters"])
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> UNet:
-        """A saved model, checked against this package.
-
-        Raises
-        ------
-        ModelError
-            As :func:`is2ice.classifiers.saved.load`; or its card says nothing sensible of its tiles.
-        """
-        _check(folder, saved.read_card(folder, "tiles"))
-        model, card = saved.load(folder, _build, kind="tiles")
-        return cls(model, card, saved.checksum(folder))
-
-    def __reduce__(self) -> Any:
-        return _again, (self.card, [w.numpy() for w in self.model.weights], self.checksum)
-
-    def __dask_tokenize__(self) -> Any:
-        return self.checksum or [w.numpy().tobytes() for w in self.model.weights]
+    @staticmethod
+    def _check(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+        try:
+            inputs, size, white = list(card["inputs"]), int(card["size"]), float(card["white"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder}: the card lacks {error} of its tiles; it is damaged") from error
+        if not inputs or set(inputs) - set(KNOWN_INPUTS) or not 16 <= size <= 4096 or not 0 < white < 100:
+            raise ModelError(
+                f"{folder}: inputs {inputs}, tiles of {size} pixels, white {white:g}: this is2ice knows "
+                f"{', '.join(KNOWN_INPUTS)} and tiles of 16 to 4096; the card is damaged, or of another version"
+            )
 
 
 def _pair(data: Any) -> tuple[F4, NDArray[np.int8]]:
@@ -309,25 +279,3 @@ def _pair(data: Any) -> tuple[F4, NDArray[np.int8]]:
             f"tiles: expected x (n, size, size, channels) and y (n, size, size), got {x.shape}, {y.shape}"
         )
     return x, y
-
-
-def _build(card: dict[str, Any]) -> Any:
-    return build(card["architecture"], len(card["inputs"]), int(card["size"]), **card["parameters"])
-
-
-def _again(card: dict[str, Any], weights: list[Any], checksum: str) -> UNet:
-    model = _build(card)
-    model.set_weights(weights)
-    return UNet(model, card, checksum)
-
-
-def _check(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
-    try:
-        inputs, size, white = list(card["inputs"]), int(card["size"]), float(card["white"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: the card lacks {error} of its tiles; it is damaged") from error
-    if not inputs or set(inputs) - set(KNOWN_INPUTS) or not 16 <= size <= 4096 or not 0 < white < 100:
-        raise ModelError(
-            f"{folder}: inputs {inputs}, tiles of {size} pixels, white {white:g}: this is2ice knows "
-            f"{', '.join(KNOWN_INPUTS)} and tiles of 16 to 4096; the card is damaged, or of another version"
-        )
