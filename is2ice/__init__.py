@@ -4,12 +4,14 @@
 >>> ds = is2ice.open_track("ATL03_20191104195311_05940510_006_01.h5")  # doctest: +SKIP
 >>> run = is2ice.run(["ATL03_20191104195311_05940510_006_01.h5"], "ross_sea.zarr")  # doctest: +SKIP
 
-Names are imported when first used, so ``import is2ice`` stays light.
+Names are imported when first used, so ``import is2ice`` stays light. ``ds.is2ice`` is there if xarray was imported
+before, else from the first use of any name of is2ice on.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -58,9 +60,15 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'is2ice' has no attribute {name!r}; it has {', '.join(_PUBLIC)}")
     home = _PUBLIC[name]
-    if not home:
-        return import_module(f".{name}", __name__)
-    return getattr(import_module(f".{home}", __name__), name)
+    found = import_module(f".{home or name}", __name__)
+    _register()
+    return getattr(found, name) if home else found
+
+
+def _register() -> None:
+    """Register ``ds.is2ice`` where xarray is loaded: with this import, or with the first name used after it."""
+    if "xarray" in sys.modules and f"{__name__}.accessor" not in sys.modules:
+        import_module(".accessor", __name__)
 
 
 def __dir__() -> list[str]:
@@ -91,3 +99,5 @@ if TYPE_CHECKING:
     from .schema import conform as conform
     from .store import open_store as open_store
     from .versions import show_versions as show_versions
+
+_register()

@@ -1,5 +1,5 @@
-"""``ds.is2ice``: what one does with segments, from the dataset itself. Registered by ``import is2ice.accessor``,
-which opening or processing a track does."""
+"""``ds.is2ice``: what one does with segments, from the dataset itself. Registered by ``import is2ice`` where xarray is
+loaded, and by the first use of any of its names."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class IS2IceAccessor:
         """Filled segments as CSV."""
         return export.to_csv(self._ds, path)
 
-    def to_netcdf(self, path: str | os.PathLike[str]) -> Path:
-        """One track as NetCDF that follows CF-1.11 and ACDD-1.3."""
-        return export.to_netcdf(self._ds, path)
+    def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """One track as NetCDF that follows CF-1.11 and ACDD-1.3 (see :func:`is2ice.export.to_netcdf`)."""
+        return export.to_netcdf(self._ds, path, **options)
 
     def quicklook(self, **options: Any) -> Any:
         """A picture of one track (see :func:`is2ice.quicklook`)."""

@@ -12,11 +12,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, schema
+from .declarations import Declaration, credit
 
 __all__ = ["COORDINATES", "describe", "iso_time", "now"]
 
 #: Variables a stored track declares as auxiliary coordinates.
 COORDINATES = ("delta_time", "latitude", "longitude", "x", "y")
+#: Heights above a mean sea surface, of which there is no code of its own, and above the geoid of ATL03 (EGM2008).
+VERTICAL = {"mss": "EPSG:5714", "geoid": "EPSG:3855"}
+COMMENT = (
+    "Heights are tide-free, above the surface named by height_reference. Freeboard is total freeboard, snow included; "
+    "it is absent (NaN) where no lead is in reach. Cells without photons hold n_photons = 0 and NaN."
+)
 _EPOCH = np.datetime64("2018-01-01T00:00:00", "us")
 
 
@@ -33,6 +40,7 @@ def describe(
     inputs: str,
     parameters: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    declared: Declaration | None = None,
 ) -> xr.Dataset:
     """A track ready to be stored: attributes, coordinates, grid mapping and trajectory name.
 
@@ -47,6 +55,9 @@ def describe(
         Processing parameters, stored as JSON.
     origin : mapping, optional
         ``size`` (bytes) and ``checksum`` of the source file, where known.
+    declared : Declaration, optional
+        Tells creator, publisher, institution and licence; else the environment does
+        (:func:`is2ice.declarations.credit`).
 
     Returns
     -------
@@ -101,6 +112,10 @@ def describe(
         "product_version": __version__,
         "date_created": stamp,
         "source_granule": granule,
+        "naming_authority": "is2ice",
+        "comment": COMMENT,
+        "acknowledgement": "ICESat-2 ATL03 photons: NASA National Snow and Ice Data Center Distributed Active Archive "
+        "Center",
         "is2ice_version": __version__,
         "inputs": inputs,
         "processing_parameters": json.dumps(dict(parameters or {}), sort_keys=True, default=list),
@@ -112,6 +127,7 @@ def describe(
     out.attrs = {
         **_plain(out.attrs),
         **attrs,
+        **credit(declared),
         **_coverage(ds),
         "granule": granule,
         "beam": beam,
@@ -175,6 +191,7 @@ def _coverage(ds: xr.Dataset) -> dict[str, Any]:
             "geospatial_vertical_max": float(height.max()),
             "geospatial_vertical_units": "m",
             "geospatial_vertical_positive": "up",
+            "geospatial_bounds_vertical_crs": VERTICAL.get(str(ds.attrs.get("height_reference", "mss")), ""),
         }
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from .errors import StoreError
 
-__all__ = ["Declaration", "declaration", "declarations"]
+__all__ = ["Declaration", "credit", "declaration", "declarations", "who"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Declaration:
     time : tuple of str
         First and last day.
     creator, publisher : str
+        ``Name <address> (URL)``; of these the address and URL may be absent.
+    institution : str
     """
 
     name: str
@@ -52,6 +55,47 @@ class Declaration:
     time: tuple[str, ...] = ()
     creator: str = ""
     publisher: str = ""
+    institution: str = ""
+
+
+#: A person or body: name, electronic address, home page.
+_WHO = re.compile(r"\s*(?P<name>[^<(]*?)\s*(?:<(?P<email>[^>]*)>)?\s*(?:\((?P<url>[^)]*)\))?\s*")
+
+
+def who(text: str) -> dict[str, str]:
+    """Name, email and url of ``Name <address> (URL)``, those that are told.
+
+    Raises
+    ------
+    StoreError
+        Not of this form.
+    """
+    found = _WHO.fullmatch(text)
+    if found is None or (text.strip() and not found["name"]):
+        raise StoreError(f"{text!r}: expected a name, or Name <address> (URL)")
+    return {key: value for key, value in found.groupdict().items() if value}
+
+
+def credit(declared: Declaration | None = None) -> dict[str, str]:
+    """Who made the data, who publishes them and how they may be used, as ACDD-1.3 has it.
+
+    Parameters
+    ----------
+    declared : Declaration, optional
+        What it leaves open is taken from ``IS2ICE_CREATOR``, ``IS2ICE_PUBLISHER`` (both ``Name <address> (URL)``),
+        ``IS2ICE_INSTITUTION`` and ``IS2ICE_LICENCE``; what these leave open too is not told.
+
+    Returns
+    -------
+    dict
+    """
+
+    def told(name: str) -> str:
+        return (getattr(declared, name) if declared else "") or os.environ.get(f"IS2ICE_{name.upper()}", "")
+
+    out = {f"{role}_{k}": v for role in ("creator", "publisher") for k, v in who(told(role)).items()}
+    out |= {"institution": told("institution"), "license": told("licence")}
+    return {key: value for key, value in out.items() if value}
 
 
 def _folder() -> Path:

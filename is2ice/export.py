@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from . import __version__, cf, schema
+from .declarations import Declaration, declaration
 
 if TYPE_CHECKING:
     import geopandas
@@ -73,8 +74,18 @@ def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def to_netcdf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_netcdf(
+    ds: xr.Dataset, path: str | os.PathLike[str], *, declared: Declaration | str | None = None
+) -> Path:
     """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    path : path
+    declared : Declaration or str, optional
+        A declared store, or its name or file, which tells creator, publisher, institution and licence; what it
+        leaves open, ``IS2ICE_CREATOR`` and its like tell (:func:`is2ice.declarations.credit`).
 
     Raises
     ------
@@ -92,6 +103,7 @@ def to_netcdf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         granule=str(attrs.get("granule", "track")),
         beam=str(attrs.get("beam", "")),
         inputs=str(attrs.get("inputs", "")),
+        declared=declaration(declared) if isinstance(declared, str) else declared,
     )
     for a in out.variables.values():  # attributes of the variable's own type
         for name in {"flag_values", "flag_masks", "valid_range"} & a.attrs.keys():

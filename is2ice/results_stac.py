@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from . import __version__, schema
-from .declarations import Declaration
+from .declarations import Declaration, who
 from .footprints import ground_tracks
 
 __all__ = ["EXTENSIONS", "bounding_box", "collection_of", "geoparquet_of", "item_id", "item_of_track"]
@@ -198,8 +198,13 @@ def collection_of(
     if declared is not None:
         out["sci:citation"] = declared.citation
         out["stac_extensions"] = [f"{_BASE}/scientific/v1.0.0/schema.json"]
-        if declared.creator:
-            out["providers"] = [{"name": declared.creator, "roles": ["producer", "processor"]}]
+        roles = {"creator": ["producer", "processor"], "publisher": ["host"]}
+        told = {role: who(getattr(declared, role)) for role in roles}
+        out["providers"] = [
+            {"name": one["name"], "roles": roles[role], **({"url": one["url"]} if "url" in one else {})}
+            for role, one in told.items()
+            if one
+        ]
     return out
 
 

@@ -16,6 +16,8 @@ import xarray as xr
 
 import is2ice
 from is2ice import accessor, schema, store
+from is2ice.declarations import Declaration, credit
+from is2ice.errors import StoreError
 from is2ice.twin.cloud import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,11 +50,34 @@ def test_tables_hold_what_the_segments_hold(tmp_path):
     np.testing.assert_allclose(table["height"], ds["height"].values[filled], rtol=1e-6)
 
 
-def test_checkers_on_an_exported_track(tmp_path):
-    path = track().is2ice.to_netcdf(tmp_path / "t.nc")
-    assert checkers.remarks(path, "cf:1.11")["high"] == []
+def test_checkers_on_an_exported_track(tmp_path, monkeypatch):
+    for name in ("CREATOR", "PUBLISHER", "INSTITUTION", "LICENCE"):
+        monkeypatch.delenv(f"IS2ICE_{name}", raising=False)
+    bare = checkers.remarks(track().is2ice.to_netcdf(tmp_path / "bare.nc"), "acdd")
+    unnamed = {
+        f"{role}_{what} not present" for role in ("creator", "publisher") for what in ("name", "url", "email")
+    }
+    # A trajectory over a surface has no vertical coordinate: its extent is that of the heights measured.
+    lasting = {m for m in bare["medium"] if m.startswith("Could not find vertical variable")}
+    assert set(bare["medium"]) - lasting == unnamed | {"institution not present", "license not present"}
+
+    monkeypatch.setenv("IS2ICE_CREATOR", "Jane Doe <jane@example.org> (https://example.org/jane)")
+    (tmp_path / "mine.toml").write_text(
+        'title = "x"\nschema_version = "1.0"\nrecipe = "r.py"\nlicence = "CC-BY-4.0"\ncitation = "c"\nupdate = "u"\n'
+        'institution = "Example Institute"\npublisher = "Archive <data@example.org> (https://example.org)"\n'
+    )
+    path = track().is2ice.to_netcdf(tmp_path / "t.nc", declared=str(tmp_path / "mine.toml"))
+    cf, acdd = checkers.remarks(path, "cf:1.11"), checkers.remarks(path, "acdd")
+    assert (cf["high"], cf["medium"]) == ([], [])
     # The CF table has no name for an along-track distance, a photon count and the like; nothing else is amiss.
-    assert set(checkers.remarks(path, "acdd")["high"]) <= {"standard_name"}
+    assert set(acdd["high"]) <= {"standard_name"}
+    assert set(acdd["medium"]) == lasting
+    with xr.open_dataset(path, decode_times=False) as back:
+        assert back.attrs["creator_email"] == "jane@example.org"
+        assert back.attrs["publisher_name"] == "Archive"
+        assert back.attrs["license"] == "CC-BY-4.0"
+    with pytest.raises(StoreError, match=r"expected a name, or Name <address> \(URL\)"):
+        credit(Declaration("x", *[""] * 6, creator="<jane@example.org>"))
 
 
 def test_what_is_no_track_is_refused():
@@ -69,6 +94,20 @@ def test_what_is_no_track_is_refused():
     assert "<table>" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
     assert "&lt;b&gt;" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
     assert "10.5067/ATLAS/ATL03.006" in cube.is2ice.cite()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import xarray as xr, is2ice",
+        "import is2ice, xarray as xr; is2ice.schema",
+        "from is2ice import open_store; import xarray as xr",
+    ],
+)
+def test_the_accessor_is_there(code):
+    check = f"{code}; print(hasattr(xr.Dataset, 'is2ice'))"
+    done = subprocess.run([sys.executable, "-c", check], env=_environment(), capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_granule_as_a_tree():
