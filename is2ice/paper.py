@@ -128,7 +128,13 @@ def scaling_rows(measured: Any, kind: str) -> list[dict[str, Any]]:
 
 
 def _seconds(load: float, lazy: float, reduce: float) -> str:
-    return f"{load:.4g} / {lazy:.2g} / {reduce:.4g}"
+    return " / ".join(
+        "<0.001" if v < 1e-3 else f"{v:.4g}" if v >= 1 else f"{v:.2g}" for v in (load, lazy, reduce)
+    )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
@@ -136,16 +142,24 @@ def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
     first, rows = paper[1, 1], []
     for (executors, cores), p in paper.items():
         gain = f"{first[0] / p[0]:.2f} / {first[2] / p[2]:.2f}"
-        rows.append((f"paper: {executors} executors x {cores} cores", _seconds(*p), gain))
+        rows.append(
+            (f"paper: {_counted(executors, 'executor')} x {_counted(cores, 'core')}", _seconds(*p), gain)
+        )
     for r in ours:
         one = next((o for o in ours if (o["engine"], o["workers"]) == (r["engine"], 1)), None)
         gain = "-" if one is None else f"{one['load'] / r['load']:.2f} / {one['reduce'] / r['reduce']:.2f}"
         rows.append(
-            (f"here: {r['engine']}, {r['workers']} workers", _seconds(r["load"], r["map"], r["reduce"]), gain)
+            (
+                f"here: {r['engine']}, {_counted(r['workers'], 'worker')}",
+                _seconds(r["load"], r["map"], r["reduce"]),
+                gain,
+            )
         )
     if not ours:
         rows.append(("here", ABSENT, "-"))
     where = f"{ours[0]['tasks']} tasks of a simulated archive (`is2ice bench scaling`)" if ours else ABSENT
+    if ours and {"cores", "load_average"} <= set(measured):
+        where += f", {_counted(measured['cores'], 'core')}, load {measured['load_average']:.1f} when it began"
     return _table(("where", "load / map / reduce, s", "speed-up load / reduce"), rows, title, where, notes)
 
 
@@ -165,7 +179,8 @@ def table_2(measured: Any = None) -> str:
 def table_3(measured: Any = None) -> str:
     """Scores of the classifiers."""
     rows = []
-    scores = (measured or {}).get(PASS, {})
+    kind = PASS if PASS in (measured or {}) else next(iter(measured or {}), PASS)
+    scores = (measured or {}).get(kind, {})
     for name, paper in PUBLISHED["scores"].items():
         rows.append((f"{name}, paper", *(f"{v:.2f}" for v in paper), "-", "-"))
     for name, regions in scores.items():
@@ -186,7 +201,7 @@ def table_3(measured: Any = None) -> str:
         "Table III: scores of the classifiers",
         ABSENT
         if not scores
-        else "simulated passes of other seeds against their truth, all segments, point classes",
+        else f"simulated passes ({kind}) of other seeds against their truth, all segments, point classes",
         (
             "The paper's scores are of a random split of overlapping windows, against labels from the images, with a "
             "feature made from those labels, and micro-averaged. Ours are of whole passes that training has not "

@@ -381,7 +381,14 @@ def draw_scaling(
         colour = ["#00468B", SEA, "#009E73", THEIRS, "#E69F00"][k % 5]
         ax.plot(n, t[0] / t, marker="osv^D"[k % 5], ms=4, lw=1.3, color=colour, label=name)
     ax.plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
-    _style(ax, "speed-up over the first", unit)
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
+    for axis, scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):  # 1 to 2 beside 1 to 16
+        scale("log", base=2)
+        axis.set_major_locator(LogLocator(base=2))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+    _style(ax, "speed-up over one", unit)
     ax.legend(fontsize=_size(figure) - 0.5, frameon=False)
     return figure
 

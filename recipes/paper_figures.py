@@ -95,16 +95,16 @@ def figures(args):
             yield f"5_scaling_{kind}", f"not measured here (no {paper.FILES['scaling']} in {args.measured})"
             continue
         lines = {
-            e: [(r["workers"], r["reduce"]) for r in rows if r["engine"] == e]
+            f"here: {e}": [(r["workers"], r["reduce"]) for r in rows if r["engine"] == e]
             for e in {r["engine"]: 0 for r in rows}
         }
-        lines["paper"] = sorted(
+        lines["paper, cores of its cluster"] = sorted(
             (e * c, v[2]) for (e, c), v in paper.PUBLISHED[kind].items() if e == 1 or c == 4
         )
         yield (
             f"5_scaling_{kind}",
             plot_compare.draw_scaling(
-                lines, f"Scaling of the {kind}: reduce", "cores or workers", width=args.width
+                lines, f"Scaling of the {kind}, computing (reduce)", "workers, or cores", width=args.width
             ),
         )
     bare = track.drop_vars(

@@ -71,7 +71,7 @@ def test_what_was_measured_stands_beside_the_paper(tmp_path):
     (tmp_path / "classifiers" / "scores.json").write_text(json.dumps({paper.PASS: {"mlp": {"all": one}}}))
     have = paper.read_measured(tmp_path)
     five = paper.table_5(have["scaling"])
-    assert "| paper: 1 executors x 2 cores | 60 / 0.4 / 177 | 1.85 / 2.21 |" in five
+    assert "| paper: 1 executor x 2 cores | 60 / 0.4 / 177 | 1.85 / 2.21 |" in five
     assert "| here: processes, 2 workers | 3 / 0.1 / 11 | 1.33 / 1.82 |" in five
     assert "8 tasks" in five
     assert "not measured here" in paper.table_2(have["scaling"])
