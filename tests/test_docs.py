@@ -53,10 +53,38 @@ def test_commands_on_the_pages_name_files_that_exist():
                     assert (docs.ROOT / word).is_file(), f"{page.name}: {word}"
 
 
+def test_getting_started_works_as_it_stands(tmp_path, monkeypatch, capsys):
+    """Every line of the first page after the environment is made, as it is printed there."""
+    import glob
+
+    from is2ice.__main__ import main
+
+    text = files("is2ice.docs").joinpath("pages/index.md").read_text()
+    (tmp_path / "sample_data").symlink_to(docs.ROOT / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    (python,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(compile(python, "index.md", "exec"), {})
+    assert (tmp_path / "quicklook.png").stat().st_size > 10_000
+    lines = [
+        w
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for w in block.splitlines()
+    ]
+    commands = [line for line in lines if line.startswith("is2ice ")]
+    assert len(commands) == 5
+    for line in commands:
+        words = [g for w in shlex.split(line, comments=True)[1:] for g in (sorted(glob.glob(w)) or [w])]
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert not stopped.value.code, (line, capsys.readouterr().err)
+    assert {"sample.nc", "sample.png", "report.html"} <= {p.name for p in tmp_path.iterdir()}
+
+
 def test_a_command_is_run_and_kept(tmp_path):
     text = docs._insert("run", "is2ice versions --json", tmp_path, tmp_path / "kept", True)
     assert '"is2ice"' in text
     assert docs._insert("run", "is2ice versions --json", tmp_path, tmp_path / "kept", False) == text
+    assert docs._insert("run", "is2ice versions --json", tmp_path, tmp_path / "kept", "other word") == text
     with pytest.raises(RuntimeError, match="ended with 2"):
         docs._insert("run", "is2ice show nowhere.zarr", tmp_path, tmp_path / "kept", True)
     with pytest.raises(ValueError, match="expected run COMMAND"):

@@ -3,9 +3,10 @@
 Pages are Markdown in ``pages/``. A line ``[[name argument]]`` is replaced by what it names: ``schema`` the table of
 variables, ``commands`` the command line, ``api`` the public names with their docstrings, ``picture NAME`` a picture
 drawn from the sample data, ``include FILE`` another page of the repository, ``run COMMAND`` a command and what it
-printed.
+printed (with ``> FILE`` where that goes to a file), ``image FILE`` a picture that such a command wrote.
 Commands are run with ``--run``, and what they print is kept in ``build/validation``, from where a build without
-``--run`` takes it; where there is nothing the page says that the command was not run.
+``--run`` takes it; where there is nothing the page says that the command was not run. Some take hours: ``--only WORD``
+runs those that hold a word.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ table{border-collapse:collapse;font-size:14px}td,th{border:1px solid #ccc;paddin
 
 
 def build(
-    out: str | Path, *, run: bool = False, outputs: str | Path = "build/validation", say: Any = None
+    out: str | Path,
+    *,
+    run: bool | str = False,
+    outputs: str | Path = "build/validation",
+    say: Any = None,
 ) -> list[Path]:
     """Write the pages as HTML.
 
@@ -54,8 +59,9 @@ def build(
     ----------
     out : str or Path
         Folder; made if absent.
-    run : bool
-        Run the commands of the pages (minutes to hours) instead of taking what they printed last.
+    run : bool or str
+        Run the commands of the pages (minutes to hours) instead of taking what they printed last; of a word, those
+        that hold it.
     outputs : str or Path
         Where what they print is kept.
     say : callable, optional
@@ -96,18 +102,20 @@ def _nothing(text: str) -> None:
     pass
 
 
-def _insert(kind: str, argument: str | None, out: Path, outputs: Path, run: bool) -> str:
+def _insert(kind: str, argument: str | None, out: Path, outputs: Path, run: bool | str) -> str:
     """What a line in double brackets stands for, as Markdown."""
     if kind == "picture" and argument in PICTURES:
         PICTURES[argument](out / f"{argument}.png")
         return f"![{argument}]({argument}.png)"
     if kind == "run" and argument:
         return _printed(argument, outputs, run)
+    if kind == "image" and argument:
+        return _image(ROOT / argument, out)
     if kind == "include" and argument:
         return _included(ROOT / argument, out)
     if kind in _GENERATED and argument is None:
         return _GENERATED[kind]()
-    known = f"run COMMAND, include FILE, picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
+    known = f"run COMMAND, image FILE, include FILE, picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
     raise ValueError(f"[[{kind} {argument or ''}]]: expected {known}")
 
 
@@ -120,18 +128,31 @@ def _included(page: Path, out: Path) -> str:
     return re.sub(r"\]\([\w/]+\.md\)", "](clusters.html)", text)
 
 
-def _printed(command: str, outputs: Path, run: bool) -> str:
-    """A command and what it printed, kept from run to run."""
+def _image(picture: Path, out: Path) -> str:
+    """A picture that a command of the page wrote."""
+    name = picture.relative_to(ROOT)
+    if not picture.is_file():
+        return f"*{name}: not there; the command above writes it.*"
+    (out / picture.name).write_bytes(picture.read_bytes())
+    return f"![{picture.stem.replace('_', ' ')}]({picture.name})"
+
+
+def _printed(command: str, outputs: Path, run: bool | str) -> str:
+    """A command and what it printed, kept from run to run; of one that prints to a file, that it was run."""
     name = re.sub(r"\W+", "_", command).strip("_")[:80] + ".txt"
     kept = outputs / name
-    if run:
+    if run is True or (isinstance(run, str) and run and run in command):
         outputs.mkdir(parents=True, exist_ok=True)
-        words = shlex.split(command)
+        asked, _, target = command.partition(" > ")
+        words = shlex.split(asked)
         words[:1] = [sys.executable] if words[0] == "python" else [sys.executable, "-m", words[0]]
         done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
         if done.returncode:
             raise RuntimeError(f"{command}: ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        kept.write_text(done.stdout)
+        if target:
+            (ROOT / target).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / target).write_text(done.stdout)
+        kept.write_text(f"written to {target}" if target else done.stdout)
     text = kept.read_text() if kept.is_file() else "not run here: build with --run, or run it yourself"
     return f"```text\n$ {command}\n{text.rstrip()}\n```"
 
@@ -237,23 +258,9 @@ def _methods(path: Path) -> None:
     draw_methods(track, made, f"{track.attrs['granule']} gt1r (simulated)").savefig(path, dpi=110)
 
 
-def _against(draw: str) -> Callable[[Path], None]:
-    def picture(path: Path) -> None:
-        from .. import plot_compare
-        from ..compare import compare
-
-        there = {p.name[:5]: p for p in SAMPLE.parent.glob("ATL*.h5")}
-        result = compare(_track("gt1r"), there["ATL07"], there["ATL10"])
-        getattr(plot_compare, draw)(result).savefig(path, dpi=110)
-
-    return picture
-
-
 PICTURES: dict[str, Callable[[Path], None]] = {
     "quicklook": _quicklook,
     "sea_surfaces": _methods,
-    "classes": _against("draw_classes"),
-    "freeboard": _against("draw_freeboards"),
 }
 
 app = typer.Typer(add_completion=False)
@@ -263,11 +270,12 @@ app = typer.Typer(add_completion=False)
 def command(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/docs"),
     run: Annotated[bool, typer.Option("--run", help="Run the commands of the pages (long).")] = False,
+    only: Annotated[str, typer.Option(help="Run only commands that hold this word.")] = "",
     outputs: Annotated[Path, typer.Option(help="Where what they print is kept.")] = Path("build/validation"),
 ) -> None:
     """Build the documentation pages from the package, its sample data and its commands."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not SAMPLE.is_file():
         raise FileNotFoundError(f"{SAMPLE}: the pages are built from a checkout, with its sample data")
-    made = build(out, run=run, outputs=outputs, say=console.print)
+    made = build(out, run=only or run, outputs=outputs, say=console.print)
     console.print(f"{len(made)} pages: {made[0]}")
