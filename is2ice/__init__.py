@@ -42,6 +42,8 @@ _PUBLIC = {
     "one_track": "pipeline",
     "open_store": "store",
     "open_track": "pipeline",
+    "order": "orders",
+    "product_info": "orders",
     "publish": "publishing",
     "quicklook": "plot",
     "run": "pipeline",
@@ -90,6 +92,8 @@ if TYPE_CHECKING:
     from .export import granule_tree as granule_tree
     from .granules import search as search
     from .mapping import make_map as make_map
+    from .orders import order as order
+    from .orders import product_info as product_info
     from .pipeline import Options as Options
     from .pipeline import one_track as one_track
     from .pipeline import open_track as open_track

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import geopandas
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["COLUMNS", "granule_frame", "granule_map", "matching", "search"]
+__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "matching", "search"]
 
 log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
@@ -183,28 +183,27 @@ def _ask(
             query.readable_granule_name(names)
         return list(query.get(limit))
     except (RuntimeError, requests.RequestException, KeyError) as error:
-        raise _said(error) from None
+        raise explained(error) from None
 
 
-def _said(error: Exception) -> CatalogError:
-    """What the catalogue's failure means; its own words, but for addresses and tokens."""
+def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogError:
+    """What a service's failure means; its own words, but for addresses and tokens."""
     import requests
 
     text = re.sub(r"\s+", " ", re.sub(r"https?://\S+", "", str(error)))[:200]
-    cause = error.__cause__
-    status = getattr(getattr(cause, "response", None), "status_code", None)
-    if isinstance(error, requests.RequestException):
-        return CatalogError(
-            f"NASA's catalogue (CMR) cannot be reached ({type(error).__name__}); try again later"
-        )
+    response = getattr(error, "response", None)
+    if response is None:
+        response = getattr(error.__cause__, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(error, requests.RequestException) and status is None:
+        return CatalogError(f"{who} cannot be reached ({type(error).__name__}); try again later")
     if status in (401, 403) or "Token" in text:
         return CatalogError(
-            f"NASA's catalogue (CMR) refused the login (HTTP {status or 401}): the token may have expired; log in "
-            "again with is2ice.login(again=True), or search without a login"
+            f"{who} refused the login (HTTP {status or 401}): the token may have expired; log in "
+            "again with is2ice.login(again=True)"
+            + (", or search without a login" if who.endswith("(CMR)") else "")
         )
-    return CatalogError(
-        f"NASA's catalogue (CMR) answered with an error{f' (HTTP {status})' if status else ''}: {text}"
-    )
+    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}")
 
 
 # -- answers ------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ TOP = {
     "snowmodels",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",
     "train", "reclassify", "models_cli",
-    "publishing", "publish_cli", "results_stac", "granules", "orbits", "seas", "search_cli", "accessor", "export",
-    "_icechunk", "printed",
+    "publishing", "publish_cli", "results_stac", "granules", "orders", "orbits", "seas", "search_cli", "accessor",
+    "export", "_icechunk", "printed",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),
