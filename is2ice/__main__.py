@@ -128,6 +128,8 @@ def _common(
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
     # Dask sets up its own logging, here and in its workers, at INFO: the coming and going of every worker.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
+    # TensorFlow tells of processors and libraries when it is imported: only its errors are for a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "2")
 
 
 @app.command(epilog="Example: is2ice info ATL03_20191104195311_05940510_006_01.h5")

@@ -37,7 +37,10 @@ def train(
 
     seed = 0
 
-    \[data] features, context, split ("scene", "track", "block" or "random_windows"), test, validation
+    \[data] features ("default", "paper" or "notebook"), leaking (features made from labels, wanted all the same),
+    context (cells on each side), normalisation ("z" or "published"), split ("scene", "track", "block" or
+    "random_windows"), test and validation (shares), block and guard (m, of the split by block: length of a stretch,
+    and the gap left where two parts meet)
 
     \[training] epochs, batch, learning_rate, loss, gamma, class_weights, patience
 

@@ -260,7 +260,7 @@ def run(
     place = Place(engine, extra, retries)
     name = place.name  # checked, as the classifier is, before a store is made for nothing
     card = usable(options.classifier) if options.until != "segments" else {}
-    agree(card, "this run", "unknown", options.length)
+    agree(card, "this run", "unknown", options.length, options.classifier)
     root = stores.create(store)
     for line in stores.recover(root):
         log.info(line)

@@ -8,11 +8,15 @@ A configuration is a TOML file; all but ``labelled`` and ``model`` may be left o
     seed = 0
 
     [data]                            # windows and how they are split
-    features = "default"
+    features = "default"              # or paper, notebook
+    leaking = []                      # features made from labels that are asked for all the same, by name
     context = 8
+    normalisation = "z"               # or published
     split = "scene"                   # or track, block, random_windows
     test = 0.2
     validation = 0.2
+    block = 10000.0                   # m; with split = "block", and so is guard: the gap where two parts meet
+    guard = 1000.0
 
     [training]                        # arguments of is2ice.classifiers.training.fit
     epochs = 20
@@ -36,14 +40,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .classifiers import saved
+from . import schema
+from .classifiers import saved, training
 from .classifiers.arrays import ModelError
 from .classifiers.models import ARCHITECTURES
+from .classifiers.splits import check_split
+from .features import LeakError, feature_set
 
 __all__ = ["Config", "launch", "may_write", "read_config", "train"]
 
 log = logging.getLogger("is2ice")
 
+_VALIDATION = 0.2
 _DATA = {
     "features": str, "context": int, "leaking": list, "normalisation": str, "split": str, "test": float,
     "validation": float, "block": float, "guard": float,
@@ -110,15 +118,32 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         raise ValueError(f"{path}: architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
     _check(
         told.get("parameters", {}),
-        dict.fromkeys(ARCHITECTURES[name].parameters, object),
+        {k: list if isinstance(v, tuple) else type(v) for k, v in ARCHITECTURES[name].parameters.items()},
         f"{path}: [parameters]",
     )
+    try:
+        _check_values(told.get("data", {}), told.get("training", {}))
+    except (ValueError, LeakError) as error:
+        raise ValueError(f"{path}: {error}") from error
     labelled = [told["labelled"]] if isinstance(told["labelled"], str) else told["labelled"]
     here = path.parent
     stores = tuple(s if "://" in s else str(here / s) for s in map(str, labelled))
     return Config(
         stores, here / told["model"], **{f.name: told[f.name] for f in fields(Config)[2:] if f.name in told}
     )
+
+
+def _check_values(data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """What training would refuse once hours of work are done, refused at once."""
+    training.check_settings(len(schema.CLASSES), **settings)
+    sizes = {k: data[k] for k in ("test", "block", "guard") if k in data}
+    check_split(data.get("split", "scene"), validation=data.get("validation", _VALIDATION), **sizes)
+    if "features" in data:
+        feature_set(data["features"], data.get("leaking", ()))
+    if data.get("context", 0) < 0:
+        raise ValueError(f"context = {data['context']}: expected 0 or more cells")
+    if data.get("normalisation", "z") not in ("z", "published"):
+        raise ValueError(f"normalisation = {data['normalisation']!r}: expected 'z' or 'published'")
 
 
 def _check(told: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -167,7 +192,7 @@ def train(
         As :meth:`is2ice.classifiers.neural.Neural.fit`, :func:`is2ice.training_data.labelled_tracks` and
         :func:`is2ice.classifiers.samples.split`.
     """
-    from .classifiers import training
+    from .classifiers import quiet
     from .classifiers.neural import Neural, one_of
     from .classifiers.replicas import launched
     from .classifiers.samples import from_tracks, split
@@ -177,6 +202,7 @@ def train(
     may_write(config, overwrite)
     training.one_thread()
     replicas = launched()
+    quiet.start()
     if not replicas.is_root:
         say = log.debug
     kind, data = ARCHITECTURES[config.architecture], dict(config.data)
@@ -188,7 +214,7 @@ def train(
     leaking, form = data.pop("leaking", ()), data.pop("normalisation", "z")
     samples = from_tracks(tracks, features, context, leaking=leaking)
     by = data.pop("split", "scene")
-    parts = split(samples, by, seed=config.seed, **{"validation": 0.2, **data})
+    parts = split(samples, by, seed=config.seed, **{"validation": _VALIDATION, **data})
     say(parts.report())
     model = Neural.fit(
         parts.train, parts.validation if len(parts.validation) else None, config.architecture,

@@ -27,7 +27,7 @@ def train(
     ] = None,
     architecture: Annotated[str, typer.Option(help="default, or published (grey).")] = "default",
     labels: Annotated[
-        str, typer.Option(help="Filter that makes the labels: guarded or published.")
+        str, typer.Option(help="Filter that makes the labels: guarded, published or threshold.")
     ] = "guarded",
     size: Annotated[int, typer.Option(help="Pixels per side of a tile.")] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the tiles.")] = 20,
@@ -41,15 +41,23 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train on tiles of scenes, labelled by a filter; run under `horovodrun` every process takes its share."""
+    from .classifiers import quiet
     from .classifiers.arrays import ModelError
     from .classifiers.replicas import launched
     from .classifiers.saved import is_model
-    from .classifiers.unet import UNet
+    from .classifiers.unet import ARCHITECTURES, UNet
 
+    for flag, value, known in (
+        ("--labels", labels, ("guarded", "published", "threshold")),
+        ("--architecture", architecture, tuple(ARCHITECTURES)),
+    ):
+        if value not in known:
+            raise ValueError(f"{flag} {value}: expected one of {', '.join(known)}")
     if model.exists() and not (overwrite and is_model(model)):
         raise ModelError(f"{model}: it exists; name another folder, or pass --overwrite to replace a model")
     inputs = ("grey",) if architecture == "published" else None
     replicas = launched()
+    quiet.start()
     tiles = _tiles(scenes, labels, inputs, size, white)
     held = _tiles(validation, labels, tiles.inputs, size, white) if validation else None
 

@@ -226,6 +226,10 @@ def test_another_release_or_length_of_segment_is_refused(model):
         model.predict(track.assign_attrs(release="007"))
     with pytest.raises(ModelError, match="segments of 4 m, the model mlp was trained on 2 m"):
         model.predict(track.assign_attrs(segment_length=4.0))
+    with pytest.raises(
+        ModelError, match="the model models/ross was trained on 006"
+    ):  # two may be of one architecture
+        Neural(model.model, model.card, folder="models/ross").predict(track.assign_attrs(release="007"))
     with pytest.raises(ModelError, match="several values of release"):
         Neural.fit([track, a_track(granule="B").assign_attrs(release="007")], architecture="mlp", epochs=1)
 

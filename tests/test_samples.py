@@ -113,8 +113,13 @@ def closest(a: Samples, b: Samples) -> float:
 
 def test_splits_that_cannot_be_made(samples):
     one = samples.take(samples.scene == 0)
-    with pytest.raises(ValueError, match="1 group cannot make 2 parts"):
+    with pytest.raises(ValueError, match=r"1 group cannot make 2 parts, .* or split by track or block"):
         split(one, "scene")
+    with pytest.raises(ValueError, match=r"cannot make 3 parts, .* or a smaller block"):
+        split(one, "block", validation=0.2, block=1e6, guard=0.0)
+    few = split(samples.thin(60), "random_windows", test=0.2)
+    assert any(text.startswith("test has fewer than 100 samples of thick_ice ") for text in few.doubts())
+    assert "warning: test has fewer" in few.report()
     for wrong in ({"by": "beam"}, {"test": 0.0}, {"validation": 0.9}, {"guard": -1.0}, {"block": 0.0}):
         with pytest.raises(ValueError, match="expected"):
             split(samples, **wrong)

@@ -145,6 +145,25 @@ def test_a_wrong_configuration_is_named(folder, capsys, text, message):
     assert not (folder / "models" / "wrong").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 4", "epochs = 0", "expected epochs and batch of at least 1"),
+        ("epochs = 4", 'loss = "hinge"', "loss='hinge': expected 'focal'"),
+        ('"balanced"', "[0.0, 0.0, 0.0]", "class_weights=.*not all 0"),
+        ("test = 0.25", "test = 0.8", r"test \+ validation < 1"),
+        ("test = 0.25", 'features = "notebok"', "notebok"),
+        ("test = 0.25", 'normalisation = "y"', "expected 'z' or 'published'"),
+        ("test = 0.25", "guard = 20000.0", "guard 20000.0 and block 10000.0"),
+        ("units = 16", 'units = "many"', "units = 'many': expected int"),
+    ],
+)
+def test_values_are_refused_before_any_data_are_read(tmp_path, old, new, message):
+    (tmp_path / "c.toml").write_text(CONFIG.replace(old, new))  # there is no store
+    with pytest.raises(ValueError, match=f"c.toml: .*{message}"):
+        read_config(tmp_path / "c.toml")
+
+
 def test_tracks_of_two_releases_train_no_model(folder, tmp_path):
     for granule, release in (("A", "006"), ("B", "007")):
         track = a_track(300, granule=granule).assign_attrs(release=release)
@@ -185,6 +204,38 @@ def test_two_replicas_train_one_model(folder, capfd):
 
 
 # -- the card -----------------------------------------------------------------------------------------
+def test_info_of_an_edited_card_and_of_weights_cut_short(model, tmp_path, capsys):
+    import shutil
+
+    copy = Path(shutil.copytree(model, tmp_path / "copy"))
+    card = json.loads((copy / "card.json").read_text())
+    card["training"]["history"]["best"] = 99
+    (copy / "card.json").write_text(json.dumps(card))
+    (copy / "weights.npz").write_bytes((copy / "weights.npz").read_bytes()[:-10])
+    code, out, err = command(capsys, "info", copy)
+    assert code == 0, err
+    assert "4 epochs, best 99: no such epoch; the card was edited" in out
+    assert "NOT USABLE" in out.splitlines()[-1]
+    assert "truncated" in out.splitlines()[-1]
+
+
+def test_a_terminal_sees_no_notes_of_the_compiler(folder):
+    """But every other line, those of native code included."""
+    import os
+    import subprocess
+
+    code = (
+        "import os, tensorflow as tf, is2ice.classifiers.quiet as q\n"
+        "q.start()\n"
+        "tf.function = lambda *a, **k: lambda x: os.write(2, b'I0000 a note\\nE0000 an error\\n')\n"
+        "q.start()\n"
+        "os.write(2, b'end\\n')\n"
+    )
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert run.stderr.splitlines() == ["E0000 an error", "end"]
+
+
 def test_info_shows_the_card(model, capsys):
     code, out, _ = command(capsys, "info", model)
     assert code == 0
@@ -259,7 +310,9 @@ def test_an_unusable_model_is_told_before_the_work(model, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match="truncated, or of another model"):
         Options(classifier=broken)
-    with pytest.raises(ModelError, match="this run: segments of 10 m, the model mlp was trained on 2 m"):
+    with pytest.raises(
+        ModelError, match=r"this run: segments of 10 m, the model \S+small was trained on 2 m"
+    ):
         pipeline.run(
             tmp_path / "none.zarr", tmp_path / "s.zarr", options=Options(classifier=model, length=10)
         )

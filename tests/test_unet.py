@@ -271,6 +271,10 @@ def test_commands(items, tmp_path):
     assert "val_accuracy" in made.stdout
     again = run.invoke(app, ["train", str(items["train"]), *told])
     assert isinstance(again.exception, ModelError)
+    wrong = run.invoke(app, ["train", "no.json", "--model", str(tmp_path / "m"), "--labels", "xx"])
+    assert "--labels xx: expected one of guarded, published" in str(wrong.exception)
+    absent = run.invoke(app, ["classify", str(items["other"]), "c.tif", "--model", str(tmp_path / "m")])
+    assert "expected a folder made by `is2ice unet train`" in str(absent.exception)
     raster = tmp_path / "classes.tif"
     done = run.invoke(app, ["classify", str(items["other"]), str(raster), "--model", folder, "--json"])
     assert done.exit_code == 0, done.output

@@ -90,7 +90,7 @@ def fingerprint(name: str) -> str:
     return checksum(name) if usable(name) else ""
 
 
-def agree(card: Mapping[str, Any], where: str, release: str, length: float) -> None:
+def agree(card: Mapping[str, Any], where: str, release: str, length: float, model: str = "") -> None:
     """See that segments are such as a model was trained on.
 
     Parameters
@@ -103,6 +103,8 @@ def agree(card: Mapping[str, Any], where: str, release: str, length: float) -> N
         Of ATL03; "unknown" passes.
     length : float
         Of the segments, m.
+    model : str
+        Its folder, for errors; the architecture's name by default.
 
     Raises
     ------
@@ -111,16 +113,15 @@ def agree(card: Mapping[str, Any], where: str, release: str, length: float) -> N
     """
     if not card:
         return
-    want = str(card.get("release", "unknown"))
+    want, model = str(card.get("release", "unknown")), model or str(card["architecture"])
     if "unknown" not in (release, want) and release != want:
         raise ModelError(
-            f"{where}: ATL03 release {release}, the model {card['architecture']} was trained on {want}. Releases "
+            f"{where}: ATL03 release {release}, the model {model} was trained on {want}. Releases "
             "differ in what photons count as signal: classify data of that release, or train on this one"
         )
     if length != float(card["segment_length"]):
         raise ModelError(
-            f"{where}: segments of {length:g} m, the model {card['architecture']} was trained on "
-            f"{card['segment_length']:g} m"
+            f"{where}: segments of {length:g} m, the model {model} was trained on {card['segment_length']:g} m"
         )
 
 

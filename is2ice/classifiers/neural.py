@@ -258,7 +258,7 @@ class Neural(Trained):
     def _agree(self, segments: xr.Dataset) -> None:
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
         release = str(segments.attrs.get("release", "unknown"))
-        agree(self.card, str(segments.attrs.get("granule", "segments")), release, length)
+        agree(self.card, str(segments.attrs.get("granule", "segments")), release, length, self.folder)
 
     # -- on disk -------------------------------------------------------------------------------------
     @classmethod

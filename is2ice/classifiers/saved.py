@@ -120,7 +120,7 @@ def checksum(folder: str | os.PathLike[str]) -> str:
     """What tells a model from any other, as 32 hexadecimal digits; reads the card only."""
     path = Path(folder) / CARD
     if not path.is_file():
-        raise ModelError(f"{folder}: no model there (no {CARD}); expected a folder made by `is2ice train`")
+        raise _absent(folder)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
@@ -140,7 +140,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     """
     path = Path(folder) / CARD
     if not path.is_file():
-        raise ModelError(f"{folder}: no model there (no {CARD}); expected a folder made by `is2ice train`")
+        raise _absent(folder, kind)
     if path.stat().st_size > _LARGEST_CARD:
         raise ModelError(f"{path}: {path.stat().st_size:,} bytes, expected at most {_LARGEST_CARD:,}")
     try:
@@ -165,6 +165,13 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     if kind is not None and card["kind"] != kind:
         raise ModelError(f"{path}: a model of {card['kind']}, expected one of {kind}")
     return card
+
+
+def _absent(folder: str | os.PathLike[str], kind: str | None = None) -> ModelError:
+    maker = {"windows": "`is2ice train`", "tiles": "`is2ice unet train`"}.get(
+        str(kind), "`is2ice train` or `is2ice unet train`"
+    )
+    return ModelError(f"{folder}: no model there (no {CARD}); expected a folder made by {maker}")
 
 
 def _minor(version: Any) -> list[str]:
@@ -234,7 +241,7 @@ def _set_weights(model: Any, weights: list[Any], path: Path) -> None:
 
 
 def describe(folder: str | os.PathLike[str]) -> list[str]:
-    """The card as lines of text, for people."""
+    """The card as lines of text, for people, and whether the weights are there as it says."""
     card = read_card(folder)
     lines = [
         f"model {Path(folder).name}  {card['architecture']} of {card['kind']}  checksum {checksum(folder)}"
@@ -242,6 +249,10 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
     lines += list(
         _lines({k: v for k, v in card.items() if k not in ("classes", "kind", "architecture", "format")})
     )
+    try:
+        packed_weights(folder, card)
+    except ModelError as error:
+        lines.append(f"NOT USABLE: {error}")
     return lines
 
 
@@ -262,12 +273,15 @@ def _lines(document: Mapping[str, Any], indent: int = 0) -> Iterable[str]:
 
 
 def _history(value: Any, pad: str) -> Iterable[str]:
-    rows = value.get("epochs", []) if isinstance(value, dict) else []
-    if rows:
-        best = rows[value["best"]]
-        yield f"{pad}history            {len(rows)} epochs, best {value['best'] + 1}: " + ", ".join(
-            f"{k} {_short(v)}" for k, v in best.items()
-        )
+    told = value if isinstance(value, dict) else {}
+    rows, best = told.get("epochs"), told.get("best")
+    if not isinstance(rows, list) or not rows:
+        return
+    if isinstance(best, int) and 0 <= best < len(rows) and isinstance(rows[best], dict):
+        shown = ", ".join(f"{k} {_short(v)}" for k, v in rows[best].items())
+        yield f"{pad}history            {len(rows)} epochs, best {best + 1}: {shown}"
+    else:
+        yield f"{pad}history            {len(rows)} epochs, best {best!r}: no such epoch; the card was edited"
 
 
 def _short(value: Any) -> str:

@@ -19,10 +19,19 @@ from .. import schema
 if TYPE_CHECKING:
     from .samples import Samples
 
-__all__ = ["By", "Split", "split"]
+__all__ = ["By", "Split", "check_split", "split"]
 
 By = Literal["scene", "track", "block", "random_windows"]
 _BY = ("scene", "track", "block", "random_windows")
+#: Fewer samples of a class than this in a part say little of it.
+_FEW = 100
+#: What to do where there are too few groups.
+_INSTEAD = {
+    "scene": "label passes from more scenes, or split by track or block",
+    "track": "label more tracks, or split by block",
+    "block": "give longer tracks, or a smaller block",
+    "random_windows": "give more samples",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,19 @@ class Split:
             part: Samples = getattr(self, name)
             shares = "".join(f"{100 * part.balance()[c]['share']:>13.2f}%" for c in schema.CLASSES)
             lines.append(f"{name:12}{len(part):>10,}{len(np.unique(part.track)):>8}{shares}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.doubts())])
+
+    def doubts(self) -> list[str]:
+        """Classes of which a part has too few samples to learn from or to score."""
+        out = []
+        for name in ("train", "validation", "test"):
+            balance = getattr(self, name).balance()
+            few = [f"{c} {balance[c]['n']:,}" for c in schema.CLASSES if balance[c]["n"] < _FEW]
+            if few and len(getattr(self, name)):
+                out.append(
+                    f"{name} has fewer than {_FEW} samples of {', '.join(few)}; another seed may share better"
+                )
+        return out
 
 
 def split(
@@ -85,7 +106,35 @@ def split(
     Raises
     ------
     ValueError
-        Unknown ``by``, shares that leave nothing to train on, or fewer groups than parts.
+        Unknown ``by``, shares that leave nothing to train on, fewer groups than parts, or a part of which guard
+        gaps leave nothing.
+    """
+    check_split(by, test=test, validation=validation, block=block, guard=guard)
+    rng = np.random.default_rng(seed)
+    group = _groups(samples, by, block)
+    number, part_of = _parts(group, by, test, validation, rng)
+    part = part_of[np.searchsorted(number, group)]
+    keep = np.ones(len(samples), bool)
+    if by == "block" and guard:
+        keep = ~_in_guard(samples, part, block, guard)
+    _refuse_empty(part, keep, guard)
+    train, between, held = (samples.take((part == k) & keep) for k in range(3))
+    return Split(train, between, held, by, seed, int((~keep).sum()))
+
+
+def check_split(
+    by: str = "scene",
+    *,
+    test: float = 0.2,
+    validation: float = 0.0,
+    block: float = 10_000.0,
+    guard: float = 1_000.0,
+) -> None:
+    """Refuse what :func:`split` cannot do whatever the samples.
+
+    Raises
+    ------
+    ValueError
     """
     if by not in _BY:
         raise ValueError(f"split: by: expected one of {', '.join(_BY)}, got {by!r}")
@@ -95,16 +144,17 @@ def split(
             f"{test} and {validation}"
         )
     if block <= 0 or not 0 <= guard < block:
-        raise ValueError(f"split: expected 0 <= guard < block, in m, got {guard} and {block}")
-    rng = np.random.default_rng(seed)
-    group = _groups(samples, by, block)
-    number, part_of = _parts(group, by, test, validation, rng)
-    part = part_of[np.searchsorted(number, group)]
-    keep = np.ones(len(samples), bool)
-    if by == "block" and guard:
-        keep = ~_in_guard(samples, part, block, guard)
-    train, between, held = (samples.take((part == k) & keep) for k in range(3))
-    return Split(train, between, held, by, seed, int((~keep).sum()))
+        raise ValueError(f"split: expected 0 <= guard < block, in m, got guard {guard} and block {block}")
+
+
+def _refuse_empty(part: NDArray[np.int8], keep: NDArray[np.bool_], guard: float) -> None:
+    for k, name in enumerate(("train", "validation", "test")):
+        n = int((part == k).sum())
+        if n and not (keep & (part == k)).any():
+            raise ValueError(
+                f"split by block: all {n:,} samples of {name} lie in guard gaps of {guard:g} m; take a smaller guard, "
+                "a larger block or longer tracks"
+            )
 
 
 def _groups(samples: Samples, by: str, block: float) -> NDArray[np.int64]:
@@ -136,8 +186,8 @@ def _parts(
     n_validation = max(1, round(validation * number.size)) if validation else 0
     if n_test + n_validation >= number.size:
         raise ValueError(
-            f"split by {by}: {number.size} group{'s' * (number.size != 1)} cannot make {2 + bool(validation)} parts; "
-            "give more tracks or scenes, or split by block"
+            f"split by {by}: {number.size} group{'s' * (number.size != 1)} cannot make {2 + bool(validation)} parts, "
+            f"with {n_test} for test and {n_validation} for validation; {_INSTEAD[by]}"
         )
     part = np.zeros(number.size, np.int8)
     order = rng.permutation(number.size)

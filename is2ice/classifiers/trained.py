@@ -30,6 +30,8 @@ class Trained:
         What it is, what it was trained on, and how well it does (:mod:`is2ice.classifiers.saved`).
     checksum : str
         Of the saved model; empty before it is saved.
+    folder : str
+        Where it was saved or loaded, for messages.
     """
 
     kind: ClassVar[str]
@@ -39,6 +41,7 @@ class Trained:
     model: Any = field(repr=False)
     card: dict[str, Any] = field(repr=False)
     checksum: str = ""
+    folder: str = ""
 
     # -- what subclasses say -------------------------------------------------------------------------
     @staticmethod
@@ -83,7 +86,7 @@ class Trained:
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Self:
         """Write the model (:func:`is2ice.classifiers.saved.save`); the same, with its checksum."""
         checksum = saved.save(folder, self.model, self.card, overwrite=overwrite)
-        return type(self)(self.model, self.card, checksum)
+        return type(self)(self.model, self.card, checksum, os.fspath(folder))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -96,16 +99,17 @@ class Trained:
         """
         cls._check(folder, saved.read_card(folder, cls.kind))
         model, card = saved.load(folder, cls._build, kind=cls.kind)
-        return cls(model, card, saved.checksum(folder))
+        return cls(model, card, saved.checksum(folder), os.fspath(folder))
 
     def __reduce__(self) -> Any:
-        return _again, (type(self), self.card, [w.numpy() for w in self.model.weights], self.checksum)
+        weights = [w.numpy() for w in self.model.weights]
+        return _again, (type(self), self.card, weights, self.checksum, self.folder)
 
     def __dask_tokenize__(self) -> Any:
         return self.checksum or [w.numpy().tobytes() for w in self.model.weights]
 
 
-def _again(kind: type[Trained], card: dict[str, Any], weights: list[Any], checksum: str) -> Trained:
+def _again(kind: type[Trained], card: dict[str, Any], weights: list[Any], *told: str) -> Trained:
     model = kind._build(card)
     model.set_weights(weights)
-    return kind(model, card, checksum)
+    return kind(model, card, *told)

@@ -22,7 +22,7 @@ from . import losses
 from .arrays import ModelError, read_arrays, write_arrays
 from .replicas import Alone, Replicas
 
-__all__ = ["History", "TrainingError", "fit", "one_thread"]
+__all__ = ["History", "TrainingError", "check_settings", "fit", "one_thread"]
 
 log = logging.getLogger("is2ice")
 
@@ -132,20 +132,21 @@ def fit(
     -----
     With validation data the best epoch has the lowest validation loss; without, the last is kept.
     """
-    if epochs < 1 or batch < 1 or not learning_rate > 0:
-        raise ValueError(
-            f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {epochs}, {batch} "
-            f"and {learning_rate}"
-        )
+    classes = int(model.output_shape[-1])
+    check_settings(
+        classes,
+        loss=loss,
+        class_weights=class_weights,
+        gamma=gamma,
+        epochs=epochs,
+        batch=batch,
+        learning_rate=learning_rate,
+        patience=patience,
+    )
     replicas = replicas or Alone()
     x, y = _pair(train, "train")
     held = None if validation is None else _pair(validation, "validation")
-    classes = int(model.output_shape[-1])
     weights = losses.balanced(y, classes) if isinstance(class_weights, str) else class_weights
-    if isinstance(class_weights, str) and class_weights != "balanced":
-        raise ValueError(f"class_weights={class_weights!r}: expected 'balanced', numbers or None")
-    if weights is not None and len(weights) != classes:
-        raise ValueError(f"class_weights: {len(weights)} given, the model has {classes} classes")
     settings = {
         "loss": loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss)),
         "class_weights": None if weights is None else [float(w) for w in weights],
@@ -184,6 +185,47 @@ def fit(
                 progress(row)
     state.take_best()
     return history
+
+
+def check_settings(
+    classes: int,
+    *,
+    loss: str | Callable[[Any, Any], Any] = "focal",
+    class_weights: str | Sequence[float] | None = None,
+    gamma: float = 2.0,
+    epochs: int = 20,
+    batch: int = 32,
+    learning_rate: float = 0.003,
+    patience: int | None = None,
+) -> None:
+    """Refuse settings of :func:`fit` that cannot be meant, before data are read or a model is built.
+
+    Parameters
+    ----------
+    classes : int
+        Of the model.
+    loss, class_weights, gamma, epochs, batch, learning_rate, patience
+        As for :func:`fit`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if epochs < 1 or batch < 1 or not 0 < learning_rate < np.inf:
+        raise ValueError(
+            f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {epochs}, {batch} "
+            f"and {learning_rate}"
+        )
+    if not 0 <= gamma < np.inf:
+        raise ValueError(f"gamma={gamma!r}: expected 0 (cross entropy) or more")
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience={patience!r}: expected epochs, at least 1")
+    if isinstance(class_weights, str) and class_weights != "balanced":
+        raise ValueError(f"class_weights={class_weights!r}: expected 'balanced', numbers or None")
+    numbers = None if isinstance(class_weights, str) else class_weights
+    if numbers is not None and len(numbers) != classes:
+        raise ValueError(f"class_weights: {len(numbers)} given, the model has {classes} classes")
+    _loss(loss, numbers, gamma)
 
 
 def one_thread() -> None:
