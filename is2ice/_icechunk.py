@@ -15,6 +15,9 @@ from .publishing import Published, check_track
 
 __all__ = ["open_root", "publish", "repository"]
 
+#: Times a publication begins again because another one was committed meanwhile.
+ATTEMPTS = 20
+
 
 def repository(where: str | os.PathLike[str]) -> Any:
     """The repository in a folder or at ``s3://bucket/prefix``, made if absent."""
@@ -60,49 +63,68 @@ def publish(
 ) -> Published:
     """Publish a store into a repository; what is there with the same inputs stays as it is.
 
-    Parameters and errors as of :func:`is2ice.publish`; ``version`` counts the repository's snapshots. Publishers
-    of different tracks at once are reconciled by Icechunk; of the same track, the second fails.
+    Parameters and errors as of :func:`is2ice.publish`; ``version`` counts the repository's snapshots. Of several
+    publishers at once each commits on top of what the others did, so that nothing is lost; of the same track the
+    last stays current, and the others are in the history. A folder as repository is for one publisher at a time:
+    Icechunk has no safe commits there.
     """
     import icechunk
-    import zarr
 
     listed = stores.open_store(store)
+    name = stores.public_url(os.fspath(target)) if "://" in os.fspath(target) else os.fspath(target)
     repo = repository(target)
-    session = repo.writable_session("main")
+    for _ in range(ATTEMPTS):
+        session = repo.writable_session("main")
+        fresh, replaced, same = _differing(session, listed)
+        size = 0
+        for key in (*fresh, *replaced):
+            size += _put(session, Path(listed.location) / key, key, dry_run)
+        if dry_run or not (fresh or replaced):
+            break
+        _describe(session, declared)
+        try:
+            session.commit(f"{len(fresh)} tracks added, {len(replaced)} replaced")
+            break
+        except icechunk.ConflictError:  # another publisher was first: begin again from what it left
+            continue
+    else:
+        raise StoreError(f"{name}: other publishers were first {ATTEMPTS} times; publish again")
+    version = len(list(repo.ancestry(branch="main")))
+    return Published(name, version, tuple(fresh), tuple(replaced), tuple(same), size)
+
+
+def _differing(session: Any, listed: stores.Store) -> tuple[list[str], list[str], list[str]]:
+    """Tracks that a repository lacks, holds made otherwise, and holds the same."""
+    import zarr
+
     root = zarr.open_group(session.store, mode="a")
     fresh: list[str] = []
     replaced: list[str] = []
     same: list[str] = []
-    size = 0
     for (granule, beam), attrs in sorted(listed.tracks.items()):
-        key = f"{granule}/{beam}"
-        held = root.get(key)
-        if held is not None and held.attrs.get("inputs") == attrs["inputs"]:
-            same.append(key)
-            continue
-        path = Path(listed.location) / granule / beam
-        ds = check_track(path).drop_encoding()
-        (fresh if held is None else replaced).append(key)
-        size += sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        if not dry_run:
-            ds.to_zarr(
-                session.store,
-                group=key,
-                mode="w",
-                zarr_format=3,
-                consolidated=False,
-                encoding=schema.encoding(ds),
-            )
-            root[granule].attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
-    if (fresh or replaced) and not dry_run:
-        root.attrs.update(
-            schema_version=schema.SCHEMA_VERSION,
-            is2ice_store=True,
-            title=declared.title if declared else "is2ice tracks",
-        )
-        session.commit(
-            f"{len(fresh)} tracks added, {len(replaced)} replaced", rebase_with=icechunk.ConflictDetector()
-        )
-    version = len(list(repo.ancestry(branch="main")))
-    return Published(stores.public_url(os.fspath(target)) if "://" in os.fspath(target) else os.fspath(target),
-                     version, tuple(fresh), tuple(replaced), tuple(same), size)  # fmt: skip
+        held = root.get(f"{granule}/{beam}")
+        unchanged = held is not None and held.attrs.get("inputs") == attrs["inputs"]
+        (fresh if held is None else same if unchanged else replaced).append(f"{granule}/{beam}")
+    return fresh, replaced, same
+
+
+def _put(session: Any, path: Path, key: str, dry_run: bool) -> int:
+    """Check a track and write it into a session; its bytes in the local store."""
+    import zarr
+
+    ds = check_track(path).drop_encoding()
+    if not dry_run:
+        how: Any = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": schema.encoding(ds)}
+        ds.to_zarr(session.store, group=key, **how)
+        granule = key.split("/")[0]
+        group = zarr.open_group(session.store, path=granule, mode="a")
+        group.attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def _describe(session: Any, declared: Declaration | None) -> None:
+    import zarr
+
+    root = zarr.open_group(session.store, mode="a")
+    title = declared.title if declared else root.attrs.get("title", "is2ice tracks")
+    root.attrs.update(schema_version=schema.SCHEMA_VERSION, is2ice_store=True, title=title)

@@ -197,7 +197,7 @@ def test_interrupted_anywhere_the_old_version_stays_and_a_rerun_completes(tmp_pa
 
 
 # -- several publishers -------------------------------------------------------------------------------
-def _at_once(jobs) -> None:
+def _at_once(jobs, publish=publish) -> None:
     faults: list[BaseException] = []
     start = threading.Barrier(len(jobs))
 
@@ -283,6 +283,27 @@ def test_publishers_at_once_on_s3(tmp_path, s3):
     assert len(store.open_store(s3)) == 3
     assert Target(s3).swap("zarr.json", b"x", '"another"') is False
     assert Target(s3).create("zarr.json", b"x") is False
+
+
+def test_publishers_at_once_into_icechunk(tmp_path, s3):
+    icechunk = pytest.importorskip("icechunk")
+    from is2ice import _icechunk
+
+    beams = ("gt1r", "gt2r", "gt3r")
+    stores = [made(tmp_path / f"{b}.zarr", track(beam=b, n=40)) for b in beams]
+    stores.append(made(tmp_path / "same.zarr", track(beam="gt1r", n=40)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _icechunk.repository(s3)
+        _at_once([(s, s3) for s in stores], _icechunk.publish)
+        root = _icechunk.open_root(s3)
+        for b in beams:
+            got = store.open_track(root, FIRST, [b])
+            np.testing.assert_array_equal(got["height"][0], track(beam=b, n=40)["height"])
+        history = list(icechunk.Repository.ancestry(_icechunk.repository(s3), branch="main"))
+        assert len(history) == 4  # the empty one, and one a beam
+        assert _icechunk.publish(stores[0], s3).unchanged == (f"{FIRST}/gt1r",)
+    assert not any("planted" in str(snapshot) for snapshot in history)
 
 
 def test_a_bucket_that_refuses(tmp_path, s3):
