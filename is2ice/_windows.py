@@ -181,9 +181,10 @@ def track_slope(node: F8, value: F8, variance: F8, prior: float, step: float) ->
 
 
 def misfit(leads: xr.Dataset, node: F8, value: F8, floor: float) -> float:
-    """Mean square of the leads' departures from the surface, beyond their own variance, m2."""
+    """Mean square of the leads' departures from the surface beyond their own variance, by inverse variance, m2."""
     departure = leads["height"].values - np.interp(leads["x"].values, node, value)
-    return max(0.0, float(np.mean(departure**2 - leads["sigma"].values ** 2)) - floor**2)
+    variance = leads["sigma"].values ** 2 + floor**2
+    return max(0.0, float(np.average(departure**2 - variance, weights=1.0 / np.maximum(variance, 1e-12))))
 
 
 def between(y: F8, node: F8) -> sparse.csr_array:

@@ -38,7 +38,7 @@ of pairs within 4 km 1.9 cm, of which 1.0 cm is their stated error).
 
 which grows away from the leads, slowly between them and faster beyond the last one. b is the root mean square of
 the slopes between the track's own nodes, with `slope` as prior. Where the leads in use stray from the
-resulting surface by more than their errors (undulation shorter than the windows), the mean square
+resulting surface by more than their errors (undulation shorter than the windows), the weighted mean square
 excess is added.
 
 **Reach.** Beyond the outermost leads the surface is given as far as `reach` (10 km), between two leads as far as

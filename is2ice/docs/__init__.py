@@ -43,6 +43,7 @@ SAMPLE = ROOT / "sample_data" / "ATL03_20191116193412_07410510_006_01.h5"
 _LINE = re.compile(r"^\[\[(\w+)(?: (.+))?\]\]$", re.MULTILINE)
 _CSS = """body{font:16px/1.5 sans-serif;max-width:58em;margin:0 auto;padding:1em}nav a{margin-right:1em}
 pre{background:#f4f4f4;padding:.7em;overflow:auto;font-size:13px}code{font-size:90%}img{max-width:100%}
+img[src^="figure_"]{width:27em}
 table{border-collapse:collapse;font-size:14px}td,th{border:1px solid #ccc;padding:.2em .5em;text-align:left}"""
 
 
