@@ -20,20 +20,16 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("target")
     parser.add_argument("--gateway", help="address; by default that of Dask's configuration")
+    parser.add_argument("--proxy", help="address of its scheduler proxy, where that is another one")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--granules", nargs="+", help="URLs or paths the workers reach, in place of a search")
     args = parser.parse_args()
-    from dask_gateway import Gateway
-
     declared = declaration(args.declared)
     granules = args.granules or list(is2ice.search(declared.region, declared.time)["https"])
     options = is2ice.Options(bbox=declared.region or None)
-    with Gateway(args.gateway) if args.gateway else Gateway() as gateway, gateway.new_cluster() as cluster:
-        cluster.scale(args.workers)
-        client = cluster.get_client()
-        run = is2ice.run(
-            granules, args.store, engine="dask", options=options, engine_options={"client": client}
-        )
+    where = {"address": args.gateway, "proxy_address": args.proxy}
+    with is2ice.cluster("gateway", workers=args.workers, **where) as cluster:
+        run = is2ice.run(granules, args.store, engine=cluster, options=options)
     print(run.report())
     print(is2ice.publish(args.store, args.target, declared=declared))
 

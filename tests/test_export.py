@@ -12,6 +12,7 @@ from pathlib import Path
 import checkers
 import numpy as np
 import pytest
+import services
 import xarray as xr
 
 import is2ice
@@ -171,3 +172,31 @@ def test_recipes_run(tmp_path):
             assert done.returncode == 0, done.stderr
     assert (tmp_path / "t.csv").stat().st_size > 10_000
     assert "version 1; 3 added" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_month_on_dask_gateway(gateway_address, tmp_path):
+    """The recipe on a real Gateway server, its scheduler and its worker; published to S3, opened from there."""
+    pytest.importorskip("moto.server")
+    with services.s3_server("months") as env, LocalCloud(SAMPLE.parent, stac=False) as cloud:
+        where = ["--gateway", gateway_address["address"], "--proxy", gateway_address["proxy_address"]]
+        recipe = [sys.executable, str(ROOT / "recipes" / "gateway_month.py"), "demo"]
+        work = [
+            str(tmp_path / "s.zarr"),
+            "s3://months/demo",
+            "--workers",
+            "1",
+            "--granules",
+            cloud.href(SAMPLE),
+        ]
+        done = subprocess.run(
+            [*recipe, *work, *where], env=_environment(**env), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "s3://months/demo: version 1; 3 added" in done.stdout
+        code = "import is2ice; print(len(is2ice.open_store('s3://months/demo')))"
+        read = subprocess.run(
+            [sys.executable, "-c", code], env=_environment(**env), capture_output=True, text=True
+        )
+        assert read.stdout == "3\n", read.stderr
+    assert "planted" not in done.stdout + done.stderr
