@@ -87,8 +87,11 @@ def one_beam(track, seven, ten, truth) -> dict:
     out["sea surface ours, in our leads"] = errors((t["h_ref"].values - level)[t["lead_index"].values >= 0])
     # An offset that water and ice share falls out of freeboard.
     k = np.clip(np.searchsorted(truth["x_atc"].values, x, side="right") - 1, 0, truth.sizes["x_atc"] - 1)
-    ice = (truth["point_class"].values[k] == 0) & (truth["edge_distance"].values[k] > 12.0)
-    out["heights ours, ice 12 m from any edge"] = errors((t["height"].values - level - cell)[ice])
+    inner, kind = truth["edge_distance"].values[k] > 12.0, truth["point_class"].values[k]
+    rate, off = t["photon_rate"].values, t["height"].values - level - cell
+    out["heights ours, ice 12 m from any edge"] = errors(off[inner & (kind == 0)])
+    out["heights ours, dark water (rate below 3)"] = errors(off[inner & (kind == 2) & (rate < 3.0)])
+    out["heights ours, bright water (rate over 10)"] = errors(off[inner & (kind == 2) & (rate > 10.0)])
     km = float(np.ptp(x)) / 1e3
     out["km"] = km
     told = result.numbers["density"]

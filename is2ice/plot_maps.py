@@ -20,6 +20,7 @@ def draw_map(
     name: str = "freeboard",
     *,
     time: int = 0,
+    width: float = 18.0,
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:
     """A variable of a map, with its standard error (or spread) beside it.
@@ -31,6 +32,8 @@ def draw_map(
     name : str
     time : int
         Which period.
+    width : float
+        cm: a page (18, panels side by side) or a column of one (8.5, one above the other).
     path : path, optional
         Also save the picture there.
 
@@ -55,14 +58,17 @@ def draw_map(
         y=slice(max(0, row.min() - pad), row.max() + pad + 1),
         x=slice(max(0, column.min() - pad), column.max() + pad + 1),
     )
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    inches = width / 2.54
+    narrow = inches < 5.0
+    size = 7.0 if narrow else 8.0
+    figure = Figure(figsize=(inches, 1.75 * inches if narrow else 0.52 * inches), layout="constrained")
     FigureCanvasAgg(figure)
     start = str(part["time"].values.astype("datetime64[D]"))
     when = "all time" if made.attrs.get("period") == "all" else f"{made.attrs.get('period')} from {start}"
-    figure.suptitle(f"{made.attrs.get('title', 'Map')}, {when}", fontsize=11)
-    for ax, variable, colours in zip(
-        figure.subplots(1, 2), (name, beside), ("viridis", "cividis"), strict=True
-    ):
+    title = fill(f"{made.attrs.get('title', 'Map')}, {when}", 44 if narrow else 90)
+    figure.suptitle(title, fontsize=size + 1)
+    panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+    for ax, variable, colours in zip(panels, (name, beside), ("viridis", "cividis"), strict=True):
         values = part[variable].values.astype(float)
         good = values[np.isfinite(values)]
         low, high = np.percentile(good, [1, 99]) if good.size else (0.0, 1.0)
@@ -71,32 +77,37 @@ def draw_map(
         x, y = part["x"].values / 1e3, part["y"].values / 1e3
         shown = ax.pcolormesh(x, y, values, cmap=colours, vmin=low, vmax=high, shading="nearest")
         units = part[variable].attrs.get("units", "")
-        figure.colorbar(
-            shown,
-            ax=ax,
-            extend="both",
-            label=f"{variable.replace('_', ' ')}" + (f" ({units})" if units != "1" else ""),
-        )
-        _graticule(ax, part)
+        label = f"{variable.replace('_', ' ')}" + (f" ({units})" if units != "1" else "")
+        bar = figure.colorbar(shown, ax=ax, extend="both")
+        bar.set_label(label, fontsize=size)
+        _graticule(ax, part, size - 1.0)
         ax.set_aspect("equal")
-        ax.set_xlabel(f"x (km, {made['crs'].attrs.get('epsg_code', '')})")
-        ax.set_ylabel("y (km)")
+        ax.set_xlabel(f"x (km, {made['crs'].attrs.get('epsg_code', '')})", fontsize=size)
+        ax.set_ylabel("y (km)", fontsize=size)
+        for axes in (ax, bar.ax):
+            axes.tick_params(labelsize=size - 0.5)
         long = str(part[variable].attrs.get("long_name", variable))
-        ax.set_title(fill(long, 48), fontsize=9)
+        ax.set_title(fill(long, 38), fontsize=size)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=300 if narrow else 150)
     return figure
 
 
-def _graticule(ax: Any, part: xr.Dataset) -> None:
+def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:
     """Parallels and meridians, drawn as contours; longitude is cut where it jumps."""
     x, y = part["x"].values / 1e3, part["y"].values / 1e3
     latitude, longitude = part["latitude"].values, part["longitude"].values
-    style = {"colors": "#777777", "linewidths": 0.5, "alpha": 0.8}
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.8, foreground="white")]
+    style = {"colors": "#555555", "linewidths": 0.5, "alpha": 0.8}
     step = _step(float(np.ptp(latitude)))
     levels = np.arange(np.floor(latitude.min() / step) * step, latitude.max() + step, step)
     lines = ax.contour(x, y, latitude, levels=levels, **style)
-    ax.clabel(lines, fmt=lambda v: f"{abs(v):g}°{'S' if v < 0 else 'N'}", fontsize=7)
+    for told in (
+        ax.clabel(lines, fmt=lambda v: f"{abs(v):g}°{'S' if v < 0 else 'N'}", fontsize=size, zorder=5) or ()
+    ):
+        told.set_path_effects(halo)
     # Longitudes counted from the middle of the part, so that none jumps within it unless it holds the pole.
     middle = float(np.degrees(np.angle(np.exp(1j * np.radians(longitude)).mean())))
     turn = (longitude - middle + 180.0) % 360.0 - 180.0
@@ -111,7 +122,8 @@ def _graticule(ax: Any, part: xr.Dataset) -> None:
         east = (v + middle + 180.0) % 360.0 - 180.0
         return f"{abs(east):g}°{'W' if east < 0 else 'E'}"
 
-    ax.clabel(lines, fmt=label, fontsize=7)
+    for told in ax.clabel(lines, fmt=label, fontsize=size, zorder=5) or ():
+        told.set_path_effects(halo)
 
 
 def _step(span: float) -> float:
