@@ -13,6 +13,7 @@ import time
 import weakref
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import services
@@ -395,6 +396,29 @@ def test_a_cluster_is_named_by_its_address() -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("where", "options", "why"),
+    [
+        ("tcp://127.0.0.1:1", {}, "Dask scheduler tcp://127.0.0.1:1: .*Does it run there"),
+        (
+            "http://127.0.0.1:1",
+            {"workers": 1, "auth": "basic"},
+            "Dask Gateway http://127.0.0.1:1: Cannot connect",
+        ),
+    ],
+)
+def test_what_cannot_be_reached_is_named(where: str, options: dict[str, Any], why: str) -> None:
+    import dask
+    import distributed  # noqa: F401  its own settings, before one of them is set
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ValueError, match=why),
+        engines.cluster(where, **options),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_a_gateway_says_what_it_does_not_offer(gateway_address: dict[str, str]) -> None:
     wrong = {"workers": 1, "cluster_options": {"colour": "red"}, **gateway_address}
@@ -445,6 +469,7 @@ def test_interrupt_stops_everything(engine: str, tmp_path) -> None:  # type: ign
     rest = child.stdout.read()
     assert child.wait(100) == 130, rest
     assert "interrupted" in rest
+    assert engine == "spark" or "KeyboardInterrupt" not in rest  # workers leave without a word
     assert rest.count("started") <= 3  # and nothing new is begun
     child.stdout.close()
     for _ in range(300):  # nothing of the group is left

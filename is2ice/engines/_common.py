@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Pairs", "count", "cpus"]
+__all__ = ["Pairs", "Unreachable", "count", "cpus"]
 
 #: What an engine yields: items and their outcomes.
 Pairs = Iterator[tuple[Any, Any]]
+
+
+class Unreachable(ConnectionError, ValueError):
+    """No scheduler, Gateway or master at the address given."""
 
 
 def cpus() -> int:

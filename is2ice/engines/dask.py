@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import _ship
-from ._common import Pairs, count
+from ._common import Pairs, Unreachable, count
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -108,6 +108,9 @@ def local_client(workers: int | None = None, *, memory_limit: str | int = "auto"
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
+            scheduler_kwargs={
+                "dashboard_address": "127.0.0.1:0"
+            },  # its other pages: any free port, this machine only
             memory_limit=memory_limit,
             silence_logs=logging.ERROR,
             plugins=(QuietLeave(),),
@@ -119,10 +122,22 @@ def local_client(workers: int | None = None, *, memory_limit: str | int = "auto"
 
 @contextmanager
 def client_at(address: str) -> Iterator[Client]:
-    """Client of a scheduler, whose workers are seen to run this package."""
+    """Client of a scheduler, whose workers are seen to run this package.
+
+    Raises
+    ------
+    Unreachable
+        No scheduler answers there.
+    """
     from distributed import Client
 
-    with Client(address, set_as_default=False) as client:
+    try:
+        client = Client(address, set_as_default=False)
+    except OSError as error:
+        raise Unreachable(
+            f"Dask scheduler {address}: {error}. Does it run there, and may this machine reach it?"
+        ) from error
+    with client:
         _same_package(client)
         yield client
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ._common import Pairs
+from ._common import Pairs, Unreachable
 from .dask import _feed, _same_package
 
 if TYPE_CHECKING:
@@ -58,21 +58,28 @@ def gateway_client(
     ------
     ValueError
         No number of workers for a new cluster, or an option that the server does not offer.
+    Unreachable
+        No Gateway answers.
     TimeoutError
         No worker came.
     """
+    from aiohttp import ClientConnectionError
     from dask_gateway import Gateway
 
     if (workers is None) == (name is None):
         raise ValueError(
-            "a new Gateway cluster has no workers: say how many with workers=; or name a running one with name="
+            "a new Gateway cluster has no workers: say how many with workers= (--workers); or name a running one with "
+            "name="
         )
     with Gateway(address, proxy_address=proxy_address, auth=auth) as server, ExitStack() as stack:
         stack.callback(_closed, server)
-        if name is not None:
-            cluster = server.connect(name, shutdown_on_close=False)
-        else:
-            cluster = server.new_cluster(**_checked(server, cluster_options), shutdown_on_close=True)
+        try:
+            if name is not None:
+                cluster = server.connect(name, shutdown_on_close=False)
+            else:
+                cluster = server.new_cluster(**_checked(server, cluster_options), shutdown_on_close=True)
+        except ClientConnectionError as error:
+            raise Unreachable(f"Dask Gateway {server.address}: {error}. Does it run there?") from error
         stack.callback(_closed, cluster.gateway)
         with cluster, cluster.get_client(set_as_default=False) as client:
             if workers is not None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _ship
-from ._common import Pairs, count
+from ._common import Pairs, Unreachable, count
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -50,6 +50,8 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex{none}
 logger.shell.name = org.apache.spark.api.python.PythonGatewayServer
 logger.shell.level = error
+logger.listener.name = org.apache.spark.TaskContextImpl
+logger.listener.level = off
 """
 
 
@@ -178,8 +180,10 @@ def _reason(error: Exception) -> str:
         text = str(error)
     if "Python worker exited unexpectedly" in text or "ExecutorLostFailure" in text:
         return f"the Spark worker died {ATTEMPTS} times: out of memory, or killed from outside"
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
-    return f"the Spark job failed: {' '.join(lines[:1] + lines[-1:])[:500]}"
+    lines = [
+        line for line in text.splitlines() if line.strip() and ".java:" not in line and ".scala:" not in line
+    ]
+    return f"the Spark job failed: {' '.join(dict.fromkeys(lines[:1] + lines[-1:]))[:500]}"
 
 
 @contextmanager
@@ -202,6 +206,8 @@ def spark_context(
     ------
     ValueError
         `workers` with a master, which has its own.
+    Unreachable
+        Spark does not start, as with a wrong master.
     """
     if master is not None and workers is not None:
         raise ValueError(
@@ -231,14 +237,30 @@ def spark_context(
         for key, value in _defaults(master, Path(folder)).items():
             settings.setIfMissing(key, value)
         settings.setAll(list((conf or {}).items()))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            sc = SparkContext(conf=settings)
+        sc = None
         try:
-            _same_package(sc)
+            with _named(master):
+                sc = SparkContext(conf=settings)
+                _same_package(sc)
             yield sc
         finally:
-            sc.stop()
+            if sc is not None:
+                sc.stop()
+
+
+@contextmanager
+def _named(master: str | None) -> Iterator[None]:
+    """Failures of Spark's start say which master it was, without the Java stack."""
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    except Py4JJavaError as error:
+        raise Unreachable(
+            f"Spark master {master or 'of this machine'}: {_reason(error)}. Does it run there?"
+        ) from error
 
 
 def _defaults(master: str | None, folder: Path) -> dict[str, str]:
