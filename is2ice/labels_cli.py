@@ -62,7 +62,11 @@ def make(
     unet: Annotated[Path | None, typer.Option(help="Folder of a U-Net that classes the images.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Label a pass from its images and store the tracks."""
+    """Label a pass from its images and store the tracks.
+
+    The displacement of the ice is estimated, and refused where the data do not tell it; over level snow without
+    leads look at the picture (`is2ice labels draw`) before you rely on it.
+    """
     from . import labels
     from . import store as stores
     from .drift import Drift
@@ -277,6 +281,8 @@ def _tell(rows: Sequence[Mapping[Any, Any]], as_json: bool, more: dict[str, Any]
 
 
 def _plain(value: Any) -> str:
+    if value != value:  # NaN: not estimated
+        return "-"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 

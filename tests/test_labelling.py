@@ -163,6 +163,9 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
     assert Corrections.read(hand).entries == (Correction(name, x0, x0 + 20, "open_water", "me", "seen"),)
     assert run.invoke(app, ["correct", hand, name, "5", "1", "ice", *signed]).exit_code == 2
     assert "open_water" in run.invoke(app, ["check", hand]).stdout
+    assert (
+        "│ - " in run.invoke(app, ["make", str(granule), str(item), "--store", target, *shift]).stdout
+    )  # no score
     again = run.invoke(
         app, ["make", str(granule), str(item), "--store", target, *shift, "--corrections", hand]
     )
