@@ -69,7 +69,8 @@ def __getattr__(name: str) -> Any:
 
 def _register() -> None:
     """Register ``ds.is2ice`` where xarray is loaded: with this import, or with the first name used after it."""
-    if "xarray" in sys.modules and f"{__name__}.accessor" not in sys.modules:
+    loaded = hasattr(sys.modules.get("xarray"), "register_dataset_accessor")  # not still loading
+    if loaded and f"{__name__}.accessor" not in sys.modules:
         import_module(".accessor", __name__)
 
 

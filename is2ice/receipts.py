@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -161,6 +162,13 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.store}: {len(self.done)} done, {len(self.skipped)} skipped, {len(self.failed)} failed>"
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        shown = "granule beam outcome n_filled n_leads freeboard_mean freeboard_median traffic error".split()
+        table = table[[c for c in shown if c in table and table[c].notna().any()]]
+        body = table.to_html(index=False, na_rep="", max_rows=20, float_format="{:.3f}".format)
+        return f"<b>{html.escape(repr(self)[1:-1])} in {self.seconds:.1f} s</b>{body}"
 
     def table(self) -> pd.DataFrame:
         """One row a receipt."""

@@ -8,6 +8,7 @@ from local folders and, through fsspec, from ``https://`` and ``s3://`` URLs.
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import re
@@ -298,6 +299,13 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.location}: {len(self.granules)} granules, {len(self)} tracks>"
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        shown = "granule beam release time_coverage_start n_filled n_leads freeboard_mean freeboard_median".split()
+        table = table[[c for c in shown if c in table]]
+        body = table.to_html(index=False, na_rep="", max_rows=20, float_format="{:.3f}".format)
+        return f"<b>{html.escape(repr(self)[1:-1])}</b>{body}"
 
     def table(self) -> pd.DataFrame:
         """One row a track: what it is, where and when, and the counts of its summary."""

@@ -19,6 +19,7 @@ import is2ice
 from is2ice import accessor, schema, store
 from is2ice.declarations import Declaration, credit
 from is2ice.errors import StoreError
+from is2ice.receipts import Run
 from is2ice.twin.cloud import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,6 +96,17 @@ def test_what_is_no_track_is_refused():
     assert "<table>" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
     assert "&lt;b&gt;" in cube.assign_attrs(notes=["<b>"]).is2ice._repr_html_()
     assert "10.5067/ATLAS/ATL03.006" in cube.is2ice.cite()
+
+
+def test_a_run_and_a_store_show_their_tracks(tmp_path):
+    store.write_track(track().assign_attrs(granule="<b>"), tmp_path / "s.zarr", parameters={})
+    shown = store.open_store(tmp_path / "s.zarr")._repr_html_()
+    assert "<td>gt2r</td>" in shown
+    assert "<td>&lt;b&gt;</td>" in shown
+    failed = {"granule": GRANULE, "beam": None, "source": "x", "outcome": "failed", "error": "<i>"}
+    run = Run("s.zarr", (failed, {**failed, "outcome": "done", "beam": "gt2r", "error": None}), "serial", 1.0)
+    assert "1 done, 0 skipped, 1 failed in 1.0 s" in run._repr_html_()
+    assert "<td>&lt;i&gt;</td>" in run._repr_html_()
 
 
 @pytest.mark.parametrize(
