@@ -99,7 +99,7 @@ def test_what_is_no_track_is_refused():
 
 
 def test_a_run_and_a_store_show_their_tracks(tmp_path):
-    store.write_track(track().assign_attrs(granule="<b>"), tmp_path / "s.zarr", parameters={})
+    store.write_track(track().assign_attrs(release="<b>"), tmp_path / "s.zarr", parameters={})
     shown = store.open_store(tmp_path / "s.zarr")._repr_html_()
     assert "<td>gt2r</td>" in shown
     assert "<td>&lt;b&gt;</td>" in shown
