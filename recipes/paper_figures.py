@@ -146,12 +146,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("build/figures"))
     args = parser.parse_args()
+    if not args.granule.is_file():
+        parser.error(f"{args.granule}: no such granule")
     for name, pattern in SAMPLE.items() if args.sample else ():
-        setattr(
-            args,
-            name,
-            next(p for p in sorted(args.granule.parent.glob(pattern)) if p.name != "collection.json"),
-        )
+        found = [p for p in sorted(args.granule.parent.glob(pattern)) if p.name != "collection.json"]
+        if not found:
+            parser.error(f"--sample: no {pattern} beside {args.granule}; give --{name} instead")
+        setattr(args, name, found[0])
     args.out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures(args):
         if isinstance(figure, str):
