@@ -278,6 +278,7 @@ def make(
     crop: Annotated[bool, typer.Option("--crop", help="Only the rows and columns that hold data.")] = False,
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(engines.ENGINES)}.")] = "serial",
     workers: Annotated[int | None, typer.Option(min=1, help="Of engines that have them.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the first value there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -286,6 +287,8 @@ def make(
         raise ValueError(f"--where {where}: expected ice or all")
     if period not in ("week", "month", "all"):
         raise ValueError(f"--period {period}: expected week, month or all")
+    from .runs import engine_options
+
     names = tuple(v.strip() for v in values.split(",") if v.strip())
     options = MapOptions(on, cell, period, names, where, snow, min_segments, crop)  # type: ignore[arg-type]
     if path.suffix not in (".nc", ".zarr"):
@@ -298,7 +301,7 @@ def make(
         failures.append(scrub(text))
         err.print(f"is2ice: {failures[-1]}")
 
-    extra = {} if workers is None else {"workers": workers}
+    extra = engine_options(engine, workers, address)
     made = make_map(sources, options, engine=engine, engine_options=extra, on_failure=tell)
     write_map(made, path)
     if plot is not None:

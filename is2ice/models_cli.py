@@ -89,18 +89,19 @@ def classify(
     store: Annotated[str, typer.Option(help="Store to write to; made if absent.")],
     granule: Annotated[list[str] | None, typer.Option(help="Only these granules (repeatable).")] = None,
     method: Annotated[str | None, typer.Option(help="Sea surface method; as stored by default.")] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
-    workers: Annotated[int | None, typer.Option(min=1, help="Of processes and dask.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a running Dask scheduler.")] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes, dask, gateway or spark.")] = "serial",
+    workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
     overwrite: Annotated[str, typer.Option(help="different, always or never.")] = "different",
     as_json: AsJson = False,
 ) -> None:
     """Classify stored tracks with a model; sea surface and freeboard follow. Granules: `is2ice run --classifier`."""
     from .reclassify import reclassify
+    from .runs import engine_options
 
     done = reclassify(
-        source, store, model, granules=granule or None, method=method, engine=engine, workers=workers,
-        engine_options={"address": address} if address else None,
+        source, store, model, granules=granule or None, method=method, engine=engine,
+        engine_options=engine_options(engine, workers, address),
         overwrite=overwrite,  # type: ignore[arg-type]
         progress=False if as_json else None,
     )  # fmt: skip
