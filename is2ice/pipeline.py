@@ -233,7 +233,8 @@ def run(
         options or the package changed.
     block_km : float, optional
         Also split tracks into blocks of about this length, km: photons of one long track are read and resampled,
-        and a trained model is evaluated, by several workers. The result is the same.
+        and a trained model is evaluated, by several workers. The result is the same. It pays where reading is slow;
+        many tracks keep the workers busy without it.
     retries : int
         Further attempts, after 1 s, 2 s and so on, at what a network or disk refused and may grant.
     progress : bool, optional
