@@ -135,7 +135,8 @@ def _their_correction(segments: xr.Dataset) -> F8 | None:
     names = ["mss", "tide_ocean", "tide_equilibrium", *([inverse] if inverse else [])]
     if not all(n in segments for n in names):
         return None
-    return np.sum([segments[n].values.astype(float) for n in names], axis=0)
+    total = np.sum([segments[n].values.astype(float) for n in names], axis=0)
+    return total if np.isfinite(total).any() else None
 
 
 def compare(
@@ -184,8 +185,11 @@ def compare(
         if correction is not None
         else np.zeros(joined.sizes["segment"])
     )
-    for name in ("ours_height", "ours_h_ref"):
-        joined[name] = ("segment", joined[name].values + np.nan_to_num(shift))
+    for name in (
+        "ours_height",
+        "ours_h_ref",
+    ):  # NaN where the product does not say what it took from its heights
+        joined[name] = ("segment", joined[name].values + shift)
     sections = _sections(ten, joined) if ten is not None else None
     their_leads = _their_leads(ten, joined)
     leads = {"ours": _our_leads(track), "theirs": their_leads}
@@ -272,7 +276,9 @@ def _sections(ten: xr.DataTree, joined: xr.Dataset) -> xr.Dataset:
     nearest = at.argmin(1) if sections.sizes.get("section", 0) else np.empty(0, int)
     if "refsurf_ndx" in joined and nearest.size:
         ndx = joined["refsurf_ndx"].values.astype(float)
-        nearest = (ndx + np.median(nearest - ndx)).astype(int)
+        numbered = np.isfinite(ndx)
+        if numbered.any():  # exact at the borders, once it is known which section is which
+            nearest[numbered] = (ndx + np.median((nearest - ndx)[numbered]))[numbered].astype(int)
     n = sections.sizes.get("section", 0)
     for name in ("ours_h_ref", "ours_h_ref_uncertainty"):
         values = joined[name].values

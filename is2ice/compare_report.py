@@ -50,6 +50,12 @@ def not_comparable(
         said.append(
             f"{product} holds no corrections here: heights and sea surfaces are compared as they are."
         )
+    unknown = int(((joined["ours_n"] > 0) & joined["ours_height"].isnull()).sum())
+    if unknown:
+        said.append(
+            f"{unknown:,} segments lack one of the product's corrections: heights and sea surfaces are compared "
+            "without them."
+        )
     if track.attrs.get("height_reference") == "geoid":
         said.append(
             "Our heights are above the geoid, the product's above the mean sea surface; that was taken out."

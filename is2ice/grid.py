@@ -139,7 +139,7 @@ GRIDS = {
 # -- sums ---------------------------------------------------------------------------------------------
 #: What each class adds its length to.
 _CLASS_LENGTH = {code: f"length_{name}" for code, name in enumerate(schema.CLASSES)}
-_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "leads that begin here"}
+_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "pieces of leads that begin here"}
 #: Values that stand at one segment for a whole thing (:mod:`is2ice.icestats`): averaged by number, over all.
 #: They and roughness have no standard error.
 EVENTS = ("lead_width", "lead_spacing", "floe_length", "ridge_height")
@@ -174,7 +174,8 @@ def cell_sums(
     xarray.Dataset
         On ``cell``, sorted: coordinates ``time`` (start of the period), ``row``, ``column``; whole numbers
         ``n_segments``, ``n_tracks``, ``n_leads``, ``length`` (of averaged segments), ``length_observed``,
-        ``length_thick_ice`` and so on, and per value ``_sum``, ``_square``, ``_random``, ``_common``.
+        ``length_thick_ice`` and so on, and per value ``_n``, ``_length``, ``_sum``, ``_square``, ``_random``,
+        ``_common`` and ``_unknown`` (length without a standard error).
 
     Raises
     ------
@@ -215,8 +216,8 @@ def _column(ds: xr.Dataset, name: str, n: int, missing: float) -> F8:
 def _errors(track: xr.Dataset, name: str, n: int) -> tuple[F8, F8]:
     """Independent and shared standard errors of a variable."""
     if name == "freeboard":
-        return _column(track, "height_uncertainty", n, 0), _column(track, "h_ref_uncertainty", n, 0)
-    return np.zeros(n), _column(track, f"{name}_uncertainty", n, 0)
+        return _column(track, "height_uncertainty", n, np.nan), _column(track, "h_ref_uncertainty", n, np.nan)
+    return np.zeros(n), _column(track, f"{name}_uncertainty", n, np.nan)
 
 
 def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> xr.Dataset:
@@ -247,8 +248,8 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
         kind = _column(ds, "surface_type", n, 1)
         columns["code"] = np.where((kind >= 2) & (kind <= 5), schema.OPEN_WATER, np.where(kind == 0, -1, 0))
         columns["lead"] = _numbered(_column(ds, "ssh_flag", n, 0) > 0)
-        own = _column(ds, "height_uncertainty", n, 0)
-        shared = np.sqrt(np.maximum(_column(ds, "freeboard_uncertainty", n, 0) ** 2 - own**2, 0.0))
+        own = _column(ds, "height_uncertainty", n, np.nan)
+        shared = np.sqrt(np.maximum(_column(ds, "freeboard_uncertainty", n, np.nan) ** 2 - own**2, 0.0))
         known = np.isfinite(columns["latitude"])
         noise = {"freeboard": (own, shared)}
         parts.append(_track_sums(columns, known, noise, grid, period, ("freeboard",), "all"))
@@ -282,10 +283,13 @@ def _track_sums(
         good = np.isfinite(v) & (over_all | (code == schema.THICK_ICE) | (code == schema.THIN_ICE))
         v, w, c = v[good], weight[good], at[good]
         own, shared = (error[use][good] for error in noise[name])
+        unknown = ~np.isfinite(own + shared)
+        own, shared = np.where(unknown, 0.0, own), np.where(unknown, 0.0, shared)
         data[f"{name}_n"] = _sum(c, np.ones(c.size), m, 1.0)
         data[f"{name}_length"] = _sum(c, w, m)
         data[f"{name}_sum"] = _sum(c, w * v, m)
         data[f"{name}_square"] = _sum(c, w * v**2, m)
+        data[f"{name}_unknown"] = _sum(c[unknown], w[unknown], m)
         data[f"{name}_random"] = _sum(c, (w * own) ** 2, m)
         data[f"{name}_common"] = _whole((_sum(c, w * shared, m) / UNIT) ** 2)
     data["n_tracks"] = (data[f"{values[0]}_n"] > 0).astype(np.int64)
@@ -443,7 +447,8 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
             mean = np.where(enough, sums[f"{name}_sum"].values / UNIT / total, np.nan)
             square = np.where(enough, sums[f"{name}_square"].values / UNIT / total, np.nan)
             variance = (sums[f"{name}_random"].values + sums[f"{name}_common"].values) / UNIT
-            error = np.where(enough, np.sqrt(variance) / total, np.nan)
+            known = sums[f"{name}_unknown"].values == 0  # one error unknown, and that of the mean is
+            error = np.where(enough & known, np.sqrt(variance) / total, np.nan)
             spread = np.sqrt(np.maximum(square - mean**2, 0.0))
         counted = "n_segments" if k == 0 else f"n_{name}"
         put(

@@ -217,14 +217,16 @@ def write_map(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ValueError
-        Another ending, or no such folder.
+        Another ending, no such folder, or something there that is not a map.
     """
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"{path}: expected a map ending in .nc or .zarr")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: no such folder as {path.parent}")
+    _replaceable(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = part.with_suffix(".old")
     encoding = {str(n): _encoding(v, path.suffix == ".nc") for n, v in ds.variables.items()}
     try:
         with warnings.catch_warnings():
@@ -234,14 +236,32 @@ def write_map(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
                 ds.to_netcdf(part, engine="h5netcdf", encoding=encoding)
             else:
                 ds.to_zarr(part, mode="w-", zarr_format=3, consolidated=True, encoding=encoding)
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # a folder is not replaced at once; for a moment there is none, never half of one
+            os.replace(path, old)
         os.replace(part, path)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        if old.is_dir() and not path.exists():
+            os.replace(old, path)
+        for left in (part, old):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     return path
+
+
+def _replaceable(path: Path) -> None:
+    """Refuse to write over a folder, a store above all, that is not a map."""
+    if not path.is_dir():
+        return
+    if path.suffix != ".zarr":
+        raise ValueError(f"{path}: is a folder; expected a file to write a NetCDF map to")
+    try:
+        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError):
+        attributes = {}
+    if "grid_name" not in attributes and any(path.iterdir()):
+        raise ValueError(
+            f"{path}: holds something other than a map, a store of tracks perhaps; it is left alone. Give --out a name "
+            "of its own"
+        )
 
 
 def _encoding(variable: xr.Variable, netcdf: bool) -> dict[str, Any]:

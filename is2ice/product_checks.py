@@ -72,7 +72,9 @@ def _check_beam(node: xr.DataTree) -> dict[str, Any]:
     at = np.floor((segments["x_atc"].values - edges) / SECTION)
     if "refsurf_ndx" in segments and at.size:  # exact at the borders, once it is known which section is which
         ndx = segments["refsurf_ndx"].values.astype(float)
-        at = ndx + np.median(at - ndx)
+        numbered = np.isfinite(ndx)
+        if numbered.any():
+            at = np.where(numbered, ndx + np.median((at - ndx)[numbered]), at)
     out["freeboard"] = _check_freeboard(segments, sections, at, mine)
     return out
 

@@ -217,7 +217,7 @@ def _line(r: Mapping[str, Any], name: str) -> str:
             f"{r['n_thick_ice']:,} thick ice, {r['n_thin_ice']:,} thin ice, {r['n_open_water']:,} open water"
         )
     if "n_leads" in r:
-        parts.append(f"{r['n_leads']:,} leads")
+        parts.append(f"{r['n_leads']:,} pieces of leads")
     if r.get("freeboard_mean") is not None:
         parts.append(
             f"freeboard mean {r['freeboard_mean']:.3f} m, median {r['freeboard_median']:.3f} m "

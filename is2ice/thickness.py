@@ -10,8 +10,8 @@ The snow is an object with a depth and independent, uncertain inputs:
 ``constant``
     one depth for all.
 ``warren``
-    Warren et al. (1999): a surface fitted to the Arctic snow stations for each month, with its density;
-    halved over young ice by `scale`.
+    Warren et al. (1999): a surface fitted to the snow depths of the Arctic stations for each month; halved
+    over young ice by `scale`. The density of snow is that of `densities`, not their monthly one.
 ``climatology``
     any monthly field on longitude and latitude, or x and y.
 ``olmi``
@@ -28,6 +28,9 @@ may go deeper. The flag says so either way.
 model's inputs, which are independent; the parts are kept apart, since that of freeboard is partly random
 from segment to segment and those of densities and snow are not. Where freeboard is not positive the
 thickness is zero, with the uncertainty that the freeboard's leaves.
+
+**Scale.** Ice floats as a plate, not cell by cell: a ridge is carried by the ice about it. Thickness of single 2 m
+cells is there to be averaged; only over floes (hundreds of metres) is it hydrostatic.
 """
 
 from __future__ import annotations
@@ -189,10 +192,13 @@ class Climatology:
         for name, value in names.items():
             axis = array[name].values.astype(float)
             step = float(np.median(np.abs(np.diff(axis))))
+            cell = np.arange(axis.size)
+            if name == "longitude" and abs(np.ptp(axis) + step - 360.0) < step / 2:  # the axis meets itself
+                axis, cell = np.concatenate([axis - 360.0, axis, axis + 360.0]), np.tile(cell, 3)
             k = np.argsort(axis)
             near = np.clip(np.searchsorted(axis[k], value - step / 2), 0, axis.size - 1)
             inside = inside & (np.abs(axis[k][near] - value) <= step / 2 * (1 + 1e-9))
-            index[name] = xr.DataArray(k[near], dims="point")
+            index[name] = xr.DataArray(cell[k[near]], dims="point")
         months = array["month"].values.astype(int)
         month = np.searchsorted(months, place["month"].astype(int))
         known = (month < months.size) & (months[np.minimum(month, months.size - 1)] == place["month"])

@@ -81,6 +81,32 @@ def test_heights_are_brought_to_the_products_corrections():
     assert any("holds no corrections" in s for s in none.statements)
 
 
+def test_segments_without_a_correction_are_left_out():
+    """What the product does not say is not taken for zero."""
+    ds = mock()
+    x = 28_400_000.0 + np.arange(50.0, 1900.0, 25.0)
+    put = {"mss": -55.2, "tide_ocean": 1.13, "tide_equilibrium": 0.01, "dac": -0.05}
+    put = {k: np.full(x.size, v) for k, v in put.items()}
+    put["tide_ocean"][:20] = np.nan
+    made = compare(ds, theirs(x, height=np.full(x.size, 1.5), **put))
+    whole = compare(
+        ds, theirs(x[20:], height=np.full(x.size - 20, 1.5), **{k: v[20:] for k, v in put.items()})
+    )
+    assert made.numbers["height"] == whole.numbers["height"]
+    assert any("20 segments" in s and "corrections" in s for s in made.statements)
+    assert not any("segments lack" in s for s in whole.statements)
+
+
+def test_a_segment_without_a_section_number_does_not_spoil_the_others(track, result):
+    ten = products.open_atl10(TEN, "gt1r")
+    segments = ten["segments"].to_dataset()
+    number = segments["refsurf_ndx"].astype(float)
+    number[0] = np.nan
+    ten["segments"] = xr.DataTree(segments.assign(refsurf_ndx=number))
+    again = compare(track, SEVEN, ten)
+    assert again.numbers["sea_surface"]["n"] == result.numbers["sea_surface"]["n"] > 0
+
+
 def test_leads_are_counted_by_hand():
     """Three of ours, two of theirs: one seen by both, one too narrow for a segment, one of theirs missed."""
     ds = mock(3000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 
 import checkers
 import numpy as np
@@ -251,6 +252,28 @@ def test_written_and_opened_again(name, tmp_path, serial_map):
         )
         assert again.time.values[0] == np.datetime64("2019-11-01")
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_map_replaces_maps_and_nothing_else(small_store, tmp_path, serial_map):
+    copy = shutil.copytree(small_store, tmp_path / "copy.zarr")
+    with pytest.raises(ValueError, match="something other than a map"):
+        mapping.write_map(serial_map, copy)
+    assert len(store.open_store(copy)) == 4
+    (tmp_path / "map.nc").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        mapping.write_map(serial_map, tmp_path / "map.nc")
+
+
+def test_an_unknown_error_is_not_taken_for_none():
+    ds = track(300)
+    known = grid.to_map(grid.cell_sums(ds, SOUTH), crop=True)
+    assert np.isfinite(known["freeboard_uncertainty"].values[known["n_segments"].values > 0]).all()
+    ds["h_ref_uncertainty"][np.flatnonzero(np.isfinite(ds["freeboard"].values))[0]] = np.nan
+    one = grid.to_map(grid.cell_sums(ds, SOUTH), crop=True)
+    none = grid.to_map(grid.cell_sums(ds.drop_vars("height_uncertainty"), SOUTH), crop=True)
+    np.testing.assert_array_equal(one["freeboard"], known["freeboard"])
+    assert np.isnan(one["freeboard_uncertainty"].values).any()
+    assert np.isnan(none["freeboard_uncertainty"].values).all()
 
 
 def test_map_passes_the_cf_checker(tmp_path, serial_map):

@@ -92,6 +92,20 @@ def test_a_climatology_of_ones_own(on):
     assert thickness.compute(ice(0.5, **place), Climatology(only)).thickness_flag.values.tolist() == [3]
 
 
+@pytest.mark.parametrize(
+    "longitudes", [np.arange(0.0, 360.0), np.arange(-180.0, 180.0)], ids=["0-359", "-180-179"]
+)
+def test_a_global_climatology_has_no_seam(longitudes):
+    axes = {"month": np.arange(1, 13), "latitude": np.arange(-80.0, -60.0), "longitude": longitudes}
+    field = xr.DataArray(np.zeros([a.size for a in axes.values()]), dims=tuple(axes), coords=axes)
+    field += np.cos(np.radians(field["longitude"] / 2)) * 0.1 + 0.1
+    for east in (-179.7, -0.3, 0.3, 179.7):
+        made = thickness.compute(ice(0.5, lat=-74.2, lon=east), Climatology(field, 0.05))
+        near = longitudes[np.argmin(np.abs((longitudes - east + 180.0) % 360.0 - 180.0))]
+        expected = float(field.sel(month=11, longitude=near).sel(latitude=-74.0))
+        assert float(made.snow_depth[0]) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("snow", [Constant(0.1, 0.03), OneLayer()], ids=["constant", "olmi"])
 def test_uncertainty_is_that_of_trials(snow):
     """Ten thousand draws of every input against the propagated standard error (small errors, so that it is linear)."""
