@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .endpoints import CatalogError, Endpoint, told
+from .endpoints import CatalogError, Endpoint, told, without_secrets
 from .endpoints import endpoint as site_of
 from .footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, ground_tracks, outline
+from .remote import public_url
 
 if TYPE_CHECKING:
     import geopandas
@@ -207,6 +208,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
 def item_of(source: Any) -> dict[str, Any]:
     """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
     import pystac
+    import urllib3
 
     if isinstance(source, Mapping) and "assets" in source:
         return dict(source)
@@ -219,8 +221,16 @@ def item_of(source: Any) -> dict[str, Any]:
         text = os.fspath(source)
         try:
             return item_of(pystac.Item.from_file(text))
-        except (OSError, ValueError, KeyError, pystac.STACError, pystac.STACTypeError) as fault:
-            raise CatalogError(f"{text.split('?')[0]}: cannot be read as a STAC item: {fault}") from fault
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            pystac.STACError,
+            pystac.STACTypeError,
+            urllib3.exceptions.HTTPError,
+        ) as fault:  # it holds the address as it was given
+            where, said = public_url(text) if "://" in text else text, without_secrets(str(fault), text)
+            raise CatalogError(f"{where}: cannot be read as a STAC item: {said}") from None
     raise CatalogError(f"a STAC item is needed; got {type(source).__name__}")
 
 

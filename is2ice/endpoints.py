@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time as clock
 import tomllib
@@ -12,13 +13,25 @@ from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from .errors import Is2IceError
+from .remote import public_url, scrub
 
 if TYPE_CHECKING:
     import pystac_client
 
-__all__ = ["CatalogError", "Endpoint", "endpoint", "endpoints", "request_io", "settings", "signed", "told"]
+__all__ = [
+    "CatalogError",
+    "Endpoint",
+    "endpoint",
+    "endpoints",
+    "request_io",
+    "settings",
+    "signed",
+    "told",
+    "without_secrets",
+]
 
 
 class CatalogError(Is2IceError, RuntimeError):
@@ -46,7 +59,7 @@ class Endpoint:
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)  # it may hold a password or token
     title: str = ""
     collections: tuple[str, ...] = ()
     offset: str = "stated"
@@ -102,9 +115,9 @@ def endpoint(where: str | Endpoint) -> Endpoint:
         if known.url.rstrip("/") == where.rstrip("/"):
             return known
     if re.match(r"https?://", where):
-        return Endpoint(name=where, url=where, title=where)
+        return Endpoint(name=public_url(where), url=where, title=public_url(where))
     raise CatalogError(
-        f"endpoint {where!r}: expected one of {', '.join(named)}, or the address of a STAC API"
+        f"endpoint {scrub(where)!r}: expected one of {', '.join(named)}, or the address of a STAC API"
     )
 
 
@@ -137,15 +150,35 @@ class told:
             fault, APIError | STACError | STACTypeError | requests.RequestException | ValueError | KeyError
         ):
             return
-        text = re.sub(r"\s+", " ", str(fault) or type(fault).__name__)[:300]
+        text = re.sub(r"\s+", " ", without_secrets(str(fault), self.where.url) or type(fault).__name__)[:300]
         hint = "the server may be overloaded or away: try later, or another endpoint"
         if isinstance(fault, STACError | STACTypeError | ValueError | KeyError) and not isinstance(
             fault, requests.RequestException
         ):
             hint = "is it the root of a STAC API?"
-        raise CatalogError(
-            f"{self.where.name} ({self.where.url}) could not be {self.what}: {text}; {hint}"
-        ) from fault
+        url = public_url(self.where.url)
+        name = self.where.name if self.where.name == url else f"{self.where.name} ({url})"
+        # The fault itself holds the address that was asked, with whatever secrets it has.
+        raise CatalogError(f"{name} could not be {self.what}: {text}; {hint}") from None
+
+
+def without_secrets(text: str, url: str) -> str:
+    """What a fault says, without queries and without the password and tokens of the address asked."""
+    text = re.sub(r"\?[^\s?'\"<>()]*=[^\s'\"<>()]*", "", scrub(text))  # of paths too, as urllib3 has them
+    parts = urlsplit(url if "://" in url else "")
+    secrets = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+    for secret in (s for s in secrets if len(s) > 3):  # shorter ones are numbers and flags
+        text = text.replace(secret, "...").replace(quote(secret, safe=""), "...")
+    return text
+
+
+def _tidy(record: logging.LogRecord) -> bool:
+    """What urllib3 logs of a request tried again holds its query."""
+    record.msg, record.args = without_secrets(record.getMessage(), ""), ()
+    return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_tidy)
 
 
 # ---- signing ----

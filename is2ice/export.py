@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import xarray as xr
 
 from . import __version__, cf, schema
+from ._folder import clear_errors
 from .declarations import Declaration, declaration
+from .errors import StoreError
 
 if TYPE_CHECKING:
     import geopandas
@@ -34,7 +38,8 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
 
     parts = []
     for part in [ds.isel(beam=[k]) for k in range(ds.sizes["beam"])] if "beam" in ds.dims else [ds]:
-        beam = str(part["beam"].values[0]) if "beam" in part.dims else str(part.attrs.get("beam", ""))
+        named = part["beam"].values if "beam" in part.coords else part.attrs.get("beam", "")
+        beam = str(np.ravel(named)[0])  # a coordinate with or without a dimension, or an attribute
         part = part.squeeze("beam", drop=True) if "beam" in part.dims else part
         filled = np.flatnonzero(np.asarray(part["n_photons"]) > 0)
         part = part.isel(x_atc=filled).load()
@@ -63,15 +68,31 @@ def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
 
 
 def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as GeoParquet."""
-    to_geodataframe(ds).to_parquet(path)
-    return Path(path)
+    """Filled segments as GeoParquet (``.parquet``).
+
+    Raises
+    ------
+    ValueError
+        A name that says another format.
+    StoreError
+        Not to be written there.
+    """
+    with _written(path, ".parquet", ".geoparquet") as file:
+        to_geodataframe(ds).to_parquet(file)
+    return file
 
 
 def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as CSV."""
-    to_frame(ds).to_csv(path, index=False)
-    return Path(path)
+    """Filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
+
+    Raises
+    ------
+    ValueError, StoreError
+        As :func:`to_parquet`.
+    """
+    with _written(path, ".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip") as file:
+        to_frame(ds).to_csv(file, index=False)
+    return file
 
 
 def to_netcdf(
@@ -90,7 +111,9 @@ def to_netcdf(
     Raises
     ------
     ValueError
-        More than one beam.
+        More than one beam, or a name that does not end in ``.nc``.
+    StoreError
+        Not to be written there.
     """
     if ds.sizes.get("beam", 1) != 1:
         raise ValueError(f"to_netcdf: {ds.sizes['beam']} beams; choose one, such as ds.sel(beam='gt2r')")
@@ -113,8 +136,21 @@ def to_netcdf(
             out.attrs[name] = "; ".join(map(str, value))
         elif isinstance(value, bool):
             out.attrs[name] = int(value)
-    out.to_netcdf(path, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
-    return Path(path)
+    with _written(path, ".nc", ".nc4") as file:
+        out.to_netcdf(file, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
+    return file
+
+
+@contextmanager
+def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
+    """A file that is about to be written, its name and folder checked."""
+    file = Path(path)
+    if not file.name.lower().endswith(endings):
+        raise ValueError(f"{file}: expected a file name that ends in {' or '.join(endings)}")
+    if not file.parent.is_dir():
+        raise StoreError(f"cannot write {file}: there is no folder {file.parent}; make it, or name another")
+    with clear_errors(file):
+        yield file
 
 
 def cite(ds: xr.Dataset) -> str:

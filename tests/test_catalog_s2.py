@@ -314,7 +314,7 @@ def test_faults_of_a_catalogue(server):
     import urllib.request
 
     options = {"time": ("2019-11-16", "2019-11-17"), "retries": 2}
-    with pytest.raises(CatalogError, match=r"/down\) could not be opened: .*500"):
+    with pytest.raises(CatalogError, match=r"/down could not be opened: .*500"):
         catalog.search_scenes(Point(0, -75), endpoint=f"{server}/down", **options)
     with urllib.request.urlopen(f"{server}/count") as reply:
         assert int(reply.read()) == 3  # one attempt and two more
@@ -328,6 +328,27 @@ def test_faults_of_a_catalogue(server):
         catalog.search_scenes(Point(0, -75), endpoint=f"{server}/page", **options)
     with pytest.raises(CatalogError, match="could not be opened"):
         catalog.search_scenes(Point(0, -75), endpoint="http://127.0.0.1:9", **options)
+
+
+def test_no_secret_of_an_address_is_told(server, caplog):
+    import traceback
+
+    for host in (server.removeprefix("http://"), "127.0.0.1:9"):
+        site = endpoints.endpoint(f"http://user:SECRETPW@{host}/page?token=SECRETTOK&x=SECRET%2FX")
+        with pytest.raises(CatalogError) as caught:
+            site.client(retries=0, timeout=2)
+        said = "".join(traceback.format_exception(caught.value)) + repr(site)
+        assert f"http://{host}/page could not be opened" in said
+        assert "SECRET" not in said
+    item = "http://user:SECRETPW@127.0.0.1:9/item.json?token=SECRETTOK"
+    with pytest.raises(CatalogError, match="cannot be read as a STAC item") as caught:
+        catalog.item_of(item)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+    assert "Retrying" in caplog.text
+    assert "SECRET" not in caplog.text
+    with pytest.raises(CatalogError, match="expected one of") as caught:
+        endpoints.endpoint("ftp://user:SECRETPW@host/")
+    assert "SECRET" not in str(caught.value)
 
 
 def test_signing(server, monkeypatch):

@@ -52,6 +52,31 @@ def test_tables_hold_what_the_segments_hold(tmp_path):
     np.testing.assert_allclose(table["height"], ds["height"].values[filled], rtol=1e-6)
 
 
+def test_the_beam_chosen_by_name_stays_in_the_tables(tmp_path):
+    import pandas as pd
+
+    cube = xr.concat([track(), track()], "beam").assign_coords(beam=["gt1l", "gt2r"])
+    cube.attrs.pop("beam", None)
+    one = cube.sel(beam="gt2r")
+    assert set(one.is2ice.to_geodataframe()["beam"]) == {"gt2r"}
+    assert set(pd.read_csv(one.is2ice.to_csv(tmp_path / "t.csv.gz"))["beam"]) == {"gt2r"}
+    assert set(pd.read_parquet(one.is2ice.to_parquet(tmp_path / "t.parquet"))["beam"]) == {"gt2r"}
+    assert list(pd.unique(cube.is2ice.to_geodataframe()["beam"])) == ["gt1l", "gt2r"]
+
+
+@pytest.mark.parametrize("way", ["to_csv", "to_parquet", "to_netcdf"])
+def test_a_file_that_cannot_be_what_it_is_called_or_lie_where_it_should(tmp_path, way):
+    write = getattr(track().is2ice, way)
+    ending = {"to_csv": ".csv", "to_parquet": ".parquet", "to_netcdf": ".nc"}[way]
+    with pytest.raises(ValueError, match=rf"e\.txt: expected a file name that ends in \{ending}"):
+        write(tmp_path / "e.txt")
+    with pytest.raises(StoreError, match=r"there is no folder .*none; make it, or name another"):
+        write(tmp_path / "none" / f"e{ending}")
+    (tmp_path / f"e{ending}").mkdir()
+    with pytest.raises(StoreError, match="cannot write to"):
+        write(tmp_path / f"e{ending}")
+
+
 def test_checkers_on_an_exported_track(tmp_path, monkeypatch):
     for name in ("CREATOR", "PUBLISHER", "INSTITUTION", "LICENCE"):
         monkeypatch.delenv(f"IS2ICE_{name}", raising=False)
