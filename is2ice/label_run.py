@@ -57,6 +57,8 @@ def label_many(
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
     place = runs.Place(engine, extra, retries)
     name = place.name
+    if overwrite not in ("different", "always", "never"):
+        raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
     listed = list(passes)
     if not listed or (isinstance(scenes, list | tuple) and not scenes):
         raise ValueError(
@@ -69,10 +71,19 @@ def label_many(
     task = _Label(str(root), of, beams, overwrite, name, labelling, _since)
     manifest = _manifest(listed, scenes, beams, labelling, overwrite)
 
+    look = place.attempted(lambda source: pipeline.survey(source, beams), pipeline.may_pass)
+
     def items(record: Callable[[Mapping[str, Any]], None], bar: Any) -> Iterable[pipeline.Item]:
+        met = pipeline.Met(name)
         for source in listed:
             bar.found(1)
-            yield pipeline.Item(source, "", "")
+            ok, found = look(source)
+            if not ok:
+                record(runs.failure(pipeline.Item(source, "", ""), found, name))
+            elif found and (again := met.before(pipeline.Item(source, found[0].granule, ""))) is not None:
+                record(again)
+            else:
+                yield pipeline.Item(source, "", "")
 
     return runs.drive(
         root, manifest, place, task, items, pipeline.may_pass, granules=len(listed), progress=progress

@@ -11,6 +11,7 @@ from typing import Any
 from . import __version__, schema
 from .classifiers.base import fingerprint
 from .geolocation import delta_time
+from .seasurface import METHODS
 from .segments import TIDES
 
 __all__ = ["Options"]
@@ -95,6 +96,8 @@ class Options:
             object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
         object.__setattr__(self, "classifier", os.fspath(self.classifier))
         self._name_model()
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r}: expected one of {', '.join(METHODS)}")
         if self.until not in ("segments", "classes", "freeboard"):
             raise ValueError(f"until={self.until!r}: expected 'segments', 'classes' or 'freeboard'")
         object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))

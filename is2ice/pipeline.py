@@ -57,7 +57,7 @@ class Item:
     release: str = "unknown"
 
     def __str__(self) -> str:
-        return f"{self.granule} {self.beam}"
+        return f"{self.granule} {self.beam}".rstrip()
 
 
 # -- the steps ----------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def run(
         log.info(line)
     sources = [sources] if _is_one(sources) else list(sources)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
-    look = partial(engines.attempt, lambda source: steps.survey(source, beams), **place.retry(may_pass))
+    look = place.attempted(lambda source: steps.survey(source, beams), may_pass)
     task = _Task(
         str(root), options, overwrite, steps, name, threads=2 if name == "serial" else 1, since=_since
     )
@@ -349,7 +349,7 @@ def _items(
     bar: Bar,
 ) -> Iterator[Item]:
     """Tracks of all sources, looked up only as fast as the engine draws them."""
-    seen: dict[tuple[str, str], Any] = {}
+    met = Met(engine)
     for source in sources:
         ok, found = look(source)
         if not ok:
@@ -358,26 +358,39 @@ def _items(
             continue
         bar.found(len(found))
         for item in found:
-            key = item.granule, item.beam
-            if key not in seen:
-                seen[key] = item.source
-                try:
-                    agree(card, str(item), item.release, float(card.get("segment_length", 0.0)))
-                except ModelError as fault:  # told before the photons are read, not after
-                    record(failure(item, fault, engine))
-                else:
-                    yield item
+            if (again := met.before(item)) is not None:
+                record(again)
                 continue
-            first = seen[key]
-            if _place(first) == _place(item.source):
-                note = "named twice in this run; computed once"
-                record({**base_receipt(item, engine), "outcome": "skipped", "notes": [note]})
+            try:
+                agree(card, str(item), item.release, float(card.get("segment_length", 0.0)))
+            except ModelError as fault:  # told before the photons are read, not after
+                record(failure(item, fault, engine))
             else:
-                error = GranuleError(
-                    f"{item}: two files of this name, {_place(first)} and {_place(item.source)}; a store holds a "
-                    "track once: write the second to another store, or rename the file"
-                )
-                record(failure(item, error, engine))
+                yield item
+
+
+@dataclass
+class Met:
+    """The tracks that a run has come to, each with its source: a store holds a track once."""
+
+    engine: str
+    sources: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def before(self, item: Item) -> dict[str, Any] | None:
+        """The receipt of an item whose track was met before, of the same file or of another; else None."""
+        key = item.granule, item.beam
+        if key not in self.sources:
+            self.sources[key] = item.source
+            return None
+        first = self.sources[key]
+        if _place(first) == _place(item.source):
+            note = "named twice in this run; computed once"
+            return {**base_receipt(item, self.engine), "outcome": "skipped", "notes": [note]}
+        error = GranuleError(
+            f"{item}: two files of this name, {_place(first)} and {_place(item.source)}; a store holds a "
+            "track once: write the second to another store, or rename the file"
+        )
+        return failure(item, error, self.engine)
 
 
 @dataclass(frozen=True)

@@ -230,8 +230,10 @@ def _line(r: Mapping[str, Any], name: str) -> str:
 
 def _shared_notes(receipts: tuple[dict[str, Any], ...]) -> dict[str, list[str]]:
     """Notes by granule, or by track where not all tracks of the granule have them."""
-    tracks = Counter(r["granule"] for r in receipts if r.get("notes"))
-    count = Counter((r["granule"], note) for r in receipts for note in dict.fromkeys(r.get("notes", ())))
+    there = {(r["granule"], r["beam"]) for r in receipts if r["outcome"] != "failed"}
+    tracks = Counter(granule for granule, _ in there)
+    noted = {(r["granule"], r["beam"], note) for r in receipts for note in r.get("notes", ())}
+    count = Counter((granule, note) for granule, _, note in noted)
     out: dict[str, list[str]] = {}
     for r in receipts:
         for note in dict.fromkeys(r.get("notes", ())):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ class Place:
         """What of the options is about trying again, with the defaults."""
         out: dict[str, Any] = {"retries": self.retries, "retry_on": may_pass, "clean": scrub}
         return out | {k: self.options[k] for k in ("retry_on", "retry_wait") if k in self.options}
+
+    def attempted(
+        self, fn: Callable[[Any], Any], may_pass: Callable[[BaseException], bool]
+    ) -> Callable[[Any], tuple[bool, Any]]:
+        """A function tried here, in the driver, as workers try theirs: True and its result, or False and the error."""
+        return partial(engines.attempt, fn, **self.retry(may_pass))
 
     def map(
         self, fn: Callable[[Any], Any], items: Iterable[Any], may_pass: Callable[[BaseException], bool]

@@ -283,3 +283,20 @@ def test_recipes_run_offline(pass_and_image, tmp_path):
     subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(list((tmp_path / "p").glob("*.png"))) == 4  # the search and three beams
     assert store.open_track(tmp_path / "s.zarr")["label"].sizes["beam"] == 3
+
+
+def test_two_files_of_one_name_are_told(pass_and_image, tmp_path):
+    """A store holds a pass once: the second file does not take the place of the first."""
+    from is2ice.label_run import label_many
+
+    granule, item = pass_and_image
+    other = tmp_path / "other" / granule.name
+    other.parent.mkdir()
+    other.hardlink_to(granule)
+    run = label_many([granule, granule, other], str(item), tmp_path / "s.zarr", drift="none", beams="gt2r")
+    assert (len(run.done), len(run.skipped)) == (1, 1)
+    (failed,) = run.failed
+    assert failed["error"] == (
+        f"{granule.stem}: two files of this name, {granule} and {other}; a store holds a track once: write the second "
+        "to another store, or rename the file"
+    )

@@ -93,6 +93,8 @@ def test_options_survive_json() -> None:
         pipeline.Options(bbox=(170, -72, -150, -78))
     with pytest.raises(ValueError, match=r"bbox=\(1, 2, 3\): expected 4 values"):
         pipeline.Options(bbox=(1, 2, 3))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="method='foo': expected one of"):
+        pipeline.Options(method="foo")
 
 
 def test_options_of_numpy_scalars() -> None:
@@ -111,6 +113,16 @@ def test_options_of_numpy_scalars() -> None:
     )  # fmt: skip
     assert options == plain
     assert json.dumps(options.parameters()) == json.dumps(plain.parameters())
+
+
+def test_a_note_of_some_beams_is_not_told_of_the_granule() -> None:
+    one = {"granule": "g", "outcome": "done", "notes": ["no lead", "no orbit_info"], "beam": "gt1r"}
+    other = {**one, "beam": "gt2r", "notes": ["no orbit_info"]}
+    run = pipeline.Run("s", (one, {**one, "beam": "gt3r"}, other), "serial", 1.0)
+    notes = [line for line in run.report().splitlines() if line.startswith("  note")]
+    assert notes == ["  note g gt1r: no lead", "  note g: no orbit_info", "  note g gt3r: no lead"]
+    quiet = pipeline.Run("s", (one, {**one, "beam": "gt3r"}, {**other, "notes": []}), "serial", 1.0)
+    assert "note g:" not in quiet.report()
 
 
 # -- runs ---------------------------------------------------------------------------------------------
