@@ -173,7 +173,9 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     from .cf import iso_time
     from .geolocation import gap_notes
 
-    with Granule(source) as granule:
+    from .granules import located
+
+    with Granule(located(source)) as granule:
         beams, notes = [], []
         for beam in granule.beams:
             table = granule.table(beam)

@@ -122,8 +122,11 @@ class Target:
         """Keys below a prefix, and their sizes."""
         import obstore
 
-        with self._said("listed"):
-            found = [o for batch in obstore.list(self._store, prefix) for o in batch]
+        try:
+            with self._said("listed"):
+                found = [o for batch in obstore.list(self._store, prefix) for o in batch]
+        except FileNotFoundError:
+            found = []
         return {str(o["path"]): int(o["size"]) for o in found}
 
     @contextmanager
@@ -144,6 +147,10 @@ class Target:
         except (FileNotFoundError, AlreadyExistsError, PreconditionError):
             raise
         except Exception as error:
+            if "NoSuchBucket" in str(error):
+                raise StoreError(
+                    f"{self.name}: there is no such bucket; make it first, or check its name"
+                ) from None
             first = scrub(str(error).split("\n", 1)[0])
             refused = type(error).__name__ in (
                 "UnauthenticatedError",

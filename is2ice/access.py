@@ -112,7 +112,7 @@ def _aws_credentials(bucket: str) -> dict[str, Any]:
     if frozen is None or not frozen.access_key:
         raise GranuleError(
             f"s3://{bucket}: no credentials for this bucket; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "(or AWS_NO_SIGN_REQUEST=YES for a public one), or open the granule through earthaccess"
+            "(or AWS_PROFILE; or AWS_NO_SIGN_REQUEST=YES for a public one). NSIDC's buckets take is2ice.login() instead"
         )
     out = {"access_key_id": frozen.access_key, "secret_access_key": frozen.secret_key}
     return out | ({"session_token": frozen.token} if frozen.token else {})

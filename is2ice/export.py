@@ -180,8 +180,10 @@ def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr
     -------
     xarray.DataTree
     """
+    from .granules import located
     from .opening import open_track
 
+    source = located(source)
     cube = open_track(source, beams)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
     for k, beam in enumerate(map(str, cube["beam"].values)):

@@ -17,15 +17,17 @@ import numpy as np
 
 from .earthdata import logged_in
 from .endpoints import CatalogError
+from .errors import GranuleError
 from .footprints import cut_antimeridian
 from .orbits import ground_track, meets
+from .remote import Source
 from .seas import sea
 
 if TYPE_CHECKING:
     import geopandas
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "matching", "search"]
+__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "located", "matching", "search"]
 
 log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
@@ -124,6 +126,42 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
     frame = search(product=product, rgt=int(found[4]), cycle=int(found[5]), **options)
     same = frame["granule"].str.contains(f"^{product}-{hemisphere}_")
     return frame if product == "ATL03" else frame[same].reset_index(drop=True)
+
+
+def located(source: Any) -> Any:
+    """Where a granule lies that is given by its bare name; any other source, or a file of that name, as it is.
+
+    Parameters
+    ----------
+    source : str or any
+        Such as ``"ATL03_20191104195311_05940510_006_01"``.
+
+    Returns
+    -------
+    str or any
+        In region the address in its bucket, elsewhere https.
+
+    Raises
+    ------
+    GranuleError
+        NASA's catalogue holds no such granule.
+    CatalogError
+        It cannot be asked.
+    """
+    if not isinstance(source, str) or _NAME.fullmatch(source) is None or os.path.exists(source):
+        return source
+    try:
+        frame = search(product=source[:5], name=f"{source}*")
+    except CatalogError as error:
+        raise CatalogError(
+            f"{source}: no file of this name here, and its address cannot be asked for: {error}"
+        ) from None
+    frame = frame[frame["granule"] == source]
+    if not len(frame):
+        raise GranuleError(
+            f"{source}: no file of this name here, and no such granule in NASA's catalogue (CMR)"
+        )
+    return Source.of(frame["granule_item"].iloc[0]).url
 
 
 # -- asking -------------------------------------------------------------------------------------------

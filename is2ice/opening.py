@@ -15,6 +15,7 @@ from . import schema
 from . import store as stores
 from .errors import StoreError
 from .geolocation import delta_time
+from .granules import located
 from .options import Options
 from .remote import scrub
 
@@ -44,7 +45,8 @@ def open_track(
     Parameters
     ----------
     source : path, URL, file object, earthaccess granule or zarr.Group
-        An ATL03 granule; or a store, a granule in it, or a track in it.
+        An ATL03 granule, also by its name alone, which NASA's archive is then searched for; or a store, a granule
+        in it, or a track in it.
     beams : {"strong", "weak", "all"}, name or names, optional
         By default the strong beams of a granule, or every beam stored.
     store : path or URL, optional
@@ -109,7 +111,7 @@ def open_track(
     given = {"length": length, "confidence": confidence, "quality": quality, "corrections": corrections}
     made = Options(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     return open_cube(
-        source,
+        located(source),
         beams,
         Subset(bbox, time, x_atc),
         chunks=chunks,

@@ -23,6 +23,7 @@ from . import store as stores
 from .classifiers.arrays import ModelError
 from .classifiers.base import agree, usable
 from .errors import GranuleError, Is2IceError, RemoteError
+from .granules import located
 from .opening import open_track
 from .options import Options
 from .progress import Bar
@@ -67,6 +68,7 @@ def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
 
     if stores.is_store(source):
         return _stored_tracks(source, beams)
+    source = located(source)
     where = Source.of(source)
     origin: dict[str, Any] = {}
     if where.path is not None:
@@ -99,7 +101,7 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
         return segments(source, options)
     threads = how.pop("threads", 2)
     try:
-        granule = open_granule(source)
+        granule = open_granule(located(source))
     except Exception as error:
         engines.release(error)
         raise

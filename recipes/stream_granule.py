@@ -20,7 +20,6 @@ def main() -> None:
     args = parser.parse_args()
     source = args.granule
     if source.startswith("ATL03_") and not source.endswith(".h5"):
-        is2ice.login()
         source = is2ice.search(name=f"{source}*").iloc[0]
     with is2ice.Granule(source) as granule:
         beam = args.beam or granule.resolve_beams()[0]

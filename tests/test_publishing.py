@@ -307,9 +307,7 @@ def test_publishers_at_once_into_icechunk(tmp_path, s3):
 
 
 def test_a_bucket_that_refuses(tmp_path, s3):
-    with pytest.raises(
-        StoreError, match=r"s3://none/x cannot be listed|s3://none/x cannot be written"
-    ) as caught:
+    with pytest.raises(StoreError, match="s3://none/x: there is no such bucket") as caught:
         publish(made(tmp_path / "s.zarr"), "s3://none/x")
     assert "planted" not in str(caught.value)
 

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from is2ice import __main__ as cli
 from is2ice import earthdata as login
-from is2ice import granules
+from is2ice import granules, open_track, pipeline
 from is2ice.earthdata import LoginError
 from is2ice.endpoints import CatalogError
+from is2ice.errors import GranuleError
 from is2ice.orbits import ground_track, meets
 from is2ice.remote import Source
 from is2ice.seas import SEAS, sea
@@ -188,6 +189,27 @@ def test_matching_products_of_the_orbit(cmr, genuine):
     assert cmr.asked[0][0]["version"] == ["005"]
     with pytest.raises(ValueError, match="expected a name such as"):
         granules.matching("x")
+
+
+def test_a_granule_by_its_name(cmr, genuine, tmp_path, monkeypatch):
+    cmr.entries = [genuine]
+    assert granules.located(NAME).endswith(f"/{NAME}.h5")
+    assert f"{NAME}*" in str(cmr.asked[0][0])
+    asked = len(cmr.asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).write_text("")
+    for other in (NAME, f"{NAME}.h5", "s3://b/x", tmp_path, f"https://host/{NAME}.h5"):
+        assert granules.located(other) is other
+    assert len(cmr.asked) == asked
+    cmr.entries = []
+    (tmp_path / NAME).unlink()
+    with pytest.raises(GranuleError, match="no file of this name here, and no such granule in NASA's"):
+        open_track(NAME)
+    run = pipeline.run(NAME, tmp_path / "s.zarr", engine_options={"retry_wait": 0.0})
+    assert "no such granule" in run.failed[0]["error"]
+    monkeypatch.setenv("IS2ICE_CMR", "http://127.0.0.1:9/search/")
+    with pytest.raises(CatalogError, match="no file of this name here, and its address cannot be asked for"):
+        open_track(NAME)
 
 
 def test_no_hits(cmr):
