@@ -172,7 +172,6 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     from .atl03 import Granule
     from .cf import iso_time
     from .geolocation import gap_notes
-
     from .granules import located
 
     with Granule(located(source)) as granule:
