@@ -1,6 +1,6 @@
 """Streaming against h5py over a plain fsspec file: bytes, requests and time of one beam and a 50 km box.
 
-A twin granule of six beams (some 580 MB; made once, which takes 5 minutes) is served by this machine's range
+A twin granule of six beams (hundreds of MB; made once, which takes minutes) is served by this machine's range
 server with a delay before every answer. "Weight" is what the chunks hold that the answer is made from: the beam's
 whole 20 m table, and the photons of the box. The same is then read with an index kept from the first reading, and,
 of a paged file (release 007), by h5py with HDF5's own page buffer.
@@ -113,7 +113,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--length-km", type=float, default=1000.0)
+    parser.add_argument("--length-km", type=float, default=600.0)
     parser.add_argument("--releases", nargs="+", default=["006", "007"])
     parser.add_argument("--beam", default="gt2r")
     parser.add_argument("--latency", type=float, default=0.05, help="seconds before every answer")
