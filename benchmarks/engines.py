@@ -10,8 +10,7 @@
 - volume: labels, classes, sea surface and freeboard of 15 tracks, 1.41 million rows in all, on one core (the published
   figures are 390 + 392 s on one core and 24 + 25 s on sixteen);
 - long: one long track, whole and in blocks, with one and two workers, radiometric and with a trained model; its steps'
-  seconds, and whether all wrote the same bits. From a local file a track is read so fast that its writing, which one
-  worker does, is the longest step: blocks are for reading that is slow;
+  seconds, and whether all wrote the same bits;
 - memory: 200 small granules through the whole chain; resident memory of the driver and of all below it after a
   quarter, half and all of the tracks (--engines serial as well).
 

@@ -261,7 +261,7 @@ def run(
 
     if not sources and not resume:
         raise ValueError("nothing to do: name ATL03 files, or go on with the store's last run by --resume")
-    place: dict[str, Any] = {"progress": False if quiet or as_json else None}
+    place: dict[str, Any] = {"progress": False if quiet or as_json else None, "block_km": block_km}
     if engine or address or workers or not resume:
         given = runs.engine_options(engine or "serial", workers, address, conf or ())
         place |= {"engine": engine or "serial", "engine_options": given}
@@ -286,7 +286,6 @@ def run(
                 beams=_beams(beams),
                 options=options,
                 overwrite=overwrite,  # type: ignore[arg-type]
-                block_km=block_km,
                 **place,
             )
     except KeyboardInterrupt:

@@ -235,8 +235,8 @@ def run(
         options or the package changed.
     block_km : float, optional
         Also split tracks into blocks of about this length, km: photons of one long track are read and resampled,
-        and a trained model is evaluated, by several workers. The result is the same. It pays where reading is slow;
-        many tracks keep the workers busy without it.
+        and a trained model is evaluated, by several workers. The result is the same. Meant for slow sources: from a
+        local disk a track is computed in less time than its blocks are handed about.
     retries : int
         Further attempts, after 1 s, 2 s and so on, at what a network or disk refused and may grant.
     progress : bool, optional
@@ -302,8 +302,8 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     ----------
     store : str or Path
     **changes
-        Of ``engine``, ``workers``, ``engine_options``, ``retries``, ``progress`` and ``chain`` of :func:`run`; what
-        decides the results stays. ``sources``, if the run's cannot be opened from its manifest.
+        Of ``engine``, ``workers``, ``engine_options``, ``block_km``, ``retries``, ``progress`` and ``chain`` of
+        :func:`run`; what decides the results stays. ``sources``, if the run's cannot be opened from its manifest.
 
     Returns
     -------
