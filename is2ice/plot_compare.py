@@ -3,8 +3,8 @@
 They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes,
 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard; figure 4 is
 :func:`is2ice.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or a column of one
-(8.5 cm): letters keep their size, legends and panels move. Colours are such as every kind of colour vision tells
-apart.
+(8.5 cm): letters keep their size, legends and panels move. Classes have the colours of :data:`is2ice.plot.COLOURS` in
+every figure, products and methods others; every kind of colour vision tells them apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from . import schema
-from .plot import COLOURS, NAMES, SEA
+from .plot import COLOURS, NAMES, SEA, SERIES, THEIRS
 from .products import DARK, SPECULAR
 
 if TYPE_CHECKING:
@@ -37,21 +37,20 @@ __all__ = [
 ]
 
 F8 = NDArray[np.float64]
-#: NASA's own colour, and those of its types.
-THEIRS = "#CC79A7"
+#: NASA's types are no classes of ours: tints of its colour, the darker the lower the photon rate of a lead.
 TYPES = {
-    "cloud": ((0,), COLOURS[-1]),
-    "ice": ((1,), COLOURS[0]),
-    "specular": (SPECULAR, COLOURS[2]),
-    "dark": (DARK, COLOURS[1]),
+    "cloud": ((0,), "#DDDDDD"),
+    "ice": ((1,), "#EBCBDD"),
+    "specular": (SPECULAR, THEIRS),
+    "dark": (DARK, "#4A1033"),
 }
 #: Line styles of sea-surface methods: colour and dashes both differ.
 METHODS = {
     "crossfit": (SEA, "-"),
-    "nasa": ("#009E73", "--"),
-    "minimum": ("#00468B", ":"),
-    "mean": ("#E69F00", "-."),
-    "nearest_minimum": ("#CC79A7", (0, (5, 1))),
+    "nasa": (SERIES[2], "--"),
+    "minimum": (SERIES[0], ":"),
+    "mean": (SERIES[5], "-"),
+    "nearest_minimum": (SERIES[3], "-."),
 }
 #: Widths, cm: of a page, and of one of its two columns.
 PAGE, COLUMN = 18.0, 8.5
@@ -103,7 +102,7 @@ def _legend(ax: Axes, columns: int = 4, markers: float = 2.0) -> None:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
             loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2 if narrow else columns, fontsize=size - 0.5,
-            frameon=False, borderaxespad=0.1, markerscale=markers, handlelength=1.8, columnspacing=1.2,
+            frameon=False, borderaxespad=0.1, markerscale=markers, handlelength=2.6, columnspacing=1.2,
             labelspacing=0.3,
         )  # fmt: skip
 
@@ -116,6 +115,19 @@ def _title(c: Comparison, what: str) -> str:
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     product = f"{theirs.get('product')} release {theirs.get('release')}"
     return f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}"
+
+
+def _product(c: Comparison) -> str:
+    return str(c.numbers["theirs"].get("product", "product"))
+
+
+def _absent(c: Comparison, what: str) -> str:
+    """Why the product has nothing to draw."""
+    name = _product(c)
+    if name == "ATL07":
+        return f"ATL07 holds no {what}"
+    lead = "" if c.leads["theirs"].size else f":\nit has no lead on {c.numbers['ours'].get('beam')} here"
+    return f"{name} gives no {what}{lead}"
 
 
 def _km(c: Comparison, x: ArrayLike) -> F8:
@@ -151,7 +163,7 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
         cm; here and below, a page (18) or a column (8.5).
     """
     span = _window(c, span)
-    figure = _figure((5.0, 4.6), _title(c, "Surface classes at 2 m beside ATL07/ATL10 types"), width)
+    figure = _figure((5.0, 5.0), _title(c, f"Surface classes at 2 m beside types of {_product(c)}"), width)
     top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6])
     km = _km(c, c.track["x_atc"].values + 1.0)
     inside = (km >= span[0]) & (km <= span[1])
@@ -165,7 +177,13 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
     at, half = _km(c, s["x_atc"].values), s["length"].values / 2e3
     near = (at + half >= span[0]) & (at - half <= span[1]) & np.isfinite(s["height"].values)
     ends = (at - half)[near], (at + half)[near]
-    top.hlines(s["height"].values[near], *ends, color="black", lw=1.0, label="their segments")
+    # One line through the segments, broken where they are: each alone is finer than a column prints.
+    line = np.where(np.isfinite(s["height"].values), s["height"].values, np.nan)[near]
+    middle, gap = at[near], np.flatnonzero(ends[0][1:] > ends[1][:-1] + 1e-6) + 1
+    for part in (slice(*p) for p in zip([0, *gap], [*gap, line.size], strict=True)):
+        marker = "." if line[part].size == 1 else ""
+        top.plot(middle[part], line[part], marker=marker, ms=2, color=THEIRS, lw=0.9)
+    top.plot([], [], color=THEIRS, lw=0.9, label=f"{_product(c)} segments")
     shown = np.concatenate([height[inside], s["height"].values[near]])
     shown = shown[np.isfinite(shown)]
     if shown.size:
@@ -178,14 +196,19 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
     for name, (codes, colour) in TYPES.items():
         rows = near & np.isin(s["surface_type"].values, codes)
         bars = list(zip((at - half)[rows], 2 * half[rows], strict=True))
-        strips.broken_barh(bars, (2, 0.8), color=colour, lw=0, label=f"their {name}")
-    for y, who in ((1.0, "ours"), (0.0, "theirs")):
+        strips.broken_barh(bars, (2, 0.8), color=colour, lw=0, label=f"{_product(c)}: {name}")
+    for y, who, colour in ((1.0, "ours", SEA), (0.0, "theirs", THEIRS)):
         for a, b in c.leads[who]:
-            strips.plot(_km(c, [a, b]), [y + 0.4, y + 0.4], color="black", lw=5, solid_capstyle="butt")
-            strips.plot(_km(c, (a + b) / 2), y + 0.75, "v", ms=2 if _narrow(figure) else 3, color="black")
-    strips.set_yticks([0.4, 1.4, 2.4, 3.4], ["their leads", "our leads", "their types", "our classes"])
+            strips.plot(_km(c, [a, b]), [y + 0.3, y + 0.3], color=colour, lw=5, solid_capstyle="butt")
+        middles = _km(c, c.leads[who].reshape(-1, 2).mean(1))
+        above = np.full(middles.size, y + 0.78)
+        strips.plot(middles, above, "v", ms=2 if _narrow(figure) else 3, color="black")
+    strips.plot([], [], "v", ms=2, color="black", label="middle of a lead")
+    names = [f"{_product(c)} leads", "our leads", f"{_product(c)} types", "our classes"]
+    strips.set_yticks([0.4, 1.4, 2.4, 3.4], names)
     strips.set_ylim(0, 4)
     _style(strips, "", _xlabel(c))
+    strips.grid(False)
     _legend(strips)
     strips.set_xlim(*span)
     return figure
@@ -225,16 +248,10 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
             c.sections["h_ref_uncertainty"].values if "h_ref_uncertainty" in c.sections else np.zeros(at.size)
         )
         good = np.isfinite(value)
-        told: dict[str, Any] = {
-            "fmt": "s",
-            "ms": 4,
-            "color": THEIRS,
-            "capsize": 2,
-            "label": "ATL10, 10 km sections ± 1σ",
-        }
-        ax.errorbar(at[good], value[good], error[good], 5.0, **told)
-        if not good.any():
-            _note(ax, "ATL10 gives no reference surface in this stretch", 0.92)
+        shown = good & (at + 5.0 > span[0]) & (at - 5.0 < span[1])
+        _sections(ax, at[shown], value[shown], error[shown], span)
+        if not shown.any():
+            ax.plot([], [], " ", label=_absent(c, "reference surface"))
     values = np.concatenate([(h - e)[np.isfinite(h)], (h + e)[np.isfinite(h)], height[water]])
     if values.size:
         low, high = np.percentile(values, [1, 99])
@@ -243,6 +260,23 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
     _style(ax, "height above mean sea surface (m)", _xlabel(c))
     _legend(ax, 3, 1.2)
     return figure
+
+
+def _sections(ax: Axes, at: F8, value: F8, error: F8, span: tuple[float, float]) -> None:
+    """Reference surfaces of ATL10, each over its 10 km, with their errors; ends within the picture are marked."""
+    if not at.size:
+        return
+    most = 100 * float(np.nanmax(error, initial=0.0))
+    for k in range(at.size):
+        ends = [at[k] - 5.0, at[k] + 5.0]
+        ax.fill_between(ends, *(value[k] + s * error[k] for s in (-1, 1)), color=THEIRS, alpha=0.35, lw=0)
+        ax.plot(ends, [value[k]] * 2, "--", color=THEIRS, lw=1.5)
+        inside = [e for e in ends if span[0] < e < span[1]]
+        ax.plot(inside, [value[k]] * len(inside), "|", color=THEIRS, ms=9, mew=1.5)
+    ax.plot([], [], "--", color=THEIRS, lw=1.5, label=f"ATL10, 10 km section ± 1σ ({most:.1f} cm)")
+    ends = np.concatenate([at - 5.0, at + 5.0])
+    if ((ends > span[0]) & (ends < span[1])).any():
+        ax.plot([], [], "|", color=THEIRS, ms=6, mew=1.5, label="end of a section")
 
 
 def draw_methods(
@@ -265,11 +299,14 @@ def draw_methods(
     km = (track["x_atc"].values + 1.0 - x0) / 1e3
     water = (track["surface_class"].values == schema.OPEN_WATER) & np.isfinite(track["height"].values)
     height = track["height"].values[water]
-    ax.plot(km[water], height, ".", ms=1.2, color="#999999", alpha=0.6, label="open water", rasterized=True)
+    ax.plot(km[water], height, ".", ms=1.2, color=COLOURS[2], alpha=0.35, label="open water", rasterized=True)
     for name, ds in surfaces.items():
         colour, dashes = METHODS.get(name, ("black", "-"))
         wide = 3.0 if name == "mean" else 1.4  # close to crossfit, and seen beneath it
-        ax.plot(km, ds["h_ref"].values, color=colour, ls=dashes, lw=wide, label=name.replace("_", " "))
+        ax.plot(
+            km, ds["h_ref"].values, color=colour, ls=dashes, lw=wide, label=name.replace("_", " "),
+            zorder=2.0 if name == "mean" else 2.5,
+        )  # fmt: skip
     values = np.concatenate([ds["h_ref"].values[np.isfinite(ds["h_ref"].values)] for ds in surfaces.values()])
     if values.size:
         ax.set_ylim(values.min() - 0.15, values.max() + 0.2)
@@ -289,7 +326,7 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     span : (first, last), optional
         km of the upper panels; all of the stretch by default.
     """
-    figure = _figure((6.6, 7.4), _title(c, "Total freeboard at 2 m and of ATL10"), width)
+    figure = _figure((6.6, 7.4), _title(c, f"Total freeboard at 2 m and of {_product(c)}"), width)
     if _narrow(figure):
         top, below, left, right = figure.subplots(4, 1, height_ratios=[1, 1, 1.25, 1])
         below.sharex(top)
@@ -304,15 +341,15 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     for k in (0, 1, 2):
         rows = (code == k) & np.isfinite(ours)
         top.plot(km[rows], ours[rows], ".", ms=1.4, color=COLOURS[k], label=NAMES[k], rasterized=True)
-    _style(top, "ours (m)")
+    _style(top, "total freeboard,\nours (m)")
     _legend(top, 3)
     s = c.segments
     theirs = s["freeboard"].values.astype(float) if "freeboard" in s else np.full(s.sizes["segment"], np.nan)
     good = np.isfinite(theirs)
     below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
     if not good.any():
-        _note(below, "ATL10 gives no freeboard here")
-    _style(below, "ATL10 (m)", _xlabel(c))
+        _note(below, _absent(c, "freeboard"))
+    _style(below, f"total freeboard,\n{_product(c)} (m)", _xlabel(c))
     shown = np.concatenate([ours[np.isfinite(ours)], theirs[good]])
     if shown.size:
         low, high = np.percentile(shown, [0.1, 99.9])
@@ -321,6 +358,7 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     top.set_xlim(*(span or (0.0, float(km[-1]))))
     _distributions(left, c, ours)
     _density(right, c, km[np.isfinite(ours)], _km(c, s["x_atc"].values[good]))
+    right.set_xlim(top.get_xlim())
     return figure
 
 
@@ -331,10 +369,10 @@ def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
     ice = np.isin(c.track["surface_class"].values, (0, 1)) & np.isfinite(ours)
     top = np.percentile(ours[ice], 99.5) if ice.any() else 1.0
     bins = np.linspace(-0.2, max(0.5, top), 45)
-    curves = [("ours at 2 m, ice (unlike)", ours[ice], "#888888", ":")]
+    curves = [("ours, every 2 m of ice", ours[ice], "#888888", ":")]
     if alike.any():
-        curves.append(("ours, like places", c.segments["ours_freeboard"].values[alike], SEA, "-"))
-        curves.append(("ATL10, like places", c.segments["freeboard"].values[alike], THEIRS, "--"))
+        curves.append(("ours, over the same segments", c.segments["ours_freeboard"].values[alike], SEA, "-"))
+        curves.append((f"{_product(c)} segments of ice", c.segments["freeboard"].values[alike], THEIRS, "--"))
     for label, values, colour, dashes in curves:
         if values.size:
             count, _ = np.histogram(values, bins)
@@ -349,11 +387,14 @@ def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
     total = float(_km(c, c.track["x_atc"].values[-1]))
     edges = np.linspace(0.0, total, max(2, min(41, int(np.ceil(total)) + 1)))
     width = np.diff(edges)
-    for x, colour, label, dashes in ((ours, SEA, "ours", "-"), (theirs, THEIRS, "ATL10", "--")):
+    for x, colour, label, dashes in ((ours, SEA, "ours", "-"), (theirs, THEIRS, _product(c), "--")):
+        label = label if x.size else f"{label}: none"
         ax.stairs(np.histogram(x, edges)[0] / width, edges, color=colour, lw=1.4, label=label, ls=dashes)
-    _style(ax, "freeboards per km", "along-track distance (km)")
+    _style(ax, "freeboards per km", _xlabel(c))
     ratio = c.numbers["density"]["ratio_freeboards"]
-    ax.set_title("" if ratio is None else f"{ratio:g} times as many", fontsize=_size(ax.figure))
+    ax.set_title(
+        "" if ratio is None else f"ours {ratio:g} times as many as {_product(c)}", fontsize=_size(ax.figure)
+    )
     ax.legend(fontsize=_size(ax.figure) - 0.5, frameon=False, loc="center")
     ax.set_ylim(0, 560)
 
@@ -378,7 +419,7 @@ def draw_scaling(
     for k, (name, rows) in enumerate(series.items()):
         n, t = np.array(sorted(rows), float).T
         most = max(most, n[-1] / n[0])
-        colour = ["#00468B", SEA, "#009E73", THEIRS, "#E69F00"][k % 5]
+        colour = SERIES[k % 5]
         ax.plot(n, t[0] / t, marker="osv^D"[k % 5], ms=4, lw=1.3, color=colour, label=name)
     ax.plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
@@ -417,7 +458,7 @@ def draw_scene(
     colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
     known = np.isfinite(colour)
     top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
-    figure = _figure((6.2, 4.25), title, width)
+    figure = _figure((6.4, 4.4), title, width)
     ax = figure.subplots()
     grid = grid_of(image)
     extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)
@@ -428,11 +469,14 @@ def draw_scene(
             track["x"].values + dx, track["y"].values + dy, segment_crs(track), grid
         )
         code = np.asarray(track[name].values, int)
+        seen = (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
+        at = column * grid.pixel / 1e3, row * grid.pixel / 1e3
+        for edge, size in (("black", 6.4), ("white", 5.2)):  # a rim: the image is white to black itself
+            ax.plot(at[0][seen], at[1][seen], ".", ms=size, color=edge, mec="none", rasterized=True)
         for k in (-1, 0, 1, 2):
-            rows = (code == k) & (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
-            at = column[rows] * grid.pixel / 1e3, row[rows] * grid.pixel / 1e3
-            ax.plot(*at, ".", ms=3, color=LABELS[k], mec="none", rasterized=True)
-        first = np.flatnonzero((row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns))
+            rows = (code == k) & seen
+            ax.plot(at[0][rows], at[1][rows], ".", ms=3, color=COLOURS[k], mec="none", rasterized=True)
+        first = np.flatnonzero(seen)
         if first.size:
             k = first[first.size // 2]
             ax.annotate(
@@ -441,15 +485,13 @@ def draw_scene(
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
             )  # fmt: skip
     for k in (0, 1, 2, -1):
-        ax.plot([], [], "o", ms=5, color=LABELS[k], label=NAMES[k])
+        ax.plot([], [], "o", ms=5, color=COLOURS[k], label=NAMES[k])
     ax.set_xlim(extent[0], extent[1])
     ax.set_ylim(extent[2], extent[3])
     _style(ax, "from the upper edge of the image (km)", "from the left edge of the image (km)")
     ax.grid(False)
     columns = 2 if _narrow(figure) else 4
-    ax.legend(
-        fontsize=_size(figure), ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False
-    )
+    figure.legend(fontsize=_size(figure), ncols=columns, loc="outside lower center", frameon=False)
     return figure
 
 
@@ -460,7 +502,3 @@ def _shift(track: xr.Dataset, scene: str) -> tuple[float, float]:
         return 0.0, 0.0
     k = names.index(scene)
     return float(shifts[2 * k]), float(shifts[2 * k + 1])
-
-
-#: Labels over a picture that is white to black itself: colours that neither is.
-LABELS = {-1: "#BBBBBB", 0: "#CC79A7", 1: "#E69F00", 2: "#56B4E9"}

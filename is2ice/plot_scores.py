@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import schema
-from .plot import COLOURS, NAMES
+from .plot import NAMES, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,13 +22,17 @@ Path = str | os.PathLike[str]
 _CLASSES = [NAMES[k] for k in range(len(schema.CLASSES))]
 
 
-def confusion(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | None = None) -> Figure:
+def confusion(
+    scores: Mapping[str, ClassScore] | ClassScore, *, title: str = "", path: Path | None = None
+) -> Figure:
     """Confusion matrices as in the paper's figure 4: each row the segments of a true class, in per cent.
 
     Parameters
     ----------
     scores : ClassScore, or mapping of name to ClassScore
         One panel each.
+    title : str
+        Above all panels, such as the granule and its beams.
     path : path, optional
         Also save the picture there.
 
@@ -38,6 +42,8 @@ def confusion(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | Non
     """
     panels = scores if isinstance(scores, Mapping) else {"": scores}
     figure = _figure((3.35 * len(panels), 3.2))  # a panel is a column of a page wide, 8.5 cm
+    if title:
+        figure.suptitle(title, fontsize=8)
     columns = [*_CLASSES, NAMES[schema.UNLABELLED]]
     for k, (name, score) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), k + 1)
@@ -160,8 +166,8 @@ def ablation(
         axes = figure.add_subplot(1, len(regions), k + 1)
         values = np.array([100 * rows[v][region] for v in variants])
         places = np.arange(len(variants))
-        axes.barh(places, values, color=[COLOURS[2] if v == variants[0] else COLOURS[0] for v in variants])
-        axes.axvline(100 * whole[region], color=COLOURS[2], linewidth=0.8)
+        axes.barh(places, values, color=[SERIES[0] if v == variants[0] else SERIES[4] for v in variants])
+        axes.axvline(100 * whole[region], color=SERIES[0], linewidth=0.8)
         low = max(0.0, values.min() - 3.0)
         axes.set_xlim(low, min(100.0, values.max() + 1.5))
         for place, value in zip(places, values, strict=True):
@@ -173,8 +179,7 @@ def ablation(
 
 
 def _styles() -> list[dict[str, Any]]:
-    colours = ("#00468B", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-    return [{"color": c, "marker": m} for c, m in zip(colours, "os^Dvx", strict=True)]
+    return [{"color": c, "marker": m} for c, m in zip(SERIES, "os^Dvx", strict=True)]
 
 
 def _figure(size: tuple[float, float]) -> Figure:

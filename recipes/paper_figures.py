@@ -4,7 +4,9 @@
     python recipes/paper_figures.py sample_data/ATL03_20191116193412_07410510_006_01.h5 gt1r --sample --shift 79 115
 
 The paper's two tracks (4 and 26 November 2019, gt2r) are shown in its windows, others in the part with most leads;
-`--km` chooses another. A figure whose data are not given is not drawn, and that is said.
+`--km` chooses another. A figure whose data are not given is not drawn, and that is said. Labels (figures 2
+and 4) are of the beam asked for, or, where the scene does not see it, of the strong beams that it sees: their titles
+name them.
 """
 
 import argparse
@@ -51,7 +53,7 @@ def as_published(figure, track):
 
 
 def labels(args):
-    """Figures 2 and 4, of every strong beam that the scene sees."""
+    """Figures 2 and 4, of the beam asked for, or of the strong beams that the scene sees instead."""
     try:
         drift = (
             "estimate" if args.shift is None else Drift(*args.shift, open_track(args.granule).attrs["crs"])
@@ -60,12 +62,20 @@ def labels(args):
     except LabellingError as error:
         yield "2_labels", str(error)
         return
-    image, tracks, scores = sentinel2.open_scene(str(args.scene)), [], None
-    for beam in map(str, done.segments["beam"].values):
-        labelled = done.segments.sel(beam=beam).assign_attrs(beam=beam)
-        if not (labelled["label"] >= 0).any():
-            continue
-        tracks.append(labelled)
+    image, scores = sentinel2.open_scene(str(args.scene)), None
+    cube = done.segments
+    tracks = [cube.sel(beam=b).assign_attrs(beam=b) for b in map(str, cube["beam"].values)]
+    tracks = [t for t in tracks if (t["label"] >= 0).any()]
+    tracks = [t for t in tracks if t.attrs["beam"] == args.beam] or tracks
+    beams = ", ".join(t.attrs["beam"] for t in tracks)
+    if not tracks:
+        yield "2_labels and 4_confusion", "the scene labels no segment"
+        return
+    if beams != args.beam:
+        print(f"figures 2 and 4: the scene labels nothing of {args.beam}; they show {beams}")
+        beams += f" (the scene does not label {args.beam})"
+    for labelled in tracks:
+        beam = labelled.attrs["beam"]
         ours = pipeline.one_track(args.granule, beam).reindex(
             x_atc=labelled.x_atc, fill_value={"surface_class": -1}
         )
@@ -75,10 +85,11 @@ def labels(args):
     yield (
         "2_labels",
         plot_compare.draw_scene(
-            image, tracks, f"Labels over their image\n{image.attrs['scene']}", width=args.width
+            image, tracks, f"Labels over their image\n{image.attrs['scene']}\n{beams}", width=args.width
         ),
     )
-    yield "4_confusion", plot_scores.confusion({"Radiometric classes against labels": scores})
+    title = f"{cube.attrs['granule']}\n{beams}"
+    yield "4_confusion", plot_scores.confusion({"Radiometric classes against labels": scores}, title=title)
 
 
 def figures(args):
@@ -142,7 +153,7 @@ def main() -> None:
     parser.add_argument("--km", type=float, nargs=2)
     parser.add_argument("--measured", type=Path, default=Path("build"))
     parser.add_argument(
-        "--width", type=float, default=plot_compare.COLUMN, help="cm: a column (8.5) or a page (18)"
+        "--width", type=width, default=plot_compare.COLUMN, help="cm: a column (8.5) or a page (18)"
     )
     parser.add_argument("--out", type=Path, default=Path("build/figures"))
     args = parser.parse_args()
@@ -153,7 +164,25 @@ def main() -> None:
         if not found:
             parser.error(f"--sample: no {pattern} beside {args.granule}; give --{name} instead")
         setattr(args, name, found[0])
+    for name in SAMPLE:
+        if getattr(args, name) is not None and not getattr(args, name).exists():
+            parser.error(f"--{name} {getattr(args, name)}: no such file")
     args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        draw(args)
+    except (ValueError, OSError) as error:  # what the package refuses, in its own words
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+
+
+def width(text):
+    """Width of a figure, cm."""
+    value = float(text)
+    if not 5.0 <= value <= 60.0:
+        raise argparse.ArgumentTypeError(f"expected 5 to 60 cm, got {text}")
+    return value
+
+
+def draw(args):
     for name, figure in figures(args):
         if isinstance(figure, str):
             print(f"figure {name}: {figure}")

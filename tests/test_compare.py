@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.text import Text
 
 from is2ice import compare as room
 from is2ice import pipeline, plot_compare, products, schema, seasurface
@@ -184,7 +185,11 @@ def test_a_product_without_reference_is_said_to_have_none():
     assert any("no freeboard in this stretch" in s for s in made.statements)
     assert "nothing to compare" in made.report()
     for draw in (plot_compare.draw_classes, plot_compare.draw_surfaces, plot_compare.draw_freeboards):
-        draw(made)
+        figure = draw(made)
+        if draw is not plot_compare.draw_classes:
+            said = " ".join(t.get_text() for t in figure.findobj(Text))
+            assert "it has no lead on gt3r here" in said
+            assert "10 km section" not in said
 
 
 def test_page_holds_figures_numbers_and_statements(result, tmp_path):

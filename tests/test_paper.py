@@ -101,11 +101,20 @@ def test_figures_of_the_sample(tmp_path, monkeypatch, capsys):
     )
     assert names == [f"figure_{n}" for n in drawn.split()]
     assert "figure 5_scaling_labelling: not measured here" in told
+    assert "the scene labels nothing of gt1r; they show gt2r" in told
     for name in names:
         picture = imread(tmp_path / f"{name}.png")
         assert np.ptp(picture[..., :3]) == 1.0
     run("paper_figures.py", GRANULE, "gt3r", "--out", tmp_path, monkeypatch=monkeypatch)
     assert "no product (--atl07, --atl10)" in capsys.readouterr().out
+    for wrong, text in (
+        (["--width", -3], "5 to 60 cm"),
+        (["--atl10", "nope.h5"], "--atl10 nope.h5: no such file"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            run("paper_figures.py", GRANULE, "gt3r", *wrong, "--out", tmp_path, monkeypatch=monkeypatch)
+        assert stopped.value.code == 2
+        assert text in capsys.readouterr().err
 
 
 def test_the_papers_windows(monkeypatch):

@@ -56,6 +56,8 @@ def test_colours_are_distinct_in_lightness() -> None:
 
     values = sorted(lightness(plot.COLOURS[c]) for c in (0, 2))
     assert values[1] - values[0] > 0.2
+    others = {plot.SEA, plot.FREEBOARD, plot.RATE, plot.BACKGROUND, plot.THEIRS, *plot.SERIES}
+    assert not others & set(plot.COLOURS.values()), "what is no class has a class's colour"
 
 
 def test_what_is_absent_is_said() -> None:
