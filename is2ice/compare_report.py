@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "not_comparable", "text", "write_html"]
 
-_CSS = "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}pre{overflow:auto}"
+_CSS = (
+    "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
+    "table{border-collapse:collapse;margin:1.5em 0}caption{font-weight:bold;text-align:left;padding:.3em 0}"
+    "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}tr>th:first-child{text-align:left}"
+)
 
 
 def not_comparable(
@@ -84,11 +88,21 @@ def not_comparable(
 def _cm(d: dict[str, Any] | None) -> str:
     if not d or not d.get("n"):
         return "nothing to compare"
-    bias, rmse, sd = (100 * d[k] for k in ("bias", "rmse", "robust_sd"))
-    told = f"n {d['n']:,}, bias {bias:+.2f} cm, RMSE {rmse:.2f} cm, robust sd {sd:.2f} cm"
+    told = f"n {d['n']:,}, bias {100 * d['bias']:+.2f} cm, RMSE {100 * d['rmse']:.2f} cm, robust sd "
+    told += f"{_spread(d, 'robust_sd', 100)} cm" if d["n"] > 1 else "-"
     if "z_rms" in d:
-        told += f"; over stated errors: mean {d['z_mean']:+.2f}, rms {d['z_rms']:.2f}, robust sd {d['z_robust_sd']:.2f}"
+        told += f"; over stated errors: mean {d['z_mean']:+.2f}, rms {d['z_rms']:.2f}, robust sd "
+        told += _spread(d, "z_robust_sd")
     return told
+
+
+def _spread(d: dict[str, Any], name: str, scale: float = 1.0) -> str:
+    """A spread, which one value does not have."""
+    return "-" if d["n"] < 2 or d.get(name) is None else f"{scale * d[name]:.2f}"
+
+
+def _or(value: Any, instead: str = "-") -> str:
+    return instead if value is None else str(value)
 
 
 def text(c: Comparison) -> str:
@@ -116,14 +130,16 @@ def text(c: Comparison) -> str:
     lines.append("points per km, ours to theirs:")
     for name in ("freeboards", "heights"):
         a, b, ratio = (density[k] for k in (f"ours_{name}_per_km", f"theirs_{name}_per_km", f"ratio_{name}"))
-        lines.append(f"  {name}: {a} to {b}" + (f", {ratio} times" if ratio is not None else ""))
+        lines.append(
+            f"  {name}: {a} to {b or 'none'}" + (f", {ratio} times" if b and ratio is not None else "")
+        )
     alone, ratio = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
     lines += [
         f"  heights to their segments that do not overlap: {alone}" + (f", {ratio} times" if ratio else ""),
         *_budget(density),
         f"leads: ours {leads['ours']}, theirs {leads['theirs']}",
-        f"  of theirs we see {leads['theirs_with_ours']} (recall {leads['recall']}), "
-        f"of ours they see {leads['ours_with_theirs']} (precision {leads['precision']})",
+        f"  of theirs we see {leads['theirs_with_ours']} (recall {_or(leads['recall'])}), "
+        f"of ours they see {leads['ours_with_theirs']} (precision {_or(leads['precision'])})",
         f"  only ours {leads['ours_only']}, narrower than a segment {leads['ours_only_narrower_than_a_segment']}",
         "classes, segments by their type and our class:",
     ]
@@ -146,6 +162,67 @@ def _budget(density: dict[str, Any]) -> list[str]:
     ]
 
 
+def _table(caption: str, head: list[str], rows: list[list[Any]]) -> str:
+    """An HTML table; the first column names the rows."""
+    cells = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
+    for name, *values in rows:
+        told = "".join(f"<td>{html.escape(f'{v:,}' if isinstance(v, int) else _or(v))}</td>" for v in values)
+        cells.append(f"<tr><th>{html.escape(str(name))}</th>{told}</tr>")
+    return f"<table><caption>{html.escape(caption)}</caption>{''.join(cells)}</table>"
+
+
+def _tables(c: Comparison) -> str:
+    """All numbers of a comparison."""
+    n = c.numbers
+    leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
+    name = str(theirs.get("product"))
+    about = [["granule", n["ours"].get("granule"), theirs.get("granule")]]
+    about += [[k, n["ours"].get(k), theirs.get(k)] for k in ("beam", "release")]
+    methods = ("classifier", "sea_surface_method")
+    about += [[k.replace("_", " "), n["ours"][k], None] for k in methods if k in n["ours"]]
+    differences = []
+    for what, d in (
+        ("corrections (taken out)", n["corrections"]), ("height", n["height"]),
+        ("sea surface by section", n["sea_surface"]), ("freeboard, like places", freeboard["alike"].get("difference")),
+    ):  # fmt: skip
+        if not d or not d.get("n"):
+            differences.append([what, 0, *["-"] * 6])
+            continue
+        z = ["-", "-", "-"]
+        if "z_rms" in d:
+            z = [f"{d['z_mean']:+.2f}", f"{d['z_rms']:.2f}", _spread(d, "z_robust_sd")]
+        centre = [f"{100 * d['bias']:+.2f}", f"{100 * d['rmse']:.2f}", _spread(d, "robust_sd", 100)]
+        differences.append([what, d["n"], *centre, *z])
+    sets = {
+        "ours, like places": freeboard["alike"].get("ours"), f"{name}, like places": freeboard["alike"].get("theirs"),
+        "ours at 2 m, ice": freeboard["ours_2m_ice"], f"{name}, all": freeboard.get("theirs_all"),
+    }  # fmt: skip
+    columns = ["mean", "p05", "p25", "p50", "p75", "p95"]
+    quantiles = [[k, (v or {}).get("n", 0), *[(v or {}).get(q) for q in columns]] for k, v in sets.items()]
+    points = [
+        [k, *[density[f"{who}_{k}_per_km"] or "none" for who in ("ours", "theirs")], density[f"ratio_{k}"]]
+        for k in ("freeboards", "heights")
+    ]
+    alone = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
+    points.append(["heights, to segments that do not overlap", density["ours_heights_per_km"], *alone])
+    classes = [[kind, *row.values()] for kind, row in n["classes"].items()]
+    kinds = [k.replace("_", " ") for k in next(iter(n["classes"].values()), {})]
+    return "".join(
+        (
+            _table(f"Common stretch: {n['stretch_km']} km", ["", "ours", name], about),
+            _table(
+                f"Ours minus {name}, cm; z: over stated errors",
+                ["", "n", "bias", "RMSE", "robust sd", "mean z", "rms z", "robust sd of z"],
+                differences,
+            ),
+            _table("Total freeboard, m", ["", "n", *columns], quantiles),
+            _table("Points per km", ["", "ours", name, "ratio"], points),
+            _table("Leads", ["", ""], [[k.replace("_", " "), v] for k, v in leads.items()]),
+            _table(f"Segments by type of {name} and our class", ["", *kinds], classes),
+        )
+    )
+
+
 def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
     from .plot_compare import draw_classes, draw_freeboards, draw_surfaces
@@ -165,11 +242,25 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     path.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'
-        f"<h1>{title}</h1><pre>{html.escape(text(c))}</pre>{''.join(pictures)}"
-        f"<h2>Not comparable</h2><ul>{said}</ul>"
-        f"<h2>All numbers</h2><pre>{html.escape(c.to_json())}</pre></html>\n"
+        f"<h1>{title}</h1>{_tables(c)}{''.join(pictures)}<h2>Not comparable</h2><ul>{said}</ul></html>\n"
     )
     return path
+
+
+def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
+    """On which beams the product has leads in our stretch, where it has none on ours."""
+    from .products import open_atl10
+
+    first, last = (float(c.track["x_atc"].values[k]) for k in (0, -1))
+    there = []
+    for name, node in open_atl10(atl10).children.items():
+        at = node["leads"].to_dataset()["x_atc"].values
+        if ((at >= first) & (at <= last)).any():
+            there.append(str(name))
+    return (
+        f"ATL10 has no lead on {beam} in this stretch, and so no sea surface of its own; beams with leads here: "
+        f"{', '.join(there) or 'none'}."
+    )
 
 
 app = typer.Typer(add_completion=False)
@@ -199,6 +290,8 @@ def command(
     else:
         track = pipeline.one_track(source, beam)
     result = compare(track, atl07, atl10)
+    if atl10 is not None and not result.leads["theirs"].size:
+        result.statements.append(_leads_elsewhere(result, atl10, beam))
     if path is not None and path.suffix == ".html":
         result.write_html(path)
     elif path is not None:

@@ -299,14 +299,65 @@ def check(
     except GranuleError as error:
         if "another product" not in str(error):
             raise
-        ten, told = False, check_atl07(open_atl07(path))
+        ten, told = False, check_atl07(_atl07(path))
     if as_json:
-        document = {"granule": path.name, "product": "ATL10" if ten else "ATL07", "beams": told}
-        document |= {} if ten else {"agreement": agreement(told)}
+        document: dict[str, Any] = {
+            "granule": path.name,
+            "product": "ATL10" if ten else "ATL07",
+            "beams": told,
+        }
+        document |= {"not_computed_again": _left_out(told)} if ten else {"agreement": agreement(told)}
         print(json.dumps(document, indent=1))  # noqa: T201
         return
     for line in lines_atl10(told) if ten else lines_atl07(told):
         out.print(line)
+
+
+def _atl07(path: Path) -> xr.DataTree:
+    """ATL07, of what is not ATL10."""
+    try:
+        return open_atl07(path)
+    except GranuleError as error:
+        found = re.search(r"found the groups (.*?)\. Is this another product", str(error))
+        if found is None:
+            raise
+        raise GranuleError(
+            f"{path}: expected ATL07 (gtx/sea_ice_segments) or ATL10 (gtx/freeboard_segment), found the groups "
+            f"{found[1]}. Is this another product, such as ATL03?"
+        ) from error
+
+
+def _left_out(told: dict[str, Any]) -> list[str]:
+    """What of an ATL10 granule cannot be computed again at all, and why."""
+    leads = [one["leads"] for one in told.values()]
+    sections = [s for one in told.values() for s in one["sections"]]
+    freeboards = [one["freeboard"] for one in told.values()]
+    n, given = sum(k["n"] for k in leads), [s for s in sections if s["h_ref"] is not None]
+    out = []
+    if not any(k["with_segments"] for k in leads):
+        out.append(
+            f"heights of leads ({f'the segments of all {n} lie outside the file' if n else 'it has none'})"
+        )
+    if not any(s["difference"] is not None for s in given):
+        why = f"the leads of all {len(given)} lie outside the file" if given else "no section has one"
+        out.append(f"references of its {len(sections)} sections ({why})")
+    if not any(k["compared"] for k in freeboards):
+        some = any(k["n"] for k in freeboards)
+        out.append(
+            f"freeboards ({'their references lie outside the file' if some else 'no segment has one'})"
+        )
+    return out
+
+
+def _warned(told: dict[str, Any]) -> list[str]:
+    """The line that stands first where a file allows too little to be computed again."""
+    left = _left_out(told)
+    if not left:
+        return []
+    outside = sum(one["leads"]["n"] - one["leads"]["with_segments"] for one in told.values())
+    subset = "this file is a subset of its granule: " if outside else ""
+    nothing = "nothing can be verified of it; " if len(left) == 3 else ""
+    return [f"{subset}{nothing}not computed again: {'; '.join(left)}"]
 
 
 def _m(value: float | None, digits: int = 4) -> str:
@@ -328,7 +379,7 @@ def _lie(layout: dict[str, Any]) -> list[str]:
 
 def lines_atl10(told: dict[str, Any]) -> list[str]:
     """The result of :func:`check_atl10` as text."""
-    lines = []
+    lines = _warned(told)
     for beam, one in told.items():
         leads, fb = one["leads"], one["freeboard"]
         held = f"{leads['with_segments']} of {leads['n']} leads have their segments in the file"

@@ -141,8 +141,8 @@ def _table(group: h5py.Group | None, kind: str) -> xr.Dataset:
 def _open(path: Any, product: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; expected a granule of {product}") from error
     except OSError as error:
         raise GranuleError(
             f"{path}: expected an HDF5 file of {product}, but it cannot be opened ({error}). "

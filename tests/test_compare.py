@@ -200,6 +200,11 @@ def test_page_holds_figures_numbers_and_statements(result, tmp_path):
     for statement in result.statements:
         assert statement.split("'")[0] in page
     assert "precision" in page
+    assert page.count("<table>") == 6
+    assert "<pre>" not in page
+    row = page[page.index("<th>sea surface by section</th>") :].split("</tr>")[0]
+    assert "<td>1</td>" in row  # one section has no spread
+    assert row.count("<td>-</td>") == 2
 
 
 def test_figures_have_titles_labels_and_units(result, track):
@@ -239,7 +244,17 @@ def test_command_line(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["leads"]["recall"] == 1.0
     assert (tmp_path / "r.html").stat().st_size > 50_000
-    for wrong, text in (([*args, "--out", "r.pdf"], ".html or .json"), (args[:3], "nothing to compare with")):
+    with pytest.raises(SystemExit):
+        main(["compare", GRANULE, "gt2r", "--atl10", TEN])
+    printed = capsys.readouterr().out
+    assert "no lead on gt2r in this stretch" in printed
+    assert "beams with leads here: gt1r." in printed
+    assert " to none" in printed
+    for wrong, text in (
+        ([*args, "--out", "r.pdf"], ".html or .json"),
+        (args[:3], "nothing to compare with"),
+        ([*args[:3], "--atl10", "nope.h5"], "nope.h5: no such file; expected a granule of ATL10"),
+    ):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
         assert stopped.value.code == 2

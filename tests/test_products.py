@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -260,6 +261,38 @@ def test_the_sample_checks_itself(capsys):
             assert abs(one["sections"][0]["difference"]) < 1e-6
             assert one["freeboard"]["difference_max"] < 1e-6
             assert told["beams"]["gt2r"]["sections"][0]["h_ref"] is None
+
+
+def test_a_subset_without_its_leads_is_said_first(capsys, real_data):
+    """Of the genuine subsets nothing can be verified, and the first line says it; the sample allows all."""
+    from is2ice.__main__ import main
+
+    for path, warned in (
+        (real_data / "atl10" / ATL10[0], True),
+        (Path("sample_data/ATL10-02_20191116193412_07410501_006_01.h5"), False),
+    ):
+        with pytest.raises(SystemExit):
+            main(["products", str(path)])
+        first = capsys.readouterr().out.splitlines()[0]
+        assert (
+            first.startswith("this file is a subset of its granule: nothing can be verified of it") is warned
+        )
+
+
+def test_other_files_are_refused_by_name(capsys):
+    from is2ice.__main__ import main
+
+    for path, text in (
+        ("nope.h5", "nope.h5: no such file"),
+        (
+            "sample_data/ATL03_20191116193412_07410510_006_01.h5",
+            "expected ATL07 (gtx/sea_ice_segments) or ATL10",
+        ),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["products", path])
+        assert stopped.value.code == 2
+        assert text in capsys.readouterr().err
 
 
 def test_further_tables_of_release_007(tmp_path):

@@ -3,7 +3,8 @@
 Pages are Markdown in ``pages/``. A line ``[[name argument]]`` is replaced by what it names: ``schema`` the table of
 variables, ``commands`` the command line, ``api`` the public names with their docstrings, ``picture NAME`` a picture
 drawn from the sample data, ``include FILE`` another page of the repository, ``run COMMAND`` a command and what it
-printed (with ``> FILE`` where that goes to a file), ``image FILE`` a picture that such a command wrote.
+printed (with ``> FILE`` where that goes to a file), ``image FILE`` a picture that such a command wrote,
+``sample COMMAND`` a command on the sample data that takes seconds and is run in every build.
 Commands are run with ``--run``, and what they print is kept in ``build/validation``, from where a build without
 ``--run`` takes it; where there is nothing the page says that the command was not run. Some take hours: ``--only WORD``
 runs those that hold a word.
@@ -110,13 +111,16 @@ def _insert(kind: str, argument: str | None, out: Path, outputs: Path, run: bool
         return f"![{argument}]({argument}.png)"
     if kind == "run" and argument:
         return _printed(argument, outputs, run)
+    if kind == "sample" and argument:
+        return _printed(argument, outputs, True)
     if kind == "image" and argument:
         return _image(ROOT / argument, out)
     if kind == "include" and argument:
         return _included(ROOT / argument, out)
     if kind in _GENERATED and argument is None:
         return _GENERATED[kind]()
-    known = f"run COMMAND, image FILE, include FILE, picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
+    known = "run COMMAND, sample COMMAND, image FILE, include FILE, "
+    known += f"picture {'|'.join(PICTURES)} or {'|'.join(_GENERATED)}"
     raise ValueError(f"[[{kind} {argument or ''}]]: expected {known}")
 
 
