@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from . import __version__, cf, schema
-from ._folder import clear_errors
 from .declarations import Declaration, declaration
 from .errors import StoreError
 
@@ -144,6 +143,8 @@ def to_netcdf(
 @contextmanager
 def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
     """A file that is about to be written, its name and folder checked."""
+    from ._folder import clear_errors  # whose import may be what has brought this module in
+
     file = Path(path)
     if not file.name.lower().endswith(endings):
         raise ValueError(f"{file}: expected a file name that ends in {' or '.join(endings)}")

@@ -21,17 +21,18 @@ import xarray as xr
 
 from . import __version__, _versions, cf, schema
 from . import store as stores
-from ._folder import META, group_meta
+from ._folder import META, group_meta, is_url
+from ._index import PARALLEL, complete
+from ._published import is_published
 from ._target import Target
 from .declarations import Declaration
 from .errors import SchemaError, StoreError
-from .results_stac import collection_of, geoparquet_of, item_of_track
+from .remote import public_url
+from .results_stac import item_of_track
 
-__all__ = ["Published", "check_track", "publish"]
+__all__ = ["Published", "check_track", "publish", "source"]
 
 log = logging.getLogger("is2ice")
-#: Uploads at a time.
-PARALLEL = 8
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
 REQUIRED = (
     "Conventions", "title", "summary", "keywords", "featureType", "platform", "instrument", "history", "date_created",
@@ -49,11 +50,13 @@ class Published:
     url : str
         Address of the published store.
     version : int
-        The current one afterwards.
+        The current one afterwards; of a dry run, the one that would be.
     added, replaced, unchanged : tuple of str
         Tracks, ``<granule>/<beam>``.
     bytes : int
         Uploaded.
+    declared : bool
+        Whether the declaration is another one than the version before has.
     """
 
     url: str
@@ -62,9 +65,11 @@ class Published:
     replaced: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     bytes: int = 0
+    declared: bool = False
 
     def __str__(self) -> str:
         done = f"{len(self.added)} added, {len(self.replaced)} replaced, {len(self.unchanged)} unchanged"
+        done += "; declaration changed" if self.declared else ""
         return f"{self.url}: version {self.version}; {done}; {self.bytes / 1e6:.1f} MB"
 
 
@@ -98,9 +103,10 @@ def publish(
     store : str or Path
         Local store, as :func:`is2ice.run` writes it.
     target : str or Path
-        ``s3://bucket/prefix`` or a folder; of its own, never the store itself.
+        ``s3://bucket/prefix`` or a folder; of its own: new, empty, or published to before.
     declared : Declaration, optional
-        Title, licence and citation of the published store.
+        Title, licence and citation of the published store; by default those of the version before. Another one
+        makes a new version, also where no track is new.
     dry_run : bool
         Check and compare only; nothing is written.
 
@@ -114,31 +120,84 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. What was published before stays as it was.
     """
-    listed = stores.open_store(store)
-    root = Path(os.fspath(store).removeprefix("file://")).expanduser().absolute()
-    if not len(listed):
-        raise StoreError(f"{root}: the store holds no track; there is nothing to publish")
+    listed, root = source(store)
     place = Target(target)
-    if place.url == str(root):
-        raise StoreError(f"{root}: a store cannot be published onto itself; name another folder or a bucket")
-    _versions.current(place)  # refuses a target that holds something else, before anything is written
+    check_apart(root, place)
+    _versions.current(place)  # refuses another store, before anything is written
+    _versions.check_place(place)
     base = _versions.latest(place)
     wanted = {f"{g}/{b}": attrs for (g, b), attrs in listed.tracks.items()}
-    fresh = _differing(wanted, base)
-    tracks = [_checked(root / key, key) for key in sorted(fresh)]
+    fresh, changed = _differing(wanted, base), _redeclared(declared, base)
+    tracks = {key: _checked(root / key, key) for key in sorted(fresh)}
     if dry_run:
-        return _told(place, base, base, fresh, wanted, sum(t.size for t in tracks))
-    uploaded = sum(_upload(place, track, declared) for track in tracks)
-    while fresh:
-        manifest = _merged(base, [t for t in tracks if t.key in fresh], declared)
+        would = {"version": _number(base) + bool(fresh or changed)}
+        size = sum(t.size for t in tracks.values())
+        return _told(place, base, would, fresh, wanted, size, changed)
+    _versions.claim(place)
+    uploaded: dict[str, int] = {}
+    while fresh or changed:
+        for key in sorted(fresh - uploaded.keys()):
+            tracks[key] = tracks.get(key) or _checked(root / key, key)
+            uploaded[key] = _upload(place, tracks[key])
+        manifest = _merged(base, [tracks[key] for key in sorted(fresh)], declared)
         if place.create(_versions.version_key(manifest["version"]), json.dumps(manifest).encode()):
             break
-        newer = _versions.latest(place)  # another publisher was first: what it added stays
-        fresh, base = _differing(wanted, newer), newer
+        # Another publisher was first: what it added stays, and what it has otherwise is compared again.
+        base = _versions.latest(place)
+        fresh, changed = _differing(wanted, base), _redeclared(declared, base)
     else:
         manifest = base or {}
-    _complete(place, manifest, declared)
-    return _told(place, base, manifest, fresh, wanted, uploaded)
+    complete(place, manifest, touched=bool(uploaded))
+    return _told(place, base, manifest, fresh, wanted, sum(uploaded.values()), changed)
+
+
+def source(store: str | os.PathLike[str]) -> tuple[stores.Store, Path]:
+    """The local store that is to be published, and its folder.
+
+    Raises
+    ------
+    StoreError
+        None, an empty one, or one that was published already.
+    """
+    text = os.fspath(store)
+    if is_url(text):
+        raise StoreError(f"{public_url(text)}: what is published is a local store, as is2ice run writes it")
+    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    if is_published(str(root), {}):
+        raise StoreError(
+            f"{root}: this is a published store, its versions and all; publish the local store that it was made from, "
+            "or copy the folder as it is"
+        )
+    listed = stores.open_store(store)
+    if not len(listed):
+        raise StoreError(f"{root}: the store holds no track; there is nothing to publish")
+    return listed, root
+
+
+def check_apart(root: Path, place: Target) -> None:
+    """Refuse to publish a store onto itself, into itself, or around itself."""
+    if place.folder is None:
+        return
+    here, there = root.resolve(), place.folder.resolve()
+    if here == there:
+        raise StoreError(f"{root}: a store cannot be published onto itself; name another folder or a bucket")
+    if here in there.parents:
+        raise StoreError(
+            f"{place.name}: lies inside the store {root}; name a folder outside of it, or a bucket"
+        )
+    if there in here.parents:
+        raise StoreError(
+            f"{place.name}: the store {root} lies inside of it; name a folder beside it, or a bucket"
+        )
+
+
+def _number(manifest: Mapping[str, Any] | None) -> int:
+    return int((manifest or {}).get("version", 0))
+
+
+def _redeclared(declared: Declaration | None, base: Mapping[str, Any] | None) -> bool:
+    """Whether a declaration is given, and another one than that of a version."""
+    return declared is not None and _versions.kept_of(declared) != (base or {}).get("declaration")
 
 
 def _differing(wanted: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None) -> set[str]:
@@ -148,16 +207,23 @@ def _differing(wanted: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] 
 
 
 def _told(
-    place: Target, base: Any, manifest: Any, fresh: set[str], wanted: Mapping[str, Any], size: int
+    place: Target,
+    base: Any,
+    manifest: Any,
+    fresh: set[str],
+    wanted: Mapping[str, Any],
+    size: int,
+    changed: bool,
 ) -> Published:
     held = (base or {}).get("tracks", {})
     return Published(
         place.name,
-        int((manifest or {}).get("version", 0)),
+        _number(manifest),
         tuple(sorted(k for k in fresh if k not in held)),
         tuple(sorted(k for k in fresh if k in held)),
         tuple(sorted(wanted.keys() - fresh)),
         size,
+        changed and base is not None,
     )
 
 
@@ -215,7 +281,7 @@ def _checked(path: Path, key: str) -> _Track:
 
 
 # -- uploading ----------------------------------------------------------------------------------------
-def _upload(place: Target, track: _Track, declared: Declaration | None) -> int:
+def _upload(place: Target, track: _Track) -> int:
     """Put a track where no version names it yet; what an interrupted upload left there is used."""
     there = place.sizes(track.place)
     sizes = {f"{track.place}/{name}": (track.path / name).stat().st_size for name in track.files}
@@ -239,8 +305,7 @@ def _upload(place: Target, track: _Track, declared: Declaration | None) -> int:
         item = item_of_track(
             ds,
             href=f"./{track.digest[:12]}",
-            collection=declared.name if declared else "is2ice",
-            licence=declared.licence if declared else "",
+            collection="is2ice",  # until a version's collection has it
             digest=track.digest,
             size=track.size,
         )
@@ -253,8 +318,7 @@ def _merged(
     base: Mapping[str, Any] | None, tracks: list[_Track], declared: Declaration | None
 ) -> dict[str, Any]:
     """The next version: all that the last one holds, and these tracks."""
-    before = dict(base or {})
-    entries = dict(before.get("tracks", {}))
+    entries = dict((base or {}).get("tracks", {}))
     for track in tracks:
         entries[track.key] = {
             "path": track.place,
@@ -264,63 +328,16 @@ def _merged(
             "files": dict(track.files),
             "attributes": json.loads(json.dumps(dict(track.attrs), default=str)),
         }
+    declared = declared or _versions.declaration_of(base)
     return {
-        "version": int(before.get("version", 0)) + 1,
+        "version": _number(base) + 1,
         "created": cf.now(),
         "is2ice": __version__,
         "schema_version": schema.SCHEMA_VERSION,
-        "name": declared.name if declared else before.get("name", "is2ice"),
-        "title": declared.title if declared else before.get("title", "is2ice tracks"),
-        "licence": declared.licence if declared else before.get("licence", ""),
-        "citation": declared.citation if declared else before.get("citation", ""),
+        "name": declared.name if declared else "is2ice",
+        "title": declared.title if declared else "is2ice tracks",
+        "licence": declared.licence if declared else "",
+        "citation": declared.citation if declared else "",
+        "declaration": _versions.kept_of(declared),
         "tracks": dict(sorted(entries.items())),
     }
-
-
-# -- the version's index, and the pointer -------------------------------------------------------------
-def _complete(place: Target, manifest: Mapping[str, Any], declared: Declaration | None) -> None:
-    """Index of a version, then the pointer; nothing where the pointer is there already."""
-    named, _ = _versions.current(place)
-    if named is not None and int(named["version"]) >= int(manifest["version"]):
-        return
-    places = [entry["path"] for entry in manifest["tracks"].values()]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        items = [json.loads(_read(place, f"{p}.json")) for p in places]
-        documents = list(pool.map(lambda p: json.loads(_read(place, f"{p}/{META}")), places))
-    absolute = [_with_href(item, f"../../{p}") for item, p in zip(items, places, strict=True)]
-    index = f"versions/{manifest['version']:06d}/items.parquet"
-    place.put(index, geoparquet_of(absolute))
-    collection = collection_of(manifest["name"], items, declared, [f"./{p}.json" for p in places])
-    collection["assets"] = {
-        "items": {"href": f"./{index}", "type": "application/vnd.apache.parquet", "roles": ["stac-items"]},
-        "store": {"href": ".", "type": "application/vnd.zarr", "roles": ["data"]},
-    }
-    collection["version"] = str(manifest["version"])
-    nodes = _nodes(manifest, documents) if len(places) <= stores.CONSOLIDATE_LIMIT else {}
-    place.put("collection.json", json.dumps(collection).encode())
-    _versions.point(place, dict(manifest), nodes)
-
-
-def _nodes(manifest: Mapping[str, Any], documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Zarr metadata of every node of a version."""
-    out: dict[str, Any] = {}
-    for (key, entry), document in zip(manifest["tracks"].items(), documents, strict=True):
-        granule = key.split("/")[0]
-        inner = (document.pop("consolidated_metadata", None) or {}).get("metadata", {})
-        out.setdefault(granule, group_meta({"granule": granule, "schema_version": schema.SCHEMA_VERSION}))
-        out[key] = group_meta({"published": key, "schema_version": schema.SCHEMA_VERSION})
-        out[entry["path"]] = document
-        out.update({f"{entry['path']}/{name}": meta for name, meta in inner.items()})
-    return out
-
-
-def _read(place: Target, key: str) -> bytes:
-    held = place.read(key)
-    if held is None:
-        raise StoreError(f"{place.name}: {key} is missing; publish the store again")
-    return held[0]
-
-
-def _with_href(item: dict[str, Any], href: str) -> dict[str, Any]:
-    asset = {**item["assets"]["zarr"], "href": href}
-    return {**item, "assets": {"zarr": asset}}

@@ -88,11 +88,7 @@ def item_of_track(
         "processing:software": {"is2ice": attrs.get("is2ice_version", __version__)},
         "cube:dimensions": _dimensions(track),
         "cube:variables": _variables(track),
-        **{
-            f"is2ice:{k}": attrs[k]
-            for k in ("beam", "beam_strength", "release", "rgt", "cycle", "inputs")
-            if k in attrs
-        },
+        **{f"is2ice:{k}": attrs[k] for k in KEPT if k in attrs},
         "is2ice:granule": granule,
     }
     asset = {

@@ -37,7 +37,7 @@ TOP = {
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",
     "train", "reclassify", "models_cli",
     "publishing", "publish_cli", "results_stac", "granules", "orders", "orbits", "seas", "search_cli", "accessor",
-    "export", "_icechunk", "printed",
+    "export", "_icechunk", "_index", "printed",
 }  # fmt: skip
 GROUPS = [
     (VOCABULARY, VOCABULARY),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
+import time
 import warnings
+from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from pystac.validation.local_validator import LocalValidator
 from typer.testing import CliRunner
 
 from is2ice import __main__ as cli
-from is2ice import _versions, opening, publish, publishing, schema, store
+from is2ice import _target, _versions, opening, publish, publishing, schema, store
 from is2ice._target import Target
 from is2ice.declarations import declaration, declarations
 from is2ice.errors import StoreError
@@ -111,6 +114,9 @@ def test_plain_xarray_and_zarr_open_it(tmp_path):
     entry = json.loads((target / "versions" / "000001.json").read_text())["tracks"][f"{FIRST}/gt2r"]
     ds = xr.open_zarr(target / entry["path"])
     np.testing.assert_array_equal(ds["freeboard"], track()["freeboard"])
+    root = xr.open_zarr(target)
+    assert not root.data_vars
+    assert "<granule>/<beam>/<digest>" in root.attrs["comment"]
     tree = xr.open_datatree(target, engine="zarr")
     np.testing.assert_array_equal(tree[entry["path"]]["height"], track()["height"])
 
@@ -149,6 +155,62 @@ def test_wrong_places_are_refused(tmp_path):
     store.create(tmp_path / "empty.zarr")
     with pytest.raises(StoreError, match="nothing to publish"):
         publish(tmp_path / "empty.zarr", tmp_path / "public")
+
+
+def test_places_that_hold_something_else_are_refused_and_left_as_they_are(tmp_path, monkeypatch):
+    local = made(tmp_path / "s.zarr")
+    full = tmp_path / "full"
+    (full / "sub").mkdir(parents=True)
+    (full / "collection.json").write_text("mine")
+    before = everything(tmp_path)
+    for dry_run in (True, False):
+        with pytest.raises(StoreError, match=r"full: not empty \(it holds collection.json, sub\) and not a"):
+            publish(local, full, dry_run=dry_run)
+    monkeypatch.chdir(tmp_path)
+    for where in ("", "  ", "/", "//", "/.", "file://", "file:///", "s3://", "s3:///x"):
+        with pytest.raises(
+            StoreError, match=r"local folder of their own|root of the file|bucket is not named"
+        ):
+            publish(local, where)
+    (tmp_path / "link").symlink_to(local)
+    for where in (local / "pub", tmp_path / "link" / "pub", local / FIRST / "x" / ".." / "y"):
+        with pytest.raises(StoreError, match="lies inside the store"):
+            publish(local, where)
+    with pytest.raises(StoreError, match="lies inside of it"):
+        publish(local, tmp_path)
+    with pytest.raises(StoreError, match="onto itself"):
+        publish(local, tmp_path / "link")
+    (tmp_path / "link").unlink()
+    assert everything(tmp_path) == before
+    odd = tmp_path / "odd"
+    (odd / "versions").mkdir(parents=True)
+    (odd / "versions" / "000001.json").write_text("[]")
+    with pytest.raises(StoreError, match=r"000001\.json is not the list of a version"):
+        publish(local, odd)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".hidden").write_text("")
+    assert publish(local, tmp_path / "new").version == 1
+
+
+def test_a_prefix_that_holds_something_else_is_refused(tmp_path, s3):
+    local = made(tmp_path / "s.zarr")
+    Target(s3).put("mine/notes.txt", b"mine")
+    with pytest.raises(StoreError, match=r"not empty \(it holds mine\) and not a published store"):
+        publish(local, s3)
+    assert list(Target(s3).sizes("")) == ["mine/notes.txt"]
+    assert publish(local, f"{s3}/store/").version == 1
+    assert publish(local, f"{s3}/store").unchanged
+
+
+def test_a_published_store_is_not_published_again(tmp_path):
+    publish(made(tmp_path / "s.zarr"), tmp_path / "public")
+    with pytest.raises(
+        StoreError, match="this is a published store, its versions and all; publish the local"
+    ):
+        publish(tmp_path / "public", tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="what is published is a local store"):
+        publish("https://me:hush@host/x", tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 # -- interruption -------------------------------------------------------------------------------------
@@ -194,6 +256,23 @@ def test_interrupted_anywhere_the_old_version_stays_and_a_rerun_completes(tmp_pa
     unchanged = everything(target)
     publish(local, target)
     assert everything(target) == unchanged
+
+
+def test_a_first_publication_that_was_interrupted_goes_on(tmp_path, monkeypatch):
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    put = Target.put
+
+    def killed(self, key, data):
+        if "/c/" in key:
+            raise KeyboardInterrupt
+        put(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Target, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish(local, target)
+    assert publish(local, target).version == 1
+    assert store.open_store(target).granules == (FIRST,)
 
 
 # -- several publishers -------------------------------------------------------------------------------
@@ -244,6 +323,66 @@ def test_a_slow_publisher_does_not_turn_the_pointer_back(tmp_path):
     publish(made(tmp_path / "b.zarr", track(SECOND)), target)
     _versions.point(Target(target), slow, {})
     assert len(store.open_store(target)) == 2
+
+
+def collection_version(target: Path) -> str:
+    return json.loads((target / "collection.json").read_text())["version"]
+
+
+def test_the_collection_at_the_root_follows_the_pointer(tmp_path, monkeypatch):
+    target = tmp_path / "public"
+    publish(made(tmp_path / "a.zarr"), target, declared=declaration("demo"))
+    put, late = Target.put, []
+
+    def slow(self, key, data):
+        if key == "collection.json" and not late:
+            late.append(
+                key
+            )  # another publishes whole, after the pointer was moved and before this is written
+            publish(made(tmp_path / "c.zarr", track(beam="gt1r")), target)
+        put(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Target, "put", slow)
+        done = publish(made(tmp_path / "b.zarr", track(SECOND)), target)
+    assert late
+    assert done.version == 2
+    pointer = json.loads((target / "zarr.json").read_text())["attributes"]
+    assert (pointer["version"], collection_version(target)) == (3, "3")
+    for number, held in ((1, 1), (2, 2), (3, 3)):  # each version has its own
+        one = pystac.Collection.from_file(str(target / f"versions/{number:06d}/collection.json"))
+        assert (one.extra_fields["version"], len(list(one.get_items()))) == (str(number), held)
+        assert Path(one.assets["items"].get_absolute_href()).is_file()
+
+    root = json.loads((target / "collection.json").read_text())
+    for behind in (json.dumps(root | {"version": "2", "links": []}), "not JSON"):
+        (target / "collection.json").write_text(behind)
+        assert publish(tmp_path / "a.zarr", target).version == 3
+        assert json.loads((target / "collection.json").read_text()) == root
+
+
+def test_what_a_publisher_that_was_second_reports_is_what_it_did(tmp_path, monkeypatch):
+    target = tmp_path / "public"
+    mine = made(tmp_path / "mine.zarr", track())
+    publish(mine, target)
+    made(mine, track(SECOND))
+    other = made(tmp_path / "other.zarr", track(seed=7), confidence=4)
+    create, met = Target.create, []
+
+    def overtaken(self, key, data):
+        if key == "versions/000002.json" and not met:
+            met.append(key)
+            assert publish(other, target).replaced == (f"{FIRST}/gt2r",)
+        return create(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Target, "create", overtaken)
+        done = publish(mine, target)
+    assert met
+    assert (done.version, done.added, done.replaced) == (3, (f"{SECOND}/gt2r",), (f"{FIRST}/gt2r",))
+    got = store.open_store(target).open_track(FIRST)["height"][0]
+    np.testing.assert_array_equal(got, track()["height"])
+    assert publish(mine, target).version == 3
 
 
 # -- S3 -----------------------------------------------------------------------------------------------
@@ -306,10 +445,33 @@ def test_publishers_at_once_into_icechunk(tmp_path, s3):
     assert not any("planted" in str(snapshot) for snapshot in history)
 
 
-def test_a_bucket_that_refuses(tmp_path, s3):
-    with pytest.raises(StoreError, match="s3://none/x: there is no such bucket") as caught:
-        publish(made(tmp_path / "s.zarr"), "s3://none/x")
-    assert "planted" not in str(caught.value)
+def test_a_bucket_that_is_not_there(tmp_path, s3):
+    local = made(tmp_path / "s.zarr")
+    for dry_run in (True, False):
+        with pytest.raises(
+            StoreError, match=r"^s3://none/x: there is no such bucket; expected one that exists"
+        ) as caught:
+            publish(local, "s3://none/x", dry_run=dry_run)
+        assert "planted" not in str(caught.value)
+        assert "<" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("left", "renewed"), [(60.0, True), (86_400.0, False), (math.inf, False)])
+def test_credentials_are_renewed_before_they_end(s3, monkeypatch, left, renewed):
+    real, asked = _target.s3_settings, []
+
+    def lasting(bucket):
+        asked.append(bucket)
+        return real(bucket)[0], time.time() + left
+
+    monkeypatch.setattr(_target, "s3_settings", lasting)
+    place = Target(s3)
+    place.put("a", b"1")
+    before = len(asked)
+    time.sleep(0.3)  # obstore asks no more often than every 0.1 s
+    place.put("b", b"2")
+    assert (len(asked) > before) == renewed
+    assert place.read("b")[0] == b"2"
 
 
 # -- STAC, CF, ACDD -----------------------------------------------------------------------------------
@@ -350,6 +512,38 @@ def test_stac_of_a_published_store(tmp_path):
     frame = geopandas.read_parquet(target / "versions" / "000001" / "items.parquet")
     assert sorted(frame["id"]) == sorted(i.id for i in items)
     assert frame.geometry.is_valid.all()
+
+
+def test_declarations_stay_and_can_be_corrected(tmp_path):
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    ross = declaration("ross_sea_2019_11")
+    publish(local, target, declared=ross)
+    made(local, track(SECOND))
+    assert publish(local, target).version == 2  # appended without a word on licence and citation
+
+    def told(number: int, name: str, licence: str, citation: str) -> None:
+        attributes = json.loads((target / "zarr.json").read_text())["attributes"]
+        assert (attributes["version"], attributes["license"]) == (number, licence)
+        for path in ("collection.json", f"versions/{number:06d}/collection.json"):
+            document = json.loads((target / path).read_text())
+            assert (document["id"], document["license"]) == (name, licence)
+            assert document["sci:citation"] == citation
+            assert document["providers"][0]["name"] == "The is2ice developers"
+            items = list(pystac.Collection.from_file(str(target / path)).get_items())
+            assert len(items) == 2
+            assert {(i.collection_id, i.properties["license"]) for i in items} == {(name, licence)}
+
+    told(2, "ross_sea_2019_11", "CC-BY-4.0", ross.citation)
+    assert publish(local, target, declared=ross).version == 2
+    corrected = replace(ross, name="ross_sea", licence="CC0-1.0", citation="Corrected.")
+    would = publish(local, target, declared=corrected, dry_run=True)
+    assert (would.version, would.declared) == (3, True)
+    told(2, "ross_sea_2019_11", "CC-BY-4.0", ross.citation)
+    done = publish(local, target, declared=corrected)
+    assert (done.version, done.declared, done.bytes, len(done.unchanged)) == (3, True, 0, 2)
+    assert "0 replaced, 2 unchanged; declaration changed;" in str(done)
+    told(3, "ross_sea", "CC0-1.0", "Corrected.")
+    assert publish(local, target).version == 3
 
 
 def test_xpystac_opens_an_item(tmp_path):
@@ -393,8 +587,8 @@ def test_commands(tmp_path):
     local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
     done = run(cli.app, ["publish", str(local), str(target), "--dry-run"])
     assert done.exit_code == 0, done.output
-    assert "would publish to" in done.output
-    assert not (target / "zarr.json").exists()
+    assert done.output.startswith(f"would publish to {target}: version 1; 1 added")
+    assert not target.exists()
     done = run(cli.app, ["publish", str(local), str(target), "--declaration", "demo", "--json"])
     assert json.loads(done.output)["added"] == [f"{FIRST}/gt2r"]
     shown = run(cli.app, ["show", str(target)])
