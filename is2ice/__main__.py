@@ -90,6 +90,10 @@ Bbox = Annotated[
     tuple[float, float, float, float] | None,
     typer.Option("--bbox", metavar="W S E N", help="Degrees; west > east crosses the antimeridian."),
 ]
+#: What of a run's options decides its results.
+_DECIDES = (
+    "beams", "until", "method", "classifier", "confidence", "length", "bbox", "time", "x_atc", "reference", "overwrite",
+)  # fmt: skip
 _state = {"debug": False}
 
 
@@ -215,6 +219,7 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     "is2ice run --resume --store s.zarr"
 )
 def run(
+    context: typer.Context,
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     sources: Annotated[
         list[str] | None, typer.Argument(help="ATL03 files or URLs, or stores whose segments to use.")
@@ -261,13 +266,14 @@ def run(
 
     if not sources and not resume:
         raise ValueError("nothing to do: name ATL03 files, or go on with the store's last run by --resume")
-    place: dict[str, Any] = {"progress": False if quiet or as_json else None, "block_km": block_km}
-    if engine or address or workers or not resume:
-        given = runs.engine_options(engine or "serial", workers, address, conf or ())
-        place |= {"engine": engine or "serial", "engine_options": given}
+    if resume:
+        runs.only_new(context, _DECIDES)
+    place: dict[str, Any] = {"progress": False if quiet or as_json else None}
+    place |= runs.placed(engine, workers, address, conf or (), store if resume else None)
     try:
         if resume:
-            done = pipeline.resume(store, **place, **({"sources": sources} if sources else {}))
+            again = {"sources": sources or None, "block_km": block_km}
+            done = pipeline.resume(store, **place, **{k: v for k, v in again.items() if v is not None})
         else:
             options = pipeline.Options(
                 length=length,
@@ -286,6 +292,7 @@ def run(
                 beams=_beams(beams),
                 options=options,
                 overwrite=overwrite,  # type: ignore[arg-type]
+                block_km=block_km,
                 **place,
             )
     except KeyboardInterrupt:

@@ -24,8 +24,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import __version__
 from . import store as stores
-from .blocks import new_file, parts_folder
+from .blocks import new_file
 from .options import Options
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ class Classes:
         """Probabilities of all cells of a track; None where a block is missing."""
         blocks = []
         for first in range(0, n, self.cells):
-            path = self._path(f"{key}-{first}.npy")
-            if not path.exists():
+            try:
+                blocks.append(np.load(self._path(f"{key}-{first}.npy"), allow_pickle=False))
+            except FileNotFoundError:
                 return None
-            blocks.append(np.load(path, allow_pickle=False))
         out = np.concatenate(blocks)
         return out if len(out) == n else None
 
@@ -111,20 +112,20 @@ class Classes:
 
 def _key(segments: xr.Dataset, options: Options) -> str:
     """Tells segments and a model from all others."""
-    what = f"{stores.checksum(segments)} {options.classifier_checksum}"
+    what = f"{__version__} {stores.checksum(segments)} {options.classifier_checksum}"
     return hashlib.sha256(what.encode()).hexdigest()[:24]
 
 
 def prepare(
-    root: Path, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset], place: Place,
-    may_pass: Callable[[BaseException], bool], km: float,
+    folder: Path, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset], place: Place,
+    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
 ) -> Classes:  # fmt: skip
     """Evaluate the blocks of some tracks on an engine; give what classifies a track from them.
 
     Parameters
     ----------
-    root : Path
-        The store.
+    folder : Path
+        Of :func:`is2ice.blocks.parts_folder`.
     items : iterable of Item
         The tracks to come.
     options, place, may_pass
@@ -133,30 +134,37 @@ def prepare(
         Loads a track's segments: those that :mod:`is2ice.blocks` has made.
     km : float
         Length of a block; rounded to batches of the model.
+    told : callable
+        Of each block, and whether it failed.
     """
     from .classifiers.neural import BLOCK
 
     cells = BLOCK * max(1, round(km * 1e3 / options.length / BLOCK))
-    classes = Classes(str(parts_folder(root)), cells)
+    classes = Classes(str(folder), cells)
     tracks = []
-    for item, made in _done(place, partial(classes.features, load, options), items, may_pass):
+    for item, made in _done(place, partial(classes.features, load, options), items, may_pass, told):
         tracks.append((str(item), *made))
     blocks = (
         Cells(track, key, first, min(first + cells, n))
         for track, key, n in tracks
         for first in range(0, n, cells)
     )
-    for _ in _done(place, partial(classes.evaluate, options), blocks, may_pass):
+    for _ in _done(place, partial(classes.evaluate, options), blocks, may_pass, told):
         pass
     return classes
 
 
 def _done(
-    place: Place, fn: Callable[[Any], Any], items: Iterable[Any], may_pass: Callable[[BaseException], bool]
+    place: Place,
+    fn: Callable[[Any], Any],
+    items: Iterable[Any],
+    may_pass: Callable[[BaseException], bool],
+    told: Callable[[Any, bool], None],
 ) -> Iterator[tuple[Any, Any]]:
     """Items and results on an engine; a failure is told when the track comes to it."""
     with closing(place.map(fn, items, may_pass)) as results:  # type: ignore[type-var]
         for item, result in results:
+            told(item, isinstance(result, BaseException))
             if isinstance(result, BaseException):
                 log.debug("%s: %s", item, result)
             else:

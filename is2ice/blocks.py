@@ -8,8 +8,8 @@ radiometric tree reads the light of the ice over 10 km and, across a gap, from b
 surface's uncertainty takes the slopes between all leads of the track and their departures from it; freeboard is a
 difference, which costs less than sending it.
 
-Blocks wait in the store's hidden folder ``.parts``. A run that is resumed finds those of the run before; one that
-is missing is simply computed where the track is put together.
+Blocks wait in the store's hidden folder ``.parts``, those of each run in a folder of their own. A run that is resumed
+finds those of the run before; one that is missing is simply computed where the track is put together.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import __version__, schema
 from . import store as stores
 from .options import Options
 from .remote import Source
@@ -112,11 +113,11 @@ class Joined:
             np.savez(stream, **block)  # type: ignore[arg-type]
 
     def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
-        path = self._path(key, (k0 - plan.k0) // self.cells)
-        if not path.exists():
+        try:
+            with np.load(self._path(key, (k0 - plan.k0) // self.cells), allow_pickle=False) as stored:
+                block = {name: stored[name] for name in stored.files}
+        except FileNotFoundError:
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            block = {name: stored[name] for name in stored.files}
         return block if all(a.shape[0] == n for a in block.values()) else None
 
     def _path(self, key: str, number: int) -> Path:
@@ -124,35 +125,37 @@ class Joined:
 
     def _key(self, source: Any, beam: str, options: Options) -> str:
         """Tells blocks of one track, file and set of options from all others."""
-        what = [Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
+        made_by = [__version__, schema.SCHEMA_VERSION]
+        what = [*made_by, Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 def prepare(
-    root: Path, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
-    may_pass: Callable[[BaseException], bool], km: float,
+    folder: Path, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
+    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
 ) -> Joined:  # fmt: skip
     """Make the blocks of some tracks on an engine; give what loads a track from them.
 
     Parameters
     ----------
-    root : Path
-        The store.
+    folder : Path
+        Of :func:`parts_folder`.
     items : iterable of Item
         The tracks to come.
     options, whole, place, may_pass
         Of the run.
     km : float
         Length of a block.
+    told : callable
+        Of each block, and whether it failed.
     """
-    if km <= 0:
-        raise ValueError(f"block_km={km}: expected a positive length")
-    joined = Joined(str(parts_folder(root)), max(1, round(km * 1e3 / options.length)), whole)
+    joined = Joined(str(folder), max(1, round(km * 1e3 / options.length)), whole)
     parts = _parts(items, options, joined.cells)
     with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
         for part, result in results:
             if isinstance(result, BaseException):  # told when the track comes to it
                 log.debug("%s: %s", part, result)
+            told(part, isinstance(result, BaseException))
     return joined
 
 
@@ -172,11 +175,19 @@ def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
 
 
-def parts_folder(root: Path) -> Path:
-    """Where the parts of a store's tracks wait; made if absent."""
-    folder = root / FOLDER
+def parts_folder(root: Path, run: str) -> Path:
+    """Where the parts of a run's tracks wait; made if absent.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    run : str
+        Id of the run, or of the first one that it goes on with.
+    """
+    folder = root / FOLDER / run
     with stores.clear_errors(root):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -184,11 +195,19 @@ def parts_folder(root: Path) -> Path:
 def new_file(path: Path) -> Iterator[Any]:
     """A file to write that is there whole or not at all."""
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    with unfinished.open("wb") as stream:
-        yield stream
-    os.replace(unfinished, path)
+    try:
+        with unfinished.open("wb") as stream:
+            yield stream
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def clear(root: Path) -> None:
-    """Remove the blocks of a run that has ended."""
-    shutil.rmtree(root / FOLDER, ignore_errors=True)
+def clear(root: Path, keep: Container[str] = ()) -> None:
+    """Remove the blocks of the runs of a store that have ended, but for those to keep."""
+    folder = root / FOLDER
+    for run in folder.iterdir() if folder.is_dir() else ():
+        if run.name not in keep:
+            shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):  # blocks of another run, or none
+        folder.rmdir()

@@ -29,7 +29,7 @@ def label_many(
     overwrite: stores.Overwrite = "different",
     retries: int = 2,
     progress: bool | None = None,
-    _since: float | None = None,
+    _earlier: runs.Earlier | None = None,
     **labelling: Any,
 ) -> Run:
     """Label the segments of many passes and store them.
@@ -68,7 +68,7 @@ def label_many(
     stores.recover(root)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     of = scenes if callable(scenes) else _Same(scenes)
-    task = _Label(str(root), of, beams, overwrite, name, labelling, _since)
+    task = _Label(str(root), of, beams, overwrite, name, labelling, _earlier.since if _earlier else None)
     manifest = _manifest(listed, scenes, beams, labelling, overwrite)
 
     look = place.attempted(lambda source: pipeline.survey(source, beams), pipeline.may_pass)
@@ -86,8 +86,9 @@ def label_many(
                 yield pipeline.Item(source, "", "")
 
     return runs.drive(
-        root, manifest, place, task, items, pipeline.may_pass, granules=len(listed), progress=progress
-    )
+        root, manifest, place, task, items, pipeline.may_pass,
+        granules=len(listed), progress=progress, earlier=_earlier,
+    )  # fmt: skip
 
 
 def resume(store: str | os.PathLike[str], **changes: Any) -> Run:

@@ -112,6 +112,7 @@ def _network(folder: Path | None) -> dict[str, Any]:
     "is2ice labels many --resume --store labelled.zarr"
 )
 def many(
+    context: typer.Context,
     store: Annotated[str, typer.Option(help="Where to write the labelled tracks.")],
     granules: Annotated[list[str] | None, typer.Argument(help="ATL03 granules.")] = None,
     scenes: Annotated[
@@ -133,12 +134,12 @@ def many(
 ) -> None:
     """Label many passes on an engine; passes without a scene are told and the others done."""
     from . import label_run
-    from .runs import engine_options
+    from .runs import only_new, placed
 
+    if resume:
+        only_new(context, ("within", "refused"))
     place: dict[str, Any] = {"progress": False if as_json else None}
-    if engine or address or workers or conf or not resume:
-        given = engine_options(engine or "serial", workers, address, conf or ())
-        place |= {"engine": engine or "serial", "engine_options": given}
+    place |= placed(engine, workers, address, conf or (), store if resume else None)
     one = scenes[0] if scenes and len(scenes) == 1 else scenes
     try:
         if resume:

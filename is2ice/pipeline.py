@@ -28,6 +28,7 @@ from .opening import open_track
 from .options import Options
 from .progress import Bar
 from .receipts import Run, absences, json_line, summary, written
+from .records import resumable
 from .remote import Source, public_url
 from .runs import Manifest, Place, base_receipt, drive, failure
 
@@ -210,7 +211,7 @@ def run(
     progress: bool | None = None,
     chain: Chain | None = None,
     _kind: str = "run",
-    _since: float | None = None,
+    _earlier: runs.Earlier | None = None,
 ) -> Run:
     """Granules to a store: every selected beam from photons to freeboard.
 
@@ -259,6 +260,11 @@ def run(
     options, steps = options or Options(), chain or Chain()
     if overwrite not in ("different", "always", "never"):
         raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
+    if block_km is not None and block_km <= 0:
+        raise ValueError(f"block_km={block_km}: expected a positive length")
+    sources = [sources] if _is_one(sources) else list(sources)
+    if not sources:
+        raise ValueError("nothing to do: expected at least one granule or store")
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
     place = Place(engine, extra, retries)
     name = place.name  # checked, as the classifier is, before a store is made for nothing
@@ -267,31 +273,35 @@ def run(
     root = stores.create(store)
     for line in stores.recover(root):
         log.info(line)
-    sources = [sources] if _is_one(sources) else list(sources)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     look = place.attempted(lambda source: steps.survey(source, beams), may_pass)
+    since = _earlier.since if _earlier else None
     task = _Task(
-        str(root), options, overwrite, steps, name, threads=2 if name == "serial" else 1, since=_since
+        str(root), options, overwrite, steps, name, threads=2 if name == "serial" else 1, since=since
     )
-    if block_km is not None:
+
+    def in_blocks(there: Place, run: str, told: Callable[[Any, bool], None]) -> _Task:
         tracks = [item for ok, found in map(look, sources) if ok for item in found if not task.keeps(item)[0]]
-        by = (place, may_pass, block_km)
-        steps = replace(steps, load=blocks.prepare(root, tracks, options, steps.load, *by))
+        folder, by = blocks.parts_folder(root, run), (there, may_pass, block_km or 0.0, told)
+        joined = replace(steps, load=blocks.prepare(folder, tracks, options, steps.load, *by))
         if card and steps.derive is derive:
-            made = block_classes.prepare(root, tracks, options, steps.load, *by)
-            steps = replace(steps, derive=partial(derive, classify=made))
-        task = replace(task, chain=steps)
+            made = block_classes.prepare(folder, tracks, options, joined.load, *by)
+            joined = replace(joined, derive=partial(derive, classify=made))
+        return replace(task, chain=joined)
+
     done = drive(
         root,
-        Manifest.of(_kind, sources, beams, options.parameters(), overwrite),
+        Manifest.of(_kind, sources, beams, options.parameters(), overwrite, block_km),
         place,
         task,
         partial(_items, sources, look, card, name),
         may_pass,
         granules=len(sources),
         progress=progress,
+        earlier=_earlier,
+        prepare=None if block_km is None else in_blocks,
     )
-    blocks.clear(root)
+    blocks.clear(root, resumable(root))
     return done
 
 
@@ -321,6 +331,7 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
         beams=manifest["beams"],
         options=Options.from_parameters(manifest["options"]),
         overwrite=manifest["overwrite"],
+        block_km=changes.pop("block_km", manifest.get("block_km")),
         **changes,
     )
 

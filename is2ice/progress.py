@@ -19,6 +19,9 @@ class Bar:
     def finished(self, receipt: Mapping[str, Any]) -> None:
         """A track is done, skipped or failed."""
 
+    def prepared(self, block: str) -> None:
+        """A block of a track is ready."""
+
 
 class RichBar(Bar):
     """A bar whose total is estimated from the granules opened so far."""
@@ -34,6 +37,9 @@ class RichBar(Bar):
     def finished(self, receipt: Mapping[str, Any]) -> None:
         last = f"{receipt['granule'] or receipt['source']} {receipt['beam'] or ''} {receipt['outcome']}"
         self.bar.update(self.task, advance=1, last=last)
+
+    def prepared(self, block: str) -> None:
+        self.bar.update(self.task, last=f"{block} ready")
 
 
 @contextmanager

@@ -34,6 +34,8 @@ def figures(manifest: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {
         "id": manifest["id"],
         "status": manifest["status"],
+        "alive": runs.alive(manifest),
+        "blocks": manifest.get("blocks"),
         "started": manifest["started"],
         "finished": manifest.get("finished"),
         "engine": manifest["engine"],
@@ -55,14 +57,21 @@ def figures(manifest: Mapping[str, Any], run: Run) -> dict[str, Any]:
 def text(manifest: Mapping[str, Any], run: Run) -> str:
     """The report in plain text: the run, its steps, its slowest tracks, and what failed and why."""
     f = figures(manifest, run)
+    workers = (
+        f"{f['workers']} workers on {', '.join(f['hosts'])}" if f["workers"] else "no track was computed"
+    )
     lines = [
-        f"run {f['id']}: {f['status']}; started {f['started']}, finished {f['finished'] or 'never'}",
-        f"engine {f['engine']}{' on ' + f['where'] if f['where'] else ''}: {f['workers']} workers on "
-        f"{', '.join(f['hosts']) or 'no host'}",
+        f"run {f['id']}: {_state(manifest)}",
+        f"engine {f['engine']}{' on ' + f['where'] if f['where'] else ''}: {workers}",
         f"{f['done']} tracks done, {f['skipped']} skipped, {f['failed']} failed; {f['segments']:,} segments, "
         f"{f['bytes'] / 1e6:,.1f} MB written",
         "seconds of work: " + ", ".join(f"{step} {f['seconds'][step]:.1f}" for step in STEPS),
     ]
+    if f["blocks"]:
+        made = f["blocks"]
+        lines.append(
+            f"blocks: {made['made']} ready, {made['failed']} failed, {made['seconds']:.1f} s after the start of the run"
+        )
     if f["wall_s"]:
         busy = f"; workers busy {100 * f['busy']:.0f} % of it" if f["busy"] else ""
         lines.append(f"wall clock {f['wall_s']:.1f} s{busy}")
@@ -70,9 +79,28 @@ def text(manifest: Mapping[str, Any], run: Run) -> str:
     lines += [f"slowest: {r['granule']} {r['beam']} {sum(r['seconds'].values()):.2f} s" for r in slow]
     for r in run.failed:
         lines.append(f"FAILED {r['granule'] or r['source']} {r['beam'] or ''}: {r['error']}")
-    if manifest["status"] != "finished":
-        lines.append(f"not finished: {runs.again(manifest, run.store)}")
+    again = runs.again(manifest, run.store)
+    if f["alive"] is None:
+        lines.append(
+            f"whether it is still going on can be told on {manifest['host']} only; if it is not: {again}"
+        )
+    elif not f["alive"] and manifest["status"] != "finished":
+        lines.append(f"not finished: {again}")
+    elif run.failed and not f["alive"]:
+        lines.append(f"what failed is tried again by {again}")
     return "\n".join(lines)
+
+
+def _state(manifest: Mapping[str, Any]) -> str:
+    """How a run stands, and when it was begun and ended."""
+    going, began = runs.alive(manifest), f"started {manifest['started']}"
+    if manifest["status"] != "running":
+        return f"{manifest['status']}; {began}, finished {manifest.get('finished') or 'never'}"
+    if going:
+        return f"going on in process {manifest['process']} on {manifest['host']}; {began}"
+    if going is None:
+        return f"running when it last wrote, in process {manifest['process']} on {manifest['host']}; {began}"
+    return f"killed (process {manifest['process']} on {manifest['host']} is no more); {began}, finished never"
 
 
 @app.command(epilog="Example: is2ice report ross_sea.zarr")

@@ -1,41 +1,41 @@
-"""A run on an engine: its manifest, its receipts as they come, and what of it can be resumed.
+"""A run on an engine: what it was asked for, its receipts as they come, and what of it can be resumed.
 
-``<store>/.runs/<id>.json`` says what was asked for and how it ended, ``<id>.jsonl`` holds a line a receipt. Both are
-written as things happen, so that a run that was killed has left its record.
+What it leaves in its store is kept by :mod:`is2ice.records`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, cf, engines
+from . import cf, engines
 from . import store as stores
 from .errors import StoreError
 from .progress import Bar
 from .progress import progress as show_progress
-from .receipts import Run, json_line
+from .receipts import Run
+from .records import Earlier, Record, alive, last, read
 from .remote import public_url, scrub
 
 __all__ = [
-    "Manifest", "Place", "again", "base_receipt", "drive", "engine_options", "failure", "kept", "last", "named", "read",
-    "resumed",
+    "Earlier", "Manifest", "Place", "again", "alive", "base_receipt", "drive", "engine_options", "failure", "kept",
+    "last", "named", "placed", "read", "resumed",
 ]  # fmt: skip
 
 log = logging.getLogger("is2ice")
 
-FOLDER = ".runs"
 #: Environment variables that let workers into archives; they travel with each item and are stored nowhere.
+RETRY = ("retry_on", "retry_wait")
 CREDENTIALS = (
     "EARTHDATA_TOKEN", "EARTHDATA_USERNAME", "EARTHDATA_PASSWORD",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION",
@@ -55,6 +55,7 @@ class Manifest:
         Paths and URLs, without secrets.
     beams, options, overwrite
         As given to :func:`is2ice.run`; options as JSON can hold them.
+    block_km : float, optional
     again : bool
         Whether the sources can be opened from what is written here (a signed URL cannot, nor an open file).
     """
@@ -65,14 +66,22 @@ class Manifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     overwrite: str = "different"
     again: bool = True
+    block_km: float | None = None
 
     @classmethod
     def of(
-        cls, kind: str, sources: Iterable[Any], beams: Any, options: Mapping[str, Any], overwrite: str
+        cls,
+        kind: str,
+        sources: Iterable[Any],
+        beams: Any,
+        options: Mapping[str, Any],
+        overwrite: str,
+        block_km: float | None = None,
     ) -> Manifest:
         """A manifest of any sources."""
         told = [named(source) for source in sources]
-        return cls(kind, tuple(n for n, _ in told), beams, options, overwrite, all(ok for _, ok in told))
+        names, again = tuple(n for n, _ in told), all(ok for _, ok in told)
+        return cls(kind, names, beams, options, overwrite, again, block_km)
 
 
 def named(source: Any) -> tuple[str, bool]:
@@ -112,7 +121,7 @@ class Place:
     def retry(self, may_pass: Callable[[BaseException], bool]) -> dict[str, Any]:
         """What of the options is about trying again, with the defaults."""
         out: dict[str, Any] = {"retries": self.retries, "retry_on": may_pass, "clean": scrub}
-        return out | {k: self.options[k] for k in ("retry_on", "retry_wait") if k in self.options}
+        return out | {k: self.options[k] for k in RETRY if k in self.options}
 
     def attempted(
         self, fn: Callable[[Any], Any], may_pass: Callable[[BaseException], bool]
@@ -124,9 +133,30 @@ class Place:
         self, fn: Callable[[Any], Any], items: Iterable[Any], may_pass: Callable[[BaseException], bool]
     ) -> Iterator[tuple[Any, Any]]:
         """:func:`is2ice.engines.map` here, with the credentials of the moment for the workers."""
-        own = {k: v for k, v in self.options.items() if k not in ("retry_on", "retry_wait")}
         kept = self.retry(may_pass)
-        return engines.map(fn, items, self.engine, environment=_credentials, **kept, **own)
+        return engines.map(fn, items, self.engine, environment=_credentials, **kept, **self._own())
+
+    @contextmanager
+    def running(self) -> Iterator[Place]:
+        """This place with its workers started, for several calls of :meth:`map`.
+
+        ``processes`` starts anew each time, which is quick.
+        """
+        own = self._own()
+        where = {"dask": own.get("address") or "local"}.get(self.name, self.name)
+        known = where in ("local", "gateway", "spark") or re.match(r"(tcp|tls|ucxx?|wss?)://", where)
+        if not isinstance(self.engine, str) or not known or {"client", "session"} & set(own):
+            yield self
+            return
+        if self.name == "dask":
+            own.pop("address", None)
+        with engines.cluster(where, **own) as cluster:
+            kept = {k: v for k, v in self.options.items() if k in RETRY}
+            yield replace(self, engine=cluster, options=kept)
+
+    def _own(self) -> dict[str, Any]:
+        """Options of the engine itself."""
+        return {k: v for k, v in self.options.items() if k not in RETRY}
 
 
 def engine_options(
@@ -181,6 +211,8 @@ def drive(
     *,
     granules: int,
     progress: bool | None = None,
+    earlier: Earlier | None = None,
+    prepare: Callable[[Place, str, Callable[[Any, bool], None]], Callable[[Any], Any]] | None = None,
 ) -> Run:
     """Do a task for every item on an engine, into a store, and keep record.
 
@@ -199,6 +231,11 @@ def drive(
     granules : int
         For the bar.
     progress : bool, optional
+    earlier : Earlier, optional
+        The run that this one goes on with.
+    prepare : callable, optional
+        What is to be done first, on the same workers: given these as a place, the first id of the run, and a function
+        that is told of each block (and whether it failed), gives the task to do instead.
 
     Returns
     -------
@@ -206,15 +243,28 @@ def drive(
     """
     started = time.perf_counter()
     receipts: list[dict[str, Any]] = []
-    with _Record(root, manifest, place) as record, show_progress(progress, granules) as bar:
+    with Record(root, manifest, place, earlier) as record, show_progress(progress, granules) as bar:
 
         def keep(receipt: Mapping[str, Any]) -> None:
             receipts.append(dict(receipt))
             record.write(receipt)
             bar.finished(receipt)
 
+        def block(part: Any, failed: bool) -> None:
+            record.block(failed, time.perf_counter() - started)
+            bar.prepared(str(part))
+
+        def drawn() -> Iterator[Any]:  # once there are workers
+            record.begun = True
+            yield from items(keep, bar)
+
         try:
-            with closing(place.map(task, items(keep, bar), may_pass)) as results:  # type: ignore[type-var]
+            there, stack = place, ExitStack()
+            with stack:
+                if prepare is not None:
+                    there = stack.enter_context(place.running())
+                    task = prepare(there, record.of, block)
+                results = stack.enter_context(closing(there.map(task, drawn(), may_pass)))  # type: ignore[type-var]
                 for item, result in results:
                     if isinstance(result, BaseException):
                         result = failure(item, result, place.name)
@@ -225,69 +275,6 @@ def drive(
         done = Run(str(root), tuple(receipts), place.name, time.perf_counter() - started, str(record.log))
         record.finish(done)
     return done
-
-
-class _Record:
-    """Manifest and receipts on disk."""
-
-    def __init__(self, root: Path, manifest: Manifest, place: Place) -> None:
-        self.root = root
-        self.document = {
-            "id": f"{cf.now().replace(':', '').replace('-', '')}-{os.getpid()}",
-            "status": "running",
-            "started": cf.now(),
-            "is2ice": __version__,
-            "engine": place.name,
-            "engine_options": {
-                k: v
-                for k, v in place.options.items()
-                if k in ("workers", "address", "proxy_address", "master") and isinstance(v, str | int | None)
-            },
-            "where": place.engine.where if isinstance(place.engine, engines.Cluster) else "",
-            "host": platform.node(),
-            "process": os.getpid(),
-            **{k: getattr(manifest, k) for k in Manifest.__dataclass_fields__},
-        }
-
-    def __enter__(self) -> _Record:
-        folder = self.root / FOLDER
-        with stores.clear_errors(self.root):
-            folder.mkdir(exist_ok=True)
-            self.path = folder / f"{self.document['id']}.json"
-            self.log = self.path.with_suffix(".jsonl")
-            self.save()
-            self.stream = self.log.open("a", buffering=1)
-        self.write({k: self.document[k] for k in ("started", "is2ice", "engine", "options")})
-        return self
-
-    def __exit__(self, kind: Any, fault: Any, trace: Any) -> None:
-        self.stream.close()
-        if fault is not None:
-            self.document |= {
-                "status": "interrupted" if kind in (KeyboardInterrupt, GeneratorExit) else "broken off",
-                "finished": cf.now(),
-                "error": "" if kind is KeyboardInterrupt else scrub(f"{kind.__name__}: {fault}"),
-            }
-            self.save()
-
-    def write(self, document: Mapping[str, Any]) -> None:
-        self.stream.write(json_line(document) + "\n")
-
-    def finish(self, run: Run) -> None:
-        counts = {"done": len(run.done), "skipped": len(run.skipped), "failed": len(run.failed)}
-        self.document |= {
-            "status": "finished",
-            "finished": cf.now(),
-            "seconds": round(run.seconds, 3),
-            **counts,
-        }
-        self.save()
-
-    def save(self) -> None:
-        with stores.clear_errors(self.root):
-            part = self.path.with_name(f".{self.path.name}")
-            part.write_text(json.dumps(self.document, indent=1, default=list))
-            os.replace(part, self.path)
 
 
 # -- going on -----------------------------------------------------------------------------------------
@@ -308,7 +295,7 @@ def resumed(
     -------
     manifest : dict
     changes : dict
-        With ``sources``, the engine and its options, and ``_since`` (when the run was begun).
+        With ``sources``, the engine and its options, and ``_earlier``, the run itself.
 
     Raises
     ------
@@ -329,9 +316,67 @@ def resumed(
         raise StoreError(
             f"{store}: its last run was on a cluster ({manifest['where']}); name an engine to go on"
         )
-    place = {k: manifest[k] for k in ("engine", "engine_options")} if "engine" not in changes else {}
-    since = datetime.fromisoformat(manifest["started"]).timestamp()
-    return manifest, {"sources": manifest["sources"], "_since": since} | place | dict(changes)
+    begun = manifest.get("begun", datetime.fromisoformat(manifest["started"]).timestamp())
+    out = {"sources": manifest["sources"], "_earlier": Earlier(manifest.get("of", manifest["id"]), begun)}
+    return manifest, out | dict(changes) | (
+        _same_place(store, manifest, changes) if "engine" not in changes else {}
+    )
+
+
+def _same_place(
+    store: str | os.PathLike[str], manifest: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The engine of a run, with what is changed of its options."""
+    before, given = manifest["engine_options"], dict(changes.get("engine_options") or {})
+    missing = [name for name in manifest.get("withheld", ()) if name not in given]
+    if missing:
+        raise StoreError(
+            f"{store}: {', '.join(missing)} of its last run's engine ({manifest['engine']}) is not written down, or "
+            "not whole, as it may hold secrets; give it again, or name an engine"
+        )
+    given = {k: {**before.get(k, {}), **v} if isinstance(v, Mapping) else v for k, v in given.items()}
+    return {"engine": manifest["engine"], "engine_options": {**before, **given}}
+
+
+def placed(
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
+    conf: Iterable[str],
+    resuming: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Engine and options from what a command line says; what it does not say is as in the run it goes on with.
+
+    Raises
+    ------
+    ValueError
+        For what the engine has no use for.
+    """
+    if resuming is None or engine:
+        name = engine or "serial"
+        engines.check(name)
+        return {"engine": name, "engine_options": engine_options(name, workers, address, conf)}
+    if not (workers or address or conf):
+        return {}
+    return {"engine_options": engine_options(read(resuming)[0]["engine"], workers, address, conf)}
+
+
+def only_new(context: Any, names: Iterable[str]) -> None:
+    """Refuse options of a command that would change what a resumed run was asked for.
+
+    Raises
+    ------
+    ValueError
+    """
+    given = [
+        n for n in names if (how := context.get_parameter_source(n)) is not None and how.name == "COMMANDLINE"
+    ]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(
+            f"{flags}: --resume goes on with what the store's last run was asked for; leave that out, or leave out "
+            "--resume to begin a new run"
+        )
 
 
 def again(manifest: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
@@ -398,50 +443,3 @@ def failure(item: Any, error: BaseException, engine: str) -> dict[str, Any]:
         "error_type": type(error).__name__,
         "detail": detail,
     }
-
-
-# -- what was done ------------------------------------------------------------------------------------
-def last(store: str | os.PathLike[str]) -> Path:
-    """The manifest of a store's last run.
-
-    Raises
-    ------
-    StoreError
-        A store without runs, or no store.
-    """
-    folder = Path(store).expanduser() / FOLDER
-    found = sorted(folder.glob("*.json"), key=lambda p: (json.loads(p.read_text())["started"], p.name))
-    if not found:
-        raise StoreError(f"{store}: no run has left a manifest here ({folder} holds none)")
-    return found[-1]
-
-
-def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
-    """Manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
-
-    Returns
-    -------
-    manifest : dict
-    run : Run
-        Of a run that was killed, the receipts up to then.
-
-    Raises
-    ------
-    StoreError
-        No run there.
-    """
-    path = Path(run).expanduser()
-    path = last(path) if path.is_dir() else path.with_suffix(".json")
-    if not path.exists():
-        raise StoreError(f"{run}: no such run; expected a store, or a file of its folder {FOLDER}")
-    manifest = json.loads(path.read_text())
-    lines = path.with_suffix(".jsonl").read_text().splitlines()
-    receipts = []
-    for line in lines[1:]:
-        try:
-            receipts.append(json.loads(line))
-        except ValueError:  # cut short as its run was killed
-            log.warning("%s: a receipt cut short", path.with_suffix(".jsonl"))
-    seconds = float(manifest.get("seconds", 0.0))
-    store = str(path.parent.parent)
-    return manifest, Run(store, tuple(receipts), manifest["engine"], seconds, str(path.with_suffix(".jsonl")))

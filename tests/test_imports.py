@@ -30,8 +30,8 @@ OTHER_IO = {
     "products", "sentinel2", "s2classes", "s2driver", "s2item", "s2tiles", "cloudfilter", "catalog", "endpoints",
 }  # fmt: skip
 TOP = {
-    "pipeline", "runs", "blocks", "block_classes", "stored_tracks", "report", "bench", "scaling", "label_run",
-    "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
+    "pipeline", "runs", "records", "blocks", "block_classes", "stored_tracks", "report", "bench", "scaling",
+    "label_run", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
     "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
     "snowmodels",
     "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",

@@ -323,3 +323,161 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     ):
         done = is2(*wrong)
         assert (done.returncode, why in done.stderr) == (2, True), done.stderr
+
+
+# -- what a record is good for --------------------------------------------------------------------------
+def test_blocks_interrupted_are_gone_on_with(whole, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """The record is there before the first block; parts and length of blocks are found again, and then removed."""
+    from is2ice import blocks
+
+    path, made = tmp_path / "s.zarr", blocks.Joined.make
+    count = []
+
+    def two(self: Any, options: Any, part: Any) -> None:
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        count.append(part.number)
+        made(self, options, part)
+
+    pipeline.run(["a.h5"], path, chain=FAKE)
+    monkeypatch.setattr(blocks.Joined, "make", two)
+    with pytest.raises(KeyboardInterrupt):
+        is2ice.run(SAMPLE, path, beams="gt2r", block_km=1.7)
+    manifest, _ = runs.read(path)
+    assert (manifest["status"], manifest["block_km"], manifest["blocks"]["made"]) == ("interrupted", 1.7, 2)
+    assert len(list((path / ".parts" / manifest["id"]).iterdir())) == 2
+    other = is2ice.run(["b.h5"], tmp_path / "o.zarr", chain=FAKE)  # of another store
+    assert other.ok
+    count.clear()
+    monkeypatch.setattr(
+        blocks.Joined, "make", lambda self, o, part: count.append(part.number) or made(self, o, part)
+    )
+    read: list[Any] = []
+    own = blocks.Joined._read
+    monkeypatch.setattr(blocks.Joined, "_read", lambda *a: read.append(own(*a)) or read[-1])
+    run = pipeline.resume(path)
+    assert checksums(run) == {"gt2r": checksums(whole)["gt2r"]}
+    assert len(count) == len(read) > 2
+    assert all(block is not None for block in read)
+    assert not (path / ".parts").exists()
+    told = report.text(*runs.read(path))
+    assert f"blocks: {len(count)} ready, 0 failed" in told
+
+
+def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
+    from is2ice import blocks, records
+
+    root = store.create(tmp_path / "s.zarr")
+    going = records.Record(root, runs.Manifest("run", ()), runs.Place())
+    with going:
+        kept = blocks.parts_folder(root, going.of)
+        old = blocks.parts_folder(root, "20200101T000000Z-1")
+        blocks.clear(root, records.resumable(root))
+        assert (kept.exists(), old.exists()) == (True, False)
+        told = report.text(*runs.read(root))
+        assert f"going on in process {os.getpid()}" in told
+        assert "--resume" not in told
+        manifest = runs.read(root)[0]
+        assert "can be told on elsewhere only" in report.text(
+            manifest | {"host": "elsewhere"}, runs.read(root)[1]
+        )
+        going.finish(pipeline.Run(str(root), (), "serial", 0.0))
+    blocks.clear(root, records.resumable(root))
+    assert not (root / ".parts").exists()
+
+
+def test_an_attempt_without_workers_leaves_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    pipeline.run(["a.h5", "cloudy.h5"], path, engine="processes", workers=1, chain=FAKE)
+    before = runs.last(path)
+    with pytest.raises(ValueError, match="serial engine has one worker"):
+        pipeline.resume(path, engine="serial", workers=2, chain=FAKE)
+    assert runs.last(path) == before
+    again = pipeline.resume(path, workers=2, chain=FAKE)
+    assert (again.engine, len(again.skipped), len(again.failed)) == ("processes", 3, 1)
+    assert runs.read(path)[0]["engine_options"] == {"workers": 2}
+    assert f"what failed is tried again by is2ice run --resume --store {path}" in report.text(
+        *runs.read(path)
+    )
+    assert "processes: no track was computed" in report.text(*runs.read(path))
+
+
+def test_half_a_manifest_is_none(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "s.zarr"
+    pipeline.run(["a.h5"], path, chain=FAKE)
+    before = runs.last(path)
+    (path / ".runs" / ".x.json").write_text("")
+    (path / ".runs" / "y.json").write_text("{")
+    assert runs.last(path) == before
+    assert len(pipeline.resume(path, chain=FAKE).skipped) == 2
+    with pytest.raises(StoreError, match="not a whole manifest"):
+        runs.read(path / ".runs" / "y.json")
+
+    def full(*args: Any, **how: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match="No space left"):
+            pipeline.run(["b.h5"], path, chain=FAKE)
+    assert not [p for p in (path / ".runs").iterdir() if p.name.startswith(".") and p.name != ".x.json"]
+
+
+def test_a_second_resume_keeps_what_the_first_run_made(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    first = pipeline.run(["cloudy.h5", "a.h5"], path, chain=FAKE, overwrite="always")
+    assert len(first.done) == 3
+    old = time.time() - 3600  # as if the first run had been an hour ago
+    manifest = json.loads(runs.last(path).read_text())
+    runs.last(path).write_text(json.dumps(manifest | {"begun": old - 1}))
+    for meta in path.rglob("zarr.json"):
+        os.utime(meta, (old, old))
+    for _ in range(2):
+        again = pipeline.resume(path, chain=FAKE)
+        assert (len(again.done), len(again.skipped), len(again.failed)) == (0, 3, 1)
+        assert runs.read(path)[0]["of"] == manifest["id"]
+
+
+def test_no_secret_is_written_down(tmp_path: Path) -> None:
+    from is2ice import records
+
+    options = {
+        "address": "http://me:PW@host:1", "conf": {"spark.a.secret.key": "PW", "b": "c"}, "workers": 2,
+        "retry_wait": 1.0,
+    }  # fmt: skip
+    place = runs.Place(Cluster("spark", {}, "spark://me:PW@host"), options)
+    record = records.Record(store.create(tmp_path / "s.zarr"), runs.Manifest("run", ()), place)
+    with record:
+        assert "PW" not in record.path.read_text()
+        manifest = json.loads(record.path.read_text())
+        record.finish(pipeline.Run("s", (), "spark", 0.0))
+    assert manifest["engine_options"] == {
+        "address": "http://host:1", "conf": {"b": "c"}, "workers": 2, "retry_wait": 1.0,
+    }  # fmt: skip
+    assert manifest["where"] == "spark://host"
+    assert manifest["withheld"] == ["address", "conf"]
+    record.path.write_text(json.dumps(manifest | {"where": "", "status": "finished"}))
+    with pytest.raises(
+        StoreError, match=r"address, conf of its last run's engine \(spark\) is not written down"
+    ):
+        runs.resumed(tmp_path / "s.zarr", "run", {})
+    given = {"engine_options": {"address": "x", "conf": {"spark.a.secret.key": "PW"}}}
+    _, changes = runs.resumed(tmp_path / "s.zarr", "run", given)
+    assert changes["engine_options"]["conf"] == {"spark.a.secret.key": "PW", "b": "c"}
+    assert (changes["engine"], changes["engine_options"]["workers"]) == ("spark", 2)
+
+
+def test_what_resuming_cannot_change_is_refused(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from is2ice.__main__ import app
+
+    path = str(tmp_path / "s.zarr")
+    pipeline.run(["a.h5"], path, chain=FAKE, engine="processes", workers=1)
+    for flags in (["--method", "nasa"], ["--overwrite", "always"], ["--beams", "gt1r"]):
+        done = CliRunner().invoke(app, ["run", "--resume", "--store", path, *flags])
+        assert f"{flags[0]}: --resume goes on with what" in str(done.exception)
+    done = CliRunner().invoke(app, ["run", "--resume", "--store", path, "--conf", "a=b"])
+    assert "--conf is of spark and gateway (got --engine processes)" in str(done.exception)
+    assert runs.placed(None, 2, None, (), path) == {"engine_options": {"workers": 2}}
+    assert runs.placed(None, None, None, (), path) == {}
