@@ -13,6 +13,7 @@ import typer
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+ENGINES = ("processes", "dask", "spark")
 
 
 @app.callback()
@@ -43,7 +44,12 @@ def scaling(
     from .engines._common import cpus
     from .twin.archive import make_archive
 
-    names = engine or ["processes", "dask", "spark"]
+    names = engine or list(ENGINES)
+    unknown = [name for name in names if name not in ENGINES]
+    if unknown:
+        raise ValueError(f"--engine {unknown[0]}: expected some of {', '.join(ENGINES)}")
+    if workers and min(workers) < 1:
+        raise ValueError(f"--workers {min(workers)}: expected at least one")
     counts = workers or [n for n in (1, 2, 4, 8, 16, 32) if n <= cpus()]
     with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
         place = folder or Path(temporary)
@@ -58,9 +64,11 @@ def scaling(
                 spent.append(dispatch)
             for kind in s.KINDS:
                 mine = [t for t in timings if (t.kind, t.engine) == (kind, name)]
+                if not s.fits(counts, mine[0].tasks):
+                    continue
                 models[kind, name] = s.Model.fit(
                     [t.workers for t in mine], [t.reduce for t in mine], mine[0].tasks, min(spent),
-                    task_bytes=data.bytes / mine[0].tasks, bandwidth=rate,
+                    task_bytes=mine[0].read / mine[0].tasks, bandwidth=rate,
                 )  # fmt: skip
         busy = os.getloadavg()[0] > 1.5 * max(cpus(), *counts)
         where = {

@@ -92,6 +92,9 @@ def classify(
     engine: Annotated[str, typer.Option(help="serial, processes, dask, gateway or spark.")] = "serial",
     workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option("--conf", help="key=value for Spark or the Gateway; repeatable.")
+    ] = None,
     overwrite: Annotated[str, typer.Option(help="different, always or never.")] = "different",
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +104,7 @@ def classify(
 
     done = reclassify(
         source, store, model, granules=granule or None, method=method, engine=engine,
-        engine_options=engine_options(engine, workers, address),
+        engine_options=engine_options(engine, workers, address, conf or ()),
         overwrite=overwrite,  # type: ignore[arg-type]
         progress=False if as_json else None,
     )  # fmt: skip

@@ -36,6 +36,8 @@ log = logging.getLogger("is2ice")
 
 #: Environment variables that let workers into archives; they travel with each item and are stored nowhere.
 RETRY = ("retry_on", "retry_wait")
+#: How HDF5 says that bytes are not what they should be.
+_DAMAGED = re.compile(r"Unable to (synchronously )?|Can't (synchronously )?(read|open)")
 CREDENTIALS = (
     "EARTHDATA_TOKEN", "EARTHDATA_USERNAME", "EARTHDATA_PASSWORD",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION",
@@ -434,6 +436,9 @@ def failure(item: Any, error: BaseException, engine: str) -> dict[str, Any]:
     text = str(error) or type(error).__name__
     if type(error).__module__ == "builtins":  # not one of ours: its text alone may say too little
         text = f"{type(error).__name__}: {text}"
+    local = isinstance(item.source, str | os.PathLike) and "://" not in os.fspath(item.source)
+    if local and _DAMAGED.search(text) and "doesn't exist" not in text:
+        text += "; its HDF5 cannot be read there, the file is damaged: download it again"
     text, detail = scrub(text), scrub(detail)
     log.debug("%s: %s\n%s", item, text, detail)
     return {

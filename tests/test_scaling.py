@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from is2ice import scaling
+from is2ice.bench import app
 from is2ice.scaling import Model, Timing
 
 
@@ -32,6 +34,32 @@ def test_the_model_in_numbers() -> None:
     assert model.serial_fraction(100) == pytest.approx(3.0 / 103.0)
     assert Model.fit([1, 2], [10.0, 9.9], 10, 0.0).work >= 0.0
     assert math.isinf(Model(1.0, 0.0, 0.0).bandwidth)
+
+
+def test_one_number_of_workers_projects_nothing() -> None:
+    with pytest.raises(ValueError, match="two or more numbers of workers"):
+        Model.fit([1], [10.0], 10, 0.0)
+    timings = [Timing("labelling", "dask", 1, 24, 8.0, 0.01, 12.0, 5.0)]
+    text = scaling.tables(timings, {}, cores=[16], tasks=3000)
+    assert "NOT PROJECTED" in text
+    assert "x)" not in text
+
+
+def test_a_wrong_engine_is_told_before_an_archive_is_made(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["scaling", "--engine", "flink", "--folder", str(tmp_path / "f")])
+    assert "--engine flink: expected some of processes, dask, spark" in str(done.exception)
+    assert not (tmp_path / "f").exists()
+
+
+def test_spark_is_given_an_empty_task_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from is2ice.engines import spark
+
+    most = []
+    monkeypatch.setattr(scaling.engines, "map", lambda fn, items, *a, **o: most.append(spark.MOST) or items)
+    assert scaling.overhead("spark") < 1.0
+    scaling.overhead("dask")
+    assert most == [1, spark.MOST]
+    assert spark.MOST > 1
 
 
 def test_tables_keep_measured_and_projected_apart() -> None:
@@ -62,8 +90,5 @@ def test_a_small_archive_is_timed(tmp_path: Path) -> None:
         assert timing["reduce"] > timing["map"]  # the action holds the work, the lazy step does not
         assert timing["measured"]
     assert kinds["freeboard"]["tasks"] == 6
-    (model,) = (m for m in document["model"] if m["kind"] == "freeboard")
-    assert [p["cores"] for p in document["projected"]] == [16, 64, 1000] * 2
-    assert not any(p["measured"] for p in document["projected"])
-    total = model["serial"] + 6 * (model["work"] + model["dispatch"])
-    assert total == pytest.approx(kinds["freeboard"]["reduce"], rel=0.02)
+    assert 0 < kinds["freeboard"]["read"] < kinds["labelling"]["read"]  # stored segments, and not the photons
+    assert document["model"] == document["projected"] == []  # of one number of workers
