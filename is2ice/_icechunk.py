@@ -8,27 +8,51 @@ from typing import Any
 
 from . import schema
 from . import store as stores
+from ._target import Target
 from .access import s3_settings
 from .declarations import Declaration
 from .errors import StoreError
-from .publishing import Published, check_track
+from .publishing import Published, check_apart, check_track, source
 
 __all__ = ["open_root", "publish", "repository"]
 
 #: Times a publication begins again because another one was committed meanwhile.
 ATTEMPTS = 20
+#: Names at the top of a repository.
+LAYOUT = {"snapshots", "refs", "manifests", "transactions", "chunks", "config.yaml", "repo", "overwritten"}
 
 
-def repository(where: str | os.PathLike[str]) -> Any:
-    """The repository in a folder or at ``s3://bucket/prefix``, made if absent."""
+def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
+    """The repository in a folder or at ``s3://bucket/prefix``; where there is none, it is made, or None.
+
+    Raises
+    ------
+    StoreError
+        Not such a place, or it holds something else.
+    """
     import icechunk
 
-    text = os.fspath(where).rstrip("/")
+    place = Target(where)
+    storage = _storage(place.url)
+    if names := place.entries():
+        # A repository that another publisher is making, or has left half made, is none yet.
+        if not icechunk.Repository.exists(storage) and not LAYOUT.issuperset(names):
+            raise StoreError(
+                f"{place.name}: not empty and not an Icechunk repository; name a new folder or prefix"
+            )
+    elif not make:
+        return None
+    return icechunk.Repository.open_or_create(storage)
+
+
+def _storage(text: str) -> Any:
+    import icechunk
+
     if text.startswith("s3://"):
         bucket, _, prefix = text[len("s3://") :].partition("/")
         settings, _ = s3_settings(bucket)
         endpoint = settings.get("endpoint")
-        storage = icechunk.s3_storage(
+        return icechunk.s3_storage(
             bucket=bucket,
             prefix=prefix,
             region=settings["region"],
@@ -40,11 +64,7 @@ def repository(where: str | os.PathLike[str]) -> Any:
             session_token=settings.get("session_token"),
             anonymous=settings.get("skip_signature"),
         )
-    elif "://" in text:
-        raise StoreError("an Icechunk repository lies in a local folder or at s3://bucket/prefix")
-    else:
-        storage = icechunk.local_filesystem_storage(str(Path(text).expanduser().absolute()))
-    return icechunk.Repository.open_or_create(storage)
+    return icechunk.local_filesystem_storage(text)
 
 
 def open_root(where: str | os.PathLike[str], branch: str = "main") -> Any:
@@ -63,22 +83,26 @@ def publish(
 ) -> Published:
     """Publish a store into a repository; what is there with the same inputs stays as it is.
 
-    Parameters and errors as of :func:`is2ice.publish`; ``version`` counts the repository's snapshots. Of several
+    Parameters and errors as of :func:`is2ice.publish`; ``version`` counts the publications in its history. Of several
     publishers at once each commits on top of what the others did, so that nothing is lost; of the same track the
     last stays current, and the others are in the history. A folder as repository is for one publisher at a time:
     Icechunk has no safe commits there.
     """
     import icechunk
 
-    listed = stores.open_store(store)
-    name = stores.public_url(os.fspath(target)) if "://" in os.fspath(target) else os.fspath(target)
-    repo = repository(target)
+    listed, root = source(store)
+    place = Target(target)
+    check_apart(root, place)
+    name, repo = place.name, repository(target, make=not dry_run)
+    if repo is None:
+        keys = sorted(f"{granule}/{beam}" for granule, beam in listed.tracks)
+        return Published(name, 1, tuple(keys), bytes=sum(_checked(root / key) for key in keys))
     for _ in range(ATTEMPTS):
         session = repo.writable_session("main")
         fresh, replaced, same = _differing(session, listed)
         size = 0
         for key in (*fresh, *replaced):
-            size += _put(session, Path(listed.location) / key, key, dry_run)
+            size += _checked(root / key) if dry_run else _put(session, root / key, key)
         if dry_run or not (fresh or replaced):
             break
         _describe(session, declared)
@@ -89,7 +113,8 @@ def publish(
             continue
     else:
         raise StoreError(f"{name}: other publishers were first {ATTEMPTS} times; publish again")
-    version = len(list(repo.ancestry(branch="main")))
+    version = len(list(repo.ancestry(branch="main"))) - 1  # the first snapshot is the empty repository
+    version += bool(dry_run and (fresh or replaced))
     return Published(name, version, tuple(fresh), tuple(replaced), tuple(same), size)
 
 
@@ -108,17 +133,22 @@ def _differing(session: Any, listed: stores.Store) -> tuple[list[str], list[str]
     return fresh, replaced, same
 
 
-def _put(session: Any, path: Path, key: str, dry_run: bool) -> int:
+def _checked(path: Path) -> int:
+    """Bytes of a track that is fit to be published."""
+    check_track(path)
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def _put(session: Any, path: Path, key: str) -> int:
     """Check a track and write it into a session; its bytes in the local store."""
     import zarr
 
     ds = check_track(path).drop_encoding()
-    if not dry_run:
-        how: Any = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": schema.encoding(ds)}
-        ds.to_zarr(session.store, group=key, **how)
-        granule = key.split("/")[0]
-        group = zarr.open_group(session.store, path=granule, mode="a")
-        group.attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
+    how: Any = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": schema.encoding(ds)}
+    ds.to_zarr(session.store, group=key, **how)
+    granule = key.split("/")[0]
+    group = zarr.open_group(session.store, path=granule, mode="a")
+    group.attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
 
 

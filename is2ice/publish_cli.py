@@ -20,7 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 )
 def publish(
     store: Annotated[str, typer.Argument(help="Local store, as `is2ice run` writes it.")],
-    target: Annotated[str, typer.Argument(help="s3://bucket/prefix, or a folder.")],
+    target: Annotated[
+        str, typer.Argument(help="s3://bucket/prefix, or a folder: new, empty, or published to before.")
+    ],
     declaration: Annotated[
         str | None, typer.Option(help="Name of a declared store, or a declaration's .toml file.")
     ] = None,
@@ -32,7 +34,7 @@ def publish(
 ) -> None:
     """Publish a store: check it, upload what is new, and move the pointer last.
 
-    Run again it changes nothing; with new granules in the store it makes the next version.
+    Run again it changes nothing; with new granules in the store, or another declaration, it makes the next version.
     """
     from .declarations import declaration as declared_as
 
@@ -40,12 +42,23 @@ def publish(
     if icechunk:
         from ._icechunk import publish as publish_icechunk
 
+        _quiet_icechunk()
         done = publish_icechunk(store, target, declared=declared, dry_run=dry_run)
     else:
         from .publishing import publish as publish_store
 
         done = publish_store(store, target, declared=declared, dry_run=dry_run)
     typer.echo(json.dumps(asdict(done)) if as_json else f"{'would publish to ' if dry_run else ''}{done}")
+
+
+def _quiet_icechunk() -> None:
+    """Errors alone of what Icechunk logs in colours, unless ICECHUNK_LOG asks for more."""
+    import os
+
+    import icechunk
+
+    if "ICECHUNK_LOG" not in os.environ:
+        icechunk.set_logs_filter("error")
 
 
 @stores_app.command(epilog="Example: is2ice stores ross_sea_2019_11")

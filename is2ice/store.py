@@ -362,6 +362,11 @@ def open_store(
     attributes = read_attributes(root)
     if attributes is None:
         what = "no such folder" if not root.exists() else f"not a Zarr group (no {META})"
+        if (root / "snapshots").is_dir() and (root / "refs").is_dir():
+            what = (
+                "an Icechunk repository; open it with icechunk, and hand the Zarr group of its session to "
+                "is2ice.open_track (documentation: How to, Publish a store)"
+            )
         raise StoreError(f"{root}: not an is2ice store: {what}")
     check_version(attributes, str(root))
     if "granule" in attributes:

@@ -163,11 +163,49 @@ def test_icechunk_keeps_versions(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = publish(tmp_path / "s.zarr", tmp_path / "ice")
-        assert done.added == (f"{GRANULE}/gt2r",)
+        assert (done.version, done.added) == (1, (f"{GRANULE}/gt2r",))
         again = publish(tmp_path / "s.zarr", tmp_path / "ice")
         assert (again.unchanged, again.version) == (done.added, done.version)
         back = store.open_track(open_root(tmp_path / "ice"), GRANULE)
     np.testing.assert_array_equal(back["height"][0], track()["height"])
+
+
+def test_icechunk_from_the_command_line(tmp_path):
+    pytest.importorskip("icechunk")
+    local, ice = tmp_path / "s.zarr", tmp_path / "ice"
+    store.write_track(track(), local, parameters={"a": 1})
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "is2ice", *map(str, words)]
+        env = {k: v for k, v in _environment().items() if k != "ICECHUNK_LOG"}
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    dry = run("publish", local, ice, "--icechunk", "--dry-run")
+    assert dry.stdout.startswith(f"would publish to {ice}: version 1; 1 added"), dry.stderr
+    assert not ice.exists()
+    done = run("publish", local, ice, "--icechunk")
+    assert done.stdout.startswith(f"{ice}: version 1; 1 added"), done.stderr
+    assert "WARN" not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    with pytest.raises(StoreError, match="an Icechunk repository; open it with icechunk"):
+        store.open_store(ice)
+
+
+def test_icechunk_takes_only_a_place_of_its_own(tmp_path):
+    pytest.importorskip("icechunk")
+    from is2ice._icechunk import publish
+
+    local, full = tmp_path / "s.zarr", tmp_path / "full"
+    store.write_track(track(), local, parameters={"a": 1})
+    full.mkdir()
+    (full / "mine").write_text("mine")
+    with pytest.raises(StoreError, match="not empty and not an Icechunk repository"):
+        publish(local, full)
+    with pytest.raises(StoreError, match="lies inside the store"):
+        publish(local, local / "ice")
+    with pytest.raises(StoreError, match="local folder of their own"):
+        publish(local, "")
+    assert [p.name for p in full.iterdir()] == ["mine"]
 
 
 def _environment(**more: str) -> dict[str, str]:

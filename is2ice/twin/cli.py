@@ -19,7 +19,7 @@ PRESET_NAMES = "ross_sea_november, arctic_winter_night, marginal_ice_zone, cloud
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The twin: simulated granules and images with known truth, and a cloud on this machine.",
+    help="The twin: simulated granules and images with known truth, and a server for them.",
 )
 _errors = Console(stderr=True)
 
