@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +73,25 @@ def draw_map(
         values = part[variable].values.astype(float)
         good = values[np.isfinite(values)]
         low, high = np.percentile(good, [1, 99]) if good.size else (0.0, 1.0)
-        if low == high:
-            low, high = low - 0.5 * abs(low) - 0.01, high + 0.5 * abs(high) + 0.01
+        one = low == high
         x, y = part["x"].values / 1e3, part["y"].values / 1e3
         shown = ax.pcolormesh(x, y, values, cmap=colours, vmin=low, vmax=high, shading="nearest")
         units = part[variable].attrs.get("units", "")
         label = f"{variable.replace('_', ' ')}" + (f" ({units})" if units != "1" else "")
-        bar = figure.colorbar(shown, ax=ax, extend="both")
-        bar.set_label(label, fontsize=size)
+        if one:  # a range would be an invention
+            told = f"{good[0]:.3g} {units if units != '1' else ''}".strip() if good.size else "no value"
+            ax.text(0.98, 0.98, f"every cell: {told}" if good.size > 1 else told, ha="right", va="top",
+                    transform=ax.transAxes, fontsize=size, zorder=6,
+                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5})  # fmt: skip
+        else:  # in the panel's own coordinates: as high as it, whatever its aspect
+            bar = figure.colorbar(shown, cax=ax.inset_axes((1.03, 0.0, 0.05, 1.0)), extend="both")
+            bar.set_label(label, fontsize=size)
+            bar.ax.tick_params(labelsize=size - 0.5)
         _graticule(ax, part, size - 1.0)
         ax.set_aspect("equal")
         ax.set_xlabel(f"x (km, {made['crs'].attrs.get('epsg_code', '')})", fontsize=size)
         ax.set_ylabel("y (km)", fontsize=size)
-        for axes in (ax, bar.ax):
-            axes.tick_params(labelsize=size - 0.5)
+        ax.tick_params(labelsize=size - 0.5)
         long = str(part[variable].attrs.get("long_name", variable))
         ax.set_title(fill(long, 38), fontsize=size)
     if path is not None:
@@ -94,20 +100,15 @@ def draw_map(
 
 
 def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:
-    """Parallels and meridians, drawn as contours; longitude is cut where it jumps."""
+    """Parallels and meridians, drawn as contours and named near the frame; longitude is cut where it jumps."""
     x, y = part["x"].values / 1e3, part["y"].values / 1e3
     latitude, longitude = part["latitude"].values, part["longitude"].values
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=1.8, foreground="white")]
-    style = {"colors": "#555555", "linewidths": 0.5, "alpha": 0.8}
+    style = {"colors": "#555555", "linewidths": 0.5, "alpha": 0.8, "linestyles": "solid"}
     step = _step(float(np.ptp(latitude)))
     levels = np.arange(np.floor(latitude.min() / step) * step, latitude.max() + step, step)
     lines = ax.contour(x, y, latitude, levels=levels, **style)
-    for told in (
-        ax.clabel(lines, fmt=lambda v: f"{abs(v):g}°{'S' if v < 0 else 'N'}", fontsize=size, zorder=5) or ()
-    ):
-        told.set_path_effects(halo)
+    taken: list[tuple[float, float]] = []
+    _name_lines(ax, lines, lambda v: f"{abs(v):g}°{'S' if v < 0 else 'N'}", size, taken)
     # Longitudes counted from the middle of the part, so that none jumps within it unless it holds the pole.
     middle = float(np.degrees(np.angle(np.exp(1j * np.radians(longitude)).mean())))
     turn = (longitude - middle + 180.0) % 360.0 - 180.0
@@ -122,8 +123,33 @@ def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:
         east = (v + middle + 180.0) % 360.0 - 180.0
         return f"{abs(east):g}°{'W' if east < 0 else 'E'}"
 
-    for told in ax.clabel(lines, fmt=label, fontsize=size, zorder=5) or ():
-        told.set_path_effects(halo)
+    _name_lines(ax, lines, label, size, taken)
+
+
+def _name_lines(
+    ax: Any, lines: Any, name: Callable[[float], str], size: float, taken: list[tuple[float, float]]
+) -> None:
+    """The value of each contour where it comes nearest to the frame: the cells with values lie in the middle."""
+    from matplotlib.patheffects import withStroke
+
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for level, pieces in zip(lines.levels, lines.allsegs, strict=True):
+        places = [((p - [left, low]) / [right - left, high - low]) for p in pieces if len(p)]
+        if not places:
+            continue
+        at = np.concatenate(places)
+        edge = np.minimum(at, 1.0 - at)
+        # Clear of the frame and of the names that stand already.
+        cost = np.abs(edge - [0.09, 0.05]).min(axis=1) + 10.0 * (edge < [0.08, 0.04]).any(axis=1)
+        for x, y in taken:
+            cost += 5.0 * ((np.abs(at[:, 0] - x) < 0.2) & (np.abs(at[:, 1] - y) < 0.07))
+        k = int(cost.argmin())
+        if cost[k] > 1.0:  # no room
+            continue
+        taken.append((float(at[k, 0]), float(at[k, 1])))
+        told = ax.text(*at[k], name(float(level)), transform=ax.transAxes, fontsize=size, color="#333333",
+                       ha="center", va="center", zorder=5)  # fmt: skip
+        told.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
 
 
 def _step(span: float) -> float:

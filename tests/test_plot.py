@@ -113,3 +113,30 @@ def test_photons_lie_on_their_segments() -> None:
     assert float(np.mean(points[:, 1])) == pytest.approx(0.3, abs=0.01)
     inside = photons["x_atc"].values <= float(ds["x_atc"][-1]) + 2.0
     assert abs(len(points) - inside.sum()) < 20
+
+
+@pytest.mark.parametrize(("cell", "bars"), [(25_000.0, 0), (5000.0, 2)])
+def test_map_of_one_cell_has_no_invented_range(cell: float, bars: int) -> None:
+    """Colour bars are as high as their panels; one cell has its value instead; lines are named near the frame."""
+    from is2ice import grid
+    from is2ice.plot_maps import draw_map
+
+    track = full()
+    track["freeboard"][:] = np.linspace(0.2, 0.6, 600)
+    track["freeboard_uncertainty"][:] = np.linspace(0.02, 0.06, 600)
+    track["latitude"] = ("x_atc", -75.0 + (1e-5 if bars == 0 else 5e-4) * np.arange(600))
+    made = grid.to_map(grid.cell_sums(track, grid.GRIDS["nsidc_south"].with_cell(cell)), min_segments=1)
+    figure = draw_map(made, width=8.5)
+    figure.canvas.draw()
+    panels = figure.axes[:2]
+    insets = [bar for panel in panels for bar in panel.child_axes]
+    assert len(insets) == bars
+    for panel, bar in zip(panels, insets, strict=False):
+        ours, whole = bar.get_position().height, panel.get_position().height  # without the arrows at its ends
+        assert 0.85 * whole < ours <= 1.001 * whole
+    named = [t for t in panels[0].texts if "°" in t.get_text()]
+    assert named
+    for told in named:
+        x, y = told.get_position()
+        assert min(x, 1 - x, y, 1 - y) < 0.35
+    assert any(t.get_text().endswith(" m") for t in panels[0].texts) is (bars == 0)
