@@ -5,6 +5,7 @@ Both are written as things happen, so that a run that was killed has left its re
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -57,7 +58,12 @@ class Record:
         self.root = root
         self.begun = False
         options, withheld = _told(place.options)
-        now, name = cf.now(), f"{cf.now().replace(':', '').replace('-', '')}-{os.getpid()}"
+        now = cf.now()
+        name = stem = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
+        for k in itertools.count(1):  # several in a second
+            if not (root / FOLDER / f"{name}.json").exists():
+                break
+            name = f"{stem}-{k}"
         self.of = earlier.id if earlier else name
         self.document: dict[str, Any] = {
             "id": name,
@@ -65,6 +71,7 @@ class Record:
             "status": "running",
             "begun": earlier.since if earlier else time.time() // 1,
             "started": now,
+            "clock": time.time(),
             "is2ice": __version__,
             "engine": place.name,
             "engine_options": options,
@@ -165,7 +172,7 @@ def _manifests(store: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
             out[path] = json.loads(path.read_text())
         except (ValueError, FileNotFoundError):
             log.warning("%s: not a whole manifest", path)
-    return dict(sorted(out.items(), key=lambda one: (one[1]["started"], one[0].name)))
+    return dict(sorted(out.items(), key=lambda one: (one[1]["started"], one[1].get("clock", 0.0))))
 
 
 def last(store: str | os.PathLike[str]) -> Path:

@@ -168,7 +168,7 @@ def test_receipts(tmp_path: Path) -> None:
     assert lines[0]["options"]["method"] == "crossfit"
     assert lines[1] == json.loads(json.dumps(receipt))
     assert store.open_store(tmp_path / "s.zarr").table()["n_leads"].tolist() == [2]
-    assert "2 leads" in run.report()
+    assert "2 pieces of leads" in run.report()
     assert list(run.table()["seconds.load"]) == [receipt["seconds"]["load"]]
 
 

@@ -481,3 +481,17 @@ def test_what_resuming_cannot_change_is_refused(tmp_path: Path) -> None:
     assert "--conf is of spark and gateway (got --engine processes)" in str(done.exception)
     assert runs.placed(None, 2, None, (), path) == {"engine_options": {"workers": 2}}
     assert runs.placed(None, None, None, (), path) == {}
+
+
+def test_records_of_one_second_are_apart(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from is2ice import cf, records
+
+    root = store.create(tmp_path / "s.zarr")
+    monkeypatch.setattr(cf, "now", lambda: "2026-01-01T00:00:00Z")
+    made = []
+    for k in range(12):
+        with records.Record(root, runs.Manifest("run", (str(k),)), runs.Place()) as record:
+            record.finish(pipeline.Run(str(root), (), "serial", 0.0))
+        made.append(record.path)
+        assert runs.last(root) == record.path
+    assert len(set(made)) == 12
