@@ -390,7 +390,10 @@ def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
     for x, colour, label, dashes in ((ours, SEA, "ours", "-"), (theirs, THEIRS, _product(c), "--")):
         label = label if x.size else f"{label}: none"
         ax.stairs(np.histogram(x, edges)[0] / width, edges, color=colour, lw=1.4, label=label, ls=dashes)
-    _style(ax, "freeboards per km", _xlabel(c))
+    along = (
+        _xlabel(c) if _narrow(ax.figure) else _xlabel(c).replace(" from", "\nfrom")
+    )  # half a page wide there
+    _style(ax, "freeboards per km", along)
     ratio = c.numbers["density"]["ratio_freeboards"]
     ax.set_title(
         "" if ratio is None else f"ours {ratio:g} times as many as {_product(c)}", fontsize=_size(ax.figure)
