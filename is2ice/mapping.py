@@ -299,6 +299,9 @@ def make(
     engine: Annotated[str, typer.Option(help=f"One of {', '.join(engines.ENGINES)}.")] = "serial",
     workers: Annotated[int | None, typer.Option(min=1, help="Of engines that have them.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option("--conf", help="key=value for Spark or the Gateway; repeatable.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the first value there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -321,7 +324,7 @@ def make(
         failures.append(scrub(text))
         err.print(f"is2ice: {failures[-1]}")
 
-    extra = engine_options(engine, workers, address)
+    extra = engine_options(engine, workers, address, conf or ())
     made = make_map(sources, options, engine=engine, engine_options=extra, on_failure=tell)
     write_map(made, path)
     if plot is not None:

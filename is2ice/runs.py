@@ -36,6 +36,7 @@ log = logging.getLogger("is2ice")
 
 #: Environment variables that let workers into archives; they travel with each item and are stored nowhere.
 RETRY = ("retry_on", "retry_wait")
+_GRANULE = re.compile(r"ATL\d\d(-\d\d)?_\d{14}_\d{8}_\d{3}_\d\d")
 #: How HDF5 says that bytes are not what they should be.
 _DAMAGED = re.compile(r"Unable to (synchronously )?|Can't (synchronously )?(read|open)")
 CREDENTIALS = (
@@ -90,6 +91,8 @@ def named(source: Any) -> tuple[str, bool]:
     """How a source is written down, and whether it can be opened from that."""
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
+        if _GRANULE.fullmatch(text) and not os.path.exists(text):
+            return text, True  # looked up in NASA's catalogue again
         if "://" not in text:
             return str(Path(text).expanduser().absolute()), True
         return public_url(text), public_url(text) == text

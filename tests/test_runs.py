@@ -495,3 +495,30 @@ def test_records_of_one_second_are_apart(tmp_path: Path, monkeypatch) -> None:  
         made.append(record.path)
         assert runs.last(root) == record.path
     assert len(set(made)) == 12
+
+
+def test_what_a_manifest_names() -> None:
+    assert runs.named("ATL03_20191104195311_05940510_006_01") == (
+        "ATL03_20191104195311_05940510_006_01",
+        True,
+    )
+    assert runs.named("ATL03_20191104195311_05940510_006_01.h5")[0].startswith("/")
+
+
+def test_damaged_hdf5_is_told_so() -> None:
+    told = runs.failure(
+        pipeline.Item("a.h5", "a", "gt1r"),
+        KeyError("Unable to synchronously open object (bad heap)"),
+        "serial",
+    )
+    assert "download it again" in told["error"]
+    gone = KeyError("Unable to synchronously open object (object 'x' doesn't exist)")
+    assert "download" not in runs.failure(pipeline.Item("a.h5", "a", "gt1r"), gone, "serial")["error"]
+    far = pipeline.Item("https://host/a.h5", "a", "gt1r")
+    assert "download" not in runs.failure(far, OSError("Can't read data"), "serial")["error"]
+
+
+def test_nothing_to_do_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to do"):
+        is2ice.run([], tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
