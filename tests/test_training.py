@@ -270,7 +270,7 @@ def test_no_training_is_no_training(wrong):
     with pytest.raises(
         ValueError, match="expected epochs and batch of at least 1 and a learning_rate above 0"
     ):
-        training.fit(None, (np.zeros((4, 2)), np.zeros(4, int)), **wrong)
+        training.fit(small(), windows(4), **wrong)
 
 
 def test_steps_called_one_by_one_train_as_steps_compiled_together():
