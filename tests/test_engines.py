@@ -469,7 +469,6 @@ def test_interrupt_stops_everything(engine: str, tmp_path) -> None:  # type: ign
     rest = child.stdout.read()
     assert child.wait(100) == 130, rest
     assert "interrupted" in rest
-    assert engine == "spark" or "KeyboardInterrupt" not in rest  # workers leave without a word
     assert rest.count("started") <= 3  # and nothing new is begun
     child.stdout.close()
     for _ in range(300):  # nothing of the group is left
