@@ -64,11 +64,11 @@ def group_meta(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs)}
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step."""
+def write_json(path: Path, document: Mapping[str, Any], **how: Any) -> None:
+    """Write a JSON file in one step; `how` as for :func:`json.dumps`."""
     part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        part.write_text(json.dumps(document))
+        part.write_text(json.dumps(document, **how))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

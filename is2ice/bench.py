@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from .printed import json_text
 
 __all__ = ["app"]
 
@@ -82,7 +83,7 @@ def scaling(
         }
         ahead: dict[str, Any] = {"cores": cores or [16, 64, 1000], "tasks": tasks}
         if as_json:
-            typer.echo(json.dumps(where | s.document(timings, models, **ahead), indent=1))
+            typer.echo(json_text(where | s.document(timings, models, **ahead)))
             return
         typer.echo(
             f"{granules} granules of {length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, load average "

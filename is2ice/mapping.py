@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -18,6 +17,8 @@ from rich.console import Console
 
 from . import __version__, cf, engines, schema
 from . import grid as grids
+from ._folder import attributes
+from .printed import json_text
 from .remote import scrub
 from .snowmodels import HELP as SNOW_HELP
 from .snowmodels import snow_model
@@ -253,11 +254,7 @@ def _replaceable(path: Path) -> None:
         return
     if path.suffix != ".zarr":
         raise ValueError(f"{path}: is a folder; expected a file to write a NetCDF map to")
-    try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, ValueError, KeyError):
-        attributes = {}
-    if "grid_name" not in attributes and any(path.iterdir()):
+    if "grid_name" not in (attributes(path) or {}) and any(path.iterdir()):
         raise ValueError(
             f"{path}: holds something other than a map, a store of tracks perhaps; it is left alone. Give --out a name "
             "of its own"
@@ -333,7 +330,7 @@ def make(
         draw_map(made, names[0], path=plot)
     told = summary(made, names)
     if as_json:
-        print(json.dumps({"map": str(path), **told, "failures": failures}, indent=1))  # noqa: T201
+        print(json_text({"map": str(path), **told, "failures": failures}))  # noqa: T201
     else:
         when = (
             "all time" if period == "all" else f"{told['times']} {period}{'s' if told['times'] > 1 else ''}"

@@ -6,7 +6,6 @@ ATL07: histograms against photon counts, and the surface types against our thres
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from . import density, schema
 from .classifiers.radiometric import classes_of_rates
 from .errors import GranuleError
 from .leads import find_leads
+from .printed import json_text
 from .products import match_leads, open_atl07, open_atl10
 
 __all__ = ["agreement", "app", "check_atl07", "check_atl10"]
@@ -307,7 +307,7 @@ def check(
             "beams": told,
         }
         document |= {"not_computed_again": _left_out(told)} if ten else {"agreement": agreement(told)}
-        print(json.dumps(document, indent=1))  # noqa: T201
+        print(json_text(document))  # noqa: T201
         return
     for line in lines_atl10(told) if ten else lines_atl07(told):
         out.print(line)

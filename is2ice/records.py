@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__, cf, engines
 from . import store as stores
-from ._folder import _started
+from ._folder import _started, write_json
 from .errors import StoreError
 from .receipts import Run, json_line
 from .remote import scrub
@@ -133,13 +133,8 @@ class Record:
 
     def save(self) -> None:
         """Write the manifest in one step."""
-        part = self.path.with_name(f".{self.path.name}")
         with stores.clear_errors(self.root):
-            try:
-                part.write_text(json.dumps(self.document, indent=1, default=list))
-                os.replace(part, self.path)
-            finally:
-                part.unlink(missing_ok=True)
+            write_json(self.path, self.document, indent=1, default=list)
 
 
 def _told(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

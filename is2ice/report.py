@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import runs
+from .printed import json_text
 from .receipts import Run
 
 __all__ = ["app", "text"]
@@ -112,6 +112,6 @@ def report(
     manifest, read = runs.read(run)
     if as_json:
         document = figures(manifest, read) | {"manifest": manifest, "receipts": list(read.receipts)}
-        typer.echo(json.dumps(document, indent=1))
+        typer.echo(json_text(document))
     else:
         typer.echo(text(manifest, read))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from .icestats import statistics
+from .printed import json_text
 
 __all__ = ["app"]
 
@@ -36,7 +36,7 @@ def stats(
         track = listed.open_track(name, [one], chunks=None).isel(beam=0)
         told.append({"granule": name, "beam": one, **statistics(track, thin_ice=thin_ice)})
     if as_json:
-        print(json.dumps(told, indent=1))  # noqa: T201
+        print(json_text(told))  # noqa: T201
         return
     for row in told:
         out.print(f"{row.pop('granule')} {row.pop('beam')}")
