@@ -11,7 +11,8 @@ how many of them each sees. NASA's freeboard is constant within a segment, so at
 
 Points per km are told three ways, all over the same stretch of track: freeboards that are given (of ours, cells with
 photons within reach of a lead; of theirs, segments of sections with a reference surface); heights; and heights against
-the product's segments that do not overlap. Under each stands the photon budget that decides it (`is2ice.density`).
+the product's segments that do not overlap. Under each stands the photon budget that decides it
+(`is2ice.reports.point_density`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
-from is2ice import compare, density, pipeline, products, twin
-from is2ice.atl03 import Granule
-from is2ice.compare import overlaps
-from is2ice.options import Options
-from is2ice.products import SPECULAR
+from is2ice import twin
+from is2ice.io.icesat2 import atl07_atl10
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.io.icesat2.atl07_atl10 import SPECULAR
+from is2ice.reports import nasa_comparison, point_density
+from is2ice.reports.nasa_comparison import overlaps
+from is2ice.workflows import run
+from is2ice.workflows.options import Options
 
 PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night")
 
@@ -58,7 +62,7 @@ def truth_leads(truth, low: float, high: float) -> np.ndarray:
 
 def one_beam(track, seven, ten, truth) -> dict:
     """Sums of one beam; of different beams they add up."""
-    result = compare.compare(track, seven, ten)
+    result = nasa_comparison.compare(track, seven, ten)
     s, t = result.segments, result.track
     out: dict = {}
     half = s["length"].values / 2
@@ -135,8 +139,8 @@ def one_pass(
     found = []
     with Granule(granule) as opened:
         for beam in opened.resolve_beams("strong"):
-            track = pipeline.one_track(opened, beam, options)
-            tree = products.open_atl10(ten, beam)
+            track = run.one_track(opened, beam, options)
+            tree = atl07_atl10.open_atl10(ten, beam)
             found.append(one_beam(track, None, tree, twin.open_truth(truth, beam)))
     return found
 
@@ -232,9 +236,9 @@ def show_products(paths: list[Path]) -> dict:
     )
     told = {}
     for path in paths:
-        read = products.open_atl10 if "ATL10" in path.name else products.open_atl07
+        read = atl07_atl10.open_atl10 if "ATL10" in path.name else atl07_atl10.open_atl07
         for beam, node in read(path).children.items():
-            one = density.layout(node["segments"].to_dataset())
+            one = point_density.layout(node["segments"].to_dataset())
             if node.attrs.get("beam_strength") != "strong" or not one["per_km"]:
                 continue
             told[f"{path.name} {beam}"] = one

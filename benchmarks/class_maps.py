@@ -28,14 +28,16 @@ import rasterio
 import xarray as xr
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from is2ice import s2tiles, schema, sentinel2
+from is2ice import schema
 from is2ice.classifiers.unet import UNet
-from is2ice.twin.presets import PRESETS
-from is2ice.twin.scene import Scene
-from is2ice.twin.sentinel2 import make_scene
+from is2ice.sentinel2 import scene as sentinel2
+from is2ice.sentinel2 import tiles as s2tiles
+from is2ice.twin.scene.presets import PRESETS
+from is2ice.twin.scene.scene import Scene
+from is2ice.twin.sentinel2.make_scene import make_scene
 
 SKIES = ("clear", "cloud")
-#: What is compared: options of :func:`is2ice.sentinel2.class_map`, and bands withheld from it.
+#: What is compared: options of :func:`is2ice.sentinel2.scene.class_map`, and bands withheld from it.
 METHODS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "thresholds": ({"method": "threshold"}, ()),
     "published": ({"method": "published"}, ()),

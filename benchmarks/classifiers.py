@@ -28,13 +28,14 @@ import numpy as np
 import xarray as xr
 from twin_passes import TEST, TRAIN, VALIDATION, labelled, prepare, tracks
 
-from is2ice import freeboard, plot_scores, seasurface
 from is2ice.classifiers import classify
 from is2ice.classifiers.neural import Neural
 from is2ice.classifiers.samples import Samples, from_tracks, split
 from is2ice.classifiers.scores import ClassScore, score_classes, table
-from is2ice.features import FEATURE_SETS, FeatureSet, build, centres, sequences
-from is2ice.measures import Errors
+from is2ice.reports import plot_scores
+from is2ice.science import freeboard, seasurface
+from is2ice.science.features import FEATURE_SETS, FeatureSet, build, centres, sequences
+from is2ice.science.metrics import Errors
 from is2ice.twin import open_truth, truth_for
 
 #: Pixels from another class within which a label is not used. The default of the labels, 1.5, leaves no lead

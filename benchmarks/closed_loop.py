@@ -14,8 +14,9 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from is2ice import pipeline, twin
-from is2ice.atl03 import Granule
+from is2ice import twin
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.workflows import run
 
 PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night", "cloudy", "no_leads")
 
@@ -28,7 +29,7 @@ def one_pass(preset: str, seed: int, length_km: float, folder: Path):
     parts = []
     with Granule(granule) as opened:
         for beam in opened.resolve_beams("strong"):
-            parts.append(twin.score(pipeline.one_track(opened, beam), truth))
+            parts.append(twin.score(run.one_track(opened, beam), truth))
     granule.unlink()
     truth.unlink()
     return parts

@@ -5,7 +5,7 @@
 For scenes with leads, each with a displacement of its own, for snow without leads but with relief, and for
 level snow without anything: the true and the estimated displacement from reflectance and from classes, its
 error, stated uncertainty and agreement; and the share of right labels (most of the footprint) without a
-displacement, with the estimate and with the true one. Classes are those of ``is2ice.sentinel2.class_map``.
+displacement, with the estimate and with the true one. Classes are those of ``is2ice.sentinel2.scene.class_map``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from is2ice import drift, labels, sentinel2
 from is2ice.classifiers import radiometric
-from is2ice.cube import open_cube
+from is2ice.io.icesat2.lazy_cube import open_cube
+from is2ice.science.labels import drift, transfer
+from is2ice.sentinel2 import scene as sentinel2
 from is2ice.twin import Scene, make_granule, open_truth
-from is2ice.twin.sentinel2 import make_scene
+from is2ice.twin.sentinel2.make_scene import make_scene
 
 #: Drift velocity (m/s) and minutes from pass to image: displacements of 0 to 700 m.
 DRIFTS = [
@@ -75,7 +76,7 @@ def accuracy(
     reach: float,
 ) -> float:
     """Share of labels that are the true class of most of the footprint, %."""
-    ds = labels.transfer(segments, classes, shift=shift, transition=reach)
+    ds = transfer.transfer(segments, classes, shift=shift, transition=reach)
     right = total = 0
     for beam in ds["beam"].values:
         label = ds["label"].sel(beam=beam).values

@@ -34,10 +34,15 @@ import numpy as np
 import psutil
 import xarray as xr
 
-from is2ice import engines, freeboard, labels, pipeline, runs, scaling, seasurface, twin
-from is2ice.atl03 import Granule
+from is2ice import engines, twin
 from is2ice.classifiers import classify
-from is2ice.twin.archive import make_archive
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.reports import scaling
+from is2ice.science import freeboard, seasurface
+from is2ice.science.labels import transfer
+from is2ice.twin.server.timing_archive import make_archive
+from is2ice.workflows import driver
+from is2ice.workflows import run as pipeline
 
 ROWS, TRACKS = 1_410_628, 15
 QUICK_JAVA = {"spark.driver.memory": "512m"}
@@ -121,7 +126,7 @@ def volume() -> None:
     # Compiled loops are compiled, or read from their cache, before.
     warm = three[0].isel(x_atc=slice(5000))
     freeboard.compute(seasurface.estimate(classify(warm)))
-    labels.transfer(warm, image)
+    transfer.transfer(warm, image)
     spent = {}
 
     def timed(what: str, step):  # type: ignore[no-untyped-def]
@@ -130,7 +135,7 @@ def volume() -> None:
         spent[what] = time.perf_counter() - began
         return out
 
-    timed("labels", lambda t: labels.transfer(t, image))
+    timed("labels", lambda t: transfer.transfer(t, image))
     tracks = timed("classes", classify)
     tracks = timed("sea surface", seasurface.estimate)
     tracks = timed("freeboard", freeboard.compute)
@@ -215,10 +220,10 @@ def memory(names: list[str], granules: int) -> None:
         for name in names:
             with started(name, 2) as how:
                 marks = Marks(granules)
-                shown, runs.show_progress = runs.show_progress, marks.bar
+                shown, driver.show_progress = driver.show_progress, marks.bar
                 began = time.perf_counter()
                 run = pipeline.run(data.granules, Path(folder) / f"{name}.zarr", beams="gt2r", **how)
-                runs.show_progress = shown
+                driver.show_progress = shown
             if not run.ok:
                 print(run.report())
             told = ", ".join(f"after {k}: {a:.0f} + {b:.0f}" for k, (a, b) in marks.seen.items())
@@ -228,7 +233,7 @@ def memory(names: list[str], granules: int) -> None:
             )
 
 
-class Marks(runs.Bar):
+class Marks(driver.Bar):
     """A bar that looks at the memory when a quarter, a half, three quarters and all are done."""
 
     def __init__(self, total: int) -> None:

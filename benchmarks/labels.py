@@ -35,7 +35,8 @@ import xarray as xr
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from is2ice import labels, schema
+from is2ice import schema
+from is2ice.science.labels import transfer
 
 EPSG, LEFT, TOP, SIZE = 32702, 499_980.0, 1_700_040.0, 10_980
 #: The paper's inference set.
@@ -97,7 +98,7 @@ def clock(function, repeat: int) -> float:
 def peak(path: Path, n: int) -> None:
     """Runs in a process of its own: peak memory over what is there before labelling, MB."""
     ds, scene = segments(n), class_map(path)
-    labels.transfer(ds.isel(x_atc=slice(100)), scene)
+    transfer.transfer(ds.isel(x_atc=slice(100)), scene)
     me = psutil.Process()
     base, most, stop = me.memory_info().rss, [0], threading.Event()
 
@@ -108,7 +109,7 @@ def peak(path: Path, n: int) -> None:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    labels.transfer(ds, scene)
+    transfer.transfer(ds, scene)
     stop.set()
     thread.join()
     print(f"{(most[0] - base) / 1e6:.0f}")
@@ -136,21 +137,21 @@ def main() -> None:
         return
     ds = segments(args.segments)
     n = ds["x"].size
-    labels.transfer(ds.isel(x_atc=slice(1000)), class_map(path).isel(x=slice(2048), y=slice(2048)).load())
+    transfer.transfer(ds.isel(x_atc=slice(1000)), class_map(path).isel(x=slice(2048), y=slice(2048)).load())
     memory = class_map(path).load()
-    out = labels.transfer(ds, memory)
+    out = transfer.transfer(ds, memory)
     assert (out["label"].values >= 0).mean() > 0.5
-    lazy = labels.transfer(ds, class_map(path))
+    lazy = transfer.transfer(ds, class_map(path))
     assert (lazy["label"].values == out["label"].values).all()
     print(f"segments                       {n:12,}   raster {SIZE} x {SIZE}   one core")
     print(f"labelled                       {(out['label'].values >= 0).mean():12.1%}")
     read = clock(lambda: class_map(path).load(), args.repeat)
     print(f"read the whole raster          {read:12.2f} s")
-    label = clock(lambda: labels.transfer(ds, memory), args.repeat)
+    label = clock(lambda: transfer.transfer(ds, memory), args.repeat)
     print(f"label from memory              {label:12.2f} s   {n / label / 1e6:.1f} million segments/s")
-    both = clock(lambda: labels.transfer(ds, class_map(path).load()), args.repeat)
+    both = clock(lambda: transfer.transfer(ds, class_map(path).load()), args.repeat)
     print(f"read whole and label           {both:12.2f} s   {390 / both:.0f} x the published 390 s")
-    near = clock(lambda: labels.transfer(ds, class_map(path)), args.repeat)
+    near = clock(lambda: transfer.transfer(ds, class_map(path)), args.repeat)
     print(f"label, reading what is met     {near:12.2f} s   {390 / near:.0f} x the published 390 s")
     command = [
         sys.executable,

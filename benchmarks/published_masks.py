@@ -19,7 +19,8 @@ import numpy as np
 import rasterio
 import xarray as xr
 
-from is2ice import cloudfilter, schema, sentinel2
+from is2ice import schema
+from is2ice.sentinel2 import cloud_filter, scene
 
 #: Figures: file of the image, its axes (row, column, rows, columns), file of the mask, its axes, and by how
 #: much the figure is shrunk.
@@ -58,12 +59,12 @@ def mask_classes(painted: np.ndarray) -> np.ndarray:
 
 def our_classes(image: np.ndarray, shrunk: int) -> dict[str, np.ndarray]:
     """Classes of an 8-bit colour image by each filter, their lengths shrunk as the figure is."""
-    aperture = round(cloudfilter.PUBLISHED_APERTURE / shrunk) // 2 * 2 + 1
+    aperture = round(cloud_filter.PUBLISHED_APERTURE / shrunk) // 2 * 2 + 1
     red, green, blue = (c.astype(np.float32) / 255.0 for c in image)
     return {
-        "thresholds": cloudfilter.threshold(cloudfilter.brightness(*image)),
-        "published": cloudfilter.published(*image, aperture, max(1, 7 // shrunk // 2 * 2 + 1)),
-        "guarded": cloudfilter.guarded(red, green, blue),
+        "thresholds": cloud_filter.threshold(cloud_filter.brightness(*image)),
+        "published": cloud_filter.published(*image, aperture, max(1, 7 // shrunk // 2 * 2 + 1)),
+        "guarded": cloud_filter.guarded(red, green, blue),
     }
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     print(f"\n{'genuine crop':44} {'method':10} {'thick':>7} {'thin':>7} {'water':>7}")
     for path in sorted((folder / "atl03_s2_crops").glob("*/*.tiff")):
         for method in ("threshold", "guarded"):
-            found = sentinel2.class_map(crop(path), method)["surface_class"].values
+            found = scene.class_map(crop(path), method)["surface_class"].values
             shares = [float(np.mean(found == code)) for code in range(3)]
             print(f"{path.stem:44} {method:10} " + " ".join(f"{s:7.1%}" for s in shares))
 

@@ -25,9 +25,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from is2ice import segments
-from is2ice.atl03 import Granule
-from is2ice.twin.flat import write_beam
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.science import segments
+from is2ice.twin.icesat2.flat_beam import write_beam
 
 BEAM = "gt2r"
 READ = ("h_ph", "dist_ph_along", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
@@ -122,8 +122,8 @@ def peak_memory(path: Path) -> float:
     """Peak resident memory of a whole track over the imported package, MB, in a fresh process."""
     code = f"""
 import json, threading, time, psutil, os
-from is2ice.atl03 import Granule
-from is2ice.twin.flat import write_beam
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.twin.icesat2.flat_beam import write_beam
 import tempfile, pathlib
 with tempfile.TemporaryDirectory() as d:  # compile and load everything first
     Granule(write_beam(pathlib.Path(d) / "warm.h5", 20_000)).track({BEAM!r})

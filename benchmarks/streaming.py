@@ -18,13 +18,13 @@ from pathlib import Path
 import fsspec
 import h5py
 
-from is2ice.atl03 import PHOTON_COLUMNS, Granule, Subset
-from is2ice.chunks import places
-from is2ice.geolocation import table_paths
-from is2ice.remote import Source
-from is2ice.twin.atl03 import make_granule
-from is2ice.twin.cloud import LocalCloud
-from is2ice.twin.scene import Scene
+from is2ice.io.icesat2.atl03 import PHOTON_COLUMNS, Granule, Subset
+from is2ice.io.icesat2.geolocation import table_paths
+from is2ice.io.remote.hdf5_chunks import places
+from is2ice.io.remote.source import Source
+from is2ice.twin.icesat2.atl03 import make_granule
+from is2ice.twin.scene.scene import Scene
+from is2ice.twin.server.local_archive import LocalCloud
 
 BOX_KM = 50.0
 

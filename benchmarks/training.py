@@ -55,14 +55,14 @@ def plain(n: int, epochs: int, batch: int) -> dict[str, float]:
     """Keras as its guide says."""
     import keras
 
-    from is2ice.classifiers import losses, models
+    from is2ice.classifiers import architectures, losses
 
     x, y = windows(n)
     layers = keras.layers
     model = keras.Sequential(
         [keras.Input((STEPS, FEATURES)), layers.LSTM(16, activation="elu"), layers.Dropout(0.2)]
     )
-    for width in models.ARCHITECTURES["lstm"].parameters["dense"]:
+    for width in architectures.ARCHITECTURES["lstm"].parameters["dense"]:
         model.add(layers.Dense(width, activation="elu"))
     model.add(layers.Dense(3, activation="softmax"))
     assert model.count_params() == 19_475
@@ -77,14 +77,14 @@ def plain(n: int, epochs: int, batch: int) -> dict[str, float]:
 
 def ours(n: int, epochs: int, batch: int, threads: int) -> dict[str, float]:
     """The package's training, in as many replicas as there are."""
-    from is2ice.classifiers import models, training
+    from is2ice.classifiers import architectures, training
     from is2ice.classifiers.replicas import launched
 
     if threads == 1:
         training.one_thread()
     replicas = launched()
-    model = models.build("lstm", STEPS, FEATURES)
-    options = {**models.ARCHITECTURES["lstm"].training, "epochs": epochs, "batch": batch}
+    model = architectures.build("lstm", STEPS, FEATURES)
+    options = {**architectures.ARCHITECTURES["lstm"].training, "epochs": epochs, "batch": batch}
     data, clock = windows(n), Clock()
     training.fit(model, data, replicas=replicas, progress=clock.lap, **options)
     cost = 1e3 * collective(replicas, model.count_params()) if replicas.size > 1 else 0.0
@@ -111,17 +111,19 @@ def collective(replicas, size: int, times: int = 1000) -> float:
 
 def inference(n: int, threads: int) -> dict[str, float]:
     """Windows/s of each architecture with its own context, best of five."""
-    from is2ice.classifiers import models, training
+    from is2ice.classifiers import architectures, training
     from is2ice.classifiers.neural import Neural
 
     if threads == 1:
         training.one_thread()
     out = {}
     for name in ("mlp", "lstm", "lstm_notebook", "default"):
-        steps = 2 * models.ARCHITECTURES[name].context + 1
+        steps = 2 * architectures.ARCHITECTURES[name].context + 1
         x = np.random.default_rng(0).normal(size=(n, steps, FEATURES)).astype("f4")
         norm = {"features": list("abcdef"), "centre": [0.0] * FEATURES, "scale": [1.0] * FEATURES}
-        model = Neural(models.build(name, steps, FEATURES), {"normalisation": norm, "temperature": 1.0})
+        model = Neural(
+            architectures.build(name, steps, FEATURES), {"normalisation": norm, "temperature": 1.0}
+        )
         model.probabilities(x[:10_000])
         taken = []
         for _ in range(5):
@@ -135,10 +137,10 @@ def inference(n: int, threads: int) -> dict[str, float]:
 
 def along(n: int) -> float:
     """Windows/s of the default model about the cells of one track."""
-    from is2ice.classifiers import models
+    from is2ice.classifiers import architectures
     from is2ice.classifiers.neural import Neural
 
-    context = models.ARCHITECTURES["default"].context
+    context = architectures.ARCHITECTURES["default"].context
     norm = {"features": list("abcdef"), "centre": [0.0] * FEATURES, "scale": [1.0] * FEATURES}
     card = {
         "normalisation": norm,
@@ -147,7 +149,7 @@ def along(n: int) -> float:
         "parameters": {},
         "context": context,
     }
-    model = Neural(models.build("default", 2 * context + 1, FEATURES), card)
+    model = Neural(architectures.build("default", 2 * context + 1, FEATURES), card)
     track = np.random.default_rng(0).normal(size=(n + 2 * context, FEATURES)).astype("f4")
     taken = []
     for _ in range(6):

@@ -1,7 +1,8 @@
 """Simulated passes with images of the same ice, labelled as genuine ones are, kept in a folder for reuse.
 
 The truth lies beside each pass and is read by nothing but scores. Drift, hour of the image, day and track differ
-from seed to seed; labels come from :func:`is2ice.labelling.label_pass`, drift estimate and cloud filter and all. A
+from seed to seed; labels come from :func:`is2ice.workflows.label_pass.label_pass`, drift estimate and cloud
+filter and all. A
 pass whose displacement is refused has no labels and trains nothing.
 """
 
@@ -16,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from is2ice import open_track, store
+from is2ice import open_track
 from is2ice.classifiers import radiometric
-from is2ice.labelling import LabellingError, label_pass
+from is2ice.io.stores import store
 from is2ice.twin import PRESETS, Scene, make_granule
-from is2ice.twin.sentinel2 import make_scene
+from is2ice.twin.sentinel2.make_scene import make_scene
+from is2ice.workflows.label_pass import LabellingError, label_pass
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 
 def _numba_cache() -> None:
@@ -28,32 +28,33 @@ def _numba_cache() -> None:
 
 _numba_cache()
 
+#: Public name -> its module; a module that is itself the public name ends in "!".
 _PUBLIC = {
-    "Granule": "atl03",
-    "Options": "pipeline",
+    "Granule": "io.icesat2.atl03",
+    "Options": "workflows.options",
     "classify": "classifiers",
     "cluster": "engines",
     "conform": "schema",
-    "freeboard": "",
-    "granule_tree": "export",
-    "login": "earthdata",
-    "icestats": "",
-    "make_map": "mapping",
-    "one_track": "pipeline",
-    "open_store": "store",
-    "open_track": "pipeline",
-    "order": "orders",
-    "product_info": "orders",
-    "publish": "publishing",
-    "quicklook": "plot",
-    "run": "pipeline",
-    "schema": "",
-    "search": "granules",
-    "seasurface": "",
-    "segments": "",
-    "show_versions": "versions",
-    "thickness": "",
-    "twin": "",
+    "freeboard": "science.freeboard!",
+    "granule_tree": "reports.export",
+    "login": "io.remote.earthdata",
+    "icestats": "science.icestats!",
+    "make_map": "workflows.make_map",
+    "one_track": "workflows.run",
+    "open_store": "io.stores.store",
+    "open_track": "workflows.run",
+    "order": "io.catalogs.orders",
+    "product_info": "io.catalogs.orders",
+    "publish": "io.publishing.publish",
+    "quicklook": "reports.plot_track",
+    "run": "workflows.run",
+    "schema": "schema!",
+    "search": "io.catalogs.icesat2",
+    "seasurface": "science.seasurface!",
+    "segments": "science.segments!",
+    "show_versions": "version",
+    "thickness": "science.thickness!",
+    "twin": "twin!",
 }
 __all__ = ["__version__", *_PUBLIC]
 
@@ -62,16 +63,16 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'is2ice' has no attribute {name!r}; it has {', '.join(_PUBLIC)}")
     home = _PUBLIC[name]
-    found = import_module(f".{home or name}", __name__)
+    found = import_module(f".{home.removesuffix('!')}", __name__)
     _register()
-    return getattr(found, name) if home else found
+    return found if home.endswith("!") else getattr(found, name)
 
 
 def _register() -> None:
     """Register ``ds.is2ice`` where xarray is loaded: with this import, or with the first name used after it."""
     loaded = hasattr(sys.modules.get("xarray"), "register_dataset_accessor")  # not still loading
-    if loaded and f"{__name__}.accessor" not in sys.modules:
-        import_module(".accessor", __name__)
+    if loaded and f"{__name__}.reports.accessor" not in sys.modules:
+        import_module(".reports.accessor", __name__)
 
 
 def __dir__() -> list[str]:
@@ -79,30 +80,30 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from . import freeboard as freeboard
-    from . import icestats as icestats
-    from . import schema as schema
-    from . import seasurface as seasurface
-    from . import segments as segments
-    from . import thickness as thickness
-    from . import twin as twin
-    from .atl03 import Granule as Granule
-    from .classifiers import classify as classify
-    from .earthdata import login as login
-    from .engines import cluster as cluster
-    from .export import granule_tree as granule_tree
-    from .granules import search as search
-    from .mapping import make_map as make_map
-    from .orders import order as order
-    from .orders import product_info as product_info
-    from .pipeline import Options as Options
-    from .pipeline import one_track as one_track
-    from .pipeline import open_track as open_track
-    from .pipeline import run as run
-    from .plot import quicklook as quicklook
-    from .publishing import publish as publish
-    from .schema import conform as conform
-    from .store import open_store as open_store
-    from .versions import show_versions as show_versions
+    from is2ice import schema as schema
+    from is2ice import twin as twin
+    from is2ice.classifiers import classify as classify
+    from is2ice.engines import cluster as cluster
+    from is2ice.io.catalogs.icesat2 import search as search
+    from is2ice.io.catalogs.orders import order as order
+    from is2ice.io.catalogs.orders import product_info as product_info
+    from is2ice.io.icesat2.atl03 import Granule as Granule
+    from is2ice.io.publishing.publish import publish as publish
+    from is2ice.io.remote.earthdata import login as login
+    from is2ice.io.stores.store import open_store as open_store
+    from is2ice.reports.export import granule_tree as granule_tree
+    from is2ice.reports.plot_track import quicklook as quicklook
+    from is2ice.schema import conform as conform
+    from is2ice.science import freeboard as freeboard
+    from is2ice.science import icestats as icestats
+    from is2ice.science import seasurface as seasurface
+    from is2ice.science import segments as segments
+    from is2ice.science import thickness as thickness
+    from is2ice.version import show_versions as show_versions
+    from is2ice.workflows.make_map import make_map as make_map
+    from is2ice.workflows.run import Options as Options
+    from is2ice.workflows.run import one_track as one_track
+    from is2ice.workflows.run import open_track as open_track
+    from is2ice.workflows.run import run as run
 
 _register()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .errors import SchemaError
+from is2ice.errors import SchemaError
 
 __all__ = [
     "CLASSES",

@@ -9,7 +9,7 @@ Earthdata by their own environment (EARTHDATA_TOKEN), which the cluster's option
 import argparse
 
 import is2ice
-from is2ice.declarations import declaration
+from is2ice.io.stores.declarations import declaration
 
 
 def main() -> None:

@@ -14,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from is2ice import open_track, paper, pipeline, plot_compare, plot_scores, seasurface, sentinel2
+from is2ice import open_track
 from is2ice.classifiers.scores import score_labels
-from is2ice.compare import compare
-from is2ice.drift import Drift
-from is2ice.labelling import LabellingError, label_pass
+from is2ice.reports import plot_figures, plot_scores, published_tables
+from is2ice.reports.nasa_comparison import compare
+from is2ice.science import seasurface
+from is2ice.science.labels.drift import Drift
+from is2ice.sentinel2 import scene
+from is2ice.workflows import run
+from is2ice.workflows.label_pass import LabellingError, label_pass
 
 #: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
 WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
@@ -62,7 +66,7 @@ def labels(args):
     except LabellingError as error:
         yield "2_labels", str(error)
         return
-    image, scores = sentinel2.open_scene(str(args.scene)), None
+    image, scores = scene.open_scene(str(args.scene)), None
     cube = done.segments
     tracks = [cube.sel(beam=b).assign_attrs(beam=b) for b in map(str, cube["beam"].values)]
     tracks = [t for t in tracks if (t["label"] >= 0).any()]
@@ -76,7 +80,7 @@ def labels(args):
         beams += f" (the scene does not label {args.beam})"
     for labelled in tracks:
         beam = labelled.attrs["beam"]
-        ours = pipeline.one_track(args.granule, beam).reindex(
+        ours = run.one_track(args.granule, beam).reindex(
             x_atc=labelled.x_atc, fill_value={"surface_class": -1}
         )
         classes = {k: ours[k] for k in ("surface_class", "class_probability")}
@@ -84,7 +88,7 @@ def labels(args):
         scores = score if scores is None else scores + score
     yield (
         "2_labels",
-        plot_compare.draw_scene(
+        plot_figures.draw_scene(
             image, tracks, f"Labels over their image\n{image.attrs['scene']}\n{beams}", width=args.width
         ),
     )
@@ -94,27 +98,30 @@ def labels(args):
 
 def figures(args):
     """Name and figure, or name and why there is none."""
-    track = pipeline.one_track(args.granule, args.beam)
+    track = run.one_track(args.granule, args.beam)
     if args.scene is None:
         yield "2_labels and 4_confusion", "no scene (--scene)"
     else:
         yield from labels(args)
-    measured = paper.read_measured(args.measured)
+    measured = published_tables.read_measured(args.measured)
     for kind in ("labelling", "freeboard"):
-        rows = paper.scaling_rows(measured["scaling"], kind)
+        rows = published_tables.scaling_rows(measured["scaling"], kind)
         if not rows:
-            yield f"5_scaling_{kind}", f"not measured here (no {paper.FILES['scaling']} in {args.measured})"
+            yield (
+                f"5_scaling_{kind}",
+                f"not measured here (no {published_tables.FILES['scaling']} in {args.measured})",
+            )
             continue
         lines = {
             f"here: {e}": [(r["workers"], r["reduce"]) for r in rows if r["engine"] == e]
             for e in {r["engine"]: 0 for r in rows}
         }
         lines["paper, cores of its cluster"] = sorted(
-            (e * c, v[2]) for (e, c), v in paper.PUBLISHED[kind].items() if e == 1 or c == 4
+            (e * c, v[2]) for (e, c), v in published_tables.PUBLISHED[kind].items() if e == 1 or c == 4
         )
         yield (
             f"5_scaling_{kind}",
-            plot_compare.draw_scaling(
+            plot_figures.draw_scaling(
                 lines, f"Scaling of the {kind}, computing (reduce)", "workers, or cores", width=args.width
             ),
         )
@@ -124,16 +131,16 @@ def figures(args):
     surfaces = {m: seasurface.estimate(bare, m) for m in METHODS}
     yield (
         "8_sea_surfaces",
-        plot_compare.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}", width=args.width),
+        plot_figures.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}", width=args.width),
     )
     if args.atl07 is None and args.atl10 is None:
         yield "6_7_9_10_11", "no product (--atl07, --atl10)"
         return
     result = compare(track, args.atl07, args.atl10)
     part = window(result.track, args.km)
-    yield "6_7_classes", plot_compare.draw_classes(result, part, width=args.width)
-    yield "9_sea_surface", as_published(plot_compare.draw_surfaces(result, width=args.width), result.track)
-    yield "10_11_freeboard", plot_compare.draw_freeboards(result, part, width=args.width)
+    yield "6_7_classes", plot_figures.draw_classes(result, part, width=args.width)
+    yield "9_sea_surface", as_published(plot_figures.draw_surfaces(result, width=args.width), result.track)
+    yield "10_11_freeboard", plot_figures.draw_freeboards(result, part, width=args.width)
 
 
 def main() -> None:
@@ -153,7 +160,7 @@ def main() -> None:
     parser.add_argument("--km", type=float, nargs=2)
     parser.add_argument("--measured", type=Path, default=Path("build"))
     parser.add_argument(
-        "--width", type=width, default=plot_compare.COLUMN, help="cm: a column (8.5) or a page (18)"
+        "--width", type=width, default=plot_figures.COLUMN, help="cm: a column (8.5) or a page (18)"
     )
     parser.add_argument("--out", type=Path, default=Path("build/figures"))
     args = parser.parse_args()

@@ -3,7 +3,8 @@
     python recipes/paper_tables.py                       # what build/ holds of the benchmarks, else "not measured here"
     python recipes/paper_tables.py --measured build --store labelled.zarr --out build/tables.md
 
-Ours come from the files that the benchmarks write (`is2ice.paper.FILES`), and the shifts of table I from a
+Ours come from the files that the benchmarks write (`is2ice.reports.published_tables.FILES`), and the shifts
+of table I from a
 store of labelled passes (`recipes/ross_sea_2019.py`).
 """
 
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from ross_sea_2019 import PAIRS
 
-from is2ice import paper
-from is2ice.store import open_store
+from is2ice.io.stores.store import open_store
+from is2ice.reports import published_tables
 
 
 def shifts(store: str | None) -> dict[int, str]:
@@ -33,14 +34,14 @@ def main() -> None:
     parser.add_argument("--store")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    have = paper.read_measured(args.measured)
+    have = published_tables.read_measured(args.measured)
     text = "\n".join(
         [
-            paper.table_1(PAIRS, shifts(args.store)),
-            paper.table_2(have["scaling"]),
-            paper.table_3(have["scores"]),
-            paper.table_4(have["training"]),
-            paper.table_5(have["scaling"]),
+            published_tables.table_1(PAIRS, shifts(args.store)),
+            published_tables.table_2(have["scaling"]),
+            published_tables.table_3(have["scores"]),
+            published_tables.table_4(have["training"]),
+            published_tables.table_5(have["scaling"]),
         ]
     )
     print(text)

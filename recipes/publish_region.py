@@ -9,7 +9,7 @@ Run again it takes up what is new, and changes nothing otherwise.
 import argparse
 
 import is2ice
-from is2ice.declarations import declaration
+from is2ice.io.stores.declarations import declaration
 
 
 def main() -> None:

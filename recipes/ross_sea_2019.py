@@ -13,9 +13,10 @@ import argparse
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from is2ice import labels, store
-from is2ice.drift import Drift
-from is2ice.labelling import LabellingError, label_pass
+from is2ice.io.stores import store
+from is2ice.science.labels import transfer
+from is2ice.science.labels.drift import Drift
+from is2ice.workflows.label_pass import LabellingError, label_pass
 
 #: The study area: west, south, east, north, degrees.
 REGION = (-180.0, -78.0, -140.0, -70.0)
@@ -56,7 +57,7 @@ def find(pair: Pair, endpoint: str) -> tuple[object, object]:
     """The granule and the scenes of a pair in the archives."""
     import earthaccess
 
-    from is2ice.catalog import search_scenes
+    from is2ice.io.catalogs.sentinel2 import search_scenes
 
     earthaccess.login(strategy="environment")
     granules = earthaccess.search_data(short_name="ATL03", granule_name=f"{pair.granule}_006_*")
@@ -92,7 +93,7 @@ def main() -> None:
         granule, scenes = find(pair, args.endpoint)
         drift = by_hand(pair, args.convention) if args.shift == "table" else args.shift
         done = label_pass(granule, scenes, drift=drift)
-        print(done.table().to_string(index=False), labels.summary(done.segments), sep="\n")
+        print(done.table().to_string(index=False), transfer.summary(done.segments), sep="\n")
         for beam in done.segments["beam"].values:
             store.write_track(done.segments.sel(beam=[beam]), args.store)
     if args.store is not None:

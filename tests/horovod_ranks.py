@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from is2ice.classifiers import models, training
+from is2ice.classifiers import architectures, training
 from is2ice.classifiers.replicas import launched
 
 
@@ -41,7 +41,7 @@ def main(folder: Path, kill_at: int | None) -> None:
     data = np.load(folder / "data.npz", allow_pickle=False)
     train, held = (data["x"], data["y"]), (data["x_held"], data["y_held"])
     # Different first weights on purpose: the root's must win.
-    model = models.build("mlp", 3, 2, units=16, dropout=0.1, seed=replicas.rank)
+    model = architectures.build("mlp", 3, 2, units=16, dropout=0.1, seed=replicas.rank)
     history = training.fit(
         model, train, held, epochs=6, class_weights="balanced",
         checkpoint=folder / f"checkpoint-{'root' if replicas.is_root else replicas.rank}.npz",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from is2ice.twin.faults import Faults
+from is2ice.twin.server.faults import Faults
 
 #: Services may take long to come up on a busy machine.
 PATIENCE = 180.0
@@ -314,7 +314,7 @@ class _Between(Quiet):
 
 @contextlib.contextmanager
 def in_between(upstream: str) -> Iterator[Any]:
-    """A server before another, through which requests go wrong as :class:`is2ice.twin.faults.Faults` says.
+    """A server before another, through which requests go wrong as :class:`is2ice.twin.server.faults.Faults` says.
 
     Yields the server: ``url``; ``faults``, to be set; ``keys``, the access key of each request.
     """

@@ -5,137 +5,192 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
-#: Each room and the rooms it may import. A room not named here must be given its place.
-#: The vocabulary, and the measures that the twin and the classifiers count alike.
-VOCABULARY = {"schema", "errors", "measures", "__init__"}
-SCIENCE = {
-    "segments", "firstphoton", "_kernels",
-    "seasurface", "leads", "_windows", "freeboard",
-    "labels", "drift", "corrections", "_raster", "_match",
-    "features", "_columns", "_light", "grid", "thickness", "icestats", "density",
+#: The rooms, lowest first. A module imports from its own room and from rooms above it in this list, nothing else.
+ROOMS = [
+    "errors", "version", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
+    "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
+]  # fmt: skip
+#: Engines know nothing of the package; the twin knows words and metrics, never a stage that it judges.
+ONLY = {
+    "engines": {"engines"},
+    "twin": {"twin", "schema", "errors", "version", "science.metrics", "science.epoch"},
+}
+#: Seen by the command line alone.
+CLI_SEES = {"twin"}
+#: Science works on arrays and Datasets: no files, no engines, no pictures.
+FORBIDDEN_IN_SCIENCE = {
+    "h5py", "h5netcdf", "zarr", "fsspec", "rasterio", "distributed", "pyspark", "matplotlib",
 }  # fmt: skip
-#: Readers of photons hand them to the resampler block by block, so that memory stays bounded.
-READERS = {
-    "atl03", "identity", "geolocation", "remote", "cube", "chunks", "backend", "streaming", "h5walk", "byteindex",
-    "access", "earthdata",
-}  # fmt: skip
-STORES = {"store", "_folder", "_stored", "_published", "_target", "_versions", "declarations", "cf"}
-OTHER_IO = {
-    "products", "sentinel2", "s2classes", "s2driver", "s2item", "s2tiles", "cloudfilter", "catalog", "endpoints",
-}  # fmt: skip
-TOP = {
-    "pipeline", "runs", "records", "blocks", "block_classes", "stored_tracks", "report", "bench", "scaling",
-    "label_run", "options", "opening", "receipts", "progress", "plot", "versions", "__main__", "footprints", "pairing",
-    "labelling", "labels_cli", "unet_cli", "plot_labels", "plot_scores", "training_data",
-    "snowmodels",
-    "mapping", "plot_maps", "compare", "compare_report", "plot_compare", "docs", "product_checks", "paper", "stats_cli",
-    "train", "reclassify", "models_cli",
-    "publishing", "publish_cli", "results_stac", "granules", "orders", "orbits", "seas", "search_cli", "accessor",
-    "export", "_icechunk", "_index", "printed",
-}  # fmt: skip
-GROUPS = [
-    (VOCABULARY, VOCABULARY),
-    (SCIENCE, VOCABULARY | SCIENCE),
-    (READERS, VOCABULARY | READERS | {"segments", "firstphoton", "_kernels"}),
-    (STORES, VOCABULARY | STORES | {"remote", "access"}),
-    (OTHER_IO, VOCABULARY | OTHER_IO | {"remote"}),
-    ({"classifiers"}, VOCABULARY | {"features", "_light", "firstphoton"}),
-    ({"engines"}, set()),
-    (TOP, VOCABULARY | SCIENCE | READERS | STORES | OTHER_IO | {"classifiers", "engines"} | TOP),
-    # The twin makes products; it takes names from the vocabulary, never from a stage it is to judge.
-    ({"twin"}, VOCABULARY | {"versions"}),
-]
-MAY = {room: set(allowed) for rooms, allowed in GROUPS for room in rooms}
-MAY["__main__"].add("twin")
-#: A search may be asked along a track, and only the joining rooms can open one.
-MAY["catalog"].add("footprints")
-#: The twin's own commands join rooms as ``__main__`` does.
-COMMANDS = {"twin/cli.py", "twin/demo.py", "bench.py"}
-#: Pages are built from everything.
-MAY["docs"] |= {"__main__", "__init__"}
-#: Science works on arrays: no files, no engines, no pictures. Lazy arrays are arrays, so dask itself may be
-#: imported inside a function that is handed some; never at the top of a module, and never its scheduler.
-FORBIDDEN_IN_SCIENCE = (
-    "h5py",
-    "h5netcdf",
-    "zarr",
-    "fsspec",
-    "rasterio",
-    "distributed",
-    "pyspark",
-    "matplotlib",
-)
 
 
-def modules() -> list[Path]:
-    return sorted(p for p in PACKAGE.rglob("*.py"))
-
-
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imports(path: Path) -> set[str]:
-    """Absolute names of everything a module imports, anywhere but under TYPE_CHECKING."""
-    tree = ast.parse(path.read_text())
-    package = ["is2ice", *path.relative_to(PACKAGE).parts[:-1]]
-    skipped: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            skipped |= {inner for child in node.body for inner in ast.walk(child)}
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{stem}.{alias.name}" for alias in node.names}
+def modules(package: Path = PACKAGE) -> dict[str, Path]:
+    """Dotted name below the package, such as ``io.urls``, of every module."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        found[name] = path
     return found
 
 
-def rooms_imported(path: Path) -> set[str]:
-    names = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()}
-    out = set()
-    for name in imports(path):
+def room(module: str) -> str:
+    """Room of a module: the longest of the rooms' names that it begins with; "" for the face of the package."""
+    names = [name for name in (*ROOMS, *ONLY) if module == name or module.startswith(name + ".")]
+    return max(names, key=len, default="")
+
+
+def imports(module: str, path: Path, package: str = "is2ice") -> Iterator[str]:
+    """Absolute names of everything a module imports: at its head, inside functions, for types only."""
+    here = [
+        package,
+        *([p for p in module.split(".") if p] if path.name == "__init__.py" else module.split(".")[:-1]),
+    ]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def own_imports(module: str, known: dict[str, Path]) -> set[str]:
+    """Modules of the package that a module imports."""
+    found = set()
+    for name in imports(module, known[module]):
         parts = name.split(".")
         if parts[0] == "is2ice":
-            out.add(parts[1] if len(parts) > 1 and parts[1] in names else "__init__")
-    return out
+            below = [".".join(parts[1:n]) for n in range(len(parts), 0, -1)]
+            found.add(next(b for b in below if b in known))
+    return found - {module}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path: Path) -> None:
-    assert room(path) in MAY, f"{room(path)}: give the new room its place in the direction of imports"
-    place = str(path.relative_to(PACKAGE))
-    allowed = MAY["__main__"] if place in COMMANDS else MAY[room(path)]
-    wrong = rooms_imported(path) - allowed - {room(path)}
-    if place == "__init__.py":
-        wrong = set()  # the public face imports lazily, whatever it names
-    assert not wrong, f"{path.name} imports {', '.join(sorted(wrong))}"
+def upward(known: dict[str, Path]) -> list[str]:
+    """Imports that run against the list of rooms."""
+    wrong = []
+    for module in known:
+        mine = room(module)
+        if not mine:
+            continue  # the face imports lazily, whatever it names; package heads of several rooms hold nothing
+        for other in sorted(own_imports(module, known)):
+            theirs = room(other)
+            if mine in ONLY:
+                fine = theirs == mine or any(other == o or other.startswith(o + ".") for o in ONLY[mine])
+            elif theirs in CLI_SEES:
+                fine = mine == "cli"
+            else:
+                fine = theirs in ROOMS and ROOMS.index(theirs) <= ROOMS.index(mine)
+            if not fine:
+                wrong.append(f"{module} imports {other}")
+    return wrong
 
 
-def test_the_check_itself_sees_imports() -> None:
-    assert {"cf", "store", "engines"} <= rooms_imported(PACKAGE / "pipeline.py")
-    assert "classifiers" in rooms_imported(PACKAGE / "pipeline.py")  # imported inside a function
-    assert rooms_imported(PACKAGE / "engines" / "dask.py") <= {"engines"}
+def circles(known: dict[str, Path]) -> list[str]:
+    """Circles between modules, each as the modules of one strongly connected part (Tarjan's algorithm)."""
+    edges = {m: own_imports(m, known) - {""} for m in known if m}
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[str] = []
+
+    def visit(m: str) -> None:
+        index[m] = low[m] = len(index)
+        stack.append(m)
+        for other in sorted(edges[m]):
+            if other not in index:
+                visit(other)
+                low[m] = min(low[m], low[other])
+            elif other in stack:
+                low[m] = min(low[m], index[other])
+        if low[m] == index[m]:
+            part = []
+            while not part or part[-1] != m:
+                part.append(stack.pop())
+            if len(part) > 1:
+                found.append(" <-> ".join(sorted(part)))
+
+    for m in sorted(edges):
+        if m not in index:
+            visit(m)
+    return found
 
 
-@pytest.mark.parametrize("name", sorted(SCIENCE))
-def test_science_knows_no_files_and_no_engines(name: str) -> None:
-    path = PACKAGE / f"{name}.py"
-    if not path.exists():
-        pytest.skip(f"{name} is not written yet")
-    used = {n.split(".")[0] for n in imports(path)}
-    assert not used & set(FORBIDDEN_IN_SCIENCE)
+def test_every_module_has_a_room() -> None:
+    homeless = [m for m in modules() if not room(m) and m not in ("", "io", "__main__")]
+    assert not homeless, f"give {', '.join(homeless)} a place in ROOMS"
+
+
+def test_imports_run_one_way() -> None:
+    wrong = upward(modules())
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle() -> None:
+    assert not circles(modules())
+
+
+def plant(folder: Path, **sources: str) -> dict[str, Path]:
+    known = {"": folder / "__init__.py"}
+    for module, source in sources.items():
+        path = folder / f"{module}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        known[module.replace("/", ".")] = path
+    known[""].write_text("")
+    return known
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from is2ice.workflows.run import run\n",
+        "def f():\n    from is2ice.workflows import run\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..workflows.run import run\n",
+    ],
+)
+def test_an_upward_import_is_seen(tmp_path: Path, source: str) -> None:
+    known = plant(tmp_path, **{"science/leads": source, "workflows/run": "def run(): ...\n"})
+    assert upward(known) == ["science.leads imports workflows.run"]
+
+
+def test_a_circle_is_seen(tmp_path: Path) -> None:
+    known = plant(
+        tmp_path,
+        **{
+            "science/a": "from .b import f\n",
+            "science/b": "def f():\n    from is2ice.science.a import g\n",
+            "science/c": "from .a import g\n",
+        },
+    )
+    assert circles(known) == ["science.a <-> science.b"]
+
+
+def test_the_twin_sees_no_stage_and_only_the_command_line_sees_the_twin(tmp_path: Path) -> None:
+    known = plant(
+        tmp_path,
+        **{
+            "twin/a": "from is2ice.science.metrics import f\nfrom is2ice.science.segments import g\n",
+            "science/metrics": "",
+            "science/segments": "",
+            "workflows/run": "from is2ice.twin import a\n",
+            "cli/demo": "from is2ice.twin import a\n",
+        },
+    )
+    assert upward(known) == ["twin.a imports science.segments", "workflows.run imports twin.a"]
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if m.startswith("science.")])
+def test_science_knows_no_files_and_no_engines(module: str) -> None:
+    path = modules()[module]
+    used = {n.split(".")[0] for n in imports(module, path)}
+    assert not used & FORBIDDEN_IN_SCIENCE
+    # Lazy arrays are arrays: dask may be imported inside a function that is handed some, not at the head.
     top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert not [ast.unparse(node) for node in top if "dask" in ast.unparse(node)]
 
@@ -154,25 +209,24 @@ HEAVY = (
 )
 
 
+def loaded_by(code: str) -> set[str]:
+    show = f"; import sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + show], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 def test_import_is_light() -> None:
-    code = (
-        "import sys, time; t = time.perf_counter(); import is2ice; s = time.perf_counter() - t; "
-        f"print(s, *[m for m in {HEAVY!r} if m in sys.modules])"
-    )
-    results = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds, *loaded = done.stdout.split()
-        assert loaded == []
-        results.append(float(seconds))
-    print(f"import is2ice: {min(results):.4f} s")
-    assert min(results) < 0.5
+    assert loaded_by("import is2ice") == set()
 
 
-def test_the_schema_alone_loads_no_engine() -> None:
-    code = (
-        "import sys; import is2ice.schema, is2ice.engines; "
-        "print(*[m for m in ('dask', 'distributed', 'pyspark', 'tensorflow', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+def test_the_schema_and_the_engines_load_no_engine() -> None:
+    assert not loaded_by("import is2ice.schema, is2ice.engines") & {
+        "dask",
+        "pyspark",
+        "tensorflow",
+        "matplotlib",
+    }
+
+
+def test_areas_load_no_reader_of_files() -> None:
+    assert "h5py" not in loaded_by("import is2ice.io.catalogs.seas")

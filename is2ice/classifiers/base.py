@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import schema
-from .arrays import ModelError
+from is2ice import schema
+
+from .weights_file import ModelError
 
 __all__ = ["Classifier", "add_classes", "agree", "by_name", "fingerprint", "usable"]
 
@@ -37,13 +38,13 @@ def by_name(name: str) -> Classifier:
     ValueError
         For a name that is not known and no folder of a model.
     ModelError
-        The model cannot be used here (:mod:`is2ice.classifiers.saved`).
+        The model cannot be used here (:mod:`is2ice.classifiers.model_folder`).
     """
     if name == "radiometric":
         from .radiometric import Radiometric
 
         return Radiometric()
-    from .saved import is_model
+    from .model_folder import is_model
 
     if is_model(name):
         from .neural import loaded
@@ -63,7 +64,7 @@ def usable(name: str) -> dict[str, Any]:
     ValueError, ModelError
         As :func:`by_name`.
     """
-    from .saved import is_model, packed_weights, read_card
+    from .model_folder import is_model, packed_weights, read_card
 
     if name == "radiometric":
         return {}
@@ -85,7 +86,7 @@ def fingerprint(name: str) -> str:
     ValueError, ModelError
         As :func:`usable`.
     """
-    from .saved import checksum
+    from .model_folder import checksum
 
     return checksum(name) if usable(name) else ""
 

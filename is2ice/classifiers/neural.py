@@ -15,16 +15,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import features as feats
-from .. import schema
-from ..features import Normalisation
-from . import models, saved, training
-from .arrays import ModelError
+from is2ice import schema
+from is2ice.science import features as feats
+from is2ice.science.features import Normalisation
+
+from . import architectures, model_folder, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
-from .trained import Trained
+from .trained_model import Trained
+from .weights_file import ModelError
 
 __all__ = ["Neural", "check_card", "loaded", "one_of"]
 
@@ -69,7 +70,7 @@ class Neural(Trained):
             Validation data choose the epoch and the temperature; they must be of other tracks or blocks
             (:func:`is2ice.classifiers.samples.split`).
         architecture : str
-            One of :data:`is2ice.classifiers.models.ARCHITECTURES`.
+            One of :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
         features, context, leaking
             As for :func:`is2ice.classifiers.samples.from_tracks`; the architecture's own by default. Samples
             bring theirs.
@@ -91,10 +92,10 @@ class Neural(Trained):
         ModelError
             Tracks of several releases, or of segments of several lengths.
         """
-        if architecture not in models.ARCHITECTURES:
-            known = ", ".join(models.ARCHITECTURES)
+        if architecture not in architectures.ARCHITECTURES:
+            known = ", ".join(architectures.ARCHITECTURES)
             raise ValueError(f"architecture {architecture!r}: expected one of {known}")
-        kind = models.ARCHITECTURES[architecture]
+        kind = architectures.ARCHITECTURES[architecture]
         if not isinstance(train, Samples):
             train = [train] if isinstance(train, xr.Dataset) else list(train)
             release = one_of(train, "release", release)
@@ -104,7 +105,7 @@ class Neural(Trained):
         if held is not None and held.x.shape[1:] != train.x.shape[1:]:
             raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")
         norm = Normalisation.fit(train.x, train.features.names, form=normalisation)
-        model = models.build(architecture, *train.x.shape[1:], seed=seed, **(parameters or {}))
+        model = architectures.build(architecture, *train.x.shape[1:], seed=seed, **(parameters or {}))
         told = {**kind.training, **options}
         history = training.fit(
             model, (norm.apply(train.x), train.y), None if held is None else (norm.apply(held.x), held.y),
@@ -153,7 +154,7 @@ class Neural(Trained):
         """The model for all cells of a stretch of track at once, where its architecture allows that."""
         import tensorflow as tf
 
-        kind = models.ARCHITECTURES[self.card["architecture"]]
+        kind = architectures.ARCHITECTURES[self.card["architecture"]]
         if kind.along is None:
             return None
         told = {**kind.parameters, **self.card["parameters"]}
@@ -268,7 +269,7 @@ class Neural(Trained):
         Raises
         ------
         ModelError
-            As :func:`is2ice.classifiers.saved.load`; or its features are not those of this package.
+            As :func:`is2ice.classifiers.model_folder.load`; or its features are not those of this package.
         """
         made = super().load(folder)
         card = made.card
@@ -287,7 +288,7 @@ class Neural(Trained):
         own: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in card["parameters"].items()
         }
-        return models.build(card["architecture"], steps, len(names), **own)
+        return architectures.build(card["architecture"], steps, len(names), **own)
 
     @staticmethod
     def _check(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
@@ -379,7 +380,7 @@ _lock = threading.Lock()
 def loaded(folder: str | os.PathLike[str]) -> Neural:
     """A saved model, read once in each process and again only when it has changed."""
     with _lock:
-        return _load(os.path.abspath(os.fspath(folder)), saved.checksum(folder))
+        return _load(os.path.abspath(os.fspath(folder)), model_folder.checksum(folder))
 
 
 @lru_cache(maxsize=4)

@@ -43,9 +43,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .. import schema
-from .._light import box, detected, incident, local_quantile, spots
-from ..firstphoton import PIXELS
+from is2ice import schema
+from is2ice.science.along_track import box, detected, incident, local_quantile, spots
+from is2ice.science.first_photon_bias import PIXELS
+
 from .base import add_classes
 
 __all__ = ["Radiometric", "classes_of_rates", "classify", "thresholds"]

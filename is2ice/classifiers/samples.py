@@ -14,9 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import features as feats
-from .. import schema
-from ..features import FeatureSet
+from is2ice import schema
+from is2ice.science import features as feats
+from is2ice.science.features import FeatureSet
+
 from .splits import Split, split
 
 __all__ = ["Samples", "Split", "from_tracks", "split"]
@@ -182,7 +183,7 @@ def from_tracks(
     context : int, optional
         Cells on each side of the middle one; the set's own by default.
     leaking : iterable of str
-        As for :func:`is2ice.features.build`.
+        As for :func:`is2ice.science.features.build`.
 
     Returns
     -------
@@ -209,7 +210,7 @@ def from_tracks(
     for name, t in zip(names, pieces, strict=True):
         if "label" not in t:
             raise KeyError(
-                f"samples: {name}: no variable 'label'; label it first (is2ice.labelling.label_pass)"
+                f"samples: {name}: no variable 'label'; label it first (is2ice.workflows.label_pass.label_pass)"
             )
     # One task a track, whatever scheduler is set: the features, small, come back; sequences stay lazy.
     work = [dask.delayed(_columns, pure=False)(t, chosen, tuple(leaking), reach) for t in pieces]

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import schema
-from ..measures import Confusion, Reliability
+from is2ice import schema
+from is2ice.science.metrics import Confusion, Reliability
 
 __all__ = ["ClassScore", "score_classes", "score_labels", "table"]
 

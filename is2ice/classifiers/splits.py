@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import schema
+from is2ice import schema
 
 if TYPE_CHECKING:
     from .samples import Samples

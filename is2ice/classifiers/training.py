@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import losses
-from .arrays import ModelError, read_arrays, write_arrays
 from .replicas import Alone, Replicas
+from .weights_file import ModelError, read_arrays, write_arrays
 
 __all__ = ["History", "TrainingError", "check_settings", "fit", "one_thread"]
 

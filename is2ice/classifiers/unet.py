@@ -1,6 +1,6 @@
 """U-Net for Sentinel-2 tiles: the published network and a smaller one, trained on automatic labels.
 
-Labels are class maps made by :mod:`is2ice.cloudfilter`, never a truth. The published network sees grey; the
+Labels are class maps made by :mod:`is2ice.sentinel2.cloud_filter`, never a truth. The published network sees grey; the
 default sees reflectance in several bands on a fixed scale, and while it learns, thin cloud and shadow are
 laid over tiles that are free of them, so that it learns what lies under them from labels of the clear view.
 
@@ -20,13 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import schema
+from is2ice import schema
+
 from . import training
-from .arrays import ModelError
-from .models import _seeded
+from .architectures import _seeded
+from .augmentation import Veiled
 from .replicas import Replicas
-from .trained import Trained
-from .veil import Veiled
+from .trained_model import Trained
+from .weights_file import ModelError
 
 __all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "UNet", "build"]
 
@@ -145,7 +146,7 @@ def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **paramet
 
 @dataclass(frozen=True, eq=False)
 class UNet(Trained):
-    """A trained network of tiles; :func:`is2ice.sentinel2.class_map` takes one for ``method="unet"``."""
+    """A trained network of tiles; :func:`is2ice.sentinel2.scene.class_map` takes one for ``method="unet"``."""
 
     kind: ClassVar[str] = "tiles"
     company: ClassVar[int | None] = _BATCH
@@ -172,12 +173,12 @@ class UNet(Trained):
         ----------
         train, validation : (x, y), or an object with ``x`` and ``y``
             ``x`` ``(n, size, size, channels)`` on the fixed scale, ``y`` ``(n, size, size)`` class codes, -1
-            where there is none (:func:`is2ice.s2tiles.tiles_of`). Validation tiles are of other scenes.
+            where there is none (:func:`is2ice.sentinel2.tiles.tiles_of`). Validation tiles are of other scenes.
         architecture : {"default", "published"}
         inputs : sequence of str, optional
             Names of the channels; those that the tiles say, else :data:`DEFAULT_INPUTS`.
         veil : bool, optional
-            Lay thin cloud and shadow over tiles (:mod:`is2ice.classifiers.veil`); by default for reflectance,
+            Lay thin cloud and shadow over tiles (:mod:`is2ice.classifiers.augmentation`); by default for reflectance,
             not for grey, which may have been filtered already.
         copies : int
             Times each tile is seen in an epoch, turned and mirrored, and veiled anew.

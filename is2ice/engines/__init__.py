@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from ._attempt import RetryOn, attempt, release
-from ._carry import Carry, Environment
 from ._cluster import Cluster, cluster
 from ._common import Pairs
+from ._environment import Carry, Environment
 from .dask import dask as _dask
 from .gateway import gateway as _gateway
 from .processes import processes as _processes

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from . import _ship
+from . import _package_shipping
 from ._common import Pairs, Unreachable, count
 
 if TYPE_CHECKING:
@@ -147,8 +147,13 @@ def _same_package(client: Client) -> None:
     import cloudpickle
 
     def ask() -> dict[str, str | None]:
-        with _ship.by_value(cloudpickle):
-            scheduler = client.run_on_scheduler(_ship.digest, _ship.PACKAGE)  # it opens what is sent, too
-            return {"the scheduler": scheduler, **client.run(_ship.digest, _ship.PACKAGE)}
+        with _package_shipping.by_value(cloudpickle):
+            scheduler = client.run_on_scheduler(
+                _package_shipping.digest, _package_shipping.PACKAGE
+            )  # it opens what is sent, too
+            return {
+                "the scheduler": scheduler,
+                **client.run(_package_shipping.digest, _package_shipping.PACKAGE),
+            }
 
-    _ship.ensure(ask, client.upload_file)
+    _package_shipping.ensure(ask, client.upload_file)

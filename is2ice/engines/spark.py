@@ -26,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _ship
+from . import _package_shipping
 from ._common import Pairs, Unreachable, count
 
 if TYPE_CHECKING:
@@ -289,8 +289,10 @@ def _same_package(sc: SparkContext) -> None:
     n = max(2, 2 * sc.defaultParallelism)
 
     def ask() -> dict[str, str | None]:
-        with _ship.by_value(cloudpickle):
-            digests = sc.parallelize([_ship.PACKAGE] * n, n).map(_ship.digest).collect()
+        with _package_shipping.by_value(cloudpickle):
+            digests = (
+                sc.parallelize([_package_shipping.PACKAGE] * n, n).map(_package_shipping.digest).collect()
+            )
         return {f"a worker (task {k})": d for k, d in enumerate(digests)}
 
-    _ship.ensure(ask, sc.addPyFile)
+    _package_shipping.ensure(ask, sc.addPyFile)

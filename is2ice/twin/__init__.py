@@ -9,29 +9,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .atl03 import make_granule as make_granule
-    from .atl07 import make_atl07 as make_atl07
-    from .atl10 import make_atl10 as make_atl10
-    from .presets import PRESETS as PRESETS
-    from .presets import Preset as Preset
-    from .scene import KINDS as KINDS
-    from .scene import Scene as Scene
-    from .scene import SurfaceSample as SurfaceSample
+    from .icesat2.atl03 import make_granule as make_granule
+    from .icesat2.atl07 import make_atl07 as make_atl07
+    from .icesat2.atl10 import make_atl10 as make_atl10
+    from .scene.presets import PRESETS as PRESETS
+    from .scene.presets import Preset as Preset
+    from .scene.scene import KINDS as KINDS
+    from .scene.scene import Scene as Scene
+    from .scene.scene import SurfaceSample as SurfaceSample
     from .scores import Score as Score
     from .scores import score as score
     from .scores import truth_for as truth_for
     from .truth import open_truth as open_truth
 
 _HOME = {
-    "KINDS": "scene",
-    "PRESETS": "presets",
-    "Preset": "presets",
-    "Scene": "scene",
+    "KINDS": "scene.scene",
+    "PRESETS": "scene.presets",
+    "Preset": "scene.presets",
+    "Scene": "scene.scene",
     "Score": "scores",
-    "SurfaceSample": "scene",
-    "make_atl07": "atl07",
-    "make_atl10": "atl10",
-    "make_granule": "atl03",
+    "SurfaceSample": "scene.scene",
+    "make_atl07": "icesat2.atl07",
+    "make_atl10": "icesat2.atl10",
+    "make_granule": "icesat2.atl03",
     "open_truth": "truth",
     "score": "scores",
     "truth_for": "scores",

@@ -28,11 +28,11 @@ def make_sample(folder: str | Path) -> dict[str, str]:
     dict of str to str
         SHA-256 by file, relative to the folder; also written to ``SHA256SUMS``.
     """
-    from .atl03 import make_granule
-    from .atl07 import make_atl07
-    from .atl10 import make_atl10
-    from .scene import Scene
-    from .sentinel2 import make_scene
+    from .icesat2.atl03 import make_granule
+    from .icesat2.atl07 import make_atl07
+    from .icesat2.atl10 import make_atl10
+    from .scene.scene import Scene
+    from .sentinel2.make_scene import make_scene
 
     folder = Path(folder)
     (folder / "truth").mkdir(parents=True, exist_ok=True)

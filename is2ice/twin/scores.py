@@ -17,8 +17,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import schema
-from ..measures import Confusion, Errors
+from is2ice import schema
+from is2ice.science.metrics import Confusion, Errors
 
 __all__ = ["BOUNDARY", "Confusion", "Errors", "Region", "Score", "score", "truth_for"]
 

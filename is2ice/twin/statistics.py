@@ -14,10 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import schema
-from .atl03 import make_granule
-from .instrument import C
-from .scene import Scene
+from is2ice import schema
+
+from .icesat2.atl03 import make_granule
+from .icesat2.instrument import C
+from .scene.scene import Scene
 from .truth import open_truth
 
 __all__ = [
@@ -316,9 +317,9 @@ def simulated_bias(strength: str, incident: float, roughness: float = 0.10, shot
     The difference of the mean height with and without dead time, for the Gaussian core of the pulse
     (what the reference computation assumed).
     """
-    from . import instrument, photons
-    from .instrument import NS
-    from .simulate import dead_times
+    from .icesat2 import instrument, photons
+    from .icesat2.beam import dead_times
+    from .icesat2.instrument import NS
 
     def mean_height(dead: Array) -> float:
         capacity = int(shots * (incident + 4))

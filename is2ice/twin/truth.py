@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import schema
-from .scene import KINDS, Scene
-from .simulate import HALF_STRIP, SIGMA_FOOTPRINT, Strip, make_strip
-from .track import BeamTrack
+from is2ice import schema
+
+from .icesat2.beam import HALF_STRIP, SIGMA_FOOTPRINT, Strip, make_strip
+from .scene.scene import KINDS, Scene
+from .scene.tracks import BeamTrack
 
 __all__ = ["beam_truth", "open_truth", "write_truth"]
 

@@ -1,0 +1,294 @@
+"""A trained model on disk: a folder with a card (JSON) and weights (``.npz``), nothing executable in either.
+
+The card says what the model is, what it was trained on and how well it does, and all that a user's data must
+agree with: features and their normalisation, class codes, ATL03 release. The architecture is built by this
+package from its name; only numbers are read. The model's checksum is the card's, which holds that of the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from is2ice import schema
+from is2ice.version import __version__
+
+from .weights_file import ModelError, read_arrays, write_arrays
+
+__all__ = [
+    "CARD",
+    "ModelError",
+    "checksum",
+    "describe",
+    "is_model",
+    "load",
+    "packed_weights",
+    "read_card",
+    "save",
+]
+
+CARD, WEIGHTS = "card.json", "weights.npz"
+FORMAT = 1
+#: Class codes as the card tells them.
+CLASSES = {name: code for code, name in enumerate(schema.CLASSES)}
+_NEEDED = ("format", "kind", "architecture", "parameters", "classes", "is2ice", "weights")
+_LARGEST_CARD = 2**24
+
+
+def save(
+    folder: str | os.PathLike[str], model: Any, card: Mapping[str, Any], *, overwrite: bool = False
+) -> str:
+    """Write a model, whole or not at all.
+
+    Parameters
+    ----------
+    folder : path
+        Made; its parent must exist.
+    model : keras.Model
+    card : mapping
+        ``kind`` ("windows" or "tiles"), ``architecture``, ``parameters`` and whatever else is known, as JSON can
+        hold it. Format, class codes, version and checksums are added here.
+    overwrite : bool
+        Replace a model that is there.
+
+    Returns
+    -------
+    str
+        Checksum of the model.
+
+    Raises
+    ------
+    ModelError
+        Something is there already, or the weights are not finite.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (overwrite and is_model(folder)):
+        what = "a model is there; pass overwrite=True to replace it" if is_model(folder) else "it exists"
+        raise ModelError(f"{folder}: {what}, or name another folder")
+    if not folder.parent.is_dir():
+        raise ModelError(f"{folder}: no such folder as {folder.parent}; make it first")
+    weights = [w.numpy() for w in model.weights]
+    if not all(np.isfinite(w).all() for w in weights):
+        raise ModelError(f"{folder}: not saved: some weights are not finite; the training has failed")
+    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    part.mkdir()
+    try:
+        write_arrays(part / WEIGHTS, {"weight": weights}, {"is2ice": __version__})
+        packed = (part / WEIGHTS).read_bytes()
+        told = {
+            "sha256": hashlib.sha256(packed).hexdigest(),
+            "bytes": len(packed),
+            "parameters": int(sum(w.size for w in weights)),
+        }
+        document = {
+            "format": FORMAT, **card, "classes": CLASSES, "is2ice": __version__, "weights": told,
+        }  # fmt: skip
+        (part / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
+        _move_in(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return checksum(folder)
+
+
+def _move_in(part: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}-old-{uuid.uuid4().hex[:8]}")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(part, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def is_model(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a saved model."""
+    return (Path(folder) / CARD).is_file()
+
+
+def checksum(folder: str | os.PathLike[str]) -> str:
+    """What tells a model from any other, as 32 hexadecimal digits; reads the card only."""
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise _absent(folder)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
+    """The card of a model, checked against this package.
+
+    Parameters
+    ----------
+    folder : path
+    kind : {"windows", "tiles"}, optional
+        What it must be.
+
+    Raises
+    ------
+    ModelError
+        No model, a damaged card, another format, other class codes, another version of the package.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise _absent(folder, kind)
+    if path.stat().st_size > _LARGEST_CARD:
+        raise ModelError(f"{path}: {path.stat().st_size:,} bytes, expected at most {_LARGEST_CARD:,}")
+    try:
+        card = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON, or truncated ({error}); copy the model again") from error
+    missing = [k for k in _NEEDED if not isinstance(card, dict) or k not in card]
+    if missing:
+        raise ModelError(f"{path}: not the card of a model: {', '.join(missing)} missing")
+    if card["format"] != FORMAT:
+        raise ModelError(f"{path}: format {card['format']!r}, this is2ice {__version__} reads {FORMAT}")
+    if card["classes"] != CLASSES:
+        raise ModelError(
+            f"{path}: class codes {card['classes']}, expected {CLASSES}. A model with other codes would name ice "
+            "water: train it anew"
+        )
+    if _minor(card["is2ice"]) != _minor(__version__):
+        raise ModelError(
+            f"{path}: trained with is2ice {card['is2ice']}, this is {__version__}, whose features may differ; train "
+            f"it anew, or install is2ice {card['is2ice']}"
+        )
+    if kind is not None and card["kind"] != kind:
+        raise ModelError(f"{path}: a model of {card['kind']}, expected one of {kind}")
+    return card
+
+
+def _absent(folder: str | os.PathLike[str], kind: str | None = None) -> ModelError:
+    maker = {"windows": "`is2ice train`", "tiles": "`is2ice unet train`"}.get(
+        str(kind), "`is2ice train` or `is2ice unet train`"
+    )
+    return ModelError(f"{folder}: no model there (no {CARD}); expected a folder made by {maker}")
+
+
+def _minor(version: Any) -> list[str]:
+    return str(version).split(".")[:2]
+
+
+def load(
+    folder: str | os.PathLike[str], build: Callable[[dict[str, Any]], Any], *, kind: str | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """A model and its card.
+
+    Parameters
+    ----------
+    folder : path
+    build : callable
+        Makes the untrained model from the card.
+    kind : {"windows", "tiles"}, optional
+
+    Raises
+    ------
+    ModelError
+        As :func:`read_card`; weights missing, truncated, damaged, with Python objects, or of other shapes.
+    """
+    card = read_card(folder, kind)
+    path = Path(folder) / WEIGHTS
+    groups, _ = read_arrays(io.BytesIO(packed_weights(folder, card)), name=str(path))
+    try:
+        model = build(card)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder}: {card['architecture']!r} cannot be built here: {error}") from error
+    _set_weights(model, groups.get("weight", []), path)
+    return model, card
+
+
+def packed_weights(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> bytes:
+    """The file of weights that a card tells of; nothing in it is read yet.
+
+    Raises
+    ------
+    ModelError
+        It is missing, truncated or of another model.
+    """
+    path, told = Path(folder) / WEIGHTS, card["weights"]
+    if not isinstance(told, dict) or not isinstance(told.get("bytes"), int):
+        raise ModelError(f"{Path(folder) / CARD}: weights: expected their size and checksum, got {told!r}")
+    if not path.is_file():
+        raise ModelError(f"{folder}: its {WEIGHTS} is missing; copy the whole folder")
+    if path.stat().st_size != told["bytes"]:
+        raise ModelError(
+            f"{path}: {path.stat().st_size:,} bytes, the card says {told['bytes']:,}: truncated, or of another "
+            "model; copy the folder again"
+        )
+    packed = path.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != told.get("sha256"):
+        raise ModelError(f"{path}: not the weights of this card (checksum); copy the folder again")
+    return packed
+
+
+def _set_weights(model: Any, weights: list[Any], path: Path) -> None:
+    have, want = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in model.weights]
+    if have != want:
+        raise ModelError(f"{path}: weights of shapes {have}, expected {want} for this architecture")
+    for v, w in zip(model.weights, weights, strict=True):
+        if w.dtype.kind not in "fiu" or not np.isfinite(w).all():
+            raise ModelError(f"{path}: weights of type {w.dtype} or not finite; the file is damaged")
+        v.assign(w)
+
+
+def describe(folder: str | os.PathLike[str]) -> list[str]:
+    """The card as lines of text, for people, and whether the weights are there as it says."""
+    card = read_card(folder)
+    lines = [
+        f"model {Path(folder).name}  {card['architecture']} of {card['kind']}  checksum {checksum(folder)}"
+    ]
+    lines += list(
+        _lines({k: v for k, v in card.items() if k not in ("classes", "kind", "architecture", "format")})
+    )
+    try:
+        packed_weights(folder, card)
+    except ModelError as error:
+        lines.append(f"NOT USABLE: {error}")
+    return lines
+
+
+def _lines(document: Mapping[str, Any], indent: int = 0) -> Iterable[str]:
+    for key, value in document.items():
+        pad = "  " * indent
+        if key == "history":
+            yield from _history(value, pad)
+        elif isinstance(value, dict) and value:
+            yield f"{pad}{key}"
+            yield from _lines(value, indent + 1)
+        elif isinstance(value, list) and len(value) > 8:
+            yield f"{pad}{key:18} {len(value)}: {', '.join(map(_short, value[:6]))} ..."
+        elif isinstance(value, list):
+            yield f"{pad}{key:18} {', '.join(map(_short, value))}"
+        else:
+            yield f"{pad}{key:18} {_short(value)}"
+
+
+def _history(value: Any, pad: str) -> Iterable[str]:
+    told = value if isinstance(value, dict) else {}
+    rows, best = told.get("epochs"), told.get("best")
+    if not isinstance(rows, list) or not rows:
+        return
+    if isinstance(best, int) and 0 <= best < len(rows) and isinstance(rows[best], dict):
+        shown = ", ".join(f"{k} {_short(v)}" for k, v in rows[best].items())
+        yield f"{pad}history            {len(rows)} epochs, best {best + 1}: {shown}"
+    else:
+        yield f"{pad}history            {len(rows)} epochs, best {best!r}: no such epoch; the card was edited"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_short, value)) + "]"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

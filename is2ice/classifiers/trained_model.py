@@ -1,0 +1,115 @@
+"""A trained model with its card: what models of windows and of tiles have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import model_folder
+
+__all__ = ["Trained"]
+
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model that is used, saved, loaded and sent to other processes; subclasses say of what.
+
+    Attributes
+    ----------
+    model : keras.Model
+        Samples to logits.
+    card : dict
+        What it is, what it was trained on, and how well it does (:mod:`is2ice.classifiers.model_folder`).
+    checksum : str
+        Of the saved model; empty before it is saved.
+    folder : str
+        Where it was saved or loaded, for messages.
+    """
+
+    kind: ClassVar[str]
+    #: Samples that the model is always given at a time; any number where None.
+    company: ClassVar[int | None] = None
+
+    model: Any = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
+    checksum: str = ""
+    folder: str = ""
+
+    # -- what subclasses say -------------------------------------------------------------------------
+    @staticmethod
+    def _build(card: dict[str, Any]) -> Any:
+        """The untrained model of a card."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _check(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+        """Refuse a card that says nothing sensible of its samples, before anything is built."""
+        raise NotImplementedError
+
+    def _outputs(self, x: Any) -> Any:
+        """What is made of a tensor of samples."""
+        return self.model(x, training=False)
+
+    # -- inference -----------------------------------------------------------------------------------
+    @cached_property
+    def _forward(self) -> Any:
+        import tensorflow as tf
+
+        shape = (self.company, *self.model.input_shape[1:])
+        # A plain graph: blocks are large, so there is nothing for a compiler to gain that it would not spend.
+        return tf.function(self._outputs, input_signature=[tf.TensorSpec(shape, tf.float32)])
+
+    def _by_blocks(self, x: NDArray[Any], block: int) -> F4:
+        """Outputs for samples as the model takes them, so many at a time."""
+        out = np.empty((len(x), *self.model.output_shape[1:]), np.float32)
+        for k in range(0, len(x), block):
+            part = np.asarray(self._prepared(x[k : k + block]), np.float32)
+            n = len(part)
+            if self.company and n < self.company:
+                part = np.concatenate([part, np.zeros((self.company - n, *part.shape[1:]), np.float32)])
+            out[k : k + n] = self._forward(part).numpy()[:n]
+        return out
+
+    def _prepared(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Samples as the model takes them, of those that a caller has."""
+        return x
+
+    # -- on disk, and to other processes -------------------------------------------------------------
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Self:
+        """Write the model (:func:`is2ice.classifiers.model_folder.save`); the same, with its checksum."""
+        checksum = model_folder.save(folder, self.model, self.card, overwrite=overwrite)
+        return type(self)(self.model, self.card, checksum, os.fspath(folder))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """A saved model, checked against this package.
+
+        Raises
+        ------
+        ModelError
+            As :func:`is2ice.classifiers.model_folder.load`; or its card says nothing sensible of its samples.
+        """
+        cls._check(folder, model_folder.read_card(folder, cls.kind))
+        model, card = model_folder.load(folder, cls._build, kind=cls.kind)
+        return cls(model, card, model_folder.checksum(folder), os.fspath(folder))
+
+    def __reduce__(self) -> Any:
+        weights = [w.numpy() for w in self.model.weights]
+        return _again, (type(self), self.card, weights, self.checksum, self.folder)
+
+    def __dask_tokenize__(self) -> Any:
+        return self.checksum or [w.numpy().tobytes() for w in self.model.weights]
+
+
+def _again(kind: type[Trained], card: dict[str, Any], weights: list[Any], *told: str) -> Trained:
+    model = kind._build(card)
+    model.set_weights(weights)
+    return kind(model, card, *told)

@@ -1,0 +1,362 @@
+"""Search of ICESat-2 granules in NASA's catalogue (CMR): by area, time, track, cycle and release.
+
+earthaccess asks the catalogue; icepyx knows how its products name tracks and cycles. The answers are then
+held against the real ground track of each pass (:mod:`is2ice.io.catalogs.orbits`), since the catalogue over-returns
+near the poles.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from is2ice.errors import GranuleError
+from is2ice.io.remote.earthdata import logged_in
+from is2ice.io.remote.source import Source
+from is2ice.science.footprints import cut_antimeridian
+
+from .orbits import ground_track, meets
+from .seas import sea
+from .stac_endpoints import CatalogError
+
+if TYPE_CHECKING:
+    import geopandas
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "located", "matching", "search"]
+
+log = logging.getLogger("is2ice")
+PRODUCTS = ("ATL03", "ATL07", "ATL10")
+#: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
+COLUMNS = (
+    "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
+)  # fmt: skip
+_NAME = re.compile(r"(ATL\d\d)(?:-(\d\d))?_(\d{14})_(\d{4})(\d\d)(\d\d)_(\d{3})_(\d\d)")
+
+
+def search(
+    where: Any = None,
+    time: tuple[Any, Any] | None = None,
+    *,
+    product: str = "ATL03",
+    release: str | int | None = None,
+    rgt: int | Iterable[int] | None = None,
+    cycle: int | Iterable[int] | None = None,
+    name: str | None = None,
+    limit: int = 2000,
+    cmr: str | None = None,
+) -> geopandas.GeoDataFrame:
+    """ICESat-2 granules that meet an area.
+
+    Parameters
+    ----------
+    where : name of a sea, (west, south, east, north) or shapely geometry, optional
+        Degrees; west > east crosses the antimeridian.
+    time : (start, end), optional
+        UTC.
+    product : {"ATL03", "ATL07", "ATL10"}
+    release : str or int, optional
+        Such as ``"006"``; by default all the catalogue holds.
+    rgt, cycle : int or iterable of int, optional
+        Reference ground tracks (1 to 1387) and 91-day cycles.
+    name : str, optional
+        Of a granule, with ``?`` and ``*``, in place of track and cycle.
+    limit : int
+        Most granules taken from the catalogue for each piece of the area.
+    cmr : str, optional
+        Address of another catalogue of this kind; ``IS2ICE_CMR`` by default, else NASA's.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        :data:`COLUMNS` and ``geometry``, the nadir track (EPSG:4326, cut at the antimeridian), by time. Rows
+        open with :func:`is2ice.open_track`.
+
+    Raises
+    ------
+    CatalogError
+        The catalogue cannot be reached, refuses, or answers otherwise than expected.
+    ValueError
+        Nothing to search by.
+    """
+    if product not in PRODUCTS:
+        raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
+    names = _names(product, rgt, cycle) if name is None else [name]
+    if where is None and time is None and not names:
+        raise ValueError("search: name an area, a time, a track or a granule; the whole archive is too much")
+    shape = None if where is None else _shape(where)
+    found: dict[str, Any] = {}
+    for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
+        for granule in _ask(product, release, time, piece, names, limit, cmr):
+            found[str(granule["meta"]["concept-id"])] = granule
+    frame = granule_frame(found.values())
+    if shape is not None and len(frame):
+        near = [_near(row, shape) for _, row in frame.iterrows()]
+        frame = frame[near].reset_index(drop=True)
+    log.info("%s: %d granules found, %d kept", product, len(found), len(frame))
+    return frame
+
+
+def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.GeoDataFrame:
+    """Granules of another product of the same orbit, such as the ATL10 of an ATL03.
+
+    Parameters
+    ----------
+    granule : str
+        Name of a granule.
+    product : str
+    **options
+        ``release`` and ``cmr`` of :func:`search`; the release of `granule` by default.
+
+    Raises
+    ------
+    ValueError
+        Not a granule's name.
+    """
+    found = _NAME.search(str(granule))
+    if found is None:
+        raise ValueError(f"{granule!r}: expected a name such as ATL03_20191104195311_05940510_006_01")
+    region = int(found[6])
+    hemisphere = found[2] or ("01" if region <= 6 or region >= 13 else "02")
+    options = {"release": found[7], **options}
+    frame = search(product=product, rgt=int(found[4]), cycle=int(found[5]), **options)
+    same = frame["granule"].str.contains(f"^{product}-{hemisphere}_")
+    return frame if product == "ATL03" else frame[same].reset_index(drop=True)
+
+
+def located(source: Any) -> Any:
+    """Where a granule lies that is given by its bare name; any other source, or a file of that name, as it is.
+
+    Parameters
+    ----------
+    source : str or any
+        Such as ``"ATL03_20191104195311_05940510_006_01"``.
+
+    Returns
+    -------
+    str or any
+        In region the address in its bucket, elsewhere https.
+
+    Raises
+    ------
+    GranuleError
+        NASA's catalogue holds no such granule.
+    CatalogError
+        It cannot be asked.
+    """
+    if not isinstance(source, str) or _NAME.fullmatch(source) is None or os.path.exists(source):
+        return source
+    try:
+        frame = search(product=source[:5], name=f"{source}*")
+    except CatalogError as error:
+        raise CatalogError(
+            f"{source}: no file of this name here, and its address cannot be asked for: {error}"
+        ) from None
+    frame = frame[frame["granule"] == source]
+    if not len(frame):
+        raise GranuleError(
+            f"{source}: no file of this name here, and no such granule in NASA's catalogue (CMR)"
+        )
+    return Source.of(frame["granule_item"].iloc[0]).url
+
+
+# -- asking -------------------------------------------------------------------------------------------
+def _names(product: str, rgt: Any, cycle: Any) -> list[str]:
+    """Patterns of granule names for tracks and cycles, as icepyx writes them."""
+    tracks, cycles = _numbers(rgt, "rgt", 1387, 4), _numbers(cycle, "cycle", 99, 2)
+    if not tracks and not cycles:
+        return []
+    from icepyx.core.APIformatting import _fmt_readable_granules
+
+    return list(_fmt_readable_granules(product, tracks=tracks, cycles=cycles))
+
+
+def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
+    if value is None:
+        return []
+    values = [int(v) for v in (value if isinstance(value, Iterable) else [value])]
+    wrong = [v for v in values if not 1 <= v <= most]
+    if wrong:
+        raise ValueError(f"{what}={wrong[0]}: expected 1 to {most}")
+    return [f"{v:0{digits}d}" for v in values]
+
+
+def _shape(where: Any) -> BaseGeometry:
+    from shapely import box
+    from shapely.geometry.base import BaseGeometry
+
+    if isinstance(where, BaseGeometry):
+        return cut_antimeridian(where)
+    if isinstance(where, str):
+        where = sea(where)
+    west, south, east, north = (float(v) for v in where)
+    if not (-90.0 <= south < north <= 90.0 and abs(west) <= 360.0 and abs(east) <= 360.0):
+        raise ValueError(f"search: {where}: expected west, south, east, north in degrees")
+    return cut_antimeridian(box(west, south, east if east > west else east + 360.0, north))
+
+
+def _ask(
+    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int, cmr: str | None
+) -> list[Any]:
+    import earthaccess
+    import requests
+
+    try:
+        query = earthaccess.DataGranules(earthaccess.__auth__ if logged_in() else None).short_name(product)
+        base = cmr or os.environ.get("IS2ICE_CMR")
+        if base:
+            query.mode(base.rstrip("/") + "/")
+        if release is not None:
+            query.version(f"{int(release):03d}")
+        if time is not None:
+            first, last = (f"{np.datetime64(str(t).replace('Z', ''), 's')}Z" for t in time)
+            query.temporal(first, last)
+        if piece is not None:
+            query.bounding_box(*piece.bounds)
+        if names:
+            query.readable_granule_name(names)
+        return list(query.get(limit))
+    except (RuntimeError, requests.RequestException, KeyError) as error:
+        raise explained(error) from None
+
+
+def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogError:
+    """What a service's failure means; its own words, but for addresses and tokens."""
+    import requests
+
+    text = re.sub(r"\s+", " ", re.sub(r"https?://\S+", "", str(error)))[:200]
+    response = getattr(error, "response", None)
+    if response is None:
+        response = getattr(error.__cause__, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(error, requests.RequestException) and status is None:
+        return CatalogError(f"{who} cannot be reached ({type(error).__name__}); try again later")
+    if status in (401, 403) or "Token" in text:
+        return CatalogError(
+            f"{who} refused the login (HTTP {status or 401}): the token may have expired; log in "
+            "again with is2ice.login(again=True)"
+            + (", or search without a login" if who.endswith("(CMR)") else "")
+        )
+    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}")
+
+
+# -- answers ------------------------------------------------------------------------------------------
+def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
+    """Catalogue entries as a frame with one row a granule.
+
+    Parameters
+    ----------
+    granules : iterable of earthaccess.DataGranule
+        Or the dictionaries of UMM-G they are made of.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        :data:`COLUMNS` and ``geometry``.
+    """
+    import geopandas
+    import pandas as pd
+    from earthaccess.results import DataGranule
+
+    rows, lines = [], []
+    for one in granules:
+        granule = one if isinstance(one, DataGranule) else DataGranule(one)
+        rows.append(_row(granule))
+        lines.append(_line(granule["umm"]))
+    frame = geopandas.GeoDataFrame(pd.DataFrame(rows, columns=list(COLUMNS)), geometry=lines, crs="EPSG:4326")
+    for column in ("start", "end"):
+        frame[column] = pd.to_datetime(frame[column], utc=True).dt.tz_localize(None)
+    return frame.sort_values(["start", "granule"], ignore_index=True)
+
+
+def _row(granule: Any) -> dict[str, Any]:
+    umm = granule["umm"]
+    https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
+    direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
+    listed = [d.get("Identifier", "") for d in umm.get("DataGranule", {}).get("Identifiers", [])]
+    named = next(
+        (m for text in (*https, *direct, *listed, umm["GranuleUR"]) if (m := _NAME.search(text))), None
+    )
+    span = umm["TemporalExtent"]["RangeDateTime"]
+    return {
+        "granule": named[0] if named else umm["GranuleUR"],
+        "start": span["BeginningDateTime"],
+        "end": span["EndingDateTime"],
+        "rgt": int(named[4]) if named else None,
+        "cycle": int(named[5]) if named else None,
+        "region": int(named[6]) if named else None,
+        "release": named[7] if named else str(umm["CollectionReference"].get("Version", "")),
+        "size_mb": round(float(granule["size"]), 1),
+        "https": https[0] if https else None,
+        "s3": direct[0] if direct else None,
+        "granule_item": granule,
+    }
+
+
+def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
+    """The pass on the ground; None where the entry does not tell its orbit."""
+    from shapely import LineString, union_all
+
+    lines = [
+        cut_antimeridian(LineString(np.column_stack(ground_track(float(o["AscendingCrossing"]), *_ends(o)))))
+        for o in _orbits(umm)
+    ]
+    return union_all(lines) if lines else None
+
+
+def _orbits(umm: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    orbit = umm.get("SpatialExtent", {}).get("HorizontalSpatialDomain", {}).get("Orbit")
+    if orbit:
+        yield orbit
+
+
+def _ends(orbit: Mapping[str, Any]) -> tuple[tuple[float, str], tuple[float, str]]:
+    return (
+        (float(orbit["StartLatitude"]), str(orbit["StartDirection"])),
+        (float(orbit["EndLatitude"]), str(orbit["EndDirection"])),
+    )
+
+
+def _near(row: Any, shape: BaseGeometry) -> bool:
+    """Whether a pass meets the area; one whose orbit is not told is kept."""
+    tracks = [
+        ground_track(float(o["AscendingCrossing"]), *_ends(o)) for o in _orbits(row["granule_item"]["umm"])
+    ]
+    return not tracks or any(meets(longitude, latitude, shape) for longitude, latitude in tracks)
+
+
+def granule_map(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str] | None = None) -> Any:
+    """A map of granules to look at in a browser.
+
+    Parameters
+    ----------
+    frame : geopandas.GeoDataFrame
+        From :func:`search`.
+    path : path, optional
+        Written there as one HTML file.
+
+    Returns
+    -------
+    folium.Map
+    """
+    import folium
+
+    chart = folium.Map(tiles="CartoDB positron", control_scale=True)
+    for _, row in frame.iterrows():
+        if row.geometry is None:
+            continue
+        told = folium.Tooltip(f"{row['granule']}<br>{row['start']:%Y-%m-%d %H:%M:%S} UTC")
+        for piece in getattr(row.geometry, "geoms", [row.geometry]):
+            folium.PolyLine(
+                [(y, x) for x, y in piece.coords], color="#c1272d", weight=2, tooltip=told
+            ).add_to(chart)
+    if len(frame):
+        chart.fit_bounds(chart.get_bounds())  # type: ignore[arg-type]
+    if path is not None:
+        chart.save(os.fspath(path))
+    return chart

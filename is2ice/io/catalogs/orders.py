@@ -1,0 +1,267 @@
+"""What icepyx knows of NASA's products, and orders: parts of granules that NASA's Harmony cuts and keeps ready.
+
+Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and
+nothing can be read by ranges. icepyx contacts NASA's catalogue (CMR) and Harmony; only the login, the words and
+the silence are ours: no prompts, no prints, no file left in the working folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import time as clock
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from is2ice.io.remote.earthdata import login, token
+
+from .icesat2 import PRODUCTS, explained
+from .seas import sea
+from .stac_endpoints import CatalogError
+
+__all__ = ["Order", "Product", "order", "product_info", "product_variables"]
+
+#: Statuses after which nothing more happens by itself.
+ENDED = ("successful", "failed", "canceled", "complete_with_errors", "paused")
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a product of one release is.
+
+    Attributes
+    ----------
+    name, release, title, summary : str
+    start : str
+        Of the first data, UTC.
+    collection : str
+        Concept identifier in NASA's catalogue; of the copy in the cloud where there is one.
+    releases : tuple of str
+        All the catalogue holds.
+    """
+
+    name: str
+    release: str
+    title: str
+    summary: str
+    start: str
+    collection: str
+    releases: tuple[str, ...]
+
+
+def product_info(product: str = "ATL03", release: str | int | None = None) -> Product:
+    """What NASA's catalogue tells of a product, through icepyx; needs no login.
+
+    Parameters
+    ----------
+    product : {"ATL03", "ATL07", "ATL10"}
+    release : str or int, optional
+        The latest by default.
+
+    Raises
+    ------
+    CatalogError
+        The catalogue cannot be reached, or holds no such release.
+    """
+    if product not in PRODUCTS:
+        raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
+    with _words():
+        from icepyx.core import is2ref
+
+        found = is2ref.about_product(product)["feed"]["entry"]
+    releases = tuple(sorted({str(e["version_id"]) for e in found}))
+    wanted = f"{int(release):03d}" if release is not None else (releases[-1] if releases else "")
+    entries = [e for e in found if e["version_id"] == wanted]
+    if not entries:
+        raise CatalogError(
+            f"{product}: no release {wanted}; the catalogue holds {', '.join(releases) or 'none'}"
+        )
+    chosen = max(entries, key=lambda e: str(e["id"]).endswith("_CPRD"))
+    return Product(
+        product,
+        wanted,
+        str(chosen["title"]),
+        str(chosen["summary"]),
+        str(chosen.get("time_start", "")),
+        str(chosen["id"]),
+        releases,
+    )
+
+
+def product_variables(source: str | os.PathLike[str]) -> list[str]:
+    """Paths of all variables of a product, as icepyx lists them.
+
+    Parameters
+    ----------
+    source : str or path
+        A granule on disk; or a product's name, for which icepyx asks its own list on the web.
+    """
+    with _words():
+        from icepyx.core.variables import Variables
+
+        known = {"product": str(source)} if str(source) in PRODUCTS else {"path": os.fspath(source)}
+        return sorted(Variables(**known).avail())
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order by the number of its job; another process takes it up by ``Order(job)``.
+
+    Attributes
+    ----------
+    job : str
+    """
+
+    job: str
+
+    def status(self) -> dict[str, Any]:
+        """Status, message, progress (percent), times and address of the order, as Harmony tells them.
+
+        Raises
+        ------
+        CatalogError, LoginError
+        """
+        with _words():
+            return dict(self._order().status())
+
+    def wait(self, seconds: float = 3600.0, every: float = 5.0) -> dict[str, Any]:
+        """Wait until the order is done or stands still, and tell its status.
+
+        Raises
+        ------
+        CatalogError
+            It failed, or was not done in time.
+        """
+        until = clock.monotonic() + seconds
+        while (told := self.status())["status"] not in ENDED:
+            if clock.monotonic() > until:
+                raise CatalogError(
+                    f"order {self.job}: {told['progress']} % done after {seconds:g} s; wait again"
+                )
+            clock.sleep(every)
+        if told["status"] in ("failed", "canceled"):
+            raise CatalogError(f"order {self.job}: {told['status']}: {told.get('message', '')}"[:300])
+        return told
+
+    def download(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Files of a finished order; those that are there already are not fetched again."""
+        with _words():
+            return sorted(Path(p) for p in self._order().download(folder) or [])
+
+    def _order(self) -> Any:
+        from icepyx.core.orders import DataOrder
+
+        api = _harmony()
+        api.job_ids = [self.job]
+        return DataOrder(self.job, "subset", None, api)
+
+
+def order(
+    granules: Any,
+    where: Any = None,
+    time: tuple[Any, Any] | None = None,
+    *,
+    product: str = "ATL03",
+    release: str | int | None = None,
+    skip_preview: bool = False,
+) -> Order:
+    """Order parts of granules from NASA's Harmony, through icepyx.
+
+    Parameters
+    ----------
+    granules : frame of :func:`is2ice.search`, name or names
+    where : name of a sea, (west, south, east, north) or shapely polygon, optional
+        What is cut out of them.
+    time : (start, end), optional
+        UTC.
+    product, release : optional
+        Of the granules; by default as their names say.
+    skip_preview : bool
+        Harmony stops orders of more than 300 granules after the first few, unless this is set.
+
+    Returns
+    -------
+    Order
+
+    Raises
+    ------
+    LoginError
+        Not logged in to Earthdata.
+    CatalogError
+        Harmony cannot be reached, or refuses.
+    ValueError
+        Nothing to order, or nothing to cut by.
+    """
+    import harmony
+
+    names = _names(granules)
+    if where is None and time is None:
+        raise ValueError(
+            "order: name an area or a time to cut by; whole granules are better streamed or downloaded"
+        )
+    parts = names[0].split("_")
+    known = product_info(parts[0].split("-")[0] if len(parts) > 1 else product, release or _release(parts))
+    span = None
+    if time is not None:
+        start, stop = (np.datetime64(str(t).replace("Z", ""), "s").item() for t in time)
+        span = {"start": start, "stop": stop}
+    area: Any = None
+    if hasattr(where, "wkt"):
+        area = harmony.WKT(where.wkt)
+    elif where is not None:
+        area = harmony.BBox(*(float(v) for v in (sea(where) if isinstance(where, str) else where)))
+    with _words():
+        job = _harmony()._place_order(  # `place_order` prints, and leaves a file in the working folder
+            known.collection, spatial=area, temporal=span, granule_name=names, skip_preview=skip_preview
+        )
+    return Order(str(job))
+
+
+def _names(granules: Any) -> list[str]:
+    if hasattr(granules, "columns"):
+        granules = list(granules["granule"])
+    names = [granules] if isinstance(granules, str) else [str(g) for g in granules]
+    if not names:
+        raise ValueError("order: no granule named")
+    return [name if name.endswith(".h5") else f"{name}.h5" for name in names]
+
+
+def _release(parts: Iterable[str]) -> str | None:
+    return next((p for p in parts if len(p) == 3 and p.isdigit()), None)
+
+
+def _harmony() -> Any:
+    """icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
+    import harmony
+    from icepyx.core.auth import EarthdataAuthMixin
+    from icepyx.core.harmony import HarmonyApi
+
+    auth = login()
+
+    class Api(HarmonyApi):
+        def __init__(self) -> None:
+            EarthdataAuthMixin.__init__(self)
+            self._auth, self._ipx_version = auth, "is2ice"
+            self.job_ids: list[str] = []
+            self.harmony_client = harmony.Client(token=token(), check_interval=1.0)
+
+    return Api()
+
+
+@contextlib.contextmanager
+def _words() -> Iterator[None]:
+    """icepyx and Harmony without prints, and their failures in words that hold no secrets."""
+    from is2ice.io.remote.earthdata import LoginError
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except (CatalogError, LoginError, ImportError):
+        raise
+    except Exception as error:
+        raise explained(error, "NASA's catalogue or order service (Harmony)") from None

@@ -1,0 +1,333 @@
+"""Search of Sentinel-2 scenes in STAC catalogues: by track, geometry, time and cloud.
+
+Catalogues differ in names, offsets and signing (:mod:`is2ice.io.catalogs.stac_endpoints`). Results are a
+GeoDataFrame with one row a scene, whose ``item`` is what :func:`is2ice.sentinel2.scene.open_scene` opens.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from is2ice.io.remote.source import public_url
+from is2ice.science.footprints import (
+    GroundTrack,
+    crosses_antimeridian,
+    cut_antimeridian,
+    ground_tracks,
+    outline,
+)
+
+from .stac_endpoints import CatalogError, Endpoint, told, without_secrets
+from .stac_endpoints import endpoint as site_of
+
+if TYPE_CHECKING:
+    import geopandas
+    import pystac
+    import pystac_client
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = [
+    "COLUMNS",
+    "CatalogError",
+    "describe",
+    "item_of",
+    "scene_frame",
+    "scene_map",
+    "search_scenes",
+]
+
+logger = logging.getLogger("is2ice")
+
+#: Columns of a frame of scenes, besides ``geometry``.
+COLUMNS = (
+    "scene", "time", "tile", "platform", "level", "baseline", "cloud_cover", "collection", "endpoint", "item",
+)  # fmt: skip
+
+
+# ---- search ----
+
+
+def search_scenes(
+    where: Any,
+    time: tuple[Any, Any] | None = None,
+    *,
+    endpoint: str | Endpoint = "earth_search",
+    cloud: float | None = None,
+    within: float = 80.0,
+    collections: Iterable[str] | None = None,
+    beams: str | Iterable[str] | None = None,
+    limit: int | None = 2000,
+    retries: int = 3,
+    timeout: float = 30.0,
+    client: pystac_client.Client | None = None,
+) -> geopandas.GeoDataFrame:
+    """Sentinel-2 scenes that a track or an area meets.
+
+    Parameters
+    ----------
+    where : ICESat-2 granule, segments, GroundTrack(s), (west, south, east, north) or shapely geometry
+        Degrees; west > east crosses the antimeridian, and a track may too.
+    time : (start, end), optional
+        UTC; for a track by default its own time and ``within`` around it.
+    endpoint : str or Endpoint
+        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints` or the address of a STAC API.
+    cloud : float, optional
+        Greatest cloud cover stated, percent. Catalogues' own numbers are poor over ice; scenes that state
+        none are kept.
+    within : float
+        Minutes around a track.
+    collections : iterable of str, optional
+        By default those of the endpoint.
+    beams : optional
+        As for :func:`is2ice.science.footprints.ground_tracks`.
+    limit : int, optional
+        Most items taken from the catalogue.
+    retries, timeout : int, float
+        Attempts and seconds for each request.
+    client : pystac_client.Client, optional
+        An opened catalogue, in place of the endpoint's own.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        :data:`COLUMNS` and ``geometry`` (EPSG:4326, cut at the antimeridian), by time. Scenes at several
+        processing baselines are all there; see ``baseline``.
+
+    Raises
+    ------
+    CatalogError
+        The catalogue does not answer, or not as a STAC API does.
+    ValueError
+        An area without a time.
+    """
+    site = site_of(endpoint)
+    shape, span = _wanted(where, time, within, beams)
+    names = list(collections) if collections is not None else list(site.collections)
+    api = client or site.client(retries=retries, timeout=timeout)
+    found: dict[tuple[str | None, str], pystac.Item] = {}
+    # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
+    # geometry across it means. Each asks for its box, which over-selects; positions decide below.
+    for piece in getattr(shape, "geoms", [shape]):
+        query: dict[str, Any] = {"bbox": _padded(piece), "datetime": "/".join(map(_stamp, span))}
+        if names:
+            query["collections"] = names
+        with told(site, "searched"):
+            for item in api.search(**query, limit=100, max_items=limit).items():
+                found[item.collection_id, item.id] = item
+    frame = scene_frame(found.values(), endpoint=site.name)
+    frame = frame[frame.intersects(shape)] if len(frame) else frame
+    if cloud is not None and len(frame):
+        frame = frame[~(frame["cloud_cover"] > cloud)]
+    logger.info("%s: %d scenes found, %d kept", site.name, len(found), len(frame))
+    return frame.reset_index(drop=True)
+
+
+def _wanted(where: Any, time: Any, within: float, beams: Any) -> tuple[BaseGeometry, tuple[Any, Any]]:
+    """Geometry to search, cut at the antimeridian, and span of time."""
+    from shapely import box, union_all
+    from shapely.geometry.base import BaseGeometry
+
+    shape: BaseGeometry | None = None
+    if isinstance(where, BaseGeometry):
+        shape = cut_antimeridian(where)
+    elif isinstance(where, tuple) and len(where) == 4 and not isinstance(where[0], GroundTrack):
+        west, south, east, north = (float(v) for v in where)
+        shape = cut_antimeridian(box(west, south, east if east >= west else east + 360.0, north))
+    if shape is not None:
+        if time is None:
+            raise ValueError("search_scenes: an area needs time=(start, end)")
+        return shape, tuple(np.datetime64(_naive(t), "ns") for t in time)  # type: ignore[return-value]
+    tracks = ground_tracks(where, beams)
+    if not tracks:
+        raise ValueError("search_scenes: no photons in the tracks given, so nowhere to search")
+    shape = union_all([track.line(240) for track in tracks])
+    if time is not None:
+        return shape, tuple(np.datetime64(_naive(t), "ns") for t in time)  # type: ignore[return-value]
+    margin = np.timedelta64(round(within * 60e9), "ns")
+    return shape, (min(t.time.min() for t in tracks) - margin, max(t.time.max() for t in tracks) + margin)
+
+
+def _naive(time: Any) -> str:
+    if isinstance(time, datetime):
+        return (time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time).isoformat()
+    return str(time).replace("Z", "")
+
+
+def _stamp(time: np.datetime64) -> str:
+    return f"{np.datetime_as_string(time, unit='ms')}Z"
+
+
+def _padded(piece: BaseGeometry, degrees: float = 0.05) -> list[float]:
+    west, south, east, north = piece.bounds
+    wide = degrees / max(np.cos(np.radians(min(abs(south), abs(north)))), 0.05)
+    return [
+        max(west - wide, -180.0),
+        max(south - degrees, -90.0),
+        min(east + wide, 180.0),
+        min(north + degrees, 90.0),
+    ]
+
+
+# ---- results ----
+
+
+def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDataFrame:
+    """STAC items as a frame with one row a scene.
+
+    Parameters
+    ----------
+    items : iterable of pystac.Item, dict, or paths of item files
+    endpoint : str
+        Where they come from.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        :data:`COLUMNS` and ``geometry``; ``item`` is the item's dictionary.
+    """
+    import geopandas
+    import pandas as pd
+    from shapely.geometry import shape
+
+    rows, shapes = [], []
+    for one in items:
+        document = item_of(one)
+        if not document.get("geometry"):
+            logger.warning("%s: the item has no geometry; left out", document.get("id"))
+            continue
+        rows.append({**describe(document), "endpoint": endpoint, "item": document})
+        shapes.append(outline(shape(document["geometry"])))
+    frame = geopandas.GeoDataFrame(
+        pd.DataFrame(rows, columns=list(COLUMNS)), geometry=shapes, crs="EPSG:4326"
+    )
+    frame["time"] = pd.to_datetime(frame["time"], utc=True, format="ISO8601").dt.tz_localize(None)
+    frame["cloud_cover"] = frame["cloud_cover"].astype(float)
+    return frame.sort_values(["time", "scene"], ignore_index=True)
+
+
+def item_of(source: Any) -> dict[str, Any]:
+    """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
+    import pystac
+    import urllib3
+
+    if isinstance(source, Mapping) and "assets" in source:
+        return dict(source)
+    if isinstance(source, pystac.Item):
+        source.make_asset_hrefs_absolute()
+        return source.to_dict(include_self_link=False, transform_hrefs=False)
+    if hasattr(source, "get") and isinstance(source.get("item"), Mapping):
+        return dict(source["item"])
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        try:
+            return item_of(pystac.Item.from_file(text))
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            pystac.STACError,
+            pystac.STACTypeError,
+            urllib3.exceptions.HTTPError,
+        ) as fault:  # it holds the address as it was given
+            where, said = public_url(text) if "://" in text else text, without_secrets(str(fault), text)
+            raise CatalogError(f"{where}: cannot be read as a STAC item: {said}") from None
+    raise CatalogError(f"a STAC item is needed; got {type(source).__name__}")
+
+
+_NAME = re.compile(r"MSI(L1C|L2A)_\d{8}T\d{6}_N(\d\d)(\d\d)_")
+
+
+def describe(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Time, tile, platform, level, baseline and cloud of an item, in the words of any catalogue."""
+    p = item.get("properties", {})
+    identity = " ".join(
+        str(v) for v in (item.get("id"), p.get("s2:product_uri"), p.get("sentinel:product_id"))
+    )
+    named = _NAME.search(identity)
+    baseline = p.get("s2:processing_baseline") or p.get("processing:version")
+    if not re.fullmatch(r"\d\d\.\d\d", str(baseline)):
+        baseline = f"{named[2]}.{named[3]}" if named else None
+    tile = str(p.get("grid:code") or p.get("s2:mgrs_tile") or "").removeprefix("MGRS-")
+    if not tile:
+        found = re.search(r"_T?(\d\d[A-Z]{3})_", identity)
+        tile = found[1] if found else ""
+    level = named[1] if named else _level(item)
+    platform = re.search(r"2([A-D])$", str(p.get("platform", "")).upper())
+    return {
+        "scene": str(item.get("id")),
+        "time": p.get("datetime") or p.get("start_datetime"),
+        "tile": tile,
+        "platform": f"S2{platform[1]}" if platform else str(p.get("platform", "")),
+        "level": level,
+        "baseline": baseline,
+        "cloud_cover": np.nan if p.get("eo:cloud_cover") is None else float(p["eo:cloud_cover"]),
+        "collection": str(item.get("collection", "")),
+    }
+
+
+def _level(item: Mapping[str, Any]) -> str:
+    text = f"{item.get('collection', '')} {item.get('id', '')}".upper()
+    return "L1C" if "L1C" in text else "L2A" if "L2A" in text else ""
+
+
+def scene_map(
+    scenes: geopandas.GeoDataFrame, tracks: Any = None, path: str | os.PathLike[str] | None = None
+) -> Any:
+    """A map of scenes and tracks to look at in a browser.
+
+    Parameters
+    ----------
+    scenes : geopandas.GeoDataFrame
+        From :func:`search_scenes`.
+    tracks : optional
+        As for :func:`is2ice.science.footprints.ground_tracks`.
+    path : path, optional
+        Written there as one HTML file.
+
+    Returns
+    -------
+    folium.Map
+    """
+    import folium
+    from shapely import transform
+    from shapely.geometry import mapping
+
+    lines = [] if tracks is None else ground_tracks(tracks)
+    shapes = [*scenes.geometry, *(t.line(240) for t in lines)]
+    # Where anything crosses the antimeridian all longitudes are drawn from 0 to 360, so nothing is torn.
+    across = any(crosses_antimeridian(s) for s in shapes)
+
+    def drawn(geometry: BaseGeometry) -> dict[str, Any]:
+        if not across:
+            return mapping(geometry)
+        return mapping(transform(geometry, lambda p: np.column_stack([p[:, 0] % 360.0, p[:, 1]])))
+
+    chart = folium.Map(tiles="CartoDB positron", control_scale=True)
+
+    def add(geometry: BaseGeometry, told: dict[str, str], colour: str) -> None:
+        feature = {"type": "Feature", "geometry": drawn(geometry), "properties": told}
+        style = {"color": colour, "weight": 2, "fillOpacity": 0.1}
+        folium.GeoJson(
+            {"type": "FeatureCollection", "features": [feature]},
+            tooltip=folium.GeoJsonTooltip(list(told)),
+            style_function=lambda _: style,
+        ).add_to(chart)
+
+    for _, row in scenes.iterrows():
+        told = {"scene": row["scene"], "time": f"{row['time']:%Y-%m-%d %H:%M:%S} UTC"}
+        add(row.geometry, told | {"cloud %": f"{row['cloud_cover']:.0f}"}, "#2b6ca3")
+    for track in lines:
+        told = {"granule": track.granule, "beam": track.beam}
+        add(track.line(240), told, "#888888" if track.strength == "weak" else "#c1272d")
+    if shapes:
+        chart.fit_bounds(chart.get_bounds())  # type: ignore[arg-type]
+    if path is not None:
+        chart.save(os.fspath(path))
+    return chart

@@ -1,0 +1,586 @@
+"""ATL03 granules: from a file, URL or Earthdata granule to photons and 2 m segments of a beam.
+
+HDF5 paths of the product live here and nowhere else. Photons are read in blocks of 20 m geosegments,
+so memory is bounded whatever the granule's length, and a subset reads only its own photons.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+from is2ice.errors import GranuleError, NoSignalError
+from is2ice.io.remote import byte_index
+from is2ice.io.remote.hdf5_chunks import prefetch, read_columns, read_rows
+from is2ice.io.remote.hdf5_prefetch import warm
+from is2ice.io.remote.range_file import KEEP_RANGES, RemoteFile, Traffic
+from is2ice.io.remote.source import Hdf5, Source
+from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19, from_model
+from is2ice.science.segments import (
+    TIDES,
+    Nodes,
+    PhotonArrays,
+    Selection,
+    check_length,
+    margin,
+    no_signal_text,
+    segment_block,
+    to_dataset,
+)
+
+from .geolocation import (
+    SEA_ICE,
+    BeamTable,
+    Subset,
+    clean,
+    crs_of,
+    gap_notes,
+    last_length,
+    read_table,
+    table_paths,
+)
+from .identity import ORIENTATION, PLACES, Identity
+
+__all__ = ["Granule", "Subset", "open_granule"]
+
+log = logging.getLogger("is2ice")
+#: Variables of the heights group that segments are made from.
+PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
+CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
+EVERY_ROW = (0, 2**62)
+F8 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What it takes to compute any block of a track: settled once, used by every block."""
+
+    beam: str
+    k0: int
+    n: int
+    length: float
+    selection: Selection
+    subset: Subset
+    reference: str
+    corrections: tuple[str, ...]
+    first_photon: str | None
+
+
+class Granule(Identity):
+    """An ATL03 file: what it is, its beams and orientation, and their photons and segments.
+
+    Parameters
+    ----------
+    source : str, Path, file object or earthaccess granule
+        Local path, ``https://`` or ``s3://`` URL, open binary file, or a search result.
+
+    Attributes
+    ----------
+    id : str
+        ``ATL03_yyyymmddhhmmss_ttttccss_vvv_rr``.
+    release : str
+        Three digits, such as ``"006"``.
+    rgt, cycle, region : int or None
+    orientation : int or None
+        ``sc_orient``: 0 backward, 1 forward, 2 transition; None when the file does not say.
+    beams : tuple of str
+        Beams that hold photons.
+    notes : list of str
+        What a reader should know: what the file lacks, and what stood in for it.
+
+    Raises
+    ------
+    GranuleError
+        Not HDF5, truncated, another product, or without any beam with photons.
+
+    References
+    ----------
+    ATL03 Algorithm Theoretical Basis Document and data dictionary, releases 005 to 007.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = Source.of(source)
+        self._file: Hdf5 | None = None
+        self._tables: dict[str, BeamTable] = {}
+        self._lock = threading.RLock()
+        f = self.file
+        if f.stream is not None:
+            ends = ("heights/h_ph", "geolocation/ph_index_beg", "geophys_corr", "bckgrd_atlas")
+            ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
+            ahead += [f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time")]
+            warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
+            small = [d for path in PLACES if isinstance(d := f.get(path), h5py.Dataset)]
+            prefetch(f.stream, [(d, 0, 1) for d in small])
+        super().__init__(f, self.source.name)
+        if "ancillary_data" not in f:
+            self.notes.append("no ancillary_data: first-photon bias from the dead-time model, not CAL-19")
+
+    # -- the file -------------------------------------------------------------------------------------
+    @property
+    def file(self) -> Hdf5:
+        """The open HDF5 file (opened again after pickling)."""
+        with self._lock:
+            if self._file is None or not self._file:
+                self._file = self.source.open_hdf5()
+            return self._file
+
+    @property
+    def stream(self) -> RemoteFile | None:
+        """The remote file beneath, None of a local one."""
+        return self.file.stream
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Bytes and requests that reading has taken since the file was opened, None of a local one."""
+        return None if (stream := self.stream) is None else stream.traffic
+
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
+        with self._lock:
+            if self._file and self._file.stream is not None:
+                log.info("%s: %s", self.id, self._file.stream.traffic)
+            if self._file is not None and self._file:
+                self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Granule:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        facing = ORIENTATION.get(self.orientation, "unknown orientation")  # type: ignore[arg-type]
+        return f"<Granule {self.id} release {self.release}, {facing}, beams {', '.join(self.beams)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.source,)
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return ("is2ice.Granule", *self.source.fingerprint())
+
+    # -- segments -------------------------------------------------------------------------------------
+    def table(self, beam: str) -> BeamTable:
+        """Geolocation table of a beam, read once.
+
+        Raises
+        ------
+        GranuleError
+            When a needed dataset is missing or the distances do not increase.
+        """
+        with self._lock:
+            if beam not in self._tables:
+                if self.stream is not None:
+                    columns = (f"{CALIBRATIONS}/first_photon_bias/{beam}/{name}" for name in CAL19)
+                    ahead = [*table_paths(beam), *columns, f"{CALIBRATIONS}/dead_time/{beam}/dead_time"]
+                    heights = dict.fromkeys(f"{beam}/heights/{name}" for name in PHOTON_COLUMNS)
+                    warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
+                    there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
+                    prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
+                self._tables[beam] = read_table(self.file, beam, self.id)
+                if self.stream is not None:
+                    byte_index.save(self.stream)
+            return self._tables[beam]
+
+    def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
+        """The beam's first-photon bias: CAL-19 where the granule brings it, else the model.
+
+        Parameters
+        ----------
+        beam : str
+        source : {"auto", "cal19", "model", None}
+        """
+        if source is None:
+            return None
+        if source not in ("auto", "cal19", "model"):
+            raise ValueError(f"first_photon={source!r}: expected 'auto', 'cal19', 'model' or None")
+        f, strength = self.file, self.strength(beam)
+        base = CALIBRATIONS
+        n_pix = PIXELS[strength]
+        dead = None
+        if f"{base}/dead_time/{beam}/dead_time" in f:
+            channels = clean(f[f"{base}/dead_time/{beam}/dead_time"][()])
+            dead = float(np.nanmean(channels[:16] if n_pix == 16 else channels[16:20])) * 1e9
+        tables = f"{base}/first_photon_bias/{beam}"
+        if source != "model" and tables in f:
+            g = f[tables]
+            return from_cal19(
+                dead if dead is not None else 3.0,
+                g["dead_time"][()],
+                g["strength"][()],
+                g["width"][()],
+                g["ffb_corr"][()],
+                n_pix,
+            )
+        if source == "cal19":
+            raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+        return from_model(strength, dead)
+
+    def plan(
+        self,
+        beam: str,
+        subset: Subset | None = None,
+        *,
+        length: float = schema.SEGMENT_LENGTH,
+        selection: Selection | None = None,
+        reference: str = "auto",
+        corrections: Sequence[str] = TIDES,
+        first_photon: str | None = "auto",
+    ) -> Plan:
+        """Settle everything about a track before any photon is read.
+
+        Raises
+        ------
+        GranuleError
+            For a missing correction, an empty subset, an unusable table.
+        NoSignalError
+            When no geosegment of the beam is in the sea-ice mask.
+        """
+        length = check_length(length)
+        (beam,) = self.resolve_beams(beam)
+        table = self.table(beam)
+        subset = subset or Subset()
+        selection = selection or Selection()
+        where = f"{self.id} {beam}"
+        corrections = tuple(corrections)
+        unknown = set(corrections) - set(TIDES)
+        if unknown:
+            raise ValueError(f"corrections {sorted(unknown)}: expected a choice of {', '.join(TIDES)}")
+        reference = table.height_reference if reference == "auto" else reference
+        if reference not in ("mss", "geoid"):
+            raise ValueError(f"reference={reference!r}: expected 'auto', 'mss' or 'geoid'")
+        for name in (*corrections, *(("geoid",) if reference == "geoid" else ())):
+            if name not in table.columns:
+                left = tuple(c for c in corrections if c != name)
+                raise GranuleError(
+                    f"{self.id}: {beam}/geophys_corr/{name} is missing; without it heights are not comparable along "
+                    f"the track. corrections={left!r} leaves it out knowingly."
+                )
+        if not table.sea_ice:
+            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], 0, 1_000_000, self.stream)[
+                :, SEA_ICE
+            ]
+            raise NoSignalError(no_signal_text(where, conf, selection))
+        rows = np.flatnonzero(subset.rows(table, where))
+        lo, hi = table.dist_x[rows[0]], table.dist_x[rows[-1]] + last_length(table, int(rows[-1]))
+        if subset.x_atc is not None:
+            lo, hi = max(lo, subset.x_atc[0]), min(hi, subset.x_atc[1])
+        k0 = int(np.floor(lo / length))
+        n = max(1, int(np.ceil(hi / length)) - k0)
+        return Plan(beam, k0, n, length, selection, subset, reference, corrections, first_photon)
+
+    def block(self, plan: Plan, k0: int, n: int) -> dict[str, NDArray]:
+        """Segment variables of cells ``k0`` to ``k0 + n`` of a planned track, reading only their photons."""
+        table = self.table(plan.beam)
+        length, pad = plan.length, margin(plan.length)
+        lo, hi = k0 * length - pad, (k0 + n) * length + pad
+        g0 = int(np.searchsorted(table.dist_x, lo - 40.0))
+        g1 = int(np.searchsorted(table.dist_x, hi + 40.0))
+        keep = self._cells(table, plan, k0, n)
+        if not keep.any() or table.count[g0:g1].sum() == 0:
+            return blank(n)
+        photons, nodes = self._read(plan.beam, table, g0, g1)
+        data = segment_block(
+            photons,
+            nodes,
+            table.background,
+            self._bias(plan),
+            k0=k0,
+            n=n,
+            length=length,
+            selection=plan.selection,
+            reference=plan.reference,
+            corrections=plan.corrections,
+        )
+        if not keep.all():
+            nothing = blank(n)
+            data = {name: np.where(keep, a, nothing[name]) for name, a in data.items()}
+        return data
+
+    def _bias(self, plan: Plan) -> FirstPhotonBias | None:
+        key = f"bias/{plan.beam}/{plan.first_photon}"
+        with self._lock:
+            cache: dict[str, Any] = self.__dict__.setdefault("_biases", {})
+            if key not in cache:
+                cache[key] = self.first_photon_bias(plan.beam, plan.first_photon)
+            return cache[key]
+
+    def _cells(self, table: BeamTable, plan: Plan, k0: int, n: int) -> NDArray[np.bool_]:
+        """Cells of a block whose middle lies in a kept geosegment and in the planned range."""
+        k = k0 + np.arange(n)
+        centre = (k + 0.5) * plan.length
+        inside = (k >= plan.k0) & (k < plan.k0 + plan.n)
+        if plan.subset.x_atc is not None:
+            inside &= (centre >= plan.subset.x_atc[0]) & (centre < plan.subset.x_atc[1])
+        row = np.searchsorted(table.dist_x, centre, side="right") - 1
+        if plan.subset.bbox is not None or plan.subset.time is not None:
+            kept = plan.subset.rows(table, self.id)
+            # The first cell may begin, and have its middle, before the first geosegment.
+            inside &= kept[np.clip(row, 0, None)]
+        return inside
+
+    def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:
+        """Photons of geosegments g0 to g1 in file order, and their nodes."""
+        rows, segment = self._photon_rows(table, g0, g1)
+        read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
+        along, h = read["dist_ph_along"], read["h_ph"]
+        x = table.dist_x[segment] + along
+        conf = read["signal_conf_ph"][:, SEA_ICE]
+        quality = read["quality_ph"].astype(np.int8, copy=False)
+        pulse = read["pce_mframe_cnt"].astype(np.int64) * 200 + read["ph_id_pulse"] - 1
+        drop = (segment < 0) | table.degraded[segment]
+        if drop.any():
+            x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
+        ref = table.reference_row[g0:g1]
+        has = ref >= 0
+        node_x = table.dist_x[g0:g1][has] + along[ref[has] - rows.start]
+        order = np.flatnonzero(np.diff(node_x, prepend=-np.inf) > 0)
+        index = np.flatnonzero(has)[order] + g0
+        nodes = Nodes(
+            node_x[order],
+            {name: a[index] for name, a in table.columns.items()},
+            None if table.saturated is None else table.saturated[index],
+            table.degraded[index],
+        )
+        return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse), nodes
+
+    def _columns(self, beam: str, names: Iterable[str], start: int, stop: int) -> dict[str, NDArray]:
+        """Rows of variables of the heights group."""
+        if self.stream is not None:
+            warm(self.file, self.stream, dict.fromkeys((f"{beam}/heights/{n}" for n in names), (start, stop)))
+        heights = self.file[f"{beam}/heights"]
+        return read_columns({name: heights[name] for name in names}, start, stop, self.stream)
+
+    @staticmethod
+    def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
+        """Range of photon rows of geosegments g0 to g1, and the geosegment of each row (-1: of none)."""
+        first, count = table.first[g0:g1], table.count[g0:g1]
+        used = count > 0
+        start = int(first[used].min())
+        stop = int((first + count)[used].max())
+        if np.array_equal(first[used][1:], (first + count)[used][:-1]):
+            return range(start, stop), np.repeat(np.arange(g0, g1), count)
+        segment = np.full(stop - start, -1, np.int64)
+        for g in np.flatnonzero(used):
+            segment[first[g] - start : first[g] - start + count[g]] = g0 + g
+        return range(start, stop), segment
+
+    def track(
+        self,
+        beam: str,
+        subset: Subset | None = None,
+        *,
+        block: int | None = None,
+        workers: int = 2,
+        blocks: Callable[[Plan, int, int], Mapping[str, NDArray] | None] | None = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Segments of one beam, in memory.
+
+        Parameters
+        ----------
+        beam : str
+        subset : Subset, optional
+        block : int, optional
+            Cells computed at a time, which bounds the photons in memory; at most 131 km by default.
+        workers : int
+            Threads; while one reads, the others resample.
+        blocks : callable, optional
+            Gives a block's variables as another process computed them, or None where it is to be done here.
+        **options
+            As for :meth:`plan`.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`is2ice.schema.SEGMENTS` along ``x_atc``.
+
+        Raises
+        ------
+        NoSignalError
+            When no photon is selected in the whole track.
+        """
+        plan = self.plan(beam, subset, **options)
+        out = blank(plan.n)
+        if block is None:
+            block = int(np.clip(plan.n // (2 * workers) + 1, schema.CHUNK // 4, 4 * schema.CHUNK))
+        starts = range(0, plan.n, block)
+        self._read_ahead(plan)
+
+        def fill(i: int) -> None:
+            m = min(block, plan.n - i)
+            given = blocks(plan, plan.k0 + i, m) if blocks is not None else None
+            for name, a in (given or self.block(plan, plan.k0 + i, m)).items():
+                out[name][i : i + m] = a
+
+        if workers > 1 and len(starts) > 1:
+            # Of a remote file more blocks are under way, since each spends most of its time waiting.
+            with ThreadPoolExecutor(workers if self.stream is None else 2 * workers) as pool:
+                list(pool.map(fill, starts))
+        else:
+            for i in starts:
+                fill(i)
+        if not out["n_photons"].any():
+            rows = self._photon_rows(self.table(beam), *self._span(plan))[0]
+            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], rows.start, rows.stop, self.stream)[
+                :, SEA_ICE
+            ]
+            raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf, plan.selection))
+        ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
+        notes = self.notes_of(beam)
+        if plan.subset != Subset():
+            notes.append(
+                f"{beam}: only a part of the track was read; classes and sea surface within 10 km of its ends rest on "
+                "less than the whole track would give"
+            )
+        return ds.assign_attrs(notes=notes)
+
+    def _read_ahead(self, plan: Plan) -> None:
+        """Of a remote file, request all photons of a plan in one round, if they are few enough to be kept."""
+        if self.stream is None:
+            return
+        rows = self._photon_rows(self.table(plan.beam), *self._span(plan))[0]
+        paths = [f"{plan.beam}/heights/{name}" for name in PHOTON_COLUMNS]
+        # Uncompressed sizes: asking HDF5 for the stored ones would walk every chunk index.
+        width = sum(d.dtype.itemsize * (d.size // max(1, d.shape[0])) for d in map(self.file.get, paths))
+        if (rows.stop - rows.start) * width < KEEP_RANGES:
+            warm(self.file, self.stream, dict.fromkeys(paths, (rows.start, rows.stop)))
+            prefetch(self.stream, [(self.file[path], rows.start, rows.stop) for path in paths])
+            byte_index.save(self.stream)
+
+    def notes_of(self, beam: str) -> list[str]:
+        """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""
+        table = self.table(beam)
+        weak = self.strength(beam) == "weak" and all(self.strength(b) == "weak" for b in self.beams)
+        fallback = ["no strong beam in the file: only weak ones"] if weak else []
+        return [*self.notes, *fallback, *table.notes, *gap_notes(beam, table.dist_x)]
+
+    def _span(self, plan: Plan) -> tuple[int, int]:
+        rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))
+        return int(rows[0]), int(rows[-1]) + 1
+
+    def attrs(self, plan: Plan) -> dict[str, Any]:
+        """Global attributes of a track's segments."""
+        table = self.table(plan.beam)
+        south = float(np.nanmean(table.latitude)) < 0
+        out: dict[str, Any] = {
+            "granule": self.id,
+            "beam": plan.beam,
+            "spot": self.spot(plan.beam) or 0,
+            "beam_strength": self.strength(plan.beam),
+            "release": self.release,
+            "hemisphere": "south" if south else "north",
+            "crs": crs_of(south),
+            "height_reference": plan.reference,
+            "corrections": list(plan.corrections),
+            "confidence": plan.selection.confidence,
+            "first_photon": (b.source if (b := self._bias(plan)) else "none"),
+            "source": self.source.name,
+        }
+        for name in ("rgt", "cycle", "region"):
+            if getattr(self, name) is not None:
+                out[name] = getattr(self, name)
+        if self.orientation is not None:
+            out["sc_orient"] = self.orientation
+        if (traffic := self.traffic) is not None:
+            out["traffic"] = str(traffic)
+        return out
+
+    # -- photons --------------------------------------------------------------------------------------
+    def photons(self, beam: str, subset: Subset | None = None) -> xr.Dataset:
+        """Photons of one beam, in file order, in memory.
+
+        Parameters
+        ----------
+        beam : str
+        subset : Subset, optional
+            Read only these geosegments.
+
+        Returns
+        -------
+        xarray.Dataset
+            :data:`is2ice.schema.PHOTONS` along ``photon``; photons of degraded geosegments (podppd) and
+            transmit echoes are left out.
+        """
+        (beam,) = self.resolve_beams(beam)
+        table = self.table(beam)
+        keep = (subset or Subset()).rows(table, f"{self.id} {beam}") & ~table.degraded
+        rows_used = np.flatnonzero(keep & (table.count > 0))
+        if rows_used.size == 0:
+            raise NoSignalError(f"{self.id} {beam}: the subset holds no photon")
+        g0, g1 = int(rows_used[0]), int(rows_used[-1]) + 1
+        rows, segment = self._photon_rows(table, g0, g1)
+        there = self.file[f"{beam}/heights"]
+        optional = {"channel": "ph_id_channel", "weight": "weight_ph", "signal_class": "signal_class_ph"}
+        optional = {name: path for name, path in optional.items() if path in there}
+        needed = (*PHOTON_COLUMNS, "delta_time", "lat_ph", "lon_ph")
+        heights = self._columns(beam, (*needed, *optional.values()), rows.start, rows.stop)
+        conf = heights["signal_conf_ph"][:, SEA_ICE]
+        quality = heights["quality_ph"]
+        ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
+        x = table.dist_x[segment] + heights["dist_ph_along"]
+        if subset is not None and subset.x_atc is not None:
+            ok &= (x >= subset.x_atc[0]) & (x < subset.x_atc[1])
+        data: dict[str, Any] = {
+            "delta_time": heights["delta_time"],
+            "latitude": heights["lat_ph"],
+            "longitude": heights["lon_ph"],
+            "x_atc": x,
+            "h_ph": np.where(np.abs(h := heights["h_ph"]) < 1e30, h, np.float32(np.nan)),
+            "signal_conf": conf,
+            "quality": quality,
+            "pulse": heights["pce_mframe_cnt"].astype("i8") * 200 + heights["ph_id_pulse"] - 1,
+            "geosegment": segment,
+        }
+        data |= {name: heights[path] for name, path in optional.items()}
+        dtypes = {name: var.dtype for name, var in schema.PHOTONS.items()}
+        ds = xr.Dataset(
+            {name: ("photon", np.asarray(a)[ok].astype(dtypes[name])) for name, a in data.items()},
+            attrs={"granule": self.id, "beam": beam, "spot": self.spot(beam) or 0, "release": self.release},
+        )
+        return schema.annotate(ds, "photons")
+
+
+def blank(n: int) -> dict[str, NDArray]:
+    """Segment variables of n empty cells: counts zero, the rest NaN."""
+    out = {}
+    for name, var in schema.SEGMENTS.items():
+        if not var.coord:
+            dtype = np.dtype(var.dtype)
+            out[name] = np.full(n, np.nan, dtype) if dtype.kind == "f" else np.zeros(n, dtype)
+    return out
+
+
+_OPEN: OrderedDict[tuple[str, ...], Granule] = OrderedDict()
+_OPEN_LOCK = threading.Lock()
+
+
+def _reopen(source: Source) -> Granule:
+    """The process's own Granule of a source, so that tasks share tables and one open file."""
+    key = source.fingerprint()
+    with _OPEN_LOCK:
+        if key in _OPEN:
+            _OPEN.move_to_end(key)
+            return _OPEN[key]
+    granule = Granule(source)
+    with _OPEN_LOCK:
+        _OPEN[key] = granule
+        while len(_OPEN) > 4:
+            _OPEN.popitem(last=False)
+    return granule
+
+
+def open_granule(source: Any) -> Granule:
+    """Open an ATL03 granule (see :class:`Granule`)."""
+    return source if isinstance(source, Granule) else Granule(source)

@@ -1,0 +1,323 @@
+"""NASA's sea-ice products beside ours: ATL07 heights and ATL10 freeboard, leads and reference surfaces.
+
+Releases 003 to 007 are read: both layouts of ATL10, ``freeboard_segment`` (006 and 007) and
+``freeboard_beam_segment`` (005 and before), and, as they are, the further segment tables of ATL07 release 007.
+Names lose their prefixes (``height_segment_``, ``beam_``, ``lead_``, ``beam_refsurf_``), and where the meaning is
+that of a word of :mod:`is2ice.schema` the word is used (see :data:`NAMES`); units and descriptions of the product
+are kept. ``x_atc`` is that of a segment's centre here. Fill values become NaN: 3.4028235e38 and 1.797693e308
+whether the file declares them or not (subsetted files often do not), and the largest value of an integer type, or the
+fill an integer declares, which turns that variable into floats.
+
+Indices in these products (``ssh_ndx``, ``lead_ndx``, ``refsurf_ndx``, ``fbswath_ndx``) count from 1 and refer to the
+whole granule. In a subset they point nowhere: match by ``segment_id`` or by distance
+(:func:`match_leads`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import h5py
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice.errors import GranuleError
+
+__all__ = ["match_leads", "open_atl07", "open_atl10"]
+
+BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
+SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
+#: Clear names, given after the prefixes are gone.
+NAMES = {
+    "segments": {
+        "seg_dist_x": "x_atc",
+        "id": "segment_id",
+        "length_seg": "length",
+        "type": "surface_type",
+        "surface_error_est": "height_uncertainty",
+        "sigma": "height_uncertainty",
+        "fb_height": "freeboard",
+        "fb_unc": "freeboard_uncertainty",
+        "fb_confidence": "freeboard_confidence",
+        "fb_quality_flag": "freeboard_quality",
+        "backgr_r_200": "background_rate",
+        "ocean": "tide_ocean",
+        "lpe": "tide_equilibrium",
+        "fpb_corr": "first_photon_bias",
+    },
+    "leads": {"dist_x": "x_atc", "sigma": "height_uncertainty"},
+    "sections": {
+        "dist_x": "x_atc",
+        "height": "h_ref",
+        "sigma": "h_ref_uncertainty",
+        "interp_flag": "h_ref_flag",
+        "fb_refsurf": "mean_freeboard",
+        "fb_unc_refsurf": "mean_freeboard_uncertainty",
+    },
+}
+_PREFIX = {
+    "segments": re.compile("^(height_segment_|beam_(?=fb_|refsurf_))"),
+    "leads": re.compile("^lead_"),
+    "sections": re.compile("^(beam_refsurf_|beam_)"),
+}
+_LEADING = {
+    "segments": (
+        "delta_time", "x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id",
+    ),
+    "leads": ("delta_time", "x_atc", "height", "height_uncertainty", "length", "ssh_n", "ssh_ndx"),
+    "sections": ("delta_time", "x_atc", "h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_n", "lead_ndx"),
+}  # fmt: skip
+#: Types of ATL07: 0 cloud, 1 ice, 2-5 specular, 6-9 dark.
+SPECULAR, DARK = (2, 3, 4, 5), (6, 7, 8, 9)
+#: Further tables of ATL07 release 007.
+_FURTHER = {"sea_ice_segments_10m": "segments_10m", "dda_surface_segments": "dda_surface"}
+_KEPT = ("units", "long_name", "description", "flag_meanings")
+
+
+def _text(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _values(data: h5py.Dataset) -> np.ndarray:
+    """Values of a variable with every kind of fill as NaN."""
+    values = data[()]
+    fill = np.ravel(data.attrs["_FillValue"])[0] if "_FillValue" in data.attrs else None
+    if values.dtype.kind == "f":
+        bad = np.abs(values) >= (3.4028e38 if values.itemsize == 4 else 1.797e308)
+        bad |= np.abs(values.astype("f8")) == 3.4028234663852886e38
+        if fill is not None:
+            bad |= values == fill
+        return np.where(bad, values.dtype.type(np.nan), values)
+    if values.dtype.kind in "iu":
+        bad = np.isin(values, [np.iinfo(values.dtype).max] if fill is None else [fill])
+        if bad.any():
+            return np.where(bad, np.nan, values.astype("f4" if values.itemsize < 4 else "f8"))
+    return values
+
+
+def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Datasets of a group and its subgroups, nearest first; of equal names the first counts."""
+    seen = set()
+    groups = [group]
+    while groups:
+        here = groups.pop(0)
+        for name, item in here.items():
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+            elif name not in seen:
+                seen.add(name)
+                yield name, item
+
+
+def _table(group: h5py.Group | None, kind: str) -> xr.Dataset:
+    """All variables of a group along its one rate; without rows, the leading variables of length zero."""
+    dim = kind[:-1]
+    found = dict(_variables(group)) if group is not None else {}
+    if "delta_time" not in found:
+        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
+    size = found["delta_time"].shape[0]
+    data: dict[str, Any] = {}
+    for original, item in found.items():
+        if item.ndim == 0 or item.shape[0] != size or original.startswith("ds_"):
+            continue
+        name = _PREFIX[kind].sub("", original)
+        name = NAMES[kind].get(name, name)
+        if name in data:
+            name = original
+        attrs = {k: _text(item.attrs[k]) for k in _KEPT if k in item.attrs}
+        attrs["original"] = item.name
+        if name.endswith("_ndx"):
+            attrs["comment"] = "counts from 1 and refers to the whole granule, not to a subset"
+        extra = tuple(f"{name}_{k}" for k in range(1, item.ndim))
+        data[name] = ((dim, *extra), _values(item), attrs)
+    return xr.Dataset(data)
+
+
+def _open(path: Any, product: str) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; expected a granule of {product}") from error
+    except OSError as error:
+        raise GranuleError(
+            f"{path}: expected an HDF5 file of {product}, but it cannot be opened ({error}). "
+            "Is the download complete?"
+        ) from error
+
+
+def _attributes(file: h5py.File, path: Any, product: str) -> dict[str, Any]:
+    attrs: dict[str, Any] = {"product": product}
+    attrs["granule"] = Path(str(getattr(path, "name", path))).stem
+    for key, where in {
+        "release": "ancillary_data/release",
+        "rgt": "orbit_info/rgt",
+        "cycle": "orbit_info/cycle_number",
+        "sc_orient": "orbit_info/sc_orient",
+    }.items():
+        if where in file:
+            value = np.ravel(file[where][()])[0]
+            attrs[key] = _text(value).strip() if isinstance(value, bytes) else int(value)
+    return attrs
+
+
+def _beams(file: h5py.File, path: Any, beam: str | None, inside: tuple[str, ...], product: str) -> list[str]:
+    """Beams to read: all that have the product's segment group, or the one asked for."""
+    there = [b for b in BEAMS if b in file and any(g in file[b] for g in inside)]
+    if not there:
+        raise GranuleError(
+            f"{path}: expected {product} with {' or '.join(f'gtx/{g}' for g in inside)}, found the groups "
+            f"{', '.join(file)}. Is this another product?"
+        )
+    if beam is None:
+        return there
+    if beam not in BEAMS:
+        raise GranuleError(f"{path}: unknown beam {beam!r}; expected one of {', '.join(BEAMS)}")
+    if beam not in there:
+        raise GranuleError(f"{path}: no {product} segments in beam {beam}; the file has {', '.join(there)}")
+    return [beam]
+
+
+def _beam_attributes(group: h5py.Group, name: str) -> dict[str, Any]:
+    attrs: dict[str, Any] = {"beam": name}
+    if "atlas_spot_number" in group.attrs:
+        attrs["spot"] = int(_text(group.attrs["atlas_spot_number"]))
+    if "atlas_beam_type" in group.attrs:
+        attrs["beam_strength"] = _text(group.attrs["atlas_beam_type"])
+    return attrs
+
+
+def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
+    """Read an ATL10 granule.
+
+    Parameters
+    ----------
+    path : str, Path or open binary file
+    beam : str, optional
+        One beam ("gt1l"); by default all beams that hold freeboard segments.
+
+    Returns
+    -------
+    xarray.DataTree
+        With `beam`: nodes ``segments``, ``leads`` and ``sections`` (reference surfaces); without: one such
+        tree per beam (``tree["gt1l/leads"]``). Lengths and heights in m, ``delta_time`` in seconds since 2018.
+        Segments: x_atc, height, height_uncertainty, length, surface_type, ssh_flag, freeboard,
+        freeboard_uncertainty, segment_id, refsurf_ndx and the rest under the product's own names. Leads: x_atc,
+        height, height_uncertainty, length, ssh_n, ssh_ndx. Sections: x_atc, h_ref, h_ref_uncertainty, h_ref_flag,
+        lead_n, lead_ndx. A table that a file lacks is empty.
+
+    Raises
+    ------
+    GranuleError
+        Not HDF5, another product, or a beam that is not there.
+
+    References
+    ----------
+    NSIDC ATL10 user guides, versions 5 to 7.
+    """
+    with _open(path, "ATL10") as file:
+        attrs = _attributes(file, path, "ATL10")
+        trees = {}
+        for name in _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"):
+            group = file[name]
+            layout = next(g for g in SEGMENT_GROUPS if g in group)
+            tables = {
+                "segments": _table(group[layout], "segments"),
+                "leads": _table(group.get("leads"), "leads"),
+                "sections": _table(group.get("reference_surface_section"), "sections"),
+            }
+            trees[name] = xr.DataTree.from_dict(tables)
+            trees[name].attrs = {**attrs, **_beam_attributes(group, name), "layout": layout}
+    if beam is not None:
+        return trees[beam]
+    tree = xr.DataTree(children=trees)
+    tree.attrs = attrs
+    return tree
+
+
+@overload
+def open_atl07(path: Any, beam: str) -> xr.Dataset: ...
+@overload
+def open_atl07(path: Any, beam: None = None) -> xr.DataTree: ...
+def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
+    """Read an ATL07 granule: the segments of one beam, or the tables of all beams.
+
+    Parameters
+    ----------
+    path : str, Path or open binary file
+    beam : str, optional
+        One beam ("gt1l"); by default all.
+
+    Returns
+    -------
+    xarray.Dataset
+        With `beam`, on ``segment`` (none where the beam has no segments, as in beams over land): x_atc, height,
+        height_uncertainty, length, surface_type, ssh_flag, segment_id, photon_rate, w_gaussian and the rest under
+        the product's own names, without the prefix ``height_segment_``. Heights in m above the mean sea surface.
+    xarray.DataTree
+        Without: such a node ``segments`` per beam (``tree["gt1l/segments"]``), and, in release 007,
+        ``segments_10m`` and ``dda_surface`` under the product's own names.
+
+    Raises
+    ------
+    GranuleError
+        Not HDF5, another product, or a beam that is not there.
+    """
+    with _open(path, "ATL07") as file:
+        attrs = _attributes(file, path, "ATL07")
+        found = {}
+        for name in _beams(file, path, beam, ("sea_ice_segments",), "ATL07"):
+            group = file[name]
+            tables = {"segments": _table(group["sea_ice_segments"], "segments")}
+            tables |= {
+                to: _table(group[g], "segments") for g, to in _FURTHER.items() if g in group and beam is None
+            }
+            about = {**attrs, **_beam_attributes(group, name)}
+            if beam is not None:
+                return tables["segments"].assign_attrs(about)
+            found[name] = xr.DataTree.from_dict(tables)
+            found[name].attrs = about
+    tree = xr.DataTree(children=found)
+    tree.attrs = attrs
+    return tree
+
+
+def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
+    """First row of every ATL10 lead among the segments of its beam, -1 where the segments are not there.
+
+    Leads are found by distance, since their indices refer to the uncut granule: the run of `ssh_n`
+    consecutive sea-surface segments (ssh_flag above 0, segment_id rising by one) whose middle lies within half
+    the lead's length of the lead.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        One beam, of :func:`open_atl10`.
+
+    Returns
+    -------
+    numpy.ndarray of int, shape (lead,)
+    """
+    segments, leads = tree["segments"].to_dataset(), tree["leads"].to_dataset()
+    out = np.full(leads.sizes.get("lead", 0), -1, np.intp)
+    if not out.size or not segments.sizes.get("segment", 0):
+        return out
+    x, surface = segments["x_atc"].values, segments["ssh_flag"].values > 0
+    ident = segments["segment_id"].values
+    follows = np.concatenate([[False], (np.diff(ident) == 1) & surface[1:] & surface[:-1]])
+    first = np.flatnonzero(surface & ~follows)
+    last = np.append(first[1:], 0) - 1
+    for k, i in enumerate(first):
+        stop = np.flatnonzero(~follows[i + 1 :])
+        last[k] = i + (stop[0] if stop.size else x.size - 1 - i)
+    middle = (x[first] + x[last]) / 2
+    for k in range(out.size):
+        near = np.abs(middle - leads["x_atc"].values[k]) <= leads["length"].values[k] / 2
+        fits = np.flatnonzero(near & (last - first + 1 == leads["ssh_n"].values[k]))
+        if fits.size == 1:
+            out[k] = first[fits[0]]
+    return out

@@ -1,0 +1,124 @@
+"""The segment cube of a granule, lazily: one Dask task a beam and block, reading only its own photons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.errors import GranuleError
+
+from .atl03 import Granule, Plan, Subset, open_granule
+
+__all__ = ["open_cube"]
+
+#: Attributes that belong to one beam, not to the granule.
+_PER_BEAM = ("beam", "spot", "beam_strength", "notes")
+
+
+def open_cube(
+    source: Any,
+    beams: str | Iterable[str] | None = None,
+    subset: Subset | None = None,
+    *,
+    chunks: int = schema.CHUNK,
+    **options: Any,
+) -> xr.Dataset:
+    """Segments of a granule's beams on one along-track grid, computed when needed.
+
+    Parameters
+    ----------
+    source : path, URL, file object, earthaccess granule or Granule
+    beams : str or names, optional
+        As for :meth:`is2ice.io.icesat2.atl03.Granule.resolve_beams`.
+    subset : Subset, optional
+    chunks : int
+        Cells in one block along ``x_atc``.
+    **options
+        As for :meth:`is2ice.io.icesat2.atl03.Granule.plan`.
+
+    Returns
+    -------
+    xarray.Dataset
+        :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)``, Dask-backed. Loaded, it equals
+        :meth:`~is2ice.io.icesat2.atl03.Granule.track` bit for bit.
+
+    Raises
+    ------
+    GranuleError
+        When the heights of the beams refer to different surfaces.
+    """
+    granule = open_granule(source)
+    names = granule.resolve_beams(beams)
+    plans = [granule.plan(beam, subset, **options) for beam in names]
+    k0 = min(p.k0 for p in plans)
+    n = max(p.k0 + p.n for p in plans) - k0
+    length = plans[0].length
+    data = _lazy_variables(granule, plans, k0, n, max(1, int(chunks)))
+    surfaces = {p.beam: p.reference for p in plans}
+    if len(set(surfaces.values())) > 1:
+        listing = ", ".join(f"{beam} {surface}" for beam, surface in surfaces.items())
+        raise GranuleError(
+            f"{granule.id}: heights of the beams refer to different surfaces ({listing}), so they do not belong in "
+            "one cube; choose reference='mss' or 'geoid', or open the beams one by one"
+        )
+    each = [granule.attrs(p) for p in plans]
+    attrs = {k: v for k, v in each[0].items() if all(a.get(k) == v for a in each) and k not in _PER_BEAM}
+    if granule.traffic is not None:
+        attrs["traffic"] = f"{granule.traffic} at opening"
+    notes = list(dict.fromkeys(note for beam in names for note in granule.notes_of(beam)))
+    ds = xr.Dataset(
+        {name: (("beam", "x_atc"), a) for name, a in data.items()},
+        coords={
+            "beam": list(names),
+            "x_atc": (k0 + np.arange(n)) * length,
+            "spot": ("beam", np.array([granule.spot(b) or 0 for b in names], "i1")),
+        },
+        attrs=attrs | {"segment_length": length, "schema_version": schema.SCHEMA_VERSION, "notes": notes},
+    )
+    return schema.annotate(ds)
+
+
+def _lazy_variables(granule: Granule, plans: list[Plan], k0: int, n: int, chunk: int) -> dict[str, Any]:
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    starts = range(0, n, chunk)
+    sizes = tuple(min(chunk, n - i) for i in starts)
+    token = tokenize(granule, plans, k0, n, chunk)
+    blocks = f"is2ice-segments-{token}"
+    graph: dict[Any, Any] = {
+        (blocks, b, j): (_block, granule, plan, k0 + i, sizes[j])
+        for b, plan in enumerate(plans)
+        for j, i in enumerate(starts)
+    }
+    base = HighLevelGraph.from_collections(blocks, graph)
+    out = {}
+    for name, var in schema.SEGMENTS.items():
+        if var.coord:
+            continue
+        key = f"{name}-{token}"
+        layer: dict[Any, Any] = {
+            (key, b, j): (_variable, (blocks, b, j), name)
+            for b in range(len(plans))
+            for j in range(len(sizes))
+        }
+        high = HighLevelGraph({**base.layers, key: layer}, {**base.dependencies, key: {blocks}})
+        out[name] = da.Array(high, key, chunks=((1,) * len(plans), sizes), dtype=np.dtype(var.dtype))
+    return out
+
+
+def _block(granule: Granule, plan: Plan, k0: int, n: int) -> dict[str, np.ndarray]:
+    try:
+        return granule.block(plan, k0, n)
+    except Exception as error:
+        error.add_note(f"while computing {granule.id} {plan.beam}, x_atc from {k0 * plan.length:.0f} m")
+        raise
+
+
+def _variable(block: dict[str, np.ndarray], name: str) -> np.ndarray:
+    return block[name][np.newaxis, :]

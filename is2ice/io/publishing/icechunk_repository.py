@@ -1,0 +1,161 @@
+"""Publishing into an Icechunk repository: one transaction a publication, versions kept by Icechunk itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from is2ice import schema
+from is2ice.errors import StoreError
+from is2ice.io.remote.object_store import s3_settings
+from is2ice.io.stores import store as stores
+from is2ice.io.stores.declarations import Declaration
+
+from .publish import Published, check_apart, check_track, source
+from .target import Target
+
+__all__ = ["open_root", "publish", "repository"]
+
+#: Times a publication begins again because another one was committed meanwhile.
+ATTEMPTS = 20
+#: Names at the top of a repository.
+LAYOUT = {"snapshots", "refs", "manifests", "transactions", "chunks", "config.yaml", "repo", "overwritten"}
+
+
+def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
+    """The repository in a folder or at ``s3://bucket/prefix``; where there is none, it is made, or None.
+
+    Raises
+    ------
+    StoreError
+        Not such a place, or it holds something else.
+    """
+    import icechunk
+
+    place = Target(where)
+    storage = _storage(place.url)
+    if names := place.entries():
+        # A repository that another publisher is making, or has left half made, is none yet.
+        if not icechunk.Repository.exists(storage) and not LAYOUT.issuperset(names):
+            raise StoreError(
+                f"{place.name}: not empty and not an Icechunk repository; name a new folder or prefix"
+            )
+    elif not make:
+        return None
+    return icechunk.Repository.open_or_create(storage)
+
+
+def _storage(text: str) -> Any:
+    import icechunk
+
+    if text.startswith("s3://"):
+        bucket, _, prefix = text[len("s3://") :].partition("/")
+        settings, _ = s3_settings(bucket)
+        endpoint = settings.get("endpoint")
+        return icechunk.s3_storage(
+            bucket=bucket,
+            prefix=prefix,
+            region=settings["region"],
+            endpoint_url=endpoint,
+            allow_http=str(endpoint).startswith("http://"),
+            force_path_style=endpoint is not None,
+            access_key_id=settings.get("access_key_id"),
+            secret_access_key=settings.get("secret_access_key"),
+            session_token=settings.get("session_token"),
+            anonymous=settings.get("skip_signature"),
+        )
+    return icechunk.local_filesystem_storage(text)
+
+
+def open_root(where: str | os.PathLike[str], branch: str = "main") -> Any:
+    """The Zarr group of a repository's branch, which :func:`is2ice.io.stores.store.open_track` opens."""
+    import zarr
+
+    return zarr.open_group(repository(where).readonly_session(branch).store, mode="r")
+
+
+def publish(
+    store: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    declared: Declaration | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Publish a store into a repository; what is there with the same inputs stays as it is.
+
+    Parameters and errors as of :func:`is2ice.publish`; ``version`` counts the publications in its history. Of several
+    publishers at once each commits on top of what the others did, so that nothing is lost; of the same track the
+    last stays current, and the others are in the history. A folder as repository is for one publisher at a time:
+    Icechunk has no safe commits there.
+    """
+    import icechunk
+
+    listed, root = source(store)
+    place = Target(target)
+    check_apart(root, place)
+    name, repo = place.name, repository(target, make=not dry_run)
+    if repo is None:
+        keys = sorted(f"{granule}/{beam}" for granule, beam in listed.tracks)
+        return Published(name, 1, tuple(keys), bytes=sum(_checked(root / key) for key in keys))
+    for _ in range(ATTEMPTS):
+        session = repo.writable_session("main")
+        fresh, replaced, same = _differing(session, listed)
+        size = 0
+        for key in (*fresh, *replaced):
+            size += _checked(root / key) if dry_run else _put(session, root / key, key)
+        if dry_run or not (fresh or replaced):
+            break
+        _describe(session, declared)
+        try:
+            session.commit(f"{len(fresh)} tracks added, {len(replaced)} replaced")
+            break
+        except icechunk.ConflictError:  # another publisher was first: begin again from what it left
+            continue
+    else:
+        raise StoreError(f"{name}: other publishers were first {ATTEMPTS} times; publish again")
+    version = len(list(repo.ancestry(branch="main"))) - 1  # the first snapshot is the empty repository
+    version += bool(dry_run and (fresh or replaced))
+    return Published(name, version, tuple(fresh), tuple(replaced), tuple(same), size)
+
+
+def _differing(session: Any, listed: stores.Store) -> tuple[list[str], list[str], list[str]]:
+    """Tracks that a repository lacks, holds made otherwise, and holds the same."""
+    import zarr
+
+    root = zarr.open_group(session.store, mode="a")
+    fresh: list[str] = []
+    replaced: list[str] = []
+    same: list[str] = []
+    for (granule, beam), attrs in sorted(listed.tracks.items()):
+        held = root.get(f"{granule}/{beam}")
+        unchanged = held is not None and held.attrs.get("inputs") == attrs["inputs"]
+        (fresh if held is None else same if unchanged else replaced).append(f"{granule}/{beam}")
+    return fresh, replaced, same
+
+
+def _checked(path: Path) -> int:
+    """Bytes of a track that is fit to be published."""
+    check_track(path)
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def _put(session: Any, path: Path, key: str) -> int:
+    """Check a track and write it into a session; its bytes in the local store."""
+    import zarr
+
+    ds = check_track(path).drop_encoding()
+    how: Any = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": schema.encoding(ds)}
+    ds.to_zarr(session.store, group=key, **how)
+    granule = key.split("/")[0]
+    group = zarr.open_group(session.store, path=granule, mode="a")
+    group.attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def _describe(session: Any, declared: Declaration | None) -> None:
+    import zarr
+
+    root = zarr.open_group(session.store, mode="a")
+    title = declared.title if declared else root.attrs.get("title", "is2ice tracks")
+    root.attrs.update(schema_version=schema.SCHEMA_VERSION, is2ice_store=True, title=title)

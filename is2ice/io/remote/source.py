@@ -1,0 +1,199 @@
+"""Where bytes come from: local paths, URLs through fsspec, open files, Earthdata granules."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import h5py
+
+from is2ice.errors import GranuleError, RemoteError
+
+from . import byte_index, earthdata, object_store
+from .range_file import RemoteFile
+
+__all__ = ["Hdf5", "Source", "public_url", "scrub"]
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)]+", re.IGNORECASE)
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Block of remote files of other schemes than http(s) and s3, which are read through fsspec.
+BLOCK = 8 * 2**20
+
+
+def public_url(url: str) -> str:
+    """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # cut out of a message in the middle of an IPv6 address
+        return "<url>"
+    return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))
+
+
+def scrub(text: str) -> str:
+    """Text with the secrets of every URL in it taken out: user, password, query."""
+    return _URL.sub(lambda found: public_url(found.group()), text)
+
+
+class Hdf5(h5py.File):
+    """An open HDF5 file, and the remote file beneath it if it is streamed."""
+
+    stream: RemoteFile | None = None
+
+
+@atexit.register
+def _close_streams() -> None:
+    """Close what is read through Python: HDF5 would do so after Python has ended, and crash."""
+    for found in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        file = h5py.File(found)
+        if file.driver == "fileobj":
+            file.close()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that can be opened again, in another thread or process if it has a path or URL.
+
+    Attributes
+    ----------
+    name : str
+        Path, URL or name, for messages and provenance (never with credentials).
+    """
+
+    name: str
+    path: str | None = None
+    url: str | None = field(default=None, repr=False)
+    handle: Any = field(default=None, compare=False)
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, source: Any) -> Source:
+        """A source from a path, URL, open binary file or earthaccess granule.
+
+        Raises
+        ------
+        GranuleError
+            For anything else, and for a path that does not exist.
+        """
+        if isinstance(source, Source):
+            return source
+        if isinstance(source, str | os.PathLike):
+            text = os.fspath(source)
+            if "://" in text:
+                if text.startswith("file://"):
+                    return cls.of(text[len("file://") :])
+                return cls(name=public_url(text), url=text)
+            path = Path(text).expanduser()
+            if path.is_dir():
+                raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
+            if not path.exists():
+                raise GranuleError(f"{path}: no such file")
+            return cls(name=path.name, path=str(path.resolve()))
+        if hasattr(source, "data_links"):  # earthaccess.DataGranule
+            return cls._of_earthdata(source)
+        if hasattr(source, "get") and source.get("granule_item") is not None:  # a row of a search
+            return cls.of(source["granule_item"])
+        if hasattr(source, "read") and hasattr(source, "seek"):
+            name = getattr(source, "full_name", None) or getattr(source, "name", None) or "open file"
+            return cls(name=os.path.basename(public_url(str(name))), handle=source)
+        raise GranuleError(
+            f"cannot open {type(source).__name__}: expected a path, an https:// or s3:// URL, an open binary "
+            "file or an earthaccess granule"
+        )
+
+    @classmethod
+    def _of_earthdata(cls, granule: Any) -> Source:
+        """The granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
+        https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
+        direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
+        name = (https or direct or [str(granule["umm"]["GranuleUR"])])[0].rsplit("/", 1)[-1]
+        if not https and not direct:
+            raise GranuleError(f"{name}: the search result has no address of an HDF5 file")
+        return cls.of(direct[0] if direct and (earthdata.in_region() or not https) else https[0])
+
+    def fingerprint(self) -> tuple[str, ...]:
+        """What tells one version of the file from another."""
+        if self.path is not None:
+            stat = os.stat(self.path)
+            return ("path", self.path, str(stat.st_size), str(stat.st_mtime_ns))
+        if self.url is not None:
+            return ("url", self.url)
+        return ("handle", str(id(self.handle)))
+
+    def size(self) -> int | None:
+        """Bytes of a local file, None elsewhere."""
+        return os.stat(self.path).st_size if self.path is not None else None
+
+    def open_hdf5(self) -> Hdf5:
+        """Open for reading.
+
+        Raises
+        ------
+        GranuleError
+            When the bytes are not HDF5 or end too early.
+        """
+        try:
+            return self._open()
+        except (GranuleError, earthdata.LoginError):
+            raise
+        except FileNotFoundError as error:
+            raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
+        except Exception as error:
+            if self.url is None and not isinstance(error, OSError):
+                raise
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise RemoteError(f"{self.name}: cannot be reached: {scrub(str(error))}; try again") from None
+            # Without the cause of a URL's failure: its text may hold a token.
+            raise GranuleError(scrub(self._diagnose(error))) from (None if self.url else error)
+
+    def _open(self) -> Hdf5:
+        if self.path is not None:
+            return Hdf5(self.path, "r", rdcc_nbytes=16 * 2**20)
+        if self.url is None:
+            self.handle.seek(0)
+            return Hdf5(self.handle, "r", **dict(self.options))
+        if self.url.split("://", 1)[0] not in object_store.SCHEMES:
+            import fsspec.core
+
+            fs, path = fsspec.core.url_to_fs(self.url)
+            return Hdf5(fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache"), "r")
+        stream = RemoteFile(self.url, self.name)
+        if stream.read_at(0, 8) != SIGNATURE:
+            got = bytes(stream.read_at(0, 8))
+            raise GranuleError(
+                f"{self.name}: not an HDF5 file ({f'it starts with {got!r}' if got else 'it is empty'}). "
+                "An error page in place of the granule?"
+            )
+        byte_index.load(stream)
+        # Chunks are read beside HDF5 (:mod:`is2ice.io.remote.hdf5_chunks`): its own chunk cache would only hold copies.
+        file = Hdf5(stream, "r", rdcc_nbytes=2 * 2**20)
+        file.stream = stream
+        if file.id.get_create_plist().get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE:
+            stream.use_pages()
+        return file
+
+    def _diagnose(self, error: Exception) -> str:
+        text = str(error)
+        if "truncated" in text.lower():
+            return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
+        head = b""
+        if self.path is not None:
+            with open(self.path, "rb") as f:
+                head = f.read(8)
+            if head != SIGNATURE:
+                got = f"it starts with {head!r}" if head else "it is empty"
+                return f"{self.name}: not an HDF5 file ({got}). An error page saved in place of the granule?"
+        if self.url is not None:
+            text = text.replace(self.url, self.name)
+        return f"{self.name}: cannot be opened as HDF5: {text}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.handle is not None:
+            raise TypeError(
+                f"{self.name}: an open file cannot be sent to another process; give its path or URL instead"
+            )
+        return dict(self.__dict__)

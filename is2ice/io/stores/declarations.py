@@ -1,0 +1,156 @@
+"""Declarations of published stores: what each is called, holds, allows and asks for, one TOML file a store."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from is2ice.errors import StoreError
+
+__all__ = ["Declaration", "credit", "declaration", "declarations", "who"]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A store as its makers declare it.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    title, description : str
+    url : str
+        Where it is published; empty as long as it is not.
+    schema_version : str
+    recipe : str
+        The script that makes it.
+    licence : str
+        SPDX identifier.
+    citation : str
+    update : str
+        When and how the store changes.
+    region : tuple of float
+        West, south, east, north, degrees; west > east crosses the antimeridian.
+    time : tuple of str
+        First and last day.
+    creator, publisher : str
+        ``Name <address> (URL)``; of these the address and URL may be absent.
+    institution : str
+    """
+
+    name: str
+    title: str
+    schema_version: str
+    recipe: str
+    licence: str
+    citation: str
+    update: str
+    description: str = ""
+    url: str = ""
+    region: tuple[float, ...] = ()
+    time: tuple[str, ...] = ()
+    creator: str = ""
+    publisher: str = ""
+    institution: str = ""
+
+
+#: A person or body: name, electronic address, home page.
+_WHO = re.compile(r"\s*(?P<name>[^<(]*?)\s*(?:<(?P<email>[^>]*)>)?\s*(?:\((?P<url>[^)]*)\))?\s*")
+
+
+def who(text: str) -> dict[str, str]:
+    """Name, email and url of ``Name <address> (URL)``, those that are told.
+
+    Raises
+    ------
+    StoreError
+        Not of this form.
+    """
+    found = _WHO.fullmatch(text)
+    if found is None or (text.strip() and not found["name"]):
+        raise StoreError(f"{text!r}: expected a name, or Name <address> (URL)")
+    return {key: value for key, value in found.groupdict().items() if value}
+
+
+def credit(declared: Declaration | None = None) -> dict[str, str]:
+    """Who made the data, who publishes them and how they may be used, as ACDD-1.3 has it.
+
+    Parameters
+    ----------
+    declared : Declaration, optional
+        What it leaves open is taken from ``IS2ICE_CREATOR``, ``IS2ICE_PUBLISHER`` (both ``Name <address> (URL)``),
+        ``IS2ICE_INSTITUTION`` and ``IS2ICE_LICENCE``; what these leave open too is not told.
+
+    Returns
+    -------
+    dict
+    """
+
+    def told(name: str) -> str:
+        return (getattr(declared, name) if declared else "") or os.environ.get(f"IS2ICE_{name.upper()}", "")
+
+    out = {f"{role}_{k}": v for role in ("creator", "publisher") for k, v in who(told(role)).items()}
+    out |= {"institution": told("institution"), "license": told("licence")}
+    return {key: value for key, value in out.items() if value}
+
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def _folder() -> Path:
+    named = os.environ.get("IS2ICE_STORES")
+    if named:
+        return Path(named)
+    installed = PACKAGE / "_stores"
+    return installed if installed.is_dir() else PACKAGE.parent / "stores"
+
+
+def declarations(folder: str | os.PathLike[str] | None = None) -> dict[str, Declaration]:
+    """All declarations of a folder, by name.
+
+    Parameters
+    ----------
+    folder : path, optional
+        By default that of ``IS2ICE_STORES``, else the package's own.
+
+    Raises
+    ------
+    StoreError
+        A declaration that lacks something, or says what is not known.
+    """
+    where = Path(folder) if folder is not None else _folder()
+    if not where.is_dir():
+        raise StoreError(f"{where}: no such folder of store declarations")
+    return {path.stem: _read(path) for path in sorted(where.glob("*.toml"))}
+
+
+def declaration(name: str, folder: str | os.PathLike[str] | None = None) -> Declaration:
+    """One declaration by its name, or by the path of its file."""
+    if name.endswith(".toml"):
+        return _read(Path(name))
+    known = declarations(folder)
+    if name not in known:
+        raise StoreError(f"no store is declared as {name!r}; known are {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def _read(path: Path) -> Declaration:
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StoreError(f"{path}: not a declaration: {error}") from None
+    known = {f.name for f in fields(Declaration)} - {"name"}
+    needed = {"title", "schema_version", "recipe", "licence", "citation", "update"}
+    lacks, other = sorted(needed - table.keys()), sorted(table.keys() - known)
+    if lacks or other:
+        said = [f"lacks {', '.join(lacks)}"] if lacks else []
+        said += [f"has unknown {', '.join(other)}"] if other else []
+        raise StoreError(f"{path}: the declaration {' and '.join(said)}; expected {', '.join(sorted(known))}")
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return Declaration(name=path.stem, **given)

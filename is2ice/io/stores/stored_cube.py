@@ -1,0 +1,178 @@
+"""Stored tracks as a lazy cube: beams on one along-track grid, one Dask task a variable, beam and block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+from is2ice.errors import StoreError
+
+from .layout import is_url
+from .remote_listing import unreadable
+
+__all__ = ["cube", "missing_value"]
+
+#: Variables of a stored track that a dataset in memory does without (``crs`` and ``granule`` say it).
+_STORE_ONLY = ("spatial_ref", "trajectory")
+_STORE_ATTRS = ("coordinates", "grid_mapping", "_FillValue")
+_PER_BEAM = ("beam", "spot", "beam_strength", "notes", "id", "title", "inputs", "track_summary")
+
+
+def missing_value(name: str, dtype: np.dtype[Any]) -> Any:
+    """What an empty cell of a variable holds: NaN, -1 for codes that have it, 0 for counts and bits."""
+    if dtype.kind == "f":
+        return np.nan
+    var = schema.variables().get(name)
+    if name == "lead_index" or (var is not None and var.flag_values and -1 in var.flag_values):
+        return -1
+    return 0
+
+
+def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
+    """Tracks of one granule on their common grid.
+
+    Parameters
+    ----------
+    groups : sequence of zarr.Group
+        One a beam.
+    where : str
+        For messages.
+    chunk : int or None
+        Cells a Dask block; None loads.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``(beam, x_atc)``; cells a beam does not reach are empty (NaN, 0 or -1).
+    """
+    attrs = [dict(g.attrs) for g in groups]
+    lengths = {float(a["segment_length"]) for a in attrs}
+    if len(lengths) != 1:
+        raise StoreError(
+            f"{where}: beams of different segment lengths ({', '.join(f'{v:g} m' for v in sorted(lengths))}); open "
+            "them one by one with beams="
+        )
+    (length,) = lengths
+    first = [round(float(_fetch(g["x_atc"], 0, 1)[0]) / length) for g in groups]
+    size = [g["x_atc"].shape[0] for g in groups]
+    k0 = min(first)
+    n = max(k + m for k, m in zip(first, size, strict=True)) - k0
+    arrays = [dict(g.arrays()) for g in groups]
+    variables: dict[str, xr.Variable] = {}
+    for name in sorted(set().union(*arrays)):
+        if name in (*_STORE_ONLY, "x_atc"):
+            continue
+        column = [a.get(name) for a in arrays]
+        model = next(a for a in column if a is not None)
+        dims = tuple(model.metadata.dimension_names or ())
+        notes = {k: v for k, v in model.attrs.items() if k not in _STORE_ATTRS}
+        if dims[:1] == ("x_atc",):
+            data = _variable(column, [k - k0 for k in first], n, chunk, missing_value(name, model.dtype))
+            variables[name] = xr.Variable(("beam", *dims), data, notes)
+        elif dims:
+            values = np.asarray(_fetch(model, 0, None))
+            text = values.dtype.kind not in "iufb"
+            variables[name] = xr.Variable(dims, np.array(values.tolist()) if text else values, notes)
+    common = {k: v for k, v in attrs[0].items() if all(a.get(k) == v for a in attrs)}
+    if len(groups) > 1:
+        common = {k: v for k, v in common.items() if k not in _PER_BEAM}
+        steps = [line for a in attrs for line in str(a.get("history", "")).splitlines()]
+        common["history"] = "\n".join(dict.fromkeys(steps))
+    coords = {
+        "beam": [a["beam"] for a in attrs],
+        "x_atc": (k0 + np.arange(n)) * length,
+        "spot": ("beam", np.array([a.get("spot", 0) for a in attrs], "i1")),
+    }
+    order = [name for name in schema.variables() if name in variables]
+    order += [name for name in variables if name not in order]
+    ds = xr.Dataset({name: variables[name] for name in order}, coords=coords, attrs=common)
+    return schema.annotate(ds)
+
+
+def _variable(arrays: Sequence[Any], offsets: Sequence[int], n: int, chunk: int | None, fill: Any) -> Any:
+    model = next(a for a in arrays if a is not None)
+    tail = model.shape[1:]
+    read = partial(_read, tuple(arrays), tuple(offsets), model.dtype, tail, fill)
+    if chunk is None:
+        return np.concatenate([read(b, 0, n) for b in range(len(arrays))])
+    import dask.array as da
+
+    blocks = (chunk,) * (n // chunk) + ((n % chunk,) if n % chunk else ())
+    return da.map_blocks(
+        partial(_read_block, read),
+        chunks=((1,) * len(arrays), blocks, *((m,) for m in tail)),
+        dtype=model.dtype,
+        meta=np.empty((0,) * (2 + len(tail)), model.dtype),
+        name=f"stored-{model.basename}-" + _token(arrays, offsets, n, chunk),
+    )
+
+
+def _token(*args: Any) -> str:
+    from dask.base import tokenize
+
+    arrays, *rest = args
+    return tokenize([None if a is None else (str(a.store), a.path, a.shape) for a in arrays], rest)
+
+
+def _read_block(read: Any, block_info: Any = None) -> NDArray[Any]:
+    (b, _), (start, stop), *_ = block_info[None]["array-location"]
+    return read(b, start, stop)
+
+
+def _read(
+    arrays: tuple[Any, ...],
+    offsets: tuple[int, ...],
+    dtype: np.dtype[Any],
+    tail: tuple[int, ...],
+    fill: Any,
+    b: int,
+    start: int,
+    stop: int,
+) -> NDArray[Any]:
+    """Cells start to stop of the common grid of one beam, reading only what the beam holds of them."""
+    out = np.full((1, stop - start, *tail), fill, dtype)
+    array = arrays[b]
+    if array is not None:
+        lo, hi = max(start, offsets[b]), min(stop, offsets[b] + array.shape[0])
+        if lo < hi:
+            out[0, lo - start : hi - start] = _fetch(array, lo - offsets[b], hi - offsets[b])
+    return out
+
+
+def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
+    try:
+        return array[start:stop]
+    except Exception as error:
+        where = str(array.store_path)
+        if is_url(where):
+            raise unreadable(where, error) from None
+        raise
+
+
+def pick_beams(strength: dict[str, str], beams: str | Iterable[str] | None, where: str) -> tuple[str, ...]:
+    """Beams of a selection among those stored.
+
+    Raises
+    ------
+    StoreError
+        When one is not there, naming what is.
+    """
+    if beams is None or beams == "all":
+        return tuple(strength)
+    listing = ", ".join(f"{b} ({s})" if s else b for b, s in strength.items())
+    if beams in ("strong", "weak"):
+        names = tuple(b for b, s in strength.items() if s == beams)
+        if not names:
+            raise StoreError(f"{where}: no {beams} beam stored; it holds {listing}")
+        return names
+    names = (beams,) if isinstance(beams, str) else tuple(beams)
+    absent = [b for b in names if b not in strength]
+    if absent or not names:
+        raise StoreError(f"{where}: no beam {', '.join(absent) or '(none named)'}; it holds {listing}")
+    return names

@@ -1,0 +1,217 @@
+"""Tracks as others read them: GeoDataFrame, Parquet, CSV, NetCDF, a tree of a granule, and what to cite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.errors import StoreError
+from is2ice.io.stores import cf_attributes
+from is2ice.io.stores.declarations import Declaration, declaration
+from is2ice.version import __version__
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+__all__ = ["cite", "granule_tree", "to_csv", "to_frame", "to_geodataframe", "to_netcdf", "to_parquet"]
+
+_ATL03 = (
+    "Neumann, T. A., et al. ATLAS/ICESat-2 L2A Global Geolocated Photon Data, Version {version}. NASA National Snow "
+    "and Ice Data Center Distributed Active Archive Center. https://doi.org/10.5067/ATLAS/ATL03.{release}"
+)
+_PAPER = (
+    "Iqrah, J. M., Koo, Y., Wang, W., Xie, H., Prasad, S. K. (2025). Scalable Higher Resolution Polar Sea Ice "
+    "Classification and Freeboard Calculation from ICESat-2 ATL03 Data. arXiv:2502.02700"
+)
+
+
+def to_frame(ds: xr.Dataset) -> pd.DataFrame:
+    """Filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
+    import pandas as pd
+
+    parts = []
+    for part in [ds.isel(beam=[k]) for k in range(ds.sizes["beam"])] if "beam" in ds.dims else [ds]:
+        named = part["beam"].values if "beam" in part.coords else part.attrs.get("beam", "")
+        beam = str(np.ravel(named)[0])  # a coordinate with or without a dimension, or an attribute
+        part = part.squeeze("beam", drop=True) if "beam" in part.dims else part
+        filled = np.flatnonzero(np.asarray(part["n_photons"]) > 0)
+        part = part.isel(x_atc=filled).load()
+        columns: dict[str, Any] = {"granule": str(part.attrs.get("granule", "")), "beam": beam}
+        columns["x_atc"] = part["x_atc"].values
+        for name, a in part.variables.items():
+            if a.dims == ("x_atc",) and name != "x_atc":
+                columns[str(name)] = a.values
+            elif a.dims == ("x_atc", "surface"):
+                for i, surface in enumerate(part["surface"].values):
+                    columns[f"{name}_{surface}"] = a.values[:, i]
+        frame = pd.DataFrame(columns)
+        since = pd.to_timedelta(frame["delta_time"], unit="s")
+        frame.insert(3, "time", pd.Timestamp("2018-01-01") + since)
+        parts.append(frame)
+    return pd.concat(parts, ignore_index=True)
+
+
+def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
+    """The table of :func:`to_frame` with points (EPSG:4326)."""
+    import geopandas
+
+    frame = to_frame(ds)
+    points = geopandas.points_from_xy(frame["longitude"], frame["latitude"])
+    return geopandas.GeoDataFrame(frame, geometry=points, crs="EPSG:4326")
+
+
+def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Filled segments as GeoParquet (``.parquet``).
+
+    Raises
+    ------
+    ValueError
+        A name that says another format.
+    StoreError
+        Not to be written there.
+    """
+    with _written(path, ".parquet", ".geoparquet") as file:
+        to_geodataframe(ds).to_parquet(file)
+    return file
+
+
+def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
+
+    Raises
+    ------
+    ValueError, StoreError
+        As :func:`to_parquet`.
+    """
+    with _written(path, ".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip") as file:
+        to_frame(ds).to_csv(file, index=False)
+    return file
+
+
+def to_netcdf(
+    ds: xr.Dataset, path: str | os.PathLike[str], *, declared: Declaration | str | None = None
+) -> Path:
+    """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    path : path
+    declared : Declaration or str, optional
+        A declared store, or its name or file, which tells creator, publisher, institution and licence; what it
+        leaves open, ``IS2ICE_CREATOR`` and its like tell (:func:`is2ice.io.stores.declarations.credit`).
+
+    Raises
+    ------
+    ValueError
+        More than one beam, or a name that does not end in ``.nc``.
+    StoreError
+        Not to be written there.
+    """
+    if ds.sizes.get("beam", 1) != 1:
+        raise ValueError(f"to_netcdf: {ds.sizes['beam']} beams; choose one, such as ds.sel(beam='gt2r')")
+    attrs = dict(ds.attrs)
+    if "beam" in ds.coords:
+        attrs["beam"] = str(np.ravel(ds["beam"].values)[0])
+        ds = ds.squeeze(drop=True).drop_vars(("beam", "spot"), errors="ignore")
+    out = cf_attributes.describe(
+        ds.load().assign_attrs(attrs),
+        granule=str(attrs.get("granule", "track")),
+        beam=str(attrs.get("beam", "")),
+        inputs=str(attrs.get("inputs", "")),
+        declared=declaration(declared) if isinstance(declared, str) else declared,
+    )
+    for a in out.variables.values():  # attributes of the variable's own type
+        for name in {"flag_values", "flag_masks", "valid_range"} & a.attrs.keys():
+            a.attrs[name] = np.array(a.attrs[name], a.dtype)
+    for name, value in list(out.attrs.items()):
+        if isinstance(value, list):
+            out.attrs[name] = "; ".join(map(str, value))
+        elif isinstance(value, bool):
+            out.attrs[name] = int(value)
+    with _written(path, ".nc", ".nc4") as file:
+        out.to_netcdf(file, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
+    return file
+
+
+@contextmanager
+def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
+    """A file that is about to be written, its name and folder checked."""
+    from is2ice.io.stores.layout import clear_errors  # whose import may be what has brought this module in
+
+    file = Path(path)
+    if not file.name.lower().endswith(endings):
+        raise ValueError(f"{file}: expected a file name that ends in {' or '.join(endings)}")
+    if not file.parent.is_dir():
+        raise StoreError(f"cannot write {file}: there is no folder {file.parent}; make it, or name another")
+    with clear_errors(file):
+        yield file
+
+
+def cite(ds: xr.Dataset) -> str:
+    """What to cite when these data are used: photons, method, software, and the store's own citation."""
+    release = str(ds.attrs.get("release", "006"))
+    lines = [
+        _ATL03.format(version=release.lstrip("0") or release, release=release),
+        _PAPER,
+        f"The is2ice developers: is2ice {ds.attrs.get('is2ice_version', __version__)}.",
+    ]
+    if ds.attrs.get("citation"):
+        lines.append(str(ds.attrs["citation"]))
+    return "\n".join(lines)
+
+
+def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr.DataTree:
+    """A granule as a tree: a node a beam with its segments, lazily, and on request its photons below.
+
+    Parameters
+    ----------
+    source : as for :func:`is2ice.open_track`
+    beams : optional
+    photons : bool
+        Add ``<beam>/photons``, which are read at once.
+
+    Returns
+    -------
+    xarray.DataTree
+    """
+    from is2ice.io.catalogs.icesat2 import located
+    from is2ice.workflows.opening import open_track
+
+    source = located(source)
+    cube = open_track(source, beams)
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
+    for k, beam in enumerate(map(str, cube["beam"].values)):
+        part = cube.isel(beam=k, drop=True)
+        nodes[beam] = part.assign_attrs(beam=beam, spot=int(cube["spot"].values[k]))
+    if photons:
+        from is2ice.io.icesat2.atl03 import open_granule
+
+        granule = open_granule(source)
+        nodes |= {f"{beam}/photons": granule.photons(beam) for beam in map(str, cube["beam"].values)}
+    return xr.DataTree.from_dict(nodes)
+
+
+def known(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset, if it holds segments.
+
+    Raises
+    ------
+    ValueError
+        For what is none (xarray hides an AttributeError of an accessor).
+    """
+    lacks = [n for n in ("n_photons", "delta_time", "latitude", "longitude") if n not in ds.variables]
+    if lacks or "x_atc" not in ds.dims:
+        raise ValueError(
+            f"ds.is2ice: expected segments along x_atc, as is2ice.open_track gives; this dataset lacks "
+            f"{', '.join(lacks) or 'x_atc'} (vocabulary: is2ice.schema, {schema.SCHEMA_VERSION})"
+        )
+    return ds

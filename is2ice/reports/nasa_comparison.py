@@ -1,0 +1,405 @@
+"""Ours against NASA's on the same beam: ``is2ice compare``.
+
+Segments are matched by along-track distance, never by position: each segment of ATL07 or ATL10 with our
+cells whose centres it holds, weighted by their photons. Our heights are first brought to the product's
+corrections, so that a difference is one of surfaces. Distributions are compared over like populations: the same
+stretches of ice, at the product's resolution; what is ours alone is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR, open_atl07, open_atl10
+from is2ice.science import icestats
+
+from . import point_density
+
+__all__ = ["Comparison", "alike_places", "compare", "match", "overlaps"]
+
+F8 = NDArray[np.float64]
+#: Half the footprint, m: leads whose edges are this near to each other overlap on the ground.
+FOOT = 5.5
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` finds.
+
+    Attributes
+    ----------
+    numbers : dict
+        As JSON can hold them; None where there is nothing to compare.
+    statements : list of str
+        What is not comparable, and why.
+    track, segments : xarray.Dataset
+        Ours in the common stretch; the product's segments there with ``ours_*`` beside them.
+    sections : xarray.Dataset or None
+        Reference surfaces of ATL10 with ours.
+    leads : dict of str to array, shape (n, 2)
+        ``ours`` and ``theirs``: first and last metre of each lead.
+    """
+
+    numbers: dict[str, Any]
+    statements: list[str]
+    track: xr.Dataset = field(repr=False)
+    segments: xr.Dataset = field(repr=False)
+    sections: xr.Dataset | None = field(repr=False)
+    leads: dict[str, F8] = field(repr=False)
+
+    def to_json(self) -> str:
+        """Numbers and statements."""
+        return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
+
+    def report(self) -> str:
+        """The numbers as text."""
+        from .nasa_comparison_report import text
+
+        return text(self)
+
+    def write_html(self, path: str | os.PathLike[str]) -> Path:
+        """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
+        from .nasa_comparison_report import write_html
+
+        return write_html(self, path)
+
+
+def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
+    """Ours under each segment of a product.
+
+    Parameters
+    ----------
+    track : xarray.Dataset
+        One track of ours, dims (x_atc,).
+    segments : xarray.Dataset
+        Of :mod:`is2ice.io.icesat2.atl07_atl10`, with x_atc (centre) and length, m.
+
+    Returns
+    -------
+    xarray.Dataset
+        The segments with ``ours_n`` (cells with a height), ``ours_height``, ``ours_h_ref``, ``ours_freeboard`` (means
+        weighted by photons over cells that hold them, m) and their ``_uncertainty``, ``ours_class`` (of most cells),
+        ``ours_correction`` (what was taken from our heights, m).
+    """
+    step = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    centre = track["x_atc"].values + step / 2
+    half = segments["length"].values / 2
+    a = np.searchsorted(centre, segments["x_atc"].values - half)
+    b = np.searchsorted(centre, segments["x_atc"].values + half, side="right")
+    weight = np.asarray(track["n_photons"].values, float)
+
+    def total(values: F8) -> F8:
+        running = np.concatenate([[0.0], np.cumsum(np.nan_to_num(values))])
+        return running[b] - running[a]
+
+    def mean(name: str, power: int = 1) -> F8:
+        values = np.asarray(track[name].values, float) if name in track else np.full(weight.size, np.nan)
+        good = np.isfinite(values)
+        norm = total(weight**power * good) if power == 1 else total(weight * good) ** 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return total(weight**power * values**power * good) / np.where(norm > 0, norm, np.nan)
+
+    out = segments.copy()
+    names = {"ours_height": "height", "ours_h_ref": "h_ref", "ours_freeboard": "freeboard"}
+    for name, source in names.items():
+        out[name] = ("segment", mean(source))
+    own = np.sqrt(mean("height_uncertainty", 2))  # independent noise
+    shared = mean("h_ref_uncertainty")  # one sea surface for all cells of a segment
+    out["ours_height_uncertainty"] = ("segment", own)
+    out["ours_h_ref_uncertainty"] = ("segment", shared)
+    out["ours_freeboard_uncertainty"] = ("segment", np.hypot(own, shared))
+    out["ours_n"] = ("segment", total(np.isfinite(track["height"].values).astype(float)).astype(int))
+    code = track["surface_class"].values if "surface_class" in track else np.full(weight.size, -1)
+    count = np.stack([total((code == c).astype(float)) for c in (0, 1, 2)])
+    out["ours_class"] = ("segment", np.where(count.sum(0) > 0, count.argmax(0), -1).astype("i1"))
+    reference = "geoid" if track.attrs.get("height_reference") == "geoid" else "mss"
+    taken = [reference, *_list(track.attrs.get("corrections", ("tide_ocean", "tide_equilibrium", "dac")))]
+    out["ours_correction"] = ("segment", np.sum([mean(n) for n in taken if n in track], axis=0))
+    return out
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(v) for v in value]
+
+
+def _their_correction(segments: xr.Dataset) -> F8 | None:
+    """What the product took from its heights, m: mean sea surface, tides, and DAC (or IB where it has no DAC)."""
+    inverse = next((n for n in ("dac", "ib") if n in segments and segments[n].notnull().any()), None)
+    names = ["mss", "tide_ocean", "tide_equilibrium", *([inverse] if inverse else [])]
+    if not all(n in segments for n in names):
+        return None
+    total = np.sum([segments[n].values.astype(float) for n in names], axis=0)
+    return total if np.isfinite(total).any() else None
+
+
+def compare(
+    track: xr.Dataset,
+    atl07: str | os.PathLike[str] | xr.Dataset | None = None,
+    atl10: str | os.PathLike[str] | xr.DataTree | None = None,
+) -> Comparison:
+    """Compare a track of ours with ATL07, ATL10 or both, of the same pass and beam.
+
+    Parameters
+    ----------
+    track : xarray.Dataset
+        Dims (x_atc,), from photons to freeboard, with attributes granule and beam.
+    atl07 : path or Dataset, optional
+    atl10 : path or DataTree of one beam, optional
+        Where both are given, segments and freeboards are those of ATL10 and ATL07 adds what ATL10 dropped.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        No product, another pass or beam, or no common stretch.
+    """
+    from .nasa_comparison_report import not_comparable
+
+    beam = str(track.attrs.get("beam", ""))
+    if "beam" in track.dims or not beam:
+        raise ValueError("expected one track with attrs['beam'], such as cube.sel(beam='gt2r')")
+    if atl07 is None and atl10 is None:
+        raise ValueError("nothing to compare with: give atl07, atl10 or both")
+    seven = open_atl07(atl07, beam) if isinstance(atl07, str | os.PathLike) else atl07
+    ten = open_atl10(atl10, beam) if isinstance(atl10, str | os.PathLike) else atl10
+    theirs = ten["segments"].to_dataset() if ten is not None else seven
+    assert theirs is not None
+    about = {str(k): v for k, v in (ten if ten is not None else theirs).attrs.items()}
+    for product in (p for p in (seven, ten) if p is not None):
+        _same_pass(track, {str(k): v for k, v in product.attrs.items()})
+    theirs, track = _common(theirs.assign_attrs(about), track)
+    joined = match(track, theirs)
+    correction = _their_correction(joined)
+    shift = (
+        joined["ours_correction"].values - correction
+        if correction is not None
+        else np.zeros(joined.sizes["segment"])
+    )
+    for name in (
+        "ours_height",
+        "ours_h_ref",
+    ):  # NaN where the product does not say what it took from its heights
+        joined[name] = ("segment", joined[name].values + shift)
+    sections = _sections(ten, joined) if ten is not None else None
+    their_leads = _their_leads(ten, joined)
+    leads = {"ours": _our_leads(track), "theirs": their_leads}
+    lead_numbers = _compare_leads(leads, joined)
+    numbers: dict[str, Any] = {
+        "ours": _about(track.attrs, "granule", "beam", "release", "segment_length", "classifier", "sea_surface_method"),
+        "theirs": _about(about, "product", "granule", "beam", "release", "layout"),
+        "stretch_km": round(float(np.ptp(track["x_atc"].values)) / 1e3, 3),
+        "corrections": _differences(shift if correction is not None else np.empty(0)),
+        "height": _differences(
+            joined["ours_height"].values - joined["height"].values,
+            _total(joined, "ours_height_uncertainty", "height_uncertainty"),
+        ),
+        "sea_surface": None if sections is None else _differences(
+            sections["ours_h_ref"].values - sections["h_ref"].values,
+            _total(sections, "ours_h_ref_uncertainty", "h_ref_uncertainty"),
+        ),
+        "freeboard": _freeboards(track, joined),
+        "density": point_density.points(track, joined),
+        "leads": lead_numbers,
+        "classes": _classes(joined),
+    }  # fmt: skip
+    statements = not_comparable(track, about, joined, numbers, correction is not None)
+    return Comparison(numbers, statements, track, joined, sections, leads)
+
+
+def _about(attrs: Any, *names: str) -> dict[str, Any]:
+    return {n: (v.item() if hasattr(v, "item") else v) for n in names if (v := attrs.get(n)) is not None}
+
+
+def _same_pass(track: xr.Dataset, about: dict[str, Any]) -> None:
+    for name in ("rgt", "cycle", "beam"):
+        ours, theirs = track.attrs.get(name), about.get(name)
+        if ours is not None and theirs is not None and str(ours) != str(theirs):
+            raise ValueError(
+                f"{name}: ours is {ours} ({track.attrs.get('granule')}), the {about.get('product')} has {theirs} "
+                f"({about.get('granule')}); give the product of the same pass and beam"
+            )
+
+
+def _common(theirs: xr.Dataset, track: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Both within the stretch that both cover."""
+    ours = track["x_atc"].values[np.isfinite(track["height"].values)]
+    x, half = theirs["x_atc"].values, theirs["length"].values / 2
+    if not x.size or not ours.size:
+        lacks = "the product has no segment" if ours.size else "no height of ours"
+        raise ValueError(f"{track.attrs.get('beam')}: {lacks} to compare")
+    low, high = max(ours[0], np.nanmin(x - half)), min(ours[-1] + 2.0, np.nanmax(x + half))
+    if low >= high:
+        raise ValueError(
+            f"no common stretch: ours lies at {ours[0]:,.0f} to {ours[-1]:,.0f} m along the track, the product at "
+            f"{x[0]:,.0f} to {x[-1]:,.0f} m. Is it the same pass?"
+        )
+    keep = (x - half >= low - 1) & (x + half <= high + 1)
+    cells = (track["x_atc"].values >= low - 1) & (track["x_atc"].values < high)
+    return theirs.isel(segment=keep), track.isel(x_atc=cells).compute()
+
+
+def _total(ds: xr.Dataset, a: str, b: str) -> F8:
+    return np.hypot(ds[a].values.astype(float), ds[b].values.astype(float))
+
+
+def _differences(d: F8, sigma: F8 | None = None) -> dict[str, Any]:
+    """Bias, RMSE and robust spread (m), and the same over the stated errors."""
+    good = np.isfinite(d)
+    if not good.any():
+        return {"n": 0}
+    v = d[good]
+    low, high = np.quantile(v, [0.16, 0.84])
+    out = {"n": int(v.size), "bias": v.mean(), "rmse": np.sqrt((v**2).mean()), "robust_sd": (high - low) / 2}
+    if sigma is not None:
+        z = v / np.maximum(sigma[good], 1e-9)
+        z = z[np.isfinite(z)]
+        if z.size:
+            low, high = np.quantile(z, [0.16, 0.84])
+            out |= {"z_mean": z.mean(), "z_rms": np.sqrt((z**2).mean()), "z_robust_sd": (high - low) / 2}
+    return {k: v if isinstance(v, int) else round(float(v), 5) for k, v in out.items()}
+
+
+def _sections(ten: xr.DataTree, joined: xr.Dataset) -> xr.Dataset:
+    """Reference surfaces of ATL10 with the mean of ours over the same segments."""
+    sections = ten["sections"].to_dataset()
+    at = np.abs(joined["x_atc"].values[:, None] - sections["x_atc"].values[None, :])
+    nearest = at.argmin(1) if sections.sizes.get("section", 0) else np.empty(0, int)
+    if "refsurf_ndx" in joined and nearest.size:
+        ndx = joined["refsurf_ndx"].values.astype(float)
+        numbered = np.isfinite(ndx)
+        if numbered.any():  # exact at the borders, once it is known which section is which
+            nearest[numbered] = (ndx + np.median((nearest - ndx)[numbered]))[numbered].astype(int)
+    n = sections.sizes.get("section", 0)
+    for name in ("ours_h_ref", "ours_h_ref_uncertainty"):
+        values = joined[name].values
+        means = [values[(nearest == k) & np.isfinite(values)] for k in range(n)]
+        sections[name] = ("section", np.array([m.mean() if m.size else np.nan for m in means]))
+    return sections
+
+
+def _intervals(inside: NDArray[np.bool_], first: F8, last: F8, follows: NDArray[np.bool_]) -> F8:
+    """First and last metre of each run."""
+    joined = np.concatenate([[False], inside[1:] & inside[:-1] & follows, [False]])
+    start, stop = np.flatnonzero(inside & ~joined[:-1]), np.flatnonzero(inside & ~joined[1:])
+    return np.column_stack([first[start], last[stop]])
+
+
+def _their_leads(ten: xr.DataTree | None, joined: xr.Dataset) -> F8:
+    """Leads of ATL10, or runs of sea-surface candidates (else specular types) of ATL07, within the stretch."""
+    x, half = joined["x_atc"].values, joined["length"].values / 2
+    low, high = (x - half).min(initial=np.inf), (x + half).max(initial=-np.inf)
+    if ten is not None:
+        leads = ten["leads"].to_dataset()
+        at, wide = leads["x_atc"].values, leads["length"].values
+        keep = (at >= low) & (at <= high)
+        return np.column_stack([(at - wide / 2)[keep], (at + wide / 2)[keep]])
+    mask = joined["ssh_flag"].values > 0
+    if not mask.any() and "surface_type" in joined:
+        mask = np.isin(joined["surface_type"].values, SPECULAR)
+    return _intervals(mask, x - half, x + half, np.diff(joined["segment_id"].values) == 1)
+
+
+def _our_leads(track: xr.Dataset) -> F8:
+    table = icestats.chords(track)
+    lead = table.isel(chord=np.flatnonzero(table["kind"].values == icestats.LEAD))
+    return np.column_stack(
+        [lead["x"].values - lead["length"].values / 2, lead["x"].values + lead["length"].values / 2]
+    )
+
+
+def overlaps(a: F8, b: F8, reach: float = 2 * FOOT) -> NDArray[np.bool_]:
+    """Which intervals of `a` come within `reach` of one of `b`."""
+    if not a.size or not b.size:
+        return np.zeros(len(a), bool)
+    return ((a[:, None, 0] <= b[None, :, 1] + reach) & (a[:, None, 1] >= b[None, :, 0] - reach)).any(1)
+
+
+def _compare_leads(leads: dict[str, F8], joined: xr.Dataset) -> dict[str, Any]:
+    ours, theirs = leads["ours"], leads["theirs"]
+    seen, found = overlaps(ours, theirs), overlaps(theirs, ours)
+    width = np.diff(ours, axis=1).ravel()
+    near = (
+        np.abs(joined["x_atc"].values[None, :] - ours.mean(1)[:, None]).argmin(1)
+        if ours.size
+        else np.empty(0, int)
+    )
+    narrow = width < joined["length"].values[near] if ours.size else np.empty(0, bool)
+
+    def share(a: Any, b: int) -> float | None:
+        return round(float(a) / b, 4) if b else None
+
+    return {
+        "ours": len(ours),
+        "theirs": len(theirs),
+        "ours_with_theirs": int(seen.sum()),
+        "theirs_with_ours": int(found.sum()),
+        "precision": share(seen.sum(), len(ours)),
+        "recall": share(found.sum(), len(theirs)),
+        "ours_only": int((~seen).sum()),
+        "ours_only_narrower_than_a_segment": int((~seen & narrow).sum()),
+        "median_width_ours": float(np.median(width)) if width.size else None,
+    }
+
+
+def _quantiles(values: F8) -> dict[str, Any]:
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return {"n": 0}
+    names = {f"p{round(100 * q):02d}": round(float(np.quantile(values, q)), 4) for q in _QUANTILES}
+    return {"n": int(values.size), "mean": round(float(values.mean()), 4), **names}
+
+
+def alike_places(joined: xr.Dataset) -> NDArray[np.bool_]:
+    """Segments of the like populations: both have freeboard, and neither takes them for a lead."""
+    ice = np.ones(joined.sizes["segment"], bool)
+    if "surface_type" in joined:
+        ice &= ~np.isin(joined["surface_type"].values, SPECULAR)
+    ice &= (joined["ssh_flag"].values == 0) & np.isin(joined["ours_class"].values, (0, 1))
+    if "freeboard" not in joined:
+        return np.zeros(ice.size, bool)
+    return ice & np.isfinite(joined["freeboard"].values) & np.isfinite(joined["ours_freeboard"].values)
+
+
+def _freeboards(track: xr.Dataset, joined: xr.Dataset) -> dict[str, Any]:
+    ice = np.isin(track["surface_class"].values, (0, 1))
+    ours = np.asarray(track["freeboard"].values, float)
+    out: dict[str, Any] = {"ours_2m_ice": _quantiles(ours[ice])}
+    if "freeboard" not in joined:
+        return {**out, "alike": {"n": 0}}
+    alike = alike_places(joined)
+    a, b = joined["ours_freeboard"].values[alike], joined["freeboard"].values[alike].astype(float)
+    out["theirs_all"] = _quantiles(joined["freeboard"].values.astype(float))
+    out["alike"] = {"n": int(alike.sum()), "ours": _quantiles(a), "theirs": _quantiles(b)}
+    if alike.any():
+        from scipy.stats import ks_2samp
+
+        sigma = _total(joined, "ours_freeboard_uncertainty", "freeboard_uncertainty")[alike]
+        out["alike"]["difference"] = _differences(a - b, sigma)
+        out["alike"]["ks_distance"] = round(float(ks_2samp(a, b).statistic), 4)
+    return out
+
+
+def _classes(joined: xr.Dataset) -> dict[str, dict[str, int]]:
+    """Our class of most cells for each kind of the product's types: counts of segments."""
+    if "surface_type" not in joined:
+        return {}
+    kind, ours = joined["surface_type"].values, joined["ours_class"].values
+    groups = {"cloud": (0,), "ice": (1,), "specular": SPECULAR, "dark": DARK}
+    names = [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]
+    return {
+        g: {n: int((np.isin(kind, codes) & (ours == c)).sum()) for c, n in names}
+        for g, codes in groups.items()
+    }

@@ -1,0 +1,307 @@
+"""The report of a comparison with NASA's products: text, one HTML page, and the command ``is2ice compare``."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import xarray as xr
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from .nasa_comparison import Comparison
+
+__all__ = ["app", "not_comparable", "text", "write_html"]
+
+_CSS = (
+    "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
+    "table{border-collapse:collapse;margin:1.5em 0}caption{font-weight:bold;text-align:left;padding:.3em 0}"
+    "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}tr>th:first-child{text-align:left}"
+)
+
+
+def not_comparable(
+    track: xr.Dataset, about: dict[str, Any], joined: xr.Dataset, numbers: dict[str, Any], corrected: bool
+) -> list[str]:
+    """What is not comparable, and why, in plain words.
+
+    Parameters
+    ----------
+    track, joined : xarray.Dataset
+        Ours, and the product's segments with ours beside them.
+    about : dict
+        The product's attributes.
+    numbers : dict
+    corrected : bool
+        Whether our heights could be brought to the product's corrections.
+    """
+    product, release = about.get("product"), str(about.get("release", ""))
+    ours = str(track.attrs.get("release", release))
+    said = [
+        "ATL07 has no class of thin ice: its types and our classes can agree or differ only as lead or ice.",
+        "Since release 003 only specular leads make the product's sea surface; ours takes dark open water too.",
+        "The product leaves out ice of under half concentration and within 25 km of land; ours does not.",
+        "Segments of the product overlap by half or more, so their number overstates independent points.",
+        "Freeboards at 2 m ('ours_2m_ice') hold the ridges, rims and noise that a longer segment averages: they and "
+        "the product's are unlike populations, and only 'alike' is a comparison.",
+    ]
+    if not corrected:
+        said.append(
+            f"{product} holds no corrections here: heights and sea surfaces are compared as they are."
+        )
+    unknown = int(((joined["ours_n"] > 0) & joined["ours_height"].isnull()).sum())
+    if unknown:
+        said.append(
+            f"{unknown:,} segments lack one of the product's corrections: heights and sea surfaces are compared "
+            "without them."
+        )
+    if track.attrs.get("height_reference") == "geoid":
+        said.append(
+            "Our heights are above the geoid, the product's above the mean sea surface; that was taken out."
+        )
+    if release and ours != release:
+        said.append(
+            f"Our photons are of release {ours}, the product of {release}: heights may differ by centimetres."
+        )
+    if product == "ATL10" and release < "007":
+        said.append(
+            "The product has one reference per 10 km, ours varies along the track: their means are compared."
+        )
+    if numbers["sea_surface"] is not None and not numbers["sea_surface"]["n"]:
+        said.append(
+            "No section has a reference surface of both: neither sea surface nor freeboard can be compared."
+        )
+    if "freeboard" not in joined:
+        said.append("ATL07 holds no freeboard; give the ATL10 of this pass to compare it.")
+    elif not joined["freeboard"].notnull().any():
+        said.append(
+            "The product gives no freeboard in this stretch: there is no ratio of points and no distribution."
+        )
+    return said
+
+
+def _cm(d: dict[str, Any] | None) -> str:
+    if not d or not d.get("n"):
+        return "nothing to compare"
+    told = f"n {d['n']:,}, bias {100 * d['bias']:+.2f} cm, RMSE {100 * d['rmse']:.2f} cm, robust sd "
+    told += f"{_spread(d, 'robust_sd', 100)} cm" if d["n"] > 1 else "-"
+    if "z_rms" in d:
+        told += f"; over stated errors: mean {d['z_mean']:+.2f}, rms {d['z_rms']:.2f}, robust sd "
+        told += _spread(d, "z_robust_sd")
+    return told
+
+
+def _spread(d: dict[str, Any], name: str, scale: float = 1.0) -> str:
+    """A spread, which one value does not have."""
+    return "-" if d["n"] < 2 or d.get(name) is None else f"{scale * d[name]:.2f}"
+
+
+def _or(value: Any, instead: str = "-") -> str:
+    return instead if value is None else str(value)
+
+
+def text(c: Comparison) -> str:
+    """The numbers of a comparison as text for a terminal."""
+    n = c.numbers
+    leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
+    lines = [
+        f"ours: {n['ours'].get('granule')} {n['ours'].get('beam')}",
+        f"theirs: {theirs.get('product')} {theirs.get('granule')}",
+        f"common stretch {n['stretch_km']} km; ours minus theirs:",
+        f"  corrections (taken out)  {_cm(n['corrections'])}",
+        f"  height                   {_cm(n['height'])}",
+        f"  sea surface by section   {_cm(n['sea_surface'])}",
+        f"  freeboard, like places   {_cm(freeboard['alike'].get('difference'))}",
+        "freeboard (m):",
+    ]
+    for name, values in (
+        ("ours, like places", freeboard["alike"].get("ours")),
+        ("theirs, like places", freeboard["alike"].get("theirs")),
+        ("ours at 2 m, ice", freeboard["ours_2m_ice"]),
+    ):
+        if values and values["n"]:
+            quantiles = " ".join(f"{k} {values[k]:.3f}" for k in values if k.startswith("p"))
+            lines.append(f"  {name + ':':22} n {values['n']:,} mean {values['mean']:.3f} {quantiles}")
+    lines.append("points per km, ours to theirs:")
+    for name in ("freeboards", "heights"):
+        a, b, ratio = (density[k] for k in (f"ours_{name}_per_km", f"theirs_{name}_per_km", f"ratio_{name}"))
+        lines.append(
+            f"  {name}: {a} to {b or 'none'}" + (f", {ratio} times" if b and ratio is not None else "")
+        )
+    alone, ratio = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
+    lines += [
+        f"  heights to their segments that do not overlap: {alone}" + (f", {ratio} times" if ratio else ""),
+        *_budget(density),
+        f"leads: ours {leads['ours']}, theirs {leads['theirs']}",
+        f"  of theirs we see {leads['theirs_with_ours']} (recall {_or(leads['recall'])}), "
+        f"of ours they see {leads['ours_with_theirs']} (precision {_or(leads['precision'])})",
+        f"  only ours {leads['ours_only']}, narrower than a segment {leads['ours_only_narrower_than_a_segment']}",
+        "classes, segments by their type and our class:",
+    ]
+    for kind, row in n["classes"].items():
+        lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
+    return "\n".join(lines)
+
+
+def _budget(density: dict[str, Any]) -> list[str]:
+    """Why there are so many points and no more."""
+    theirs, photons = density["theirs"], density["photons_per_cell"]
+    if photons is None or theirs["median_spacing"] is None:
+        return []
+    rate = theirs["photons_per_pulse"]
+    return [
+        f"  photons: {photons:.1f} in each of our cells, of which {100 * density['cells_filled']:.1f} % hold some; "
+        f"theirs {theirs['median_length']:.1f} m long, one every {theirs['median_spacing']:.1f} m"
+        + (f", {rate:.2f} photons a pulse" if rate is not None else ""),
+        f"  were every cell of ours filled, the ratio of heights would be {density['most_heights_ratio']}",
+    ]
+
+
+def _table(caption: str, head: list[str], rows: list[list[Any]]) -> str:
+    """An HTML table; the first column names the rows."""
+    cells = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
+    for name, *values in rows:
+        told = "".join(f"<td>{html.escape(f'{v:,}' if isinstance(v, int) else _or(v))}</td>" for v in values)
+        cells.append(f"<tr><th>{html.escape(str(name))}</th>{told}</tr>")
+    return f"<table><caption>{html.escape(caption)}</caption>{''.join(cells)}</table>"
+
+
+def _tables(c: Comparison) -> str:
+    """All numbers of a comparison."""
+    n = c.numbers
+    leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
+    name = str(theirs.get("product"))
+    about = [["granule", n["ours"].get("granule"), theirs.get("granule")]]
+    about += [[k, n["ours"].get(k), theirs.get(k)] for k in ("beam", "release")]
+    methods = ("classifier", "sea_surface_method")
+    about += [[k.replace("_", " "), n["ours"][k], None] for k in methods if k in n["ours"]]
+    differences = []
+    for what, d in (
+        ("corrections (taken out)", n["corrections"]), ("height", n["height"]),
+        ("sea surface by section", n["sea_surface"]), ("freeboard, like places", freeboard["alike"].get("difference")),
+    ):  # fmt: skip
+        if not d or not d.get("n"):
+            differences.append([what, 0, *["-"] * 6])
+            continue
+        z = ["-", "-", "-"]
+        if "z_rms" in d:
+            z = [f"{d['z_mean']:+.2f}", f"{d['z_rms']:.2f}", _spread(d, "z_robust_sd")]
+        centre = [f"{100 * d['bias']:+.2f}", f"{100 * d['rmse']:.2f}", _spread(d, "robust_sd", 100)]
+        differences.append([what, d["n"], *centre, *z])
+    sets = {
+        "ours, like places": freeboard["alike"].get("ours"), f"{name}, like places": freeboard["alike"].get("theirs"),
+        "ours at 2 m, ice": freeboard["ours_2m_ice"], f"{name}, all": freeboard.get("theirs_all"),
+    }  # fmt: skip
+    columns = ["mean", "p05", "p25", "p50", "p75", "p95"]
+    quantiles = [[k, (v or {}).get("n", 0), *[(v or {}).get(q) for q in columns]] for k, v in sets.items()]
+    points = [
+        [k, *[density[f"{who}_{k}_per_km"] or "none" for who in ("ours", "theirs")], density[f"ratio_{k}"]]
+        for k in ("freeboards", "heights")
+    ]
+    alone = density["theirs_not_overlapping_per_km"], density["ratio_not_overlapping"]
+    points.append(["heights, to segments that do not overlap", density["ours_heights_per_km"], *alone])
+    classes = [[kind, *row.values()] for kind, row in n["classes"].items()]
+    kinds = [k.replace("_", " ") for k in next(iter(n["classes"].values()), {})]
+    return "".join(
+        (
+            _table(f"Common stretch: {n['stretch_km']} km", ["", "ours", name], about),
+            _table(
+                f"Ours minus {name}, cm; z: over stated errors",
+                ["", "n", "bias", "RMSE", "robust sd", "mean z", "rms z", "robust sd of z"],
+                differences,
+            ),
+            _table("Total freeboard, m", ["", "n", *columns], quantiles),
+            _table("Points per km", ["", "ours", name, "ratio"], points),
+            _table("Leads", ["", ""], [[k.replace("_", " "), v] for k, v in leads.items()]),
+            _table(f"Segments by type of {name} and our class", ["", *kinds], classes),
+        )
+    )
+
+
+def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
+    """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
+    from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
+
+    pictures = []
+    for title, draw in (
+        ("Heights, classes and leads", draw_classes),
+        ("Local sea surface", draw_surfaces),
+        ("Freeboard", draw_freeboards),
+    ):
+        image = io.BytesIO()
+        draw(c).savefig(image, format="png", dpi=110)
+        data = base64.b64encode(image.getvalue()).decode()
+        pictures.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+    said = "".join(f"<li>{html.escape(s)}</li>" for s in c.statements)
+    title = html.escape(f"{c.numbers['ours'].get('granule')} {c.numbers['ours'].get('beam')} against NASA")
+    path = Path(path)
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'
+        f"<h1>{title}</h1>{_tables(c)}{''.join(pictures)}<h2>Not comparable</h2><ul>{said}</ul></html>\n"
+    )
+    return path
+
+
+def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
+    """On which beams the product has leads in our stretch, where it has none on ours."""
+    from is2ice.io.icesat2.atl07_atl10 import open_atl10
+
+    first, last = (float(c.track["x_atc"].values[k]) for k in (0, -1))
+    there = []
+    for name, node in open_atl10(atl10).children.items():
+        at = node["leads"].to_dataset()["x_atc"].values
+        if ((at >= first) & (at <= last)).any():
+            there.append(str(name))
+    return (
+        f"ATL10 has no lead on {beam} in this stretch, and so no sea surface of its own; beams with leads here: "
+        f"{', '.join(there) or 'none'}."
+    )
+
+
+app = typer.Typer(add_completion=False)
+out = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command(epilog="Example: is2ice compare ATL03_x.h5 gt2r --atl10 ATL10-02_x.h5 --out report.html")
+def command(
+    source: Annotated[str, typer.Argument(help="An ATL03 granule, or a store of ours.")],
+    beam: Annotated[str, typer.Argument(help="The beam.")],
+    granule: Annotated[str | None, typer.Option(help="One granule of a store that holds several.")] = None,
+    atl07: Annotated[Path | None, typer.Option(help="ATL07 of the pass.")] = None,
+    atl10: Annotated[Path | None, typer.Option(help="ATL10 of the pass.")] = None,
+    path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ours against ATL07 or ATL10 on the same beam: heights, sea surface, freeboard, points, leads, classes."""
+    from is2ice.io.stores import store as stores
+    from is2ice.workflows import run
+
+    from .nasa_comparison import compare
+
+    if path is not None and path.suffix not in (".html", ".json"):
+        raise ValueError(f"{path}: expected a report ending in .html or .json")
+    if stores.is_store(source):
+        track = stores.open_track(source, granule, [beam], chunks=None)
+        track = track.isel(beam=0).assign_attrs(beam=beam)
+    else:
+        track = run.one_track(source, beam)
+    result = compare(track, atl07, atl10)
+    if atl10 is not None and not result.leads["theirs"].size:
+        result.statements.append(_leads_elsewhere(result, atl10, beam))
+    if path is not None and path.suffix == ".html":
+        result.write_html(path)
+    elif path is not None:
+        path.write_text(result.to_json() + "\n")
+    if as_json:
+        print(result.to_json())  # noqa: T201
+        return
+    out.print(result.report())
+    for line in result.statements:
+        out.print(f"not comparable: {line}")
+    if path is not None:
+        out.print(f"report: {path}")

@@ -1,0 +1,230 @@
+"""What features are made of: columns along one track, none of them from a label but one, which says so.
+
+A cell that no pulse met is a gap and NaN in every column. Columns of the published sets are NaN wherever no
+photon is; those of ours give an empty cell under pulses a value, since darkness is what water looks like.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+
+from .along_track import box, incident, local_quantile
+from .first_photon_bias import PIXELS
+
+__all__ = ["Track", "leaking_surface"]
+
+F8 = NDArray[np.float64]
+
+#: Stretch over which the local ice, the local low level and the bright background are read, m.
+LOCAL = 10_000.0
+#: A stretch that is mostly one wide lead has no bright ice of its own: what is taken for it stays near that of the
+#: region, within what haze, thin cloud and the sun's angle do to the light of the same ice.
+REGION = 50_000.0
+BACKGROUND_RANGE = (0.8, np.inf)
+RATE_RANGE = (0.6, 1.6)
+#: Background says something of the surface under a sun higher than this, degrees.
+SUN_ABOVE = 5.0
+#: Photons per pulse that say too little (ATL07's first threshold), and the brightness over 100 m above which
+#: neither water nor thin ice is the reason.
+LOST = {"strong": 0.65, "weak": 0.16}
+BRIGHT_SKY = 0.6
+#: Heights this far from the local low level say no more than these, m.
+LOWEST, HIGHEST = -0.5, 3.0
+#: Spread of photons over a flat surface, m: what is taken where none was measured.
+FLAT = 0.12
+
+
+class Track:
+    """Columns of one track, computed when asked for.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        One track, dims ``(x_atc,)``.
+    spot : int
+        ATLAS spot: odd strong, even weak.
+    """
+
+    def __init__(self, segments: xr.Dataset, spot: int) -> None:
+        self._ds = segments
+        self._read: dict[str, F8] = {}
+        self.strong = spot % 2 == 1
+        self.pixels = PIXELS["strong" if self.strong else "weak"]
+        self.length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        self.size = segments.sizes["x_atc"]
+        self.x0 = float(segments["x_atc"].values[0]) if self.size else 0.0
+
+    def column(self, name: str) -> F8:
+        """A variable as float64, read once (and only if a feature needs it)."""
+        if name not in self._ds:
+            raise KeyError(
+                f"feature: segments have no variable {name!r} (granule {self._ds.attrs.get('granule')})"
+            )
+        if name not in self._read:
+            self._read[name] = np.asarray(self._ds[name].values, "f8")
+        return self._read[name]
+
+    def cells(self, metres: float) -> int:
+        """Cells on each side of one that lie within a stretch about it."""
+        return max(0, round((metres / self.length - 1) / 2))
+
+    def local(self, a: F8, q: float, stretch: float = LOCAL) -> F8:
+        """Quantile of a column over the local stretch."""
+        return local_quantile(a, q, stretch, self.length, self.x0)
+
+    # -- shared ----------------------------------------------------------------------------------------
+    @cached_property
+    def gap(self) -> NDArray[np.bool_]:
+        """Cells that no pulse met."""
+        return self.column("n_pulses") <= 0
+
+    @cached_property
+    def photons(self) -> F8:
+        return self.column("n_photons")
+
+    @cached_property
+    def pulses(self) -> F8:
+        return self.column("n_pulses")
+
+    @cached_property
+    def clouded(self) -> NDArray[np.bool_]:
+        """Cells under a bright sky whose signal is all but lost over 100 m: cloud, not dark water."""
+        half = self.cells(100.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = box(self.photons, half) / box(self.pulses, half)
+        lost = rate < LOST["strong" if self.strong else "weak"]
+        return lost & self.day & (self.brightness(100.0) > BRIGHT_SKY)
+
+    def light(self, metres: float) -> F8:
+        """Incident photons per pulse over a stretch about each cell."""
+        half = self.cells(metres)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return incident(box(self.photons, half) / box(self.pulses, half), self.pixels)
+
+    def near_region(self, a: F8, q: float, limits: tuple[float, float]) -> F8:
+        """Quantile of a column over the local stretch, kept within limits times that over the region."""
+        region = self.local(a, q, REGION)
+        return np.clip(self.local(a, q), limits[0] * region, limits[1] * region)
+
+    @cached_property
+    def ice_light(self) -> F8:
+        """Incident photons per pulse of the local bright ice."""
+        return np.maximum(self.near_region(self.light(10.0), 0.75, RATE_RANGE), 0.05)
+
+    @cached_property
+    def low(self) -> F8:
+        """Local low level of the surface: the second percentile of smoothed heights."""
+        return self.local(
+            np.where(box(self.photons, self.cells(22.0)) >= 10, self._smooth(22.0), np.nan), 0.02
+        )
+
+    def _smooth(self, metres: float) -> F8:
+        """Mean height over a stretch, weighted by photons."""
+        half, weight = self.cells(metres), np.where(np.isfinite(self.column("height")), self.photons, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return box(self.column("height") * weight, half) / box(weight, half)
+
+    # -- columns of our own set ------------------------------------------------------------------------
+    def rate(self, metres: float) -> F8:
+        """Photon rate over that of the local ice, as a logarithm to base 2."""
+        return np.log2((self.light(metres) + 0.05 * self.ice_light) / (1.05 * self.ice_light))
+
+    def above_low(self, metres: float) -> F8:
+        """Height above the local low level; where no photon is, that of the level itself."""
+        return np.clip(np.nan_to_num(self._smooth(metres) - self.low), LOWEST, HIGHEST)
+
+    def empty(self) -> F8:
+        """Share of pulses without a signal photon."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.column("n_pulses_empty") / self.pulses
+
+    def width(self) -> F8:
+        """Spread of photons over 22 m, as a logarithm to base 2 of that over a flat surface."""
+        spread = self.column("h_spread")
+        return np.log2(np.where(np.isfinite(spread), np.clip(spread, 0.02, 2.0), FLAT) / FLAT)
+
+    def own_width(self) -> F8:
+        """Spread of the cell's own photons, likewise."""
+        spread = self.column("h_std")
+        known = np.isfinite(spread) & (spread > 0)
+        return np.where(
+            known, np.log2(np.clip(np.where(known, spread, FLAT), 0.02, 2.0) / FLAT), self.width()
+        )
+
+    def skew(self) -> F8:
+        """Mean less median height: the late tail of photons."""
+        return np.clip(np.nan_to_num(self.column("h_mean") - self.column("h_median")), -0.3, 0.3)
+
+    @cached_property
+    def day(self) -> NDArray[np.bool_]:
+        """Where the background says something of the surface."""
+        return (self.column("solar_elevation") > SUN_ABOVE) & np.isfinite(self.column("background_rate"))
+
+    def brightness(self, metres: float = 0.0) -> F8:
+        """Background rate over that of the local bright ice; 1 where there is no sun."""
+        rate, half = self.column("background_rate"), self.cells(metres)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = box(rate, half) / box(np.isfinite(rate).astype("f8"), half)
+            share = mean / self.near_region(rate, 0.9, BACKGROUND_RANGE)
+        return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 2.0), 1.0)
+
+    def noise(self, metres: float) -> F8:
+        """Photons that are no signal over those over the local bright ice; 1 where there is no sun."""
+        half = self.cells(metres)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = box(self.column("n_photons_all") - self.photons, half) / box(self.pulses, half)
+            share = rate / np.maximum(self.near_region(rate, 0.9, BACKGROUND_RANGE), 0.1)
+        return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 3.0), 1.0)
+
+    # -- columns of the published sets -----------------------------------------------------------------
+    def h_cor_mean(self) -> F8:
+        """Corrected mean height of all selected photons."""
+        return self.column("height") + self.column("h_mean") - self.column("h_core")
+
+    def h_diff(self) -> F8:
+        """Mean less median height."""
+        return self.column("h_mean") - self.column("h_median")
+
+    def above_truth(self) -> F8:
+        """Height above the lowest segment labelled water within some kilometres: made from labels."""
+        height = self.h_cor_mean()
+        there = np.isfinite(height)
+        x = self.x0 + self.length * np.arange(self.size)
+        out = np.full(self.size, np.nan)
+        out[there] = height[there] - leaking_surface(x[there], height[there], self.column("label")[there])
+        return out
+
+
+def leaking_surface(x: F8, height: F8, label: NDArray) -> F8:
+    """Sea surface as the published training data have it: from the labels of the very segments.
+
+    Parameters
+    ----------
+    x, height : (n,)
+        Of the rows of a track, m; x increasing.
+    label : (n,)
+        Class codes.
+
+    Returns
+    -------
+    (n,) array
+        Lowest height of a segment labelled water within 5 km of the first row of a window; each window begins
+        at the row after the last of the one before and overwrites it from its own start on; without water
+        interpolated by row; NaN where no row is labelled water.
+    """
+    surface = np.full(x.size, np.nan)
+    first = 0
+    while first < x.size:
+        a = int(np.searchsorted(x, x[first] - 5000.0, "right"))
+        b = int(np.searchsorted(x, x[first] + 5000.0, "left"))
+        water = height[a:b][label[a:b] == schema.OPEN_WATER]
+        surface[a:b] = water.min() if water.size else np.nan
+        first = max(b, first + 1)
+    known = np.flatnonzero(np.isfinite(surface))
+    return np.interp(np.arange(x.size), known, surface[known]) if known.size else surface

@@ -1,0 +1,217 @@
+"""Ground tracks and footprints on a globe that has an antimeridian and two poles.
+
+A track is the positions and times of a beam's photons; a footprint is the outline of an image. Whether one
+lies in the other is asked in a plane around the footprint, where no longitude ever jumps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyproj import Transformer
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = [
+    "GroundTrack",
+    "crosses_antimeridian",
+    "cut_antimeridian",
+    "ground_tracks",
+    "local_plane",
+    "outline",
+]
+
+F8 = NDArray[np.float64]
+
+_EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
+#: Positions are kept about this far apart, m (that of ATL03's geosegments).
+_SPACING = 20.0
+
+
+@dataclass(frozen=True)
+class GroundTrack:
+    """Where and when the photons of one beam lie.
+
+    Attributes
+    ----------
+    granule, beam : str
+    strength : {"strong", "weak", "unknown"}
+    time : datetime64[ns], shape (n,)
+        UTC of the photons.
+    longitude, latitude : ndarray, shape (n,)
+        Degrees.
+    x_atc : ndarray, shape (n,)
+        Along-track distance, m, rising.
+    """
+
+    granule: str
+    beam: str
+    strength: str
+    time: NDArray[np.datetime64]
+    longitude: F8
+    latitude: F8
+    x_atc: F8
+
+    def line(self, vertices: int = 60) -> BaseGeometry:
+        """The track as a line of few vertices, cut at the antimeridian."""
+        from shapely import LineString
+
+        few = np.unique(np.linspace(0, self.time.size - 1, vertices).astype(int))
+        longitude = np.unwrap(self.longitude[few], period=360.0)
+        if few.size == 1:  # a single position is still somewhere
+            few, longitude = few.repeat(2), longitude.repeat(2)
+        return cut_antimeridian(LineString(np.column_stack([longitude, self.latitude[few]])))
+
+
+def ground_tracks(source: Any, beams: str | Iterable[str] | None = None) -> list[GroundTrack]:
+    """Ground tracks of a granule, of a segment cube or track, or of several of them.
+
+    Parameters
+    ----------
+    source : path, URL, earthaccess granule, Granule, segment Dataset, GroundTrack, or a list of these
+    beams : {"strong", "weak", "all"}, name or names, optional
+        Of a granule; the strong beams by default.
+
+    Raises
+    ------
+    GranuleError
+        Not such a source.
+    ValueError
+        A Dataset without positions and times of segments.
+    """
+    if isinstance(source, GroundTrack):
+        return [source]
+    if isinstance(source, xr.Dataset):
+        return list(_of_segments(source))
+    if isinstance(source, list | tuple):
+        return [track for one in source for track in ground_tracks(one, beams)]
+    if isinstance(source, str | os.PathLike):
+        from is2ice.io.stores.store import is_store
+
+        if is_store(source):
+            from is2ice.workflows.opening import open_track
+
+            return list(_of_segments(open_track(source, beams)))
+    return list(_of_granule(source, beams))
+
+
+def _of_granule(source: Any, beams: str | Iterable[str] | None) -> Iterator[GroundTrack]:
+    from is2ice.io.icesat2.atl03 import Granule, open_granule
+
+    granule = open_granule(source)
+    try:
+        for beam in granule.resolve_beams(beams):
+            table = granule.table(beam)
+            some = (table.count > 0) & np.isfinite(table.latitude) & np.isfinite(table.time)
+            strength = granule.strength(beam) if granule.spot(beam) is not None else "unknown"
+            yield GroundTrack(
+                granule.id, beam, strength, _utc(table.time[some]), table.longitude[some],
+                table.latitude[some], table.dist_x[some],
+            )  # fmt: skip
+    finally:
+        if not isinstance(source, Granule):
+            granule.close()
+
+
+def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
+    needed = ("delta_time", "latitude", "longitude", "x_atc")
+    missing = [name for name in needed if name not in segments.variables]
+    if missing:
+        raise ValueError(f"segments: no {', '.join(missing)}; expected a segment cube or track with {needed}")
+    granule = str(segments.attrs.get("granule", "segments"))
+    step = max(1, round(_SPACING / float(segments.attrs.get("segment_length", 2.0))))
+    parts = (
+        [segments.isel(beam=k) for k in range(segments.sizes["beam"])]
+        if "beam" in segments.dims
+        else [segments]
+    )
+    for part in parts:
+        beam = str(part["beam"].item()) if "beam" in part.coords else str(part.attrs.get("beam", "track"))
+        spot = int(part["spot"].item()) if "spot" in part.coords else part.attrs.get("spot")
+        strength = "unknown" if spot is None else ("strong" if int(spot) % 2 else "weak")
+        time = np.asarray(part["delta_time"].values, float)
+        latitude, longitude = part["latitude"].values, part["longitude"].values
+        filled = np.flatnonzero(np.isfinite(time) & np.isfinite(latitude) & np.isfinite(longitude))
+        # One segment in each stretch of the spacing, whichever is filled.
+        cell = part["x_atc"].values[filled] // (step * float(segments.attrs.get("segment_length", 2.0)))
+        few = filled[np.unique(cell, return_index=True)[1]]
+        if few.size:
+            yield GroundTrack(
+                granule, beam, strength, _utc(time[few]), longitude[few].astype(float),
+                latitude[few].astype(float), part["x_atc"].values[few].astype(float),
+            )  # fmt: skip
+
+
+def _utc(delta_time: F8) -> NDArray[np.datetime64]:
+    # The leap seconds between GPS and UTC are inside the product's epoch.
+    return _EPOCH + np.rint(np.asarray(delta_time, float) * 1e9).astype("timedelta64[ns]")
+
+
+def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
+    """Cut a geometry whose longitudes run on past 180 degrees into pieces within -180..180 (RFC 7946, 3.1.9)."""
+    from shapely import affinity, box, union_all
+
+    west, _, east, _ = geometry.bounds
+    pieces = []
+    for k in range(int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0)) + 1):
+        piece = geometry.intersection(box(360.0 * k - 180.0, -90.0, 360.0 * k + 180.0, 90.0))
+        if not piece.is_empty and (piece.area > 0 or piece.length > 0 or geometry.length == 0):
+            pieces.append(affinity.translate(piece, xoff=-360.0 * k))
+    return pieces[0] if len(pieces) == 1 else union_all(pieces)
+
+
+def crosses_antimeridian(geometry: BaseGeometry) -> bool:
+    """Whether a geometry has pieces on both sides of the antimeridian."""
+    west, _, east, _ = geometry.bounds
+    return west <= -180.0 and east >= 180.0
+
+
+def outline(geometry: BaseGeometry) -> BaseGeometry:
+    """A footprint as catalogues should give it: a piece drawn the long way round the globe is cut instead.
+
+    Some catalogues give an image across the antimeridian as one polygon from -179 to 179 degrees; no image
+    of Sentinel-2 spans half a turn of longitude, so that polygon is meant the short way.
+    """
+    from shapely import make_valid, transform, union_all
+
+    pieces = []
+    for piece in getattr(geometry, "geoms", [geometry]):
+        west, _, east, _ = piece.bounds
+        if east - west > 180.0:
+            piece = cut_antimeridian(transform(piece, lambda p: np.column_stack([p[:, 0] % 360.0, p[:, 1]])))
+        pieces.append(make_valid(piece))
+    return pieces[0] if len(pieces) == 1 else union_all(pieces)
+
+
+def local_plane(geometry: BaseGeometry) -> tuple[Transformer, BaseGeometry]:
+    """A plane in metres around a footprint (azimuthal equidistant), and the footprint in it.
+
+    Edges keep straight in longitude and latitude, as GeoJSON means them.
+    """
+    from pyproj import Transformer
+    from shapely import segmentize, transform, union_all
+
+    longitude, latitude = _middle(geometry)
+    to_plane = Transformer.from_crs(
+        "EPSG:4326", f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84 +units=m", always_xy=True
+    )
+    flat = transform(
+        segmentize(geometry, 0.25), lambda p: np.column_stack(to_plane.transform(p[:, 0], p[:, 1]))
+    )
+    # Pieces on both sides of the antimeridian meet again; a hand's breadth closes the seam.
+    return to_plane, union_all([piece.buffer(0.5) for piece in getattr(flat, "geoms", [flat])])
+
+
+def _middle(geometry: BaseGeometry) -> tuple[float, float]:
+    from shapely import get_coordinates
+
+    longitude, latitude = get_coordinates(geometry).T
+    unit = np.exp(1j * np.radians(longitude)).mean()
+    return float(np.degrees(np.angle(unit))), float(0.5 * (latitude.min() + latitude.max()))

@@ -1,0 +1,366 @@
+r"""Displacement of the ice between a pass and an image, from the data themselves.
+
+Segments and image see the same ice, so what is dark, smooth and low along the track is dark in the image
+once the ice has been moved to where the image saw it. For each trial displacement :math:`d` the image
+(shares of its classes, or its reflectance) is sampled at the displaced segments of all beams. How much the
+two tell of each other is their Gaussian mutual information per cell,
+
+.. math:: I(d) = -\tfrac12 \ln \frac{\det S(d)}{\det S_{ff}(d) \det S_{gg}(d)},
+
+with :math:`S` the covariance of segment features :math:`f` (height, photon rate, spread, background,
+class probabilities) and image values :math:`g`. It is the gain in log-likelihood of the best linear
+relation over none: no threshold, gain or light level enters, and no relation is assumed beforehand. Under
+a low sun snow shows the slopes of its relief rather than its height; heights alone would then be matched a
+quarter of a wave aside, so slopes are a feature too wherever they are seen. The score is the correlation
+it amounts to, :math:`\sqrt{1 - e^{-2I}}`.
+
+The search runs from coarse to fine. Stretches of track are resampled (a bootstrap by blocks): their scatter
+gives the uncertainty, and the share of resamples that find the same place over the whole search tells a
+displacement that is there from one that chance made. A weak one is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice.errors import Is2IceError
+
+from .drift_moments import Cells, Layers, information, jacobian, read_layers, track_cells, without_first
+from .image_grid import Grid, grid_of, segment_crs, segment_positions, transformer
+
+__all__ = ["Drift", "DriftError", "estimate"]
+
+log = logging.getLogger("is2ice")
+
+F8 = NDArray[np.float64]
+
+#: Along-track cell, m, and the coarse cell and step of the search.
+_CELL, _COARSE = 10.0, 40.0
+#: Half-width and step of the middle search, from which the uncertainty comes, and of the finest, m.
+_MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
+#: Shortest stretch that the bootstrap draws, m, about how many stretches there are at most, and draws.
+_STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
+#: Slopes along the track are used where they add this share to what all else tells: light on relief is the
+#: first thing that an image without leads shows. Where they add little, heights and slopes together would
+#: pass for heights a little further on.
+_SHADED = 0.25
+#: Two peaks closer than this, m, are one.
+_SAME = 80.0
+_COMPASS = "N NNE NE ENE E ESE SE SSE S SSW SW WSW W WNW NW NNW"
+_POINTS = {name: 22.5 * i for i, name in enumerate(_COMPASS.split())}
+
+
+class DriftError(Is2IceError, ValueError):
+    """A displacement that was refused was used all the same."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Displacement of the ice from the pass to the image.
+
+    Attributes
+    ----------
+    dx, dy : float
+        m along the axes of ``crs``: a segment at (x, y) is seen in the image at (x + dx, y + dy).
+    crs : str
+    score : float
+        Correlation of segments and image at the displacement, 0-1; NaN by hand.
+    covariance : ndarray, shape (2, 2)
+        Of (dx, dy), m2; NaN by hand.
+    agreement : float
+        Share of resamples of the track that find the same place in the whole search; NaN by hand.
+    accepted : bool
+    reason : str
+        Why it was accepted or refused.
+    table : xarray.Dataset, optional
+        ``score`` over the coarse search, dims (dy, dx), m.
+    """
+
+    dx: float
+    dy: float
+    crs: str
+    score: float = np.nan
+    covariance: F8 = field(default_factory=lambda: np.full((2, 2), np.nan))
+    agreement: float = np.nan
+    accepted: bool = True
+    reason: str = "by hand"
+    table: xr.Dataset | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def uncertainty(self) -> float:
+        """Standard error along the worse axis, m."""
+        if not np.isfinite(self.covariance).all():
+            return float("nan")
+        return float(np.sqrt(np.linalg.eigvalsh(self.covariance)[-1]))
+
+    @property
+    def distance(self) -> float:
+        """Length of the displacement, m of the crs."""
+        return float(np.hypot(self.dx, self.dy))
+
+    def shift_in(self, crs: str) -> tuple[float, float]:
+        """The displacement for use, in a crs.
+
+        Raises
+        ------
+        DriftError
+            It was refused, or is given in another crs.
+        """
+        if not self.accepted:
+            raise DriftError(
+                f"drift: refused ({self.reason}). Give one by hand (Drift.by_hand), or shift=(0.0, 0.0) to "
+                "label without one; on the command line --shift DX DY"
+            )
+        if transformer(self.crs, crs).source_crs != transformer(self.crs, crs).target_crs:
+            raise DriftError(f"drift: given in {self.crs}, but the segments' x and y are in {crs}")
+        return self.dx, self.dy
+
+    @classmethod
+    def by_hand(
+        cls,
+        metres: float,
+        towards: str | float,
+        *,
+        convention: str,
+        at: tuple[float, float] | None = None,
+        crs: str = "EPSG:3976",
+        moves: str = "image",
+    ) -> Drift:
+        """A displacement as people write it down, such as "550 m NW".
+
+        Parameters
+        ----------
+        metres : float
+        towards : str or float
+            Compass point ("NW", "SSE") or degrees clockwise from north.
+        convention : {"true", "grid"}
+            What north is: true north at ``at`` (metres on the ground), or up the y axis of the crs (metres
+            of the map). Near 170 W in EPSG:3976 the two differ by some 170 degrees.
+        at : (lon, lat), optional
+            Degrees; needed for true north.
+        crs : str
+        moves : {"image", "ice"}
+            What was moved. People shift the image until it fits the track, which is against the way that
+            the ice went from pass to image.
+
+        Raises
+        ------
+        ValueError
+            An unknown direction, convention or mover; true north without a place.
+        """
+        azimuth = _POINTS.get(towards.upper(), np.nan) if isinstance(towards, str) else float(towards)
+        if not np.isfinite(azimuth):
+            raise ValueError(f"towards: expected degrees or one of {' '.join(_POINTS)}, got {towards!r}")
+        if convention not in ("true", "grid") or moves not in ("image", "ice"):
+            raise ValueError(
+                f"expected convention 'true' or 'grid' and moves 'image' or 'ice', got {convention!r} and {moves!r}"
+            )
+        if convention == "grid":
+            a = np.radians(azimuth)
+            dx, dy = metres * np.sin(a), metres * np.cos(a)
+        else:
+            if at is None:
+                raise ValueError("at: true north needs a place, at=(longitude, latitude)")
+            dx, dy = _on_map(metres, azimuth, at, crs)
+        sign = -1.0 if moves == "image" else 1.0
+        return cls(sign * float(dx), sign * float(dy), crs)
+
+
+def _on_map(metres: float, azimuth: float, at: tuple[float, float], crs: str) -> tuple[float, float]:
+    """Metres on the ground towards a true azimuth, as a step on the map."""
+    from pyproj import Geod
+
+    lon, lat, _ = Geod(ellps="WGS84").fwd(*at, azimuth, metres)
+    x, y = transformer("EPSG:4326", crs).transform([at[0], lon], [at[1], lat])
+    return x[1] - x[0], y[1] - y[0]
+
+
+def estimate(
+    segments: xr.Dataset,
+    image: xr.Dataset,
+    *,
+    search: float = 1000.0,
+    least_overlap: float = 2000.0,
+    least_agreement: float = 0.8,
+    most_uncertain: float = 20.0,
+    seed: int = 0,
+) -> Drift:
+    """Estimate the displacement of the ice from the pass to an image.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        Dims ``(beam, x_atc)`` or ``(x_atc,)``; all beams are used together. With ``class_probability``
+        (radiometric classes will do) the estimate is sharper.
+    image : xarray.Dataset
+        ``surface_class`` (y, x) and optionally ``mask``, as for :func:`is2ice.science.labels.transfer.transfer`; or
+        reflectance, float variables (y, x), NaN where unknown; or both.
+    search : float
+        Largest displacement along each axis, m.
+    least_overlap : float
+        m of track with a clear image below, summed over beams, that a search needs.
+    least_agreement : float
+        Share of resamples that must find the same place.
+    most_uncertain : float
+        Largest standard error accepted, m.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    Drift
+        Refused (``accepted`` False, with the reason) when the image is featureless along the track, overlap
+        is short, resamples disagree, the best lies on the border of the search, or the error is large.
+
+    Raises
+    ------
+    SchemaError
+        A variable or crs is missing.
+    ValueError
+        An option out of range.
+
+    Notes
+    -----
+    The refusal is statistical: over level snow without a lead a chance match has once been accepted, on 14 km of
+    track. Look at the scores (:func:`is2ice.reports.plot_labels.draw_drift`) where an image shows little but snow.
+
+    References
+    ----------
+    Kraskov et al. (2004) on mutual information; Politis and Romano (1994) on the bootstrap by blocks.
+    """
+    if not search >= 4 * _COARSE:
+        raise ValueError(f"search: expected at least {4 * _COARSE:g} m, got {search!r}")
+    crs, grid = segment_crs(segments), grid_of(image)
+    blank = Drift(0.0, 0.0, crs, accepted=False)
+    cells = track_cells(segments, _CELL)
+    if cells is None:
+        return _refuse(blank, "no beam has enough photons")
+    place = segment_positions(cells.x, cells.y, crs, grid)
+    reach = search / grid.pixel
+    near = (place[0] > -reach) & (place[0] < grid.rows + reach)
+    near &= (place[1] > -reach) & (place[1] < grid.columns + reach)
+    if near.sum() * _CELL < least_overlap:
+        return _refuse(blank, f"only {near.sum() * _CELL / 1e3:.1f} km of track lie on the image")
+    cells = cells.where(near)
+    layers = read_layers(image, grid, place[0][near], place[1][near], round(1.1 * reach) + 12)
+    n = cells.features.shape[1]
+
+    trials, steps = _square(search, _COARSE)
+    wide = layers.shrunk(max(1, round(_COARSE / grid.pixel)))
+    stretch = _COARSE * round(max(_STRETCH, len(cells.x) * _CELL / _STRETCHES) / _COARSE)
+    moments = _moments(cells.merged(round(_COARSE / _CELL)), wide, crs, grid, trials, stretch)
+    seen = moments[..., 0].sum(1)
+    if seen.max() * _COARSE < least_overlap:
+        return _refuse(blank, f"only {seen.max() * _COARSE / 1e3:.1f} km of track lie on clear image")
+    enough = seen > 0.5 * seen.max()
+    score = np.where(enough, information(moments.sum(1), n), -np.inf)
+    table = _table(score, steps, crs)
+    if not score.max() > 0:
+        return _refuse(blank, "the image is featureless along the track", table)
+    best = trials[score.argmax()]
+    weights = _draws(moments.shape[1], seed)
+    resampled = [np.where(enough, information(_weighted(moments, w), n), -np.inf).argmax() for w in weights]
+    agreement = float(np.mean(np.hypot(*(trials[resampled] - best).T) < _SAME))
+
+    # Resamples may wander as far as the middle search reaches, along a lone lead for instance: those that go
+    # to another place count against the agreement, the others give the error.
+    fine = best + _square(*_MIDDLE)[0]
+    moments = _moments(cells, layers, crs, grid, fine, stretch)
+    if not _shaded(cells, layers, crs, grid, fine[information(moments.sum(1), n).argmax()], n):
+        cells, moments, n = cells.without_slope(), without_first(moments), n - 1
+    best = fine[information(moments.sum(1), n).argmax()]
+    scatter = np.array([_peak(fine, information(_weighted(moments, w), n), _MIDDLE[1]) for w in weights])
+    same = np.hypot(*(scatter - best).T) < _SAME
+    agreement = min(agreement, float(same.mean()))
+    fine = best + _square(*_FINE)[0]
+    score = information(_moments(cells, layers, crs, grid, fine, stretch).sum(1), n)
+    peak = _peak(fine, score, _FINE[1])
+    # Light on slopes moves the edges that an image shows by up to a pixel, in all stretches alike.
+    covariance = _scatter(scatter[same]) + np.eye(2) * (grid.pixel / 2) ** 2
+    dx, dy = float(peak[0]), float(peak[1])
+    found = Drift(dx, dy, crs, _correlation(score.max()), covariance, agreement, table=table)
+    return _judge(found, search, least_agreement, most_uncertain)
+
+
+def _shaded(cells: Cells, layers: Layers, crs: str, grid: Grid, best: F8, n: int) -> bool:
+    """Whether slopes tell of the image what nothing else does, at the places that suit each account best."""
+    zeros = np.zeros(len(cells.x), np.int64)
+    place, steps = segment_positions(cells.x, cells.y, crs, grid), jacobian(cells, crs, grid, 500.0)
+    moments = layers.moments(cells, place, steps, best + _square(*_FINE)[0], zeros)[:, 0]
+    without = information(without_first(moments), n - 1).max()
+    return bool(information(moments, n).max() - without >= _SHADED * without)
+
+
+def _scatter(places: F8) -> F8:
+    """Covariance of some places; unknown where there are too few."""
+    return np.cov(places.T) if len(places) > 2 else np.full((2, 2), np.nan)
+
+
+def _square(half: float, step: float) -> tuple[F8, F8]:
+    """Displacements on a square grid, shape (m, 2), and the steps of one axis."""
+    k = round(half / step)
+    steps = np.arange(-k, k + 1) * step
+    dy, dx = np.meshgrid(steps, steps, indexing="ij")
+    return np.stack([dx.ravel(), dy.ravel()], 1), steps
+
+
+def _moments(cells: Cells, layers: Layers, crs: str, grid: Grid, trials: F8, stretch: float) -> F8:
+    place = segment_positions(cells.x, cells.y, crs, grid)
+    steps = jacobian(cells, crs, grid, 500.0)
+    return layers.moments(cells, place, steps, trials, cells.stretches(stretch))
+
+
+def _draws(n: int, seed: int) -> F8:
+    """How often each stretch is drawn in each resample, shape (draws, n)."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=_DRAWS).astype(float)
+
+
+def _weighted(moments: F8, weights: F8) -> F8:
+    return np.einsum("tsm,s->tm", moments, weights)
+
+
+def _peak(trials: F8, score: F8, step: float) -> F8:
+    """Top of a paraboloid through the scores around the best."""
+    best = trials[score.argmax()]
+    u, v = (trials - best).T / step
+    near = (np.abs(u) <= 2.01) & (np.abs(v) <= 2.01) & np.isfinite(score)
+    u, v = u[near], v[near]
+    design = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], 1)
+    _, a, b, c, d, e = np.linalg.lstsq(design, score[near], rcond=None)[0]
+    curvature = np.array([[2 * c, d], [d, 2 * e]])
+    if np.linalg.eigvalsh(curvature)[-1] >= 0:  # no top there
+        return best
+    return best + step * np.clip(-np.linalg.solve(curvature, [a, b]), -1.5, 1.5)
+
+
+def _correlation(gain: float) -> float:
+    return float(np.sqrt(max(0.0, 1.0 - np.exp(-2.0 * gain))))
+
+
+def _table(score: F8, steps: F8, crs: str) -> xr.Dataset:
+    value = np.sqrt(np.clip(1.0 - np.exp(-2.0 * np.where(np.isfinite(score), score, np.nan)), 0.0, 1.0))
+    return xr.Dataset(
+        {"score": (("dy", "dx"), value.reshape(steps.size, -1), {"units": "1", "long_name": "correlation"})},
+        {"dy": ("dy", steps, {"units": "m"}), "dx": ("dx", steps, {"units": "m"})},
+        {"crs": crs},
+    )
+
+
+def _refuse(drift: Drift, reason: str, table: xr.Dataset | None = None) -> Drift:
+    log.info("drift refused: %s", reason)
+    return replace(drift, accepted=False, reason=reason, table=drift.table if table is None else table)
+
+
+def _judge(found: Drift, search: float, least_agreement: float, most_uncertain: float) -> Drift:
+    if max(abs(found.dx), abs(found.dy)) > search - 1.5 * _COARSE:
+        return _refuse(found, f"the best place lies on the border of the search of {search:g} m")
+    if found.agreement < least_agreement:
+        return _refuse(found, f"only {found.agreement:.0%} of resamples find the same place")
+    if not found.uncertainty <= most_uncertain:
+        return _refuse(found, f"uncertain by {found.uncertainty:.0f} m")
+    return replace(found, reason=f"{found.agreement:.0%} of resamples find the same place")

@@ -1,0 +1,365 @@
+"""Sentinel-2 colour to surface class: plain thresholds, the published cloud filter, and a guarded one.
+
+Pure functions on arrays. Each needs a stated neighbourhood only (:data:`HALO`) or a histogram of the whole
+scene, so a scene may be worked in tiles of any size with the same result.
+
+Sources: Iqrah et al. (arXiv 2303.12719, 2403.13135) for the thresholds and the twelve-step filter; the
+reflectances in the comments are Sentinel-2 means over ice of known thickness (oyssko's table) and ranges
+quoted for snow, water, thin cloud and shadow in polar spring.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from is2ice import schema
+
+__all__ = [
+    "HALO",
+    "PUBLISHED_APERTURE",
+    "brightness",
+    "cloud_in_infrared",
+    "eight_bit",
+    "guarded",
+    "published",
+    "published_contrast",
+    "published_table",
+    "threshold",
+    "unmix",
+]
+
+U1 = NDArray[np.uint8]
+I1 = NDArray[np.int8]
+Mask = NDArray[np.bool_]
+
+#: Published thresholds on the brightest of three 8-bit colours: at most water, at most thin ice.
+WATER, THIN = 30, 204
+#: Published aperture of the median that stands for the background, pixels.
+PUBLISHED_APERTURE = 155
+_DILATION = 7
+
+#: Brightness of sunlit thick ice, reflectance, and the least it has (snow: .85-.95).
+_SNOW, _DULL_SNOW = 0.90, 0.85
+#: No bare ice up to 30 cm thick is brighter than this in the visible (measured maximum .64).
+_BRIGHTEST_THIN = 0.64
+#: Midway between the brightest thin ice (.64 / .90 = .71) and dull thick ice (.82 / .90 = .91).
+_THICK_SHARE = 0.80
+#: Shadow and cloud leave at least this share of the light (shadow multiplies by .4-.7).
+_LEAST_LIGHT = 0.45
+#: Clear surfaces reflect in B11 about a tenth of what they do in the visible: water .006/.05, ice of 5-20 cm
+#: .036/.44-.059/.64, snow .05-.15/.9. Cloud lifts B11 by .1-.3.
+_INFRARED_SHARE, _INFRARED_EXCESS = 0.10, 0.06
+#: Local light is estimated on blocks of this many pixels, in windows of so many blocks (1.56 km; .2 km where
+#: only brightness tells of a shadow), and refined in windows of .44 km.
+_STEP, _WINDOW, _NEAR, _REFINED = 4, 39, 5, 11
+#: Bright level of a window: the upper quartile, so that a quarter of thick ice is enough.
+_QUARTILE = 0.75
+#: Colours within a 2 x 2 window of one surface differ by less (noise, relief), 8-bit.
+_FLAT = 20
+
+#: Pixels that a result may depend on beyond a tile's border, a multiple of the light's blocks: half a window,
+#: half a refining window, a block, and the 5 x 5 of mixed pixels.
+HALO = 4 * -(-(_STEP * (_WINDOW // 2 + _REFINED // 2 + 1) + 4) // 4)
+
+
+def eight_bit(reflectance: NDArray[Any], white: float = 1.0) -> U1:
+    """Reflectance on a fixed 8-bit scale, never stretched to a scene's own range.
+
+    Parameters
+    ----------
+    reflectance : ndarray
+        NaN becomes 0.
+    white : float
+        Reflectance of the value 255.
+    """
+    scaled = np.nan_to_num(np.asarray(reflectance, np.float32) * np.float32(255.0 / white), nan=0.0)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def brightness(red: U1, green: U1, blue: U1) -> U1:
+    """V of the HSV colour model: the brightest of the three colours."""
+    return np.maximum(np.maximum(red, green), blue)
+
+
+def threshold(value: U1) -> I1:
+    """Published classes: V up to 30 water, 31-204 thin ice, from 205 thick ice."""
+    out = np.full(value.shape, schema.THICK_ICE, np.int8)
+    out[value <= THIN] = schema.THIN_ICE
+    out[value <= WATER] = schema.OPEN_WATER
+    return out
+
+
+# ---- the published filter ----
+
+
+def published_contrast(
+    red: U1, green: U1, blue: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION
+) -> tuple[U1, Mask]:
+    """Steps 1-5 of the published filter: contrast with the local background, and water.
+
+    Water (V <= 30) is made white; grey is taken with red and blue swapped, as the published code does;
+    dilation; a median of a large aperture is the background; 255 minus the difference from it.
+
+    Returns
+    -------
+    contrast : uint8
+        255 where a pixel equals its background.
+    water : bool
+    """
+    from scipy.ndimage import maximum_filter
+    from skimage.filters import rank
+
+    water = brightness(red, green, blue) <= WATER
+    r, g, b = (np.where(water, np.uint8(255), c).astype(np.int32) for c in (red, green, blue))
+    # Weights .299 and .114 change places, since the file's blue comes first; 15-bit fixed point.
+    grey = ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8)
+    spread = maximum_filter(grey, dilation, mode="constant", cval=0)
+    half = aperture // 2
+    padded = np.pad(spread, half, mode="edge")
+    median = rank.median(padded, np.ones((aperture, aperture), np.uint8))
+    background = median[half : half + grey.shape[0], half : half + grey.shape[1]]
+    return (255 - np.abs(grey.astype(np.int16) - background)).astype(np.uint8), water
+
+
+def _stretch(values: NDArray[np.int64], present: Mask) -> NDArray[np.int64]:
+    """Minimum to 0 and maximum to 255, over the values that occur; a single value becomes 0."""
+    low, high = values[present].min(), values[present].max()
+    if low == high:
+        return np.zeros_like(values)
+    return np.clip(np.rint((values - low) * (255.0 / (high - low))), 0, 255).astype(np.int64)
+
+
+def published_table(histogram: NDArray[Any]) -> tuple[I1, int]:
+    """Steps 6-12 of the published filter as a table from contrast to class.
+
+    Otsu's threshold, the two stretches and the truncation at 235 depend on the histogram of all contrasts
+    only, so a scene is worked in two passes: histogram, then table.
+
+    Parameters
+    ----------
+    histogram : ndarray of int, shape (256,)
+
+    Returns
+    -------
+    table : int8, shape (256,)
+        Thick or thin ice for each contrast; pixels of water stay water whatever it says.
+    otsu : int
+        The threshold found.
+    """
+    from skimage.filters import threshold_otsu
+
+    counts = np.asarray(histogram)
+    present = counts > 0
+    if not present.any():
+        return np.full(256, schema.THIN_ICE, np.int8), 0
+    otsu = int(threshold_otsu(hist=counts.astype(float))) if present.sum() > 1 else 0
+    contrast = np.arange(256)
+    kept = np.where(contrast > otsu, contrast, 0)
+    final = _stretch(np.minimum(_stretch(kept, present), 235), present)
+    # Painted 255 (thick) or 155 (thin) and cut by the thresholds once more, which changes nothing.
+    return np.where(final > THIN, schema.THICK_ICE, schema.THIN_ICE).astype(np.int8), otsu
+
+
+def published(
+    red: U1, green: U1, blue: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION
+) -> I1:
+    """Classes of an image by the published thin-cloud and shadow filter, all twelve steps as published.
+
+    Known flaws, kept: thin ice wider than about half the aperture turns thick; an image of one class turns
+    thin; results depend on what else is in the image or tile; red and blue are swapped.
+
+    Parameters
+    ----------
+    red, green, blue : uint8, shape (rows, columns)
+    aperture, dilation : int
+        Odd, pixels.
+
+    Returns
+    -------
+    ndarray of int8
+        Class codes of :mod:`is2ice.schema`.
+    """
+    contrast, water = published_contrast(red, green, blue, aperture, dilation)
+    table, _ = published_table(np.bincount(contrast.ravel(), minlength=256))
+    return np.where(water, np.int8(schema.OPEN_WATER), table[contrast])
+
+
+# ---- the guarded filter ----
+
+
+def cloud_in_infrared(value: NDArray[Any], infrared: NDArray[Any]) -> Mask:
+    """Cloud seen in B11: more light at 1.6 um than a clear surface of this brightness sends back.
+
+    Over water and thin ice, where a thin cloud changes the class, a little is enough; over snow, where it
+    does not, more is needed.
+
+    Parameters
+    ----------
+    value, infrared : ndarray
+        Reflectance of the brightest colour and of B11; NaN means no cloud.
+    """
+    return infrared > _INFRARED_SHARE * value + _INFRARED_EXCESS
+
+
+def _blocks(values: U1, mask: Mask) -> tuple[U1, Mask]:
+    """Mean over blocks of the pixels of a mask, and the blocks with a quarter of their pixels in it."""
+    rows, columns = (-(-n // _STEP) for n in values.shape)
+    pad = ((0, rows * _STEP - values.shape[0]), (0, columns * _STEP - values.shape[1]))
+    shape = (rows, _STEP, columns, _STEP)
+    inside = np.pad(mask, pad).reshape(shape)
+    total = np.pad(np.where(mask, values, np.uint8(0)), pad).reshape(shape).sum((1, 3), dtype=np.int32)
+    count = inside.sum((1, 3), dtype=np.int32)
+    # Integers throughout: a tile must give the very bits that the scene gives.
+    return ((total + count // 2) // np.maximum(count, 1)).astype(np.uint8), count >= _STEP * _STEP // 4
+
+
+def _fine(blocks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return blocks.repeat(_STEP, 0).repeat(_STEP, 1)[: shape[0], : shape[1]]
+
+
+def _light(values: U1, mask: Mask, window: int) -> U1:
+    """Brightness of the bright ice around each pixel, from the pixels of a mask; 0 where there are none."""
+    from skimage.filters import rank
+
+    mean, known = _blocks(values, mask)
+    square = np.ones((window, window), np.uint8)
+    level = rank.percentile(mean, square, mask=known.astype(np.uint8), p0=_QUARTILE)
+    return np.asarray(_fine(level, values.shape))
+
+
+def _refined(values: U1, light: NDArray[Any], mask: Mask) -> NDArray[Any]:
+    """Light from the mean of what it makes thick ice, where such ice is near."""
+    from skimage.filters import rank
+
+    mean, known = _blocks(values, mask & (values >= _THICK_SHARE * light))
+    near = rank.mean(mean, np.ones((_REFINED, _REFINED), np.uint8), mask=known.astype(np.uint8))
+    fine = _fine(near, values.shape)
+    return np.where(fine > 0, fine, light)
+
+
+def guarded(
+    red: NDArray[Any],
+    green: NDArray[Any],
+    blue: NDArray[Any],
+    *,
+    infrared: NDArray[Any] | None = None,
+    cloud: Mask | None = None,
+    shadow: Mask | None = None,
+    white: float = 1.0,
+) -> I1:
+    """Classes by the published thresholds, with thin cloud and shadow taken out where there is evidence of them.
+
+    Cures what was measured of the published filter, each by its own means:
+
+    1. *Wide thin ice turned thick* (its own background): a neighbourhood counts as shaded only where cloud or
+       shadow is marked, or where its bright level lies between .64 and .85: brighter than bare ice up to 30 cm
+       thick, duller than snow in the sun.
+    2. *Pure scenes turned thin* (Otsu and min-max stretch whatever is there): no stretch; sunlit pixels are
+       compared with the fixed thresholds, others with the local light times a fixed share.
+    3. *Tile dependence*: windows of stated size and integer arithmetic, see :data:`HALO`.
+    4. *Swapped red and blue*: brightness is the maximum of the three, whatever their order.
+    5. *Mixed pixels come out as thin ice* along every border of thick ice and water: :func:`unmix`.
+
+    The veil of a thin cloud is nearly grey, so brightness less B11 is free of it; a clear surface loses a
+    tenth, which is put back. Shadow multiplies, so the local light divides it out.
+
+    Parameters
+    ----------
+    red, green, blue : ndarray, shape (rows, columns)
+        Reflectance; NaN for no data.
+    infrared : ndarray, optional
+        Reflectance in B11.
+    cloud, shadow : ndarray of bool, optional
+        Where other sources (SCL) tell of them; cloud from B11 is added.
+    white : float
+        Reflectance of the value 255.
+
+    Returns
+    -------
+    ndarray of int8
+        Class codes; -1 for no data.
+    """
+    colour = np.fmax(np.fmax(red, green), blue)
+    valid = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
+    value = np.where(valid, eight_bit(colour, white), np.uint8(0))
+    snow = 255.0 * _SNOW / white
+    clouded = np.zeros(value.shape, bool) if cloud is None else cloud & valid
+    veiled = np.zeros(value.shape, bool)
+    if infrared is not None:
+        veiled = cloud_in_infrared(colour, infrared) & valid
+        clouded |= veiled
+    shaded = np.zeros(value.shape, bool) if shadow is None else shadow & valid & ~clouded
+    bare = value
+    if infrared is not None:
+        bare = np.where(veiled, eight_bit((colour - infrared) / (1.0 - _INFRARED_SHARE), white), value)
+    light, dark = _local_light(bare, valid, clouded, shaded, snow)
+    gain = np.where(dark, light / snow, 1.0)
+    limit = np.where(dark, np.minimum(_THICK_SHARE * light, THIN + 0.5), THIN + 0.5)
+    out = np.full(value.shape, schema.THIN_ICE, np.int8)
+    out[bare <= (WATER + 0.5) * np.minimum(gain, 1.0)] = schema.OPEN_WATER
+    # A cloud's veil is taken out only to find what lies under it; what is bright without that is thick.
+    out[(bare >= limit) | (value > THIN)] = schema.THICK_ICE
+    even = np.where(dark, np.minimum(bare / np.minimum(gain, 1.0), 255.0), value).astype(np.uint8)
+    out = unmix(even, out, valid)
+    out[~valid] = schema.UNLABELLED
+    return out
+
+
+def _local_light(
+    bare: U1, valid: Mask, clouded: Mask, shaded: Mask, snow: float
+) -> tuple[NDArray[Any], Mask]:
+    """Brightness that thick ice has or would have at each pixel, and where it is less than in full light."""
+    some = valid & (bare > WATER)
+    rest = ~clouded & ~shaded
+    light: NDArray[Any] = _light(bare, some & rest, _NEAR)
+    dim = rest & valid & (light > snow * _BRIGHTEST_THIN / _SNOW) & (light < snow * _DULL_SNOW / _SNOW)
+    light = np.where(dim, light, snow)
+    for part in (clouded, shaded):
+        if part.any():
+            light = np.where(part, _light(bare, some & part, _WINDOW), light)
+    dark = clouded | shaded | dim
+    least = _LEAST_LIGHT * snow
+    light = np.maximum(light, least)
+    return np.clip(_refined(bare, light, dark & valid), least, snow), dark
+
+
+def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
+    """Give pixels that straddle a border to the side they mostly are of.
+
+    A pixel half snow and half water has the brightness of thin ice. A pixel of thin ice that belongs to no
+    even 2 x 2 window is therefore put on the side of the brightest or of the darkest pixel of the 5 x 5
+    around it, whichever is nearer.
+
+    Parameters
+    ----------
+    value : uint8, shape (rows, columns)
+        Brightness in full light.
+    classes : int8
+    valid : bool, optional
+
+    Returns
+    -------
+    ndarray of int8
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    have = np.ones(value.shape, bool) if valid is None else valid
+    low_in, high_in = np.where(have, value, np.uint8(255)), np.where(have, value, np.uint8(0))
+
+    def span(size: int, origin: int = 0) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        high = maximum_filter(high_in, size, mode="constant", cval=0, origin=origin)
+        low = minimum_filter(low_in, size, mode="constant", cval=255, origin=origin)
+        return high.astype(np.int16), low.astype(np.int16)
+
+    high, low = span(2)
+    even = high - low < _FLAT
+    # The 2 x 2 windows that hold a pixel are its own and those of its right and lower neighbours.
+    in_even = maximum_filter(even, 2, mode="constant", cval=False, origin=-1)
+    high, low = span(5)
+    bright = value >= (high + low) / 2.0
+    side = np.where(bright, threshold(high.astype(np.uint8)), threshold(low.astype(np.uint8)))
+    mixed = (classes == schema.THIN_ICE) & ~in_even & have
+    return np.where(mixed, side, classes).astype(np.int8)

@@ -1,0 +1,157 @@
+"""Sentinel-2 scenes: lazy reflectance in the scene's own grid, and maps of surface class from it.
+
+>>> scene = sentinel2.open_scene(scenes.iloc[0])  # doctest: +SKIP
+>>> classes = sentinel2.class_map(scene)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from is2ice.io.catalogs.sentinel2 import describe, item_of
+from is2ice.io.catalogs.stac_endpoints import signed
+
+from .class_maps import FILTERS, METHODS, class_map, require_usable, shares
+from .stac_item import SceneError, assets_of, gdal_settings, grid_of, numbers_of, read_small, verified
+
+__all__ = ["FILTERS", "METHODS", "SceneError", "class_map", "open_scene", "require_usable", "shares"]
+
+logger = logging.getLogger("is2ice")
+
+_COLOURS = ("B02", "B03", "B04")
+_OPTIONAL = ("B08", "B11", "SCL")
+
+
+def open_scene(
+    item: Any,
+    bands: Iterable[str] | None = None,
+    *,
+    chunks: int = 2048,
+    offset: int | None = None,
+    check: bool = True,
+    retries: int = 3,
+    timeout: float = 30.0,
+) -> xr.Dataset:
+    """A Sentinel-2 scene as lazy reflectance, on the 10 m grid of its own UTM zone.
+
+    Parameters
+    ----------
+    item : pystac.Item, dict, row of a frame of scenes, path or address of an item
+    bands : iterable of str, optional
+        By default B02, B03, B04 and those of B08, B11 and SCL that there are. Bands of 20 m are repeated.
+    chunks : int
+        Pixels per side of a Dask block.
+    offset : int, optional
+        Number to add to the digital numbers (0 or -1000), against what the item says.
+    check : bool
+        Look at the overviews of two bands now: that they can be read, lie on the grid stated, and have
+        numbers that fit the offset.
+    retries, timeout : int, float
+        Attempts after the first and seconds for each request; delays grow.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``(y, x)``; reflectance float32 with NaN for no data, ``SCL`` uint8. Attributes ``scene``,
+        ``time``, ``tile``, ``platform``, ``level``, ``baseline``, ``offset``, ``offset_source``, ``scale``,
+        ``crs``, ``cloud_cover``, ``sun_elevation``.
+
+    Raises
+    ------
+    SceneError
+        A band missing or unreadable (the asset is named, when pixels are read too), a grid not in metres,
+        an offset unknown.
+    CatalogError
+        The item cannot be read.
+    """
+    document = item_of(item)
+    wanted = tuple(bands) if bands is not None else _COLOURS
+    keys = assets_of(document, wanted, () if bands is not None else _OPTIONAL)
+    collection = str(document.get("collection", ""))
+    hrefs = {
+        band: signed(str(document["assets"][key]["href"]), collection, retries=retries, timeout=timeout)
+        for band, key in keys.items()
+    }
+    colours = [b for b in keys if b != "SCL"]
+    finest = next((b for b in ("B02", "B03", "B04", "B08") if b in keys), next(iter(keys)))
+    import rasterio
+
+    with rasterio.Env(**gdal_settings(hrefs, retries, timeout)):
+        box = grid_of(document, keys[finest], hrefs[finest])
+        numbers = {b: numbers_of(document, keys[b], offset) for b in colours}
+        if check and colours:
+            looked = {finest: read_small(document, keys[finest], hrefs[finest], box)}
+            if "B11" in keys and finest != "B11":
+                looked["B11"] = read_small(document, keys["B11"], hrefs["B11"])
+            numbers = {b: verified(document, n, looked) for b, n in _same(numbers).items()}
+        raw = _load(document, keys, hrefs, box, chunks)
+    return _reflectance(raw, document, numbers)
+
+
+def _same(numbers: dict[str, Any]) -> dict[str, Any]:
+    if len({n.offset for n in numbers.values()}) > 1:
+        logger.warning("DN offsets differ between bands: %s", {b: n.offset for b, n in numbers.items()})
+    return numbers
+
+
+def _load(
+    document: dict[str, Any], keys: dict[str, str], hrefs: dict[str, str], box: Any, chunks: int
+) -> xr.Dataset:
+    """Digital numbers through odc-stac, from an item that holds the wanted assets under their bands' names."""
+    import odc.stac
+    import pystac
+
+    from .rio_driver import NamingDriver
+
+    whole = box.extent.to_crs("EPSG:4326").boundingbox
+    slim = pystac.Item(
+        id=str(document["id"]),
+        # Outline and box are not used, since the grid is given; the real ones may cross the antimeridian.
+        geometry=box.extent.to_crs("EPSG:4326").json,
+        bbox=list(whole.bbox),
+        datetime=pystac.utils.str_to_datetime(str(describe(document)["time"])),
+        properties={},
+        collection="scene",
+    )
+    for band in keys:
+        slim.add_asset(band, pystac.Asset(hrefs[band], media_type="image/tiff", roles=["data"]))
+    number, byte = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
+    config = {"scene": {"assets": {band: byte if band == "SCL" else number for band in keys}}}
+    loaded = odc.stac.load(
+        [slim], bands=list(keys), geobox=box, chunks={"x": chunks, "y": chunks}, stac_cfg=config, groupby="id",
+        resampling="nearest", driver=NamingDriver(str(document["id"]), {hrefs[b]: keys[b] for b in keys}),
+    )  # fmt: skip
+    return loaded.isel(time=0, drop=True)
+
+
+def _reflectance(raw: xr.Dataset, document: dict[str, Any], numbers: dict[str, Any]) -> xr.Dataset:
+    out = raw.drop_vars(list(numbers))
+    for band, n in numbers.items():
+        whole = raw[band].astype(np.float32)
+        out[band] = ((whole + np.float32(n.offset)) * np.float32(n.scale)).where(raw[band] != 0)
+        out[band].attrs = {
+            "units": "1",
+            "long_name": f"{'surface' if describe(document)['level'] == 'L2A' else 'top-of-atmosphere'} reflectance",
+            "grid_mapping": "spatial_ref",
+        }
+    if "SCL" in out:
+        out["SCL"].attrs = {"units": "1", "long_name": "scene classification", "grid_mapping": "spatial_ref"}
+    told, p = describe(document), document.get("properties", {})
+    first = next(iter(numbers.values()), None)
+    attrs = {k: told[k] for k in ("scene", "tile", "platform", "level", "baseline", "cloud_cover")}
+    attrs |= {
+        "time": str(told["time"]).replace("+00:00", "Z"),
+        "crs": str(raw.odc.crs),
+        "sun_elevation": float(
+            p.get("view:sun_elevation", 90.0 - float(p.get("s2:mean_solar_zenith", np.nan)))
+        ),
+    }
+    if first is not None:
+        attrs |= {"offset": first.offset, "offset_source": first.source, "scale": first.scale}
+    out = out[[*numbers, *(b for b in out.data_vars if b not in numbers)]]
+    return out.assign_attrs({k: v for k, v in attrs.items() if v is not None})

@@ -1,0 +1,348 @@
+"""What a STAC item says of a Sentinel-2 scene: assets of the bands, grid, and what its numbers mean.
+
+Catalogues name assets differently, and three traps lie in the numbers: from processing baseline 04.00 on they
+carry 1000 more, in scenes reprocessed since (Collection 1) whatever the sensing date; Earth Search takes the
+1000 out of some files while the item goes on stating it; and its flag that says so is not always true.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from is2ice.errors import Is2IceError
+from is2ice.io.catalogs.sentinel2 import describe
+from is2ice.io.catalogs.stac_endpoints import endpoints, settings
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+__all__ = [
+    "Numbers",
+    "SceneError",
+    "assets_of",
+    "explain",
+    "gdal_settings",
+    "grid_of",
+    "numbers_of",
+    "read_small",
+]
+
+logger = logging.getLogger("is2ice")
+
+_FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+#: Reflectance lower than this in more than this share of pixels cannot be: the offset is out already.
+_IMPOSSIBLE, _SHARE = -0.03, 0.01
+
+
+class SceneError(Is2IceError, ValueError):
+    """A Sentinel-2 scene cannot be used: a band missing or unreadable, another grid, numbers of unknown meaning."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Meaning of digital numbers: reflectance = (number + offset) x scale; 0 is no data.
+
+    Attributes
+    ----------
+    scale : float
+    offset : int
+        As BOA_ADD_OFFSET and RADIO_ADD_OFFSET: -1000 or 0.
+    source : str
+        What told the offset.
+    """
+
+    scale: float
+    offset: int
+    source: str
+
+
+def assets_of(
+    item: Mapping[str, Any], bands: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Asset of each band, by the names any catalogue uses or by the band each asset says it holds.
+
+    Raises
+    ------
+    SceneError
+        A required band is missing; all that are missing are named.
+    """
+    have = item.get("assets", {})
+    out: dict[str, str] = {}
+    for band in (*bands, *optional):
+        names = settings()["assets"].get(band, [band])
+        found = next((n for n in names if n in have), None) or _by_band(have, band)
+        if found is not None:
+            out[band] = found
+    missing = [b for b in bands if b not in out]
+    if missing:
+        raise SceneError(
+            f"{item.get('id')}: no asset for {', '.join(missing)}; the item has {', '.join(sorted(have)) or 'none'}. "
+            "Is it an item of Sentinel-2 L1C or L2A?"
+        )
+    return out
+
+
+def _by_band(assets: Mapping[str, Any], band: str) -> str | None:
+    fits = []
+    for key, asset in assets.items():
+        stated = [*(asset.get("eo:bands") or ()), *(asset.get("bands") or ())]
+        if len(stated) == 1 and stated[0].get("name") == band:
+            fits.append((float(asset.get("gsd", asset.get("raster:spatial_resolution", 99))), key))
+    return min(fits)[1] if fits else None
+
+
+def numbers_of(item: Mapping[str, Any], key: str, offset: int | None = None) -> Numbers:
+    """What the numbers of an asset mean, by the item's own words and never by the sensing date.
+
+    Parameters
+    ----------
+    item : mapping
+    key : str
+        Asset.
+    offset : int, optional
+        Overrides what the item says.
+
+    Raises
+    ------
+    SceneError
+        Nothing tells the offset, or two things contradict each other.
+    """
+    asset, properties = item["assets"][key], item.get("properties", {})
+    stated = next(iter(asset.get("raster:bands") or asset.get("bands") or [{}]))
+    scale = float(_first(stated.get("scale"), stated.get("raster:scale"), asset.get("raster:scale"), 1e-4))
+    if offset is not None:
+        return Numbers(scale, int(offset), "given")
+    if any(properties.get(flag) is True for flag in _FLAGS):
+        return Numbers(scale, 0, "taken out of the files (boa_offset_applied)")
+    baseline = describe(item)["baseline"]
+    by_baseline = None if baseline is None else -1000 if float(baseline) >= 4.0 else 0
+    told = _first(stated.get("offset"), stated.get("raster:offset"), asset.get("raster:offset"))
+    where = f"{item.get('id')}: asset {key}"
+    if told is not None:
+        by_item = round(float(told) / scale)
+        if by_baseline is not None and by_item != by_baseline:
+            raise SceneError(
+                f"{where} states a DN offset of {by_item}, but processing baseline {baseline} means {by_baseline}; "
+                "look at its darkest water and give offset=0 or offset=-1000"
+            )
+        return Numbers(scale, by_item, f"stated by asset {key}")
+    if by_baseline is None:
+        raise SceneError(
+            f"{where}: the DN offset is unknown (no processing baseline, no raster:bands offset); give offset=0 "
+            "(before baseline 04.00) or offset=-1000 (from 04.00 on)"
+        )
+    return Numbers(scale, by_baseline, f"processing baseline {baseline}")
+
+
+def _first(*values: Any) -> Any:
+    return next((v for v in values if v is not None), None)
+
+
+def verified(item: Mapping[str, Any], numbers: Numbers, samples: Mapping[str, NDArray[Any]]) -> Numbers:
+    """The meaning of the numbers, checked against a coarse look at the numbers themselves.
+
+    Parameters
+    ----------
+    item : mapping
+    numbers : Numbers
+    samples : mapping of band to ndarray
+        Digital numbers, 0 for no data.
+    """
+    if numbers.source == "given":
+        return numbers
+    valid = {band: a[a > 0].astype(float) for band, a in samples.items()}
+    if numbers.offset < 0:
+        low = {
+            b: float(np.mean((v + numbers.offset) * numbers.scale < _IMPOSSIBLE))
+            for b, v in valid.items()
+            if v.size
+        }
+        if low and max(low.values()) > _SHARE:
+            worst = max(low, key=lambda b: low[b])
+            logger.warning(
+                "%s: an offset of %d (%s) would make %.0f %% of %s reflect less than %g, which nothing does; the "
+                "offset has been taken out of the files and none is applied",
+                item.get("id"), numbers.offset, numbers.source, 100 * low[worst], worst, _IMPOSSIBLE,
+            )  # fmt: skip
+            return Numbers(numbers.scale, 0, f"the numbers themselves, against {numbers.source}")
+    swir = valid.get("B11")
+    late = float(describe(item)["baseline"] or 0) >= 4.0
+    if numbers.offset == 0 and late and swir is not None and swir.size and np.percentile(swir, 1) > 1000:
+        logger.warning(
+            "%s: %s, but B11 nowhere falls under 0.1, as if the offset were still in the files; unless all is "
+            "cloud, open with offset=-1000",
+            item.get("id"), numbers.source,
+        )  # fmt: skip
+    return numbers
+
+
+# ---- the grid and the files ----
+
+
+def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
+    """Pixel grid of an asset, from the item or, where that says nothing, from the file.
+
+    Raises
+    ------
+    SceneError
+        No grid, or one not in metres.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    asset, p = item["assets"][key], item.get("properties", {})
+    shape = asset.get("proj:shape") or p.get("proj:shape")
+    transform = asset.get("proj:transform") or p.get("proj:transform")
+    code = next((d[k] for d in (asset, p) for k in ("proj:code", "proj:epsg") if d.get(k)), None)
+    if shape and transform and code:
+        try:
+            crs = CRS.from_user_input(code)
+        except CRSError as fault:
+            raise SceneError(f"{item.get('id')}: asset {key}: unknown CRS {code!r}") from fault
+        box = GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), crs)
+    else:
+        with _opened(item, key, href) as f:
+            if f.crs is None:
+                raise SceneError(f"{item.get('id')}: asset {key}: neither the item nor the file states a CRS")
+            box = GeoBox(f.shape, f.transform, f.crs)
+    if box.crs is None or not box.crs.projected:
+        raise SceneError(
+            f"{item.get('id')}: asset {key} is in {box.crs}; expected a projected CRS in metres, such as the UTM zone "
+            "of its tile"
+        )
+    return box
+
+
+class _opened:
+    """An open file of an asset, whose faults are explained."""
+
+    def __init__(self, item: Mapping[str, Any], key: str, href: str) -> None:
+        self.name, self.href, self.file = f"{item.get('id')}: asset {key}", href, None
+
+    def __enter__(self) -> Any:
+        import rasterio
+
+        try:
+            self.file = rasterio.open(self.href)
+        except rasterio.errors.RasterioError as fault:
+            raise explain(fault, self.name, self.href) from fault
+        return self.file
+
+    def __exit__(self, kind: Any, fault: BaseException | None, trace: Any) -> None:
+        import rasterio
+
+        if self.file is not None:
+            self.file.close()
+        if isinstance(fault, rasterio.errors.RasterioError):
+            raise explain(fault, self.name, self.href) from fault
+
+
+def read_small(
+    item: Mapping[str, Any], key: str, href: str, box: GeoBox | None = None, most: int = 256
+) -> NDArray[Any]:
+    """A coarse look at an asset, from its overviews; compares its grid with the one the item states.
+
+    Raises
+    ------
+    SceneError
+        Unreadable, or another grid than stated.
+    """
+    with _opened(item, key, href) as f:
+        if box is not None:
+            same = f.crs is not None and box.crs is not None and f.crs == box.crs.proj.to_wkt()
+            near = np.allclose(tuple(f.transform)[:6], tuple(box.affine)[:6], atol=0.5)
+            if not (same and near and tuple(f.shape) == tuple(box.shape)):
+                stated, found = (
+                    f"{crs}, {shape[0]} x {shape[1]} pixels from {affine.c:.0f}, {affine.f:.0f}"
+                    for crs, shape, affine in (
+                        (box.crs, box.shape, box.affine),
+                        (f.crs, f.shape, f.transform),
+                    )
+                )
+                raise SceneError(
+                    f"{item.get('id')}: asset {key}: the item states {stated}; the file is {found}"
+                )
+        step = max(1, -(-max(f.shape) // most))
+        return np.asarray(f.read(1, out_shape=tuple(-(-n // step) for n in f.shape)))
+
+
+def gdal_settings(hrefs: Mapping[str, str], retries: int, timeout: float) -> dict[str, Any]:
+    """GDAL settings for reading: bounded retries with growing delays, time limits, and the host's own."""
+    out: dict[str, Any] = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": str(retries),
+        "GDAL_HTTP_RETRY_DELAY": "0.3",
+        "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+        "GDAL_HTTP_TIMEOUT": str(max(1, round(timeout))),
+        "GDAL_HTTP_CONNECTTIMEOUT": str(max(1, round(min(timeout, 10.0)))),
+    }
+    for site in endpoints().values():
+        if site.gdal and any(urlsplit(h).netloc in site.hosts for h in hrefs.values()):
+            out |= site.gdal
+    return out
+
+
+def _chain(fault: BaseException | None) -> Iterator[str]:
+    seen: set[int] = set()
+    while fault is not None and id(fault) not in seen:
+        seen.add(id(fault))
+        yield str(fault)
+        fault = fault.__cause__ or fault.__context__
+
+
+def explain(fault: BaseException, name: str, href: str) -> SceneError:
+    """What a failed read means: access refused, signature expired, server away, file damaged.
+
+    The address is given without its signature.
+    """
+    text = " | ".join(_chain(fault))
+    where = f"{name} ({href.split('?')[0]})"
+    status = re.search(r"(?:HTTP response code|response_code=|HTTP error code)\D*(\d{3})", text)
+    code = int(status[1]) if status else 0
+    if code in (401, 403):
+        until = _expiry(href)
+        if until is not None and until < datetime.now(UTC):
+            return SceneError(
+                f"{where}: HTTP {code}: its signed address expired at {until:%Y-%m-%dT%H:%M:%SZ}; open the scene "
+                "again from the unsigned item"
+            )
+        return SceneError(
+            f"{where}: HTTP {code}: access refused; is the address signed, and the signature fresh?"
+        )
+    if code == 404 or "No such file" in text or "does not exist in the file system" in text:
+        return SceneError(f"{where}: no such file{' (HTTP 404)' if code else ''}")
+    if code:
+        return SceneError(f"{where}: HTTP {code} from the server, also when tried again; try later")
+    if re.search(r"timed? ?out|Timeout", text, re.IGNORECASE):
+        return SceneError(f"{where}: the server did not answer in time, also when tried again; try later")
+    if re.search(r"Could not connect|Couldn't connect|Could not resolve|Connection re", text):
+        return SceneError(f"{where}: the server cannot be reached")
+    return SceneError(f"{where}: cannot be read, the file is damaged or no image: {text[:300]}")
+
+
+def _expiry(href: str) -> datetime | None:
+    """When a signed address expires (Azure ``se``, S3 ``X-Amz-Expires`` or ``Expires``)."""
+    query = {k.lower(): v[0] for k, v in parse_qs(urlsplit(href).query).items()}
+    try:
+        if "se" in query:
+            until = datetime.fromisoformat(query["se"])
+            return until if until.tzinfo else until.replace(tzinfo=UTC)
+        if "x-amz-date" in query:
+            start = datetime.strptime(query["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return start + timedelta(seconds=int(query["x-amz-expires"]))
+        if "expires" in query:
+            return datetime.fromtimestamp(int(query["expires"]), UTC)
+    except (ValueError, KeyError):
+        return None
+    return None

@@ -1,0 +1,249 @@
+"""What a run did: counts of a track, one receipt a track, and the report of them all."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.errors import SchemaError
+from is2ice.io.stores import store as stores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "absences", "summary", "written"]
+
+
+def summary(track: xr.Dataset) -> dict[str, Any]:
+    """Counts and means of one processed track, as JSON can hold them.
+
+    Parameters
+    ----------
+    track : xarray.Dataset
+        Dims ``(x_atc,)``; what a stage has not added is left out.
+
+    Returns
+    -------
+    dict
+        ``n_cells``, ``n_filled``; ``n_thick_ice``, ``n_thin_ice``, ``n_open_water`` and ``n_unlabelled`` of all cells
+        (a cell that no photon came back from may be dark water); ``n_leads``, ``n_h_ref`` (of filled cells),
+        ``n_freeboard``, ``freeboard_mean`` and ``freeboard_median`` (m; None without any).
+    """
+    filled = np.asarray(track["n_photons"]) > 0
+    out: dict[str, Any] = {
+        "n_cells": filled.size,
+        "n_filled": int(filled.sum()),
+        "length_km": round(filled.size * float(track.attrs.get("segment_length", 2.0)) / 1e3, 3),
+    }
+    if "surface_class" in track:
+        codes = np.asarray(track["surface_class"])
+        for code, name in [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]:
+            out[f"n_{name}"] = int((codes == code).sum())
+    if "lead_index" in track:
+        index = np.asarray(track["lead_index"])
+        out["n_leads"] = int(np.unique(index[index >= 0]).size)
+    if "h_ref" in track:
+        out["n_h_ref"] = int(np.isfinite(np.asarray(track["h_ref"])[filled]).sum())
+    if "freeboard" in track:
+        values = np.asarray(track["freeboard"], "f8")
+        values = values[np.isfinite(values)]
+        out["n_freeboard"] = int(values.size)
+        out["freeboard_mean"] = float(values.mean()) if values.size else None
+        out["freeboard_median"] = float(np.median(values)) if values.size else None
+    return out
+
+
+def absences(track: xr.Dataset) -> list[str]:
+    """What a reader of the track should know is not there, a line each."""
+    counts, notes = summary(track), []
+    filled = np.asarray(track["n_photons"]) > 0
+    n = max(counts["n_filled"], 1)
+    if "background_rate" in track and not np.isfinite(np.asarray(track["background_rate"])[filled]).any():
+        notes.append("no background rate: the classes rest on photon rate and width alone")
+    if "height" in track and not np.isfinite(np.asarray(track["height"])[filled]).any():
+        notes.append("no corrected height: a correction is missing everywhere")
+    if counts.get("n_unlabelled", 0) == counts["n_cells"]:
+        notes.append("no segment could be classified")
+    if counts.get("n_leads") == 0:
+        notes.append("no lead: no local sea surface and no freeboard")
+    elif 0 < counts.get("n_h_ref", n) < 0.99 * n:
+        share = 100.0 * (1.0 - counts["n_h_ref"] / n)
+        notes.append(f"{share:.0f} % of the segments lie beyond the reach of any lead: no freeboard there")
+    try:
+        schema.conform(track, "segments")
+    except SchemaError as error:
+        notes += [f"check: {fault}" for fault in error.faults]
+    return notes
+
+
+def written(
+    counts: Mapping[str, Any], stored: Mapping[str, Any], track: xr.Dataset, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the receipt of a track says once it is written.
+
+    Parameters
+    ----------
+    counts : mapping
+        :func:`summary` of the track.
+    stored : mapping
+        Of :func:`is2ice.io.stores.store.write_track`.
+    track : xarray.Dataset
+        For its checksum, and what reading it has cost.
+    seconds : mapping
+        Of ``load``, ``compute`` and ``write``.
+    """
+    return {
+        **counts,
+        "outcome": "done",
+        "stored": stored["outcome"],
+        "bytes": stored["bytes"],
+        "inputs": stored["inputs"],
+        "checksum": stores.checksum(track),
+        "seconds": {step: round(s, 3) for step, s in seconds.items()},
+        **{name: track.attrs[name] for name in ("traffic",) if name in track.attrs},
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run did.
+
+    Attributes
+    ----------
+    store : str
+    receipts : tuple of dict
+        One a track, in order of completion: ``granule``, ``beam``, ``source``, ``outcome`` ("done",
+        "skipped" or "failed"), ``stored`` ("written" or "replaced"), ``error``, ``notes``, the counts of
+        :func:`summary`, ``seconds`` (load, compute, write), ``engine``, ``host``. A
+        granule that cannot be opened has one with beam None.
+    engine : str
+    seconds : float
+        Wall-clock time of the whole run.
+    log : str
+        The same as JSON lines, in the store.
+    """
+
+    store: str
+    receipts: tuple[dict[str, Any], ...] = field(repr=False)
+    engine: str
+    seconds: float
+    log: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True when no track failed."""
+        return not self.failed
+
+    @property
+    def done(self) -> tuple[dict[str, Any], ...]:
+        """Receipts of tracks computed and written."""
+        return self._with("done")
+
+    @property
+    def skipped(self) -> tuple[dict[str, Any], ...]:
+        """Receipts of tracks that were in the store already."""
+        return self._with("skipped")
+
+    @property
+    def failed(self) -> tuple[dict[str, Any], ...]:
+        """Receipts of tracks and granules that failed."""
+        return self._with("failed")
+
+    def _with(self, outcome: str) -> tuple[dict[str, Any], ...]:
+        return tuple(r for r in self.receipts if r["outcome"] == outcome)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.store}: {len(self.done)} done, {len(self.skipped)} skipped, {len(self.failed)} failed>"
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        shown = "granule beam outcome n_filled n_leads freeboard_mean freeboard_median traffic error".split()
+        table = table[[c for c in shown if c in table and table[c].notna().any()]]
+        body = table.to_html(index=False, na_rep="", max_rows=20, float_format="{:.3f}".format)
+        return f"<b>{html.escape(repr(self)[1:-1])} in {self.seconds:.1f} s</b>{body}"
+
+    def table(self) -> pd.DataFrame:
+        """One row a receipt."""
+        import pandas as pd
+
+        return pd.json_normalize(list(self.receipts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "store": self.store,
+            "ok": self.ok,
+            "engine": self.engine,
+            "seconds": round(self.seconds, 3),
+            "done": len(self.done),
+            "skipped": len(self.skipped),
+            "failed": len(self.failed),
+            "log": self.log,
+            "receipts": list(self.receipts),
+        }
+
+    def report(self) -> str:
+        """The run in plain text: a line a track, what is absent, what failed and why."""
+        lines = []
+        for r in sorted(self.receipts, key=lambda r: (r["granule"] or "", r["beam"] or "")):
+            name = f"{r['granule'] or r['source']} {r['beam'] or ''}".rstrip()
+            lines.append(f"{name}: {_line(r, name)}")
+        # What all tracks of a granule lack is said once.
+        for granule, notes in _shared_notes(self.receipts).items():
+            lines += [f"  note {granule}: {note}" for note in notes]
+        lines.append(
+            f"{len(self.done)} tracks done, {len(self.skipped)} skipped, {len(self.failed)} failed in "
+            f"{self.seconds:.1f} s ({self.engine}); store {self.store}"
+        )
+        return "\n".join(lines)
+
+
+def _line(r: Mapping[str, Any], name: str) -> str:
+    if r["outcome"] == "failed":
+        return f"FAILED: {str(r['error']).removeprefix(f'{name}: ')}"
+    parts = [] if r["outcome"] == "done" else ["already there"]
+    if "n_filled" in r:
+        parts.append(f"{r['n_filled']:,} of {r['n_cells']:,} segments filled")
+    if "n_thick_ice" in r:
+        parts.append(
+            f"{r['n_thick_ice']:,} thick ice, {r['n_thin_ice']:,} thin ice, {r['n_open_water']:,} open water"
+        )
+    if "n_leads" in r:
+        parts.append(f"{r['n_leads']:,} pieces of leads")
+    if r.get("freeboard_mean") is not None:
+        parts.append(
+            f"freeboard mean {r['freeboard_mean']:.3f} m, median {r['freeboard_median']:.3f} m "
+            f"({r['n_freeboard']:,} segments)"
+        )
+    elif "n_freeboard" in r:
+        parts.append("no freeboard")
+    return "; ".join(parts)
+
+
+def _shared_notes(receipts: tuple[dict[str, Any], ...]) -> dict[str, list[str]]:
+    """Notes by granule, or by track where not all tracks of the granule have them."""
+    there = {(r["granule"], r["beam"]) for r in receipts if r["outcome"] != "failed"}
+    tracks = Counter(granule for granule, _ in there)
+    noted = {(r["granule"], r["beam"], note) for r in receipts for note in r.get("notes", ())}
+    count = Counter((granule, note) for granule, _, note in noted)
+    out: dict[str, list[str]] = {}
+    for r in receipts:
+        for note in dict.fromkeys(r.get("notes", ())):
+            everywhere = count[r["granule"], note] == tracks[r["granule"]] > 1
+            where = r["granule"] if everywhere else f"{r['granule']} {r['beam']}"
+            if note not in out.setdefault(where, []):
+                out[where].append(note)
+    return out
+
+
+def json_line(document: Mapping[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(document, default=str)

@@ -1,0 +1,217 @@
+"""One long track on several workers: its photons are read and resampled in blocks, and put together.
+
+Photons to segments is the long part, and goes block by block: :meth:`is2ice.io.icesat2.atl03.Granule.block`
+reads what a block
+needs beyond its ends (its halo) and gives the same cells whatever the blocks. A trained model's classes go block by
+block too (:mod:`is2ice.workflows.class_blocks`). The rest is by nature common to a whole track, is quick (timed by
+``benchmarks/engines.py long``), and is made once the blocks are together, so that the result has the same bits: the
+radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it, however long that is; the sea
+surface's uncertainty takes the slopes between all leads of the track and their departures from it; freeboard is a
+difference, which costs less than sending it.
+
+Blocks wait in the store's hidden folder ``.parts``, those of each run in a folder of their own. A run that is resumed
+finds those of the run before; one that is missing is simply computed where the track is put together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+from is2ice.io.remote.source import Source
+from is2ice.io.stores import store as stores
+from is2ice.version import __version__
+
+from .options import Options
+
+if TYPE_CHECKING:
+    from is2ice.io.icesat2.atl03 import Plan
+
+    from .driver import Place
+
+__all__ = ["Joined", "Part", "clear", "new_file", "parts_folder", "prepare", "segmenting"]
+
+log = logging.getLogger("is2ice")
+
+FOLDER = ".parts"
+
+
+def segmenting(options: Options) -> dict[str, Any]:
+    """What of the options decides the segments, as :meth:`is2ice.io.icesat2.atl03.Granule.plan` takes it."""
+    from is2ice.science.segments import Selection
+
+    return {
+        "length": options.length,
+        "selection": Selection(options.confidence, options.quality),
+        "reference": options.reference,
+        "corrections": options.corrections,
+        "first_photon": options.first_photon,
+    }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Block `number` of a track."""
+
+    source: Any
+    granule: str
+    beam: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.granule} {self.beam} block {self.number}"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Loads a track from its blocks, and makes them.
+
+    Attributes
+    ----------
+    folder : str
+        Where the blocks are.
+    cells : int
+        Segments a block.
+    whole : callable
+        Loads a track: :func:`is2ice.workflows.run.load`.
+    """
+
+    folder: str
+    cells: int
+    whole: Callable[..., xr.Dataset]
+
+    def __call__(self, source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
+        if stores.is_store(source):
+            return self.whole(source, beam, options)
+        read = partial(self._read, self._key(source, beam, options))
+        return self.whole(source, beam, options, threads=threads, block=self.cells, blocks=read)
+
+    def make(self, options: Options, part: Part) -> None:
+        """Compute a block and put it into the folder, if it is not there."""
+        from is2ice.io.icesat2.atl03 import Granule, Subset
+
+        path = self._path(self._key(part.source, part.beam, options), part.number)
+        if path.exists():
+            return
+        with Granule(part.source) as granule:
+            subset = Subset(options.bbox, options.time, options.x_atc)
+            plan = granule.plan(part.beam, subset, **segmenting(options))
+            first = part.number * self.cells
+            block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
+        with new_file(path) as stream:
+            np.savez(stream, **block)  # type: ignore[arg-type]
+
+    def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
+        try:
+            with np.load(self._path(key, (k0 - plan.k0) // self.cells), allow_pickle=False) as stored:
+                block = {name: stored[name] for name in stored.files}
+        except FileNotFoundError:
+            return None
+        return block if all(a.shape[0] == n for a in block.values()) else None
+
+    def _path(self, key: str, number: int) -> Path:
+        return Path(self.folder) / f"{key}-{number}.npz"
+
+    def _key(self, source: Any, beam: str, options: Options) -> str:
+        """Tells blocks of one track, file and set of options from all others."""
+        made_by = [__version__, schema.SCHEMA_VERSION]
+        what = [*made_by, Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def prepare(
+    folder: Path, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
+    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
+) -> Joined:  # fmt: skip
+    """Make the blocks of some tracks on an engine; give what loads a track from them.
+
+    Parameters
+    ----------
+    folder : Path
+        Of :func:`parts_folder`.
+    items : iterable of Item
+        The tracks to come.
+    options, whole, place, may_pass
+        Of the run.
+    km : float
+        Length of a block.
+    told : callable
+        Of each block, and whether it failed.
+    """
+    joined = Joined(str(folder), max(1, round(km * 1e3 / options.length)), whole)
+    parts = _parts(items, options, joined.cells)
+    with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
+        for part, result in results:
+            if isinstance(result, BaseException):  # told when the track comes to it
+                log.debug("%s: %s", part, result)
+            told(part, isinstance(result, BaseException))
+    return joined
+
+
+def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]:
+    from is2ice.io.icesat2.atl03 import Granule, Subset
+
+    for item in items:
+        if stores.is_store(item.source):
+            continue
+        try:
+            with Granule(item.source) as granule:
+                subset = Subset(options.bbox, options.time, options.x_atc)
+                n = granule.plan(item.beam, subset, **segmenting(options)).n
+        except Exception as error:  # told when the track comes to it
+            log.debug("%s: %s", item, error)
+            continue
+        yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
+
+
+def parts_folder(root: Path, run: str) -> Path:
+    """Where the parts of a run's tracks wait; made if absent.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    run : str
+        Id of the run, or of the first one that it goes on with.
+    """
+    folder = root / FOLDER / run
+    with stores.clear_errors(root):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Any]:
+    """A file to write that is there whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with unfinished.open("wb") as stream:
+            yield stream
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def clear(root: Path, keep: Container[str] = ()) -> None:
+    """Remove the blocks of the runs of a store that have ended, but for those to keep."""
+    folder = root / FOLDER
+    for run in folder.iterdir() if folder.is_dir() else ():
+        if run.name not in keep:
+            shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):  # blocks of another run, or none
+        folder.rmdir()

@@ -1,0 +1,85 @@
+"""Granules over the network: what refuses, what is not there, and what is not told."""
+
+from __future__ import annotations
+
+import pytest
+import services
+
+from is2ice import open_track
+from is2ice.errors import GranuleError, RemoteError
+from is2ice.io.remote.earthdata import LoginError
+from is2ice.io.remote.source import scrub
+from is2ice.twin.icesat2.flat_beam import write_beam
+from is2ice.twin.server.local_archive import LocalCloud
+
+NAME = "ATL03_20191104195311_05940510_006_01.h5"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cloud")
+    write_beam(folder / NAME, 30_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    return open_track(folder / NAME).load()
+
+
+def same(got, expected):
+    for name in expected.data_vars:
+        assert got[name].values.tobytes() == expected[name].values.tobytes(), name
+
+
+def test_an_earthdata_granule_needs_a_login(real_data, monkeypatch, tmp_path):
+    """A genuine search result, no network: what is missing is the login, and that is said."""
+    import json
+
+    from earthaccess.results import DataGranule
+
+    reply = json.loads((real_data / "cmr" / "earthaccess" / "unit" / "atl03_umm.json").read_text())
+    item = reply["items"][0] if "items" in reply else reply
+    granule = DataGranule(item)
+    for name in ("EARTHDATA_TOKEN", "EARTHDATA_USERNAME", "EARTHDATA_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(
+        LoginError, match=r"ATL03_.*\.h5: Earthdata: no credentials found; set EARTHDATA_TOKEN"
+    ):
+        open_track(granule)
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(RemoteError, match="the server cannot be reached; try again"):
+        open_track("http://127.0.0.1:9/ATL03_20191104195311_05940510_006_01.h5")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(403, "access refused .HTTP 403.*expired"), (503, "the server failed .HTTP 503")]
+)
+def test_a_server_that_refuses(status, said):
+    class Refuse(services.Quiet):
+        def do_GET(self):
+            self.answer(status)
+
+        do_HEAD = do_GET
+
+    with services.http_server(Refuse) as server, pytest.raises(GranuleError, match=said) as caught:
+        open_track(f"{server.url}/x.h5?token=hush")
+    assert "hush" not in str(caught.value)
+    assert isinstance(caught.value, RemoteError) == (status == 503)
+
+
+def test_secrets_are_taken_out_of_any_text():
+    assert "hush" not in scrub("GET https://me:hush@host/a?sig=hush failed, see http://host:80/b?sig=hush")
+    assert scrub("https://me:hush@host/a?sig=hush") == "https://host/a"
+
+
+@pytest.mark.slow
+def test_over_http(folder, expected):
+    with LocalCloud(folder) as cloud:
+        url = f"{cloud.url.rstrip('/')}/{NAME}"
+        same(open_track(url).load(), expected)
+        with pytest.raises(GranuleError, match="no such file"):
+            open_track(url.replace("195311", "000000"))

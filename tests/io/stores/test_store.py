@@ -1,0 +1,557 @@
+"""Stores: what is written is what is read, whole or not at all, and every refusal says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import checkers
+import numpy as np
+import pytest
+import services
+import xarray as xr
+import zarr
+
+from is2ice import schema
+from is2ice.errors import SchemaError, StoreError
+from is2ice.io.stores import layout, store
+from is2ice.workflows import opening
+
+GRANULE = "ATL03_20191104195311_05940510_006_01"
+STAGES = ("classified", "seasurface", "freeboard")
+
+
+def track(n: int = 300, beam: str = "gt2r", *, start: int = 0, seed: int = 0) -> xr.Dataset:
+    """A track with gaps, every class and flag, shifted along the grid by whole cells."""
+    ds = schema.mock_segments(n, stages=STAGES, seed=seed)
+    ds = schema.annotate(ds.assign_coords(x_atc=28_400_000.0 + 2.0 * (np.arange(n) + start)))
+    for name in ds.data_vars:
+        if ds[name].dtype.kind == "f":
+            ds[name][n // 3 : n // 2] = np.nan
+    ds["surface_class"][:] = np.resize(np.array([-1, 0, 1, 2], "i1"), n)
+    ds["h_ref_flag"][:] = np.resize(np.array([-1, 0, 1, 3], "i1"), n)
+    ds["longitude"][:] = (np.linspace(179.9, 180.1, n) + 180) % 360 - 180
+    spot = {"gt1r": 1, "gt2r": 3, "gt3r": 5}.get(beam, 2)
+    strength = "strong" if spot % 2 else "weak"
+    return ds.assign_attrs(
+        granule=GRANULE, beam=beam, spot=spot, beam_strength=strength, crs="EPSG:3976", notes=["a note"]
+    )
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+# -- round trip ---------------------------------------------------------------------------------------
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    ds = track()
+    receipt = store.write_track(ds, tmp_path / "s.zarr", parameters={"length": 2.0})
+    assert receipt["outcome"] == "written"
+    assert receipt["bytes"] > 0
+    back = store.open_track(tmp_path / "s.zarr" / GRANULE / "gt2r")
+    assert all(v.chunks is not None for v in back.data_vars.values())  # lazy
+    schema.conform(back, "segments", *STAGES)
+    for name in ds.variables:
+        assert back[name].dtype == ds[name].dtype, name
+        np.testing.assert_array_equal(back[name].values, ds[name].values, err_msg=name)
+    assert {k: back.attrs[k] for k in ds.attrs} == ds.attrs
+    assert set(back.variables) == set(ds.variables)
+
+
+def test_plain_xarray_reads_times_classes_and_attributes(tmp_path: Path) -> None:
+    ds = track()
+    store.write_track(ds, tmp_path / "s.zarr", parameters={"length": 2.0}, origin={"size": 123})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = xr.open_zarr(tmp_path / "s.zarr" / GRANULE / "gt2r")
+    assert plain["delta_time"].dtype.kind == "M"
+    expected = np.datetime64("2018-01-01") + np.timedelta64(round(float(ds.delta_time[0]) * 1e9), "ns")
+    assert abs(plain["delta_time"].values[0] - expected) < np.timedelta64(1, "us")
+    assert plain["surface_class"].dtype == np.int8
+    assert plain["n_photons"].dtype == np.int32
+    assert set(plain.coords) >= {"latitude", "longitude", "x", "y", "delta_time"}
+    assert plain["height"].attrs["grid_mapping"] == "spatial_ref"
+    assert plain["spatial_ref"].attrs["grid_mapping_name"] == "polar_stereographic"
+    assert plain["trajectory"].attrs["cf_role"] == "trajectory_id"
+    assert plain["trajectory"].item() == f"{GRANULE}/gt2r"
+    a = plain.attrs
+    assert a["featureType"] == "trajectory"
+    assert a["Conventions"] == "CF-1.11, ACDD-1.3"
+    assert a["source_size"] == 123
+    assert json.loads(a["processing_parameters"]) == {"length": 2.0}
+    assert "written to a Zarr store" in a["history"]
+    # From 179.9 E eastwards to 179.9 W: west is greater than east.
+    assert a["geospatial_lon_min"] == pytest.approx(179.9)
+    assert a["geospatial_lon_max"] == pytest.approx(-179.9)
+    assert a["time_coverage_start"] < a["time_coverage_end"]
+
+
+def test_arrays_are_sharded_zarr_v3(tmp_path: Path) -> None:
+    n = schema.CHUNK * 2 + 5
+    store.write_track(track(n), tmp_path / "s.zarr")
+    array = zarr.open_array(tmp_path / "s.zarr" / GRANULE / "gt2r" / "height", mode="r")
+    assert array.metadata.zarr_format == 3
+    assert array.chunks == (schema.CHUNK,)
+    assert array.shards == (3 * schema.CHUNK,)
+
+
+def test_netcdf_export_passes_the_cf_checker(tmp_path: Path) -> None:
+    store.write_track(track(), tmp_path / "s.zarr", parameters={"length": 2.0})
+    plain = xr.open_zarr(tmp_path / "s.zarr" / GRANULE / "gt2r", decode_cf=False).compute()
+    for var in plain.variables.values():  # Zarr's JSON attributes carry no number types, NetCDF's do
+        for name in {"flag_values", "flag_masks", "valid_range"} & set(var.attrs):
+            var.attrs[name] = np.array(var.attrs[name], var.dtype)
+    plain.attrs["notes"] = "; ".join(plain.attrs["notes"])
+    plain.to_netcdf(tmp_path / "t.nc", engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
+    said = checkers.remarks(tmp_path / "t.nc", "cf:1.11")
+    assert said["high"] == said["medium"] == []
+
+
+# -- cubes --------------------------------------------------------------------------------------------
+def test_beams_align_on_the_common_grid(tmp_path: Path) -> None:
+    one, two = track(300, "gt1r", seed=1), track(250, "gt2r", start=180, seed=2)
+    two["n_photons"] = two["n_photons"].copy()
+    for ds in (one, two):
+        store.write_track(ds, tmp_path / "s.zarr")
+    cube = store.open_track(tmp_path / "s.zarr", chunks=100)
+    assert cube["height"].dims == ("beam", "x_atc")
+    assert cube["height"].chunks == ((1, 1), (100, 100, 100, 100, 30))
+    assert list(cube["beam"].values) == ["gt1r", "gt2r"]
+    assert list(cube["spot"].values) == [1, 3]
+    np.testing.assert_array_equal(cube["x_atc"], 28_400_000.0 + 2.0 * np.arange(430))
+    schema.conform(cube, "segments", *STAGES)
+    for name in one.data_vars:
+        assert cube[name].dtype == one[name].dtype, name
+        np.testing.assert_array_equal(cube[name].sel(beam="gt1r")[:300], one[name], err_msg=name)
+        np.testing.assert_array_equal(cube[name].sel(beam="gt2r")[180:], two[name], err_msg=name)
+    # Cells that the second beam does not reach.
+    empty = cube.sel(beam="gt2r").isel(x_atc=slice(0, 180)).compute()
+    assert (empty["n_photons"] == 0).all()
+    assert (empty["n_photons_all"] == 0).all()
+    for code in ("surface_class", "h_ref_flag", "lead_index"):
+        assert (empty[code] == -1).all()
+    assert empty["height"].isnull().all()
+    assert "beam" not in cube.attrs
+    assert cube.attrs["granule"] == GRANULE
+    assert "written to a Zarr store" in cube.attrs["history"]
+    loaded = store.open_track(tmp_path / "s.zarr", chunks=None)
+    xr.testing.assert_identical(loaded, cube.compute())
+
+
+def test_slicing_reads_only_its_blocks(tmp_path: Path) -> None:
+    store.write_track(track(400), tmp_path / "s.zarr")
+    cube = store.open_track(tmp_path / "s.zarr", chunks=50)
+    part = cube["height"].sel(x_atc=slice(28_400_100.0, 28_400_150.0))
+    import dask
+
+    (optimised,) = dask.optimize(part)
+    reads = [k for k in optimised.__dask_graph__() if "stored-height" in str(k)]
+    assert 1 <= len(reads) <= 2, reads
+
+
+def test_beam_selection(tmp_path: Path) -> None:
+    for beam in ("gt1l", "gt2r"):
+        store.write_track(track(50, beam), tmp_path / "s.zarr")
+    path = tmp_path / "s.zarr"
+    assert list(store.open_track(path, beams="strong")["beam"].values) == ["gt2r"]
+    assert list(store.open_track(path, beams="gt1l")["beam"].values) == ["gt1l"]
+    assert list(store.open_track(path / GRANULE)["beam"].values) == ["gt1l", "gt2r"]
+    with pytest.raises(StoreError, match=r"no beam gt3r; it holds gt1l \(weak\), gt2r \(strong\)"):
+        store.open_track(path, beams="gt3r")
+    with pytest.raises(StoreError, match="granule ATL03_x is not stored; it holds ATL03_2019"):
+        store.open_track(path, "ATL03_x")
+    store.write_track(track(50).assign_attrs(granule="other"), path)
+    with pytest.raises(StoreError, match="2 granules stored"):
+        store.open_track(path)
+
+
+def test_listing(tmp_path: Path) -> None:
+    for beam in ("gt3r", "gt1r"):
+        store.write_track(track(50, beam), tmp_path / "s.zarr")
+    listed = store.open_store(tmp_path / "s.zarr")
+    assert listed.granules == (GRANULE,)
+    assert listed.beams(GRANULE) == ("gt1r", "gt3r")
+    assert len(listed) == 2
+    table = listed.table()
+    assert list(table["beam"]) == ["gt1r", "gt3r"]
+    assert list(table["beam_strength"]) == ["strong", "strong"]
+    assert "1 granules, 2 tracks" in repr(listed)
+
+
+def test_read_over_http(tmp_path: Path) -> None:
+    ds = track(120)
+    store.write_track(ds, tmp_path / "s.zarr")
+    assert store.consolidate(tmp_path / "s.zarr") == 1
+
+    class Folder(services.Quiet, SimpleHTTPRequestHandler):
+        pass
+
+    with services.http_server(partial(Folder, directory=str(tmp_path))) as server:
+        url = f"{server.url}/s.zarr"
+        assert store.is_store(url)
+        assert store.open_store(url).granules == (GRANULE,)
+        cube = store.open_track(url)
+        np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
+        with pytest.raises(StoreError, match=r"not an is2ice store: no zarr.json"):
+            store.open_store(f"{server.url}/none.zarr")
+
+
+@contextmanager
+def guarded(folder: Path, token: str, allowed: Callable[[str], bool] = lambda path: True) -> Iterator[str]:
+    """A server of a folder that answers 403 to requests without the token, or of paths not allowed."""
+
+    class Guard(services.Quiet, SimpleHTTPRequestHandler):
+        def send_head(self):  # type: ignore[no-untyped-def]
+            parts = urlsplit(self.path)
+            if parse_qs(parts.query).get("token") != [token] or not allowed(parts.path):
+                self.send_error(403)
+                return None
+            return super().send_head()
+
+    with services.http_server(partial(Guard, directory=str(folder))) as server:
+        yield server.url
+
+
+def test_signed_url_of_a_store(tmp_path: Path) -> None:
+    ds = track(120)
+    store.write_track(ds, tmp_path / "s.zarr")
+    store.consolidate(tmp_path / "s.zarr")
+    token = "s3+cr/et="
+    with guarded(tmp_path, token) as host:
+        url = f"{host}/s.zarr?token={quote(token, safe='')}&x="
+        assert store.is_store(url)
+        assert not store.is_store(f"{host}/a.h5?from=b.zarr/")
+        listed = store.open_store(url)
+        assert listed.granules == (GRANULE,)
+        assert listed.location == f"{host}/s.zarr"
+        for cube in (listed.open_track(), store.open_track(url), opening.open_track(url)):
+            np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
+        below = store.open_track(url.replace("s.zarr", f"s.zarr/{GRANULE}/gt2r"))
+        np.testing.assert_array_equal(below["height"], ds["height"])
+        assert "s3" not in repr(listed).replace(host, "")
+
+
+def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
+    store.write_track(track(120), tmp_path / "s.zarr")
+    store.consolidate(tmp_path / "s.zarr")
+    texts = []
+
+    def refused(call: Callable[[], object]) -> None:
+        with pytest.raises(StoreError, match=r"access refused \(HTTP 403\).*expired") as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+
+    with guarded(tmp_path, "good") as host:
+        url = f"{host.replace('//', '//me:secret@')}/s.zarr?token=secret"
+        refused(lambda: store.open_store(url))
+        refused(lambda: store.open_track(url))
+        refused(lambda: opening.open_track(url.replace("s.zarr", f"s.zarr/{GRANULE}")))
+    with guarded(tmp_path, "secret", lambda path: "/c/" not in path) as host:
+        refused(lambda: store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret"))
+    with guarded(tmp_path, "secret", lambda path: "/height/c/" not in path) as host:
+        cube = store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret")
+        refused(lambda: cube["height"].compute())
+    for call in (
+        lambda: store.create("https://me:secret@host/s.zarr?token=secret"),
+        lambda: store.open_store("s3://bucket/s.zarr?token=secret"),
+        lambda: store.open_track("http://127.0.0.1:9/s.zarr?token=secret"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+    assert len(texts) == 8
+    for text in texts:
+        said = [line for line in text.splitlines() if not line.startswith("    ")]  # but lines of code
+        assert "secret" not in "\n".join(said)
+        assert (
+            "HTTP 403" in text or "stores are written" in text or "storage_options" in text or ":9/" in text
+        )
+
+
+def test_threads_on_a_fresh_store(tmp_path: Path) -> None:
+    """Whoever comes second finds a store that was not there a moment ago."""
+    faults: list[Exception] = []
+
+    def write(path: Path, beam: str, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            store.create(path)
+            (path / beam).mkdir()
+        except Exception as error:
+            faults.append(error)
+
+    for turn in range(40):
+        start = threading.Barrier(8)
+        path = tmp_path / f"s{turn}.zarr"
+        threads = [threading.Thread(target=write, args=(path, f"g{i}", start)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
+def test_consolidated_root_is_what_zarr_and_datatree_read(tmp_path: Path) -> None:
+    for beam in ("gt1r", "gt2r"):
+        store.write_track(track(60, beam), tmp_path / "s.zarr")
+    assert store.consolidate(tmp_path / "s.zarr") == 2
+    root = zarr.open_consolidated(tmp_path / "s.zarr", zarr_format=3)
+    np.testing.assert_array_equal(root[f"{GRANULE}/gt1r/height"][:], track(60, "gt1r")["height"])
+    tree = xr.open_datatree(tmp_path / "s.zarr", engine="zarr")
+    assert tree[f"{GRANULE}/gt2r"].sizes["x_atc"] == 60
+    # Replacing a track takes the description of the old one out of the root.
+    store.write_track(track(70, "gt1r"), tmp_path / "s.zarr", overwrite="always")
+    assert "consolidated_metadata" not in json.loads((tmp_path / "s.zarr" / "zarr.json").read_text())
+
+
+# -- writing again ------------------------------------------------------------------------------------
+def test_identical_rerun_is_skipped(tmp_path: Path) -> None:
+    path, ds = tmp_path / "s.zarr", track()
+    first = store.write_track(ds, path, parameters={"confidence": 3})
+    before = {p: p.stat().st_mtime_ns for p in (path / GRANULE).rglob("*") if p.is_file()}
+    again = store.write_track(ds, path, parameters={"confidence": 3})
+    assert again["outcome"] == "skipped"
+    assert again["inputs"] == first["inputs"]
+    assert {p: p.stat().st_mtime_ns for p in (path / GRANULE).rglob("*") if p.is_file()} == before
+    assert store.write_track(ds, path, parameters={"confidence": 4})["outcome"] == "replaced"
+    assert (
+        store.write_track(ds, path, parameters={"confidence": 2}, overwrite="never")["outcome"] == "skipped"
+    )
+    again = store.write_track(ds, path, parameters={"confidence": 4}, overwrite="always")
+    assert again["outcome"] == "replaced"
+    other = store.write_track(ds, path, parameters={"confidence": 4}, origin={"size": 7})
+    assert other["outcome"] == "replaced"  # another file under the same name
+    with pytest.raises(ValueError, match="overwrite='sometimes'"):
+        store.write_track(ds, path, overwrite="sometimes")  # type: ignore[arg-type]
+    assert not [f for f in files(path) if f.startswith(".")]
+
+
+def test_without_parameters_the_data_decide(tmp_path: Path) -> None:
+    path, ds = tmp_path / "s.zarr", track()
+    assert store.write_track(ds, path)["outcome"] == "written"
+    assert store.write_track(ds.copy(deep=True), path)["outcome"] == "skipped"
+    changed = ds.copy(deep=True)
+    changed["height"][0] += 0.01
+    assert store.write_track(changed, path)["outcome"] == "replaced"
+    back = store.open_track(path, chunks=None)
+    np.testing.assert_array_equal(back["height"][0], changed["height"])
+
+
+# -- interruption -------------------------------------------------------------------------------------
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from is2ice import schema, store, _folder
+path, moment = Path(sys.argv[1]), sys.argv[2]
+def stop(*args, **kwargs):
+    print("there", flush=True)
+    time.sleep(60)
+if moment == "while writing":
+    store.move_in = stop                    # everything is on disk under the hidden name
+elif moment == "between renames":
+    real = _folder._rename
+    _folder._rename = stop                  # the old track is moved away, the new one not yet in
+n = int(sys.argv[3])
+ds = schema.mock_segments(n).assign_attrs(granule="ATL03_killed", beam="gt2r")
+store.write_track(ds, path, parameters={"n": n})
+"""
+
+
+def _killed(path: Path, moment: str, n: int) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), moment, str(n)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    try:
+        assert child.stdout.readline().strip() == "there"
+        # While the writer lives nobody touches what is its own.
+        hidden = [p for p in path.iterdir() if p.name.startswith(".")]
+        assert hidden
+        assert layout.recover(path) == []
+        assert all(p.exists() for p in hidden)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+
+
+def test_killed_while_writing(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    store.write_track(schema.mock_segments(40).assign_attrs(granule="before", beam="gt1l"), path)
+    _killed(path, "while writing", 50)
+    listed = store.open_store(path)
+    assert listed.granules == ("before",)  # opens, and knows nothing of the half-written track
+    assert store.open_track(path)["height"].shape == (1, 40)
+    ds = schema.mock_segments(50).assign_attrs(granule="ATL03_killed", beam="gt2r")
+    assert store.write_track(ds, path, parameters={"n": 50})["outcome"] == "written"
+    assert store.open_store(path).granules == ("ATL03_killed", "before")
+    assert not [p for p in path.iterdir() if p.name.startswith(".")]
+
+
+def test_killed_between_the_two_renames(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    old = schema.mock_segments(40).assign_attrs(granule="ATL03_killed", beam="gt2r")
+    store.write_track(old, path, parameters={"n": 40})
+    _killed(path, "between renames", 50)
+    assert len(store.open_store(path)) == 0
+    done = store.recover(path)
+    assert any("put back after an interrupted replacement" in line for line in done)
+    assert store.open_track(path, "ATL03_killed")["height"].shape == (1, 40)
+    assert not [p for p in path.iterdir() if p.name.startswith(".")]
+    new = schema.mock_segments(50).assign_attrs(granule="ATL03_killed", beam="gt2r")
+    assert store.write_track(new, path, parameters={"n": 50})["outcome"] == "replaced"
+    assert store.open_track(path, "ATL03_killed")["height"].shape == (1, 50)
+
+
+def test_remains_of_another_machine_wait_a_day(tmp_path: Path) -> None:
+    path = store.create(tmp_path / "s.zarr")
+    left = path / ".tmp-ATL03_x-gt1r-0123abcd-1.5-some-other-host"
+    left.mkdir()
+    assert store.recover(path) == []
+    day_before = time.time() - layout.FOREIGN_AGE - 60
+    os.utime(left, (day_before, day_before))
+    assert len(store.recover(path)) == 1
+    assert not left.exists()
+
+
+def test_a_reused_process_number_is_not_the_writer(tmp_path: Path) -> None:
+    path = store.create(tmp_path / "s.zarr")
+    name = layout.hidden_name("tmp", "ATL03_x", "gt1r")
+    (path / name).mkdir()
+    assert store.recover(path) == []
+    start = str(layout._started(os.getpid()))
+    (path / name).rename(path / name.replace(f".{start}-", f".{int(start) - 1}-"))
+    assert len(store.recover(path)) == 1
+
+
+def test_a_failed_write_leaves_the_old_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.zarr"
+    store.write_track(track(40), path, parameters={"n": 40})
+
+    def full(temp: Path, target: Path) -> bool:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(layout, "_rename", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.write_track(track(50), path, parameters={"n": 50})
+    assert store.open_track(path)["height"].shape == (1, 40)
+    assert not [p for p in path.iterdir() if p.name.startswith(".")]
+
+
+def test_two_writers_of_one_track(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    errors = []
+
+    def write(n: int) -> None:
+        try:
+            for i in range(4):
+                store.write_track(track(n), path, parameters={"n": n, "i": i})
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in (40, 50)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == []
+    assert store.open_track(path)["height"].shape in ((1, 40), (1, 50))
+    assert not [p for p in path.iterdir() if p.name.startswith(".")]
+
+
+# -- refusals -----------------------------------------------------------------------------------------
+def test_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not an is2ice store: no such folder"):
+        store.open_store(tmp_path / "none.zarr")
+    (tmp_path / "readme.txt").write_text("x")
+    with pytest.raises(StoreError, match=r"no zarr.json"):
+        store.open_store(tmp_path)
+    with pytest.raises(StoreError, match="not empty; name a new folder"):
+        store.write_track(track(10), tmp_path)
+    zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
+    with pytest.raises(StoreError, match="no schema_version attribute"):
+        store.open_store(tmp_path / "other.zarr")
+    with pytest.raises(StoreError, match="not an is2ice store"):
+        store.open_track(tmp_path / "none.zarr")
+    with pytest.raises(StoreError, match="stores are written to local folders"):
+        store.write_track(track(10), "s3://bucket/s.zarr")
+    (tmp_path / "zarr.json").write_text("{broken")
+    with pytest.raises(StoreError, match="not Zarr metadata"):
+        store.open_store(tmp_path)
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.0", True), ("0.9", True), ("1.7", False)])
+def test_store_of_another_schema_version(tmp_path: Path, version: str, refused: bool) -> None:
+    path = tmp_path / "s.zarr"
+    store.write_track(track(10), path)
+    meta = json.loads((path / "zarr.json").read_text())
+    meta["attributes"]["schema_version"] = version
+    (path / "zarr.json").write_text(json.dumps(meta))
+    calls = (
+        lambda: store.open_store(path),
+        lambda: store.open_track(path),
+        lambda: store.write_track(track(20), path),
+    )
+    for call in calls:
+        if refused:
+            with pytest.raises(StoreError, match=f"schema version {version}; this is2ice"):
+                call()
+        else:
+            call()
+
+
+def test_read_only_target(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    store.write_track(track(10), path)
+    tmp_path.chmod(0o755)
+    path.chmod(0o555)
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        with pytest.raises(StoreError, match=r"cannot write to .*s\.zarr: Permission denied .*read-only"):
+            store.write_track(track(20), path)
+        with pytest.raises(StoreError, match="Permission denied"):
+            store.create(path / "new.zarr")
+    finally:
+        if root:
+            os.seteuid(0)
+        path.chmod(0o755)
+    assert store.open_track(path)["height"].shape == (1, 10)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="Not a directory"):
+        store.write_track(track(20), tmp_path / "file" / "s.zarr")
+
+
+def test_only_whole_named_conforming_tracks(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    with pytest.raises(StoreError, match="expected attrs"):
+        store.write_track(track(10).assign_attrs(granule="../up"), path)
+    with pytest.raises(StoreError, match="beam 'gt9x'"):
+        store.write_track(track(10).assign_attrs(beam="gt9x"), path)
+    with pytest.raises(StoreError, match="no segments"):
+        store.write_track(track(10).isel(x_atc=slice(0)), path)
+    with pytest.raises(SchemaError, match="height: dtype float64, expected float32"):
+        store.write_track(track(10).assign(height=track(10)["height"].astype("f8")), path)
+    cube = xr.concat(
+        [track(10, b).expand_dims(beam=[b]) for b in ("gt1l", "gt1r")], "beam", combine_attrs="override"
+    )
+    with pytest.raises(StoreError, match="2 beams; write one track at a time"):
+        store.write_track(cube, path)
+    assert not path.exists()
+    assert store.write_track(cube.isel(beam=[1]), path)["beam"] == "gt1r"
