@@ -91,7 +91,6 @@ if TYPE_CHECKING:
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
     from is2ice.io.stores.store import open_store as open_store
-    from is2ice.reports.export import granule_tree as granule_tree
     from is2ice.reports.plot_track import quicklook as quicklook
     from is2ice.schema import conform as conform
     from is2ice.science import freeboard as freeboard
@@ -101,6 +100,7 @@ if TYPE_CHECKING:
     from is2ice.science import thickness as thickness
     from is2ice.version import show_versions as show_versions
     from is2ice.workflows.make_map import make_map as make_map
+    from is2ice.workflows.opening import granule_tree as granule_tree
     from is2ice.workflows.run import Options as Options
     from is2ice.workflows.run import one_track as one_track
     from is2ice.workflows.run import open_track as open_track

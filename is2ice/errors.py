@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "CatalogError",
     "GranuleError",
     "Is2IceError",
+    "ModelError",
     "NoSignalError",
     "RemoteError",
     "SchemaError",
@@ -49,3 +51,11 @@ class SchemaError(Is2IceError, ValueError):
 
 class StoreError(Is2IceError, OSError):
     """A store cannot be read or written: read-only, another schema version, not a store."""
+
+
+class ModelError(Is2IceError, ValueError):
+    """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
+
+
+class CatalogError(Is2IceError, RuntimeError):
+    """A catalogue cannot be searched: unreachable, refusing, or not a STAC API."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import xarray as xr
 
-from .base import Classifier, by_name
+from is2ice.classifiers.base import Classifier
+from is2ice.classifiers.registry import by_name
 
 __all__ = ["Classifier", "by_name", "classify"]
 

@@ -10,10 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.errors import ModelError
 
-from .weights_file import ModelError
-
-__all__ = ["Classifier", "add_classes", "agree", "by_name", "fingerprint", "usable"]
+__all__ = [
+    "Classifier",
+    "add_classes",
+    "agree",
+]
 
 
 @runtime_checkable
@@ -28,67 +31,6 @@ class Classifier(Protocol):
     def predict(self, segments: xr.Dataset) -> xr.Dataset:
         """Segments with ``surface_class`` and ``class_probability`` added."""
         ...
-
-
-def by_name(name: str) -> Classifier:
-    """The classifier of a name, or the saved model in a folder.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not known and no folder of a model.
-    ModelError
-        The model cannot be used here (:mod:`is2ice.classifiers.model_folder`).
-    """
-    if name == "radiometric":
-        from .radiometric import Radiometric
-
-        return Radiometric()
-    from .model_folder import is_model
-
-    if is_model(name):
-        from .neural import loaded
-
-        return loaded(name)
-    raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
-
-
-def usable(name: str) -> dict[str, Any]:
-    """The card of a trained model, once card and weights are seen to be whole and of this package.
-
-    The model itself is not loaded, and no deep-learning library imported. Empty for the classifiers that come with
-    the package.
-
-    Raises
-    ------
-    ValueError, ModelError
-        As :func:`by_name`.
-    """
-    from .model_folder import is_model, packed_weights, read_card
-
-    if name == "radiometric":
-        return {}
-    if not is_model(name):
-        raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
-    from .neural import check_card
-
-    card = read_card(name, "windows")
-    check_card(name, card)
-    packed_weights(name, card)
-    return card
-
-
-def fingerprint(name: str) -> str:
-    """What tells a trained model from any other; empty for the classifiers that come with the package.
-
-    Raises
-    ------
-    ValueError, ModelError
-        As :func:`usable`.
-    """
-    from .model_folder import checksum
-
-    return checksum(name) if usable(name) else ""
 
 
 def agree(card: Mapping[str, Any], where: str, release: str, length: float, model: str = "") -> None:

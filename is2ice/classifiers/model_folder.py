@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from is2ice import schema
+from is2ice.classifiers.weights_file import read_arrays, write_arrays
+from is2ice.errors import ModelError
 from is2ice.version import __version__
-
-from .weights_file import ModelError, read_arrays, write_arrays
 
 __all__ = [
     "CARD",

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.errors import ModelError
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
@@ -25,7 +26,6 @@ from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 from .trained_model import Trained
-from .weights_file import ModelError
 
 __all__ = ["Neural", "check_card", "loaded", "one_of"]
 

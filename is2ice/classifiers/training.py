@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.classifiers.weights_file import read_arrays, write_arrays
+from is2ice.errors import ModelError
+
 from . import losses
 from .replicas import Alone, Replicas
-from .weights_file import ModelError, read_arrays, write_arrays
 
 __all__ = ["History", "TrainingError", "check_settings", "fit", "one_thread"]
 

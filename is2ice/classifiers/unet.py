@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.errors import ModelError
 
 from . import training
 from .architectures import _seeded
 from .augmentation import Veiled
 from .replicas import Replicas
 from .trained_model import Trained
-from .weights_file import ModelError
 
 __all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "UNet", "build"]
 

@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.errors import Is2IceError
+from is2ice.errors import ModelError
 
-__all__ = ["ModelError", "read_arrays", "write_arrays"]
+__all__ = ["read_arrays", "write_arrays"]
 
 _META = "meta"
-
-
-class ModelError(Is2IceError, ValueError):
-    """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
 
 
 def write_arrays(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:

@@ -113,7 +113,7 @@ class _Scrubbed(logging.Formatter):
 
 
 def _scrub(text: str) -> str:
-    from is2ice.io.remote.source import scrub
+    from is2ice.io.urls import scrub
 
     return scrub(text)
 
@@ -184,7 +184,7 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     from is2ice.io.catalogs.icesat2 import located
     from is2ice.io.icesat2.atl03 import Granule
     from is2ice.io.icesat2.geolocation import gap_notes
-    from is2ice.io.stores.cf_attributes import iso_time
+    from is2ice.science.epoch import iso_time
 
     with Granule(located(source)) as granule:
         beams, notes = [], []

@@ -45,7 +45,7 @@ def train(
     from is2ice.classifiers.model_folder import is_model
     from is2ice.classifiers.replicas import launched
     from is2ice.classifiers.unet import ARCHITECTURES, UNet
-    from is2ice.classifiers.weights_file import ModelError
+    from is2ice.errors import ModelError
 
     for flag, value, known in (
         ("--labels", labels, ("guarded", "published", "threshold")),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import geopandas
     import pandas as pd
 
-__all__ = ["cite", "granule_tree", "to_csv", "to_frame", "to_geodataframe", "to_netcdf", "to_parquet"]
+__all__ = ["cite", "to_csv", "to_frame", "to_geodataframe", "to_netcdf", "to_parquet"]
 
 _ATL03 = (
     "Neumann, T. A., et al. ATLAS/ICESat-2 L2A Global Geolocated Photon Data, Version {version}. NASA National Snow "
@@ -167,37 +167,6 @@ def cite(ds: xr.Dataset) -> str:
     if ds.attrs.get("citation"):
         lines.append(str(ds.attrs["citation"]))
     return "\n".join(lines)
-
-
-def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr.DataTree:
-    """A granule as a tree: a node a beam with its segments, lazily, and on request its photons below.
-
-    Parameters
-    ----------
-    source : as for :func:`is2ice.open_track`
-    beams : optional
-    photons : bool
-        Add ``<beam>/photons``, which are read at once.
-
-    Returns
-    -------
-    xarray.DataTree
-    """
-    from is2ice.io.catalogs.icesat2 import located
-    from is2ice.workflows.opening import open_track
-
-    source = located(source)
-    cube = open_track(source, beams)
-    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
-    for k, beam in enumerate(map(str, cube["beam"].values)):
-        part = cube.isel(beam=k, drop=True)
-        nodes[beam] = part.assign_attrs(beam=beam, spot=int(cube["spot"].values[k]))
-    if photons:
-        from is2ice.io.icesat2.atl03 import open_granule
-
-        granule = open_granule(source)
-        nodes |= {f"{beam}/photons": granule.photons(beam) for beam in map(str, cube["beam"].values)}
-    return xr.DataTree.from_dict(nodes)
 
 
 def known(ds: xr.Dataset) -> xr.Dataset:

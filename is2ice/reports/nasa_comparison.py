@@ -24,7 +24,7 @@ from is2ice.science import icestats
 
 from . import point_density
 
-__all__ = ["Comparison", "alike_places", "compare", "match", "overlaps"]
+__all__ = ["Comparison", "alike_places", "compare", "match", "not_comparable", "overlaps"]
 
 F8 = NDArray[np.float64]
 #: Half the footprint, m: leads whose edges are this near to each other overlap on the ground.
@@ -166,7 +166,6 @@ def compare(
     ValueError
         No product, another pass or beam, or no common stretch.
     """
-    from .nasa_comparison_report import not_comparable
 
     beam = str(track.attrs.get("beam", ""))
     if "beam" in track.dims or not beam:
@@ -403,3 +402,63 @@ def _classes(joined: xr.Dataset) -> dict[str, dict[str, int]]:
         g: {n: int((np.isin(kind, codes) & (ours == c)).sum()) for c, n in names}
         for g, codes in groups.items()
     }
+
+
+def not_comparable(
+    track: xr.Dataset, about: dict[str, Any], joined: xr.Dataset, numbers: dict[str, Any], corrected: bool
+) -> list[str]:
+    """What is not comparable, and why, in plain words.
+
+    Parameters
+    ----------
+    track, joined : xarray.Dataset
+        Ours, and the product's segments with ours beside them.
+    about : dict
+        The product's attributes.
+    numbers : dict
+    corrected : bool
+        Whether our heights could be brought to the product's corrections.
+    """
+    product, release = about.get("product"), str(about.get("release", ""))
+    ours = str(track.attrs.get("release", release))
+    said = [
+        "ATL07 has no class of thin ice: its types and our classes can agree or differ only as lead or ice.",
+        "Since release 003 only specular leads make the product's sea surface; ours takes dark open water too.",
+        "The product leaves out ice of under half concentration and within 25 km of land; ours does not.",
+        "Segments of the product overlap by half or more, so their number overstates independent points.",
+        "Freeboards at 2 m ('ours_2m_ice') hold the ridges, rims and noise that a longer segment averages: they and "
+        "the product's are unlike populations, and only 'alike' is a comparison.",
+    ]
+    if not corrected:
+        said.append(
+            f"{product} holds no corrections here: heights and sea surfaces are compared as they are."
+        )
+    unknown = int(((joined["ours_n"] > 0) & joined["ours_height"].isnull()).sum())
+    if unknown:
+        said.append(
+            f"{unknown:,} segments lack one of the product's corrections: heights and sea surfaces are compared "
+            "without them."
+        )
+    if track.attrs.get("height_reference") == "geoid":
+        said.append(
+            "Our heights are above the geoid, the product's above the mean sea surface; that was taken out."
+        )
+    if release and ours != release:
+        said.append(
+            f"Our photons are of release {ours}, the product of {release}: heights may differ by centimetres."
+        )
+    if product == "ATL10" and release < "007":
+        said.append(
+            "The product has one reference per 10 km, ours varies along the track: their means are compared."
+        )
+    if numbers["sea_surface"] is not None and not numbers["sea_surface"]["n"]:
+        said.append(
+            "No section has a reference surface of both: neither sea surface nor freeboard can be compared."
+        )
+    if "freeboard" not in joined:
+        said.append("ATL07 holds no freeboard; give the ATL10 of this pass to compare it.")
+    elif not joined["freeboard"].notnull().any():
+        said.append(
+            "The product gives no freeboard in this stretch: there is no ratio of points and no distribution."
+        )
+    return said

@@ -10,79 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import xarray as xr
 from rich.console import Console
 
 if TYPE_CHECKING:
     from .nasa_comparison import Comparison
 
-__all__ = ["app", "not_comparable", "text", "write_html"]
+__all__ = ["app", "text", "write_html"]
 
 _CSS = (
     "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
     "table{border-collapse:collapse;margin:1.5em 0}caption{font-weight:bold;text-align:left;padding:.3em 0}"
     "td,th{padding:.2em .8em;border-bottom:1px solid #ccc;text-align:right}tr>th:first-child{text-align:left}"
 )
-
-
-def not_comparable(
-    track: xr.Dataset, about: dict[str, Any], joined: xr.Dataset, numbers: dict[str, Any], corrected: bool
-) -> list[str]:
-    """What is not comparable, and why, in plain words.
-
-    Parameters
-    ----------
-    track, joined : xarray.Dataset
-        Ours, and the product's segments with ours beside them.
-    about : dict
-        The product's attributes.
-    numbers : dict
-    corrected : bool
-        Whether our heights could be brought to the product's corrections.
-    """
-    product, release = about.get("product"), str(about.get("release", ""))
-    ours = str(track.attrs.get("release", release))
-    said = [
-        "ATL07 has no class of thin ice: its types and our classes can agree or differ only as lead or ice.",
-        "Since release 003 only specular leads make the product's sea surface; ours takes dark open water too.",
-        "The product leaves out ice of under half concentration and within 25 km of land; ours does not.",
-        "Segments of the product overlap by half or more, so their number overstates independent points.",
-        "Freeboards at 2 m ('ours_2m_ice') hold the ridges, rims and noise that a longer segment averages: they and "
-        "the product's are unlike populations, and only 'alike' is a comparison.",
-    ]
-    if not corrected:
-        said.append(
-            f"{product} holds no corrections here: heights and sea surfaces are compared as they are."
-        )
-    unknown = int(((joined["ours_n"] > 0) & joined["ours_height"].isnull()).sum())
-    if unknown:
-        said.append(
-            f"{unknown:,} segments lack one of the product's corrections: heights and sea surfaces are compared "
-            "without them."
-        )
-    if track.attrs.get("height_reference") == "geoid":
-        said.append(
-            "Our heights are above the geoid, the product's above the mean sea surface; that was taken out."
-        )
-    if release and ours != release:
-        said.append(
-            f"Our photons are of release {ours}, the product of {release}: heights may differ by centimetres."
-        )
-    if product == "ATL10" and release < "007":
-        said.append(
-            "The product has one reference per 10 km, ours varies along the track: their means are compared."
-        )
-    if numbers["sea_surface"] is not None and not numbers["sea_surface"]["n"]:
-        said.append(
-            "No section has a reference surface of both: neither sea surface nor freeboard can be compared."
-        )
-    if "freeboard" not in joined:
-        said.append("ATL07 holds no freeboard; give the ATL10 of this pass to compare it.")
-    elif not joined["freeboard"].notnull().any():
-        said.append(
-            "The product gives no freeboard in this stretch: there is no ratio of points and no distribution."
-        )
-    return said
 
 
 def _cm(d: dict[str, Any] | None) -> str:

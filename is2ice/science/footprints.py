@@ -6,14 +6,13 @@ lies in the other is asked in a plane around the footprint, where no longitude e
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
+
+from is2ice.science.epoch import EPOCH
 
 if TYPE_CHECKING:
     from pyproj import Transformer
@@ -23,16 +22,14 @@ __all__ = [
     "GroundTrack",
     "crosses_antimeridian",
     "cut_antimeridian",
-    "ground_tracks",
     "local_plane",
     "outline",
 ]
 
 F8 = NDArray[np.float64]
 
-_EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
 #: Positions are kept about this far apart, m (that of ATL03's geosegments).
-_SPACING = 20.0
+SPACING = 20.0
 
 
 @dataclass(frozen=True)
@@ -70,88 +67,9 @@ class GroundTrack:
         return cut_antimeridian(LineString(np.column_stack([longitude, self.latitude[few]])))
 
 
-def ground_tracks(source: Any, beams: str | Iterable[str] | None = None) -> list[GroundTrack]:
-    """Ground tracks of a granule, of a segment cube or track, or of several of them.
-
-    Parameters
-    ----------
-    source : path, URL, earthaccess granule, Granule, segment Dataset, GroundTrack, or a list of these
-    beams : {"strong", "weak", "all"}, name or names, optional
-        Of a granule; the strong beams by default.
-
-    Raises
-    ------
-    GranuleError
-        Not such a source.
-    ValueError
-        A Dataset without positions and times of segments.
-    """
-    if isinstance(source, GroundTrack):
-        return [source]
-    if isinstance(source, xr.Dataset):
-        return list(_of_segments(source))
-    if isinstance(source, list | tuple):
-        return [track for one in source for track in ground_tracks(one, beams)]
-    if isinstance(source, str | os.PathLike):
-        from is2ice.io.stores.store import is_store
-
-        if is_store(source):
-            from is2ice.workflows.opening import open_track
-
-            return list(_of_segments(open_track(source, beams)))
-    return list(_of_granule(source, beams))
-
-
-def _of_granule(source: Any, beams: str | Iterable[str] | None) -> Iterator[GroundTrack]:
-    from is2ice.io.icesat2.atl03 import Granule, open_granule
-
-    granule = open_granule(source)
-    try:
-        for beam in granule.resolve_beams(beams):
-            table = granule.table(beam)
-            some = (table.count > 0) & np.isfinite(table.latitude) & np.isfinite(table.time)
-            strength = granule.strength(beam) if granule.spot(beam) is not None else "unknown"
-            yield GroundTrack(
-                granule.id, beam, strength, _utc(table.time[some]), table.longitude[some],
-                table.latitude[some], table.dist_x[some],
-            )  # fmt: skip
-    finally:
-        if not isinstance(source, Granule):
-            granule.close()
-
-
-def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
-    needed = ("delta_time", "latitude", "longitude", "x_atc")
-    missing = [name for name in needed if name not in segments.variables]
-    if missing:
-        raise ValueError(f"segments: no {', '.join(missing)}; expected a segment cube or track with {needed}")
-    granule = str(segments.attrs.get("granule", "segments"))
-    step = max(1, round(_SPACING / float(segments.attrs.get("segment_length", 2.0))))
-    parts = (
-        [segments.isel(beam=k) for k in range(segments.sizes["beam"])]
-        if "beam" in segments.dims
-        else [segments]
-    )
-    for part in parts:
-        beam = str(part["beam"].item()) if "beam" in part.coords else str(part.attrs.get("beam", "track"))
-        spot = int(part["spot"].item()) if "spot" in part.coords else part.attrs.get("spot")
-        strength = "unknown" if spot is None else ("strong" if int(spot) % 2 else "weak")
-        time = np.asarray(part["delta_time"].values, float)
-        latitude, longitude = part["latitude"].values, part["longitude"].values
-        filled = np.flatnonzero(np.isfinite(time) & np.isfinite(latitude) & np.isfinite(longitude))
-        # One segment in each stretch of the spacing, whichever is filled.
-        cell = part["x_atc"].values[filled] // (step * float(segments.attrs.get("segment_length", 2.0)))
-        few = filled[np.unique(cell, return_index=True)[1]]
-        if few.size:
-            yield GroundTrack(
-                granule, beam, strength, _utc(time[few]), longitude[few].astype(float),
-                latitude[few].astype(float), part["x_atc"].values[few].astype(float),
-            )  # fmt: skip
-
-
-def _utc(delta_time: F8) -> NDArray[np.datetime64]:
+def utc(delta_time: F8) -> NDArray[np.datetime64]:
     # The leap seconds between GPS and UTC are inside the product's epoch.
-    return _EPOCH + np.rint(np.asarray(delta_time, float) * 1e9).astype("timedelta64[ns]")
+    return EPOCH + np.rint(np.asarray(delta_time, float) * 1e9).astype("timedelta64[ns]")
 
 
 def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:

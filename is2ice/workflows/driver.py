@@ -20,9 +20,9 @@ from typing import Any
 
 from is2ice import engines
 from is2ice.errors import StoreError
-from is2ice.io.remote.source import public_url, scrub
-from is2ice.io.stores import cf_attributes
 from is2ice.io.stores import store as stores
+from is2ice.io.urls import public_url, scrub
+from is2ice.science import epoch
 
 from .progress import Bar
 from .progress import progress as show_progress
@@ -430,7 +430,7 @@ def base_receipt(item: Any, engine: str) -> dict[str, Any]:
         "engine": engine,
         "host": platform.node(),
         "process": os.getpid(),
-        "finished": cf_attributes.now(),
+        "finished": epoch.now(),
         "notes": [],
     }
 

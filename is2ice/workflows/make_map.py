@@ -17,9 +17,9 @@ from rich.console import Console
 
 from is2ice import engines, schema
 from is2ice.cli.console import json_text
-from is2ice.io.remote.source import scrub
-from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.layout import attributes
+from is2ice.io.urls import scrub
+from is2ice.science import epoch
 from is2ice.science import grid as grids
 from is2ice.science.snowmodels import HELP as SNOW_HELP
 from is2ice.science.snowmodels import snow_model
@@ -209,7 +209,7 @@ def make_map(
         "tracks": len(parts),
         "tracks_failed": failed,
         "snow": options.snow if {"thickness", "snow_depth"} & set(options.values) else "not used",
-        "history": f"{cf_attributes.now()} is2ice {__version__} grid",
+        "history": f"{epoch.now()} is2ice {__version__} grid",
     }
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,14 +13,16 @@ import xarray as xr
 from is2ice import schema
 from is2ice.errors import StoreError
 from is2ice.io.catalogs.icesat2 import located
-from is2ice.io.icesat2.geolocation import delta_time
-from is2ice.io.remote.source import scrub
 from is2ice.io.stores import store as stores
-from is2ice.reports import accessor as _accessor  # noqa: F401  registers ds.is2ice
+from is2ice.io.urls import scrub
+from is2ice.science.epoch import delta_time
 
 from .options import Options
 
-__all__ = ["open_track"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["granule_tree", "open_track"]
 
 
 def open_track(
@@ -174,3 +176,34 @@ def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{name}={value!r}: the segments of {where} are {held}; leave it out, or open the granule"
         )
+
+
+def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr.DataTree:
+    """A granule as a tree: a node a beam with its segments, lazily, and on request its photons below.
+
+    Parameters
+    ----------
+    source : as for :func:`is2ice.open_track`
+    beams : optional
+    photons : bool
+        Add ``<beam>/photons``, which are read at once.
+
+    Returns
+    -------
+    xarray.DataTree
+    """
+    from is2ice.io.catalogs.icesat2 import located
+    from is2ice.workflows.opening import open_track
+
+    source = located(source)
+    cube = open_track(source, beams)
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
+    for k, beam in enumerate(map(str, cube["beam"].values)):
+        part = cube.isel(beam=k, drop=True)
+        nodes[beam] = part.assign_attrs(beam=beam, spot=int(cube["spot"].values[k]))
+    if photons:
+        from is2ice.io.icesat2.atl03 import open_granule
+
+        granule = open_granule(source)
+        nodes |= {f"{beam}/photons": granule.photons(beam) for beam in map(str, cube["beam"].values)}
+    return xr.DataTree.from_dict(nodes)

@@ -9,8 +9,8 @@ from numbers import Real
 from typing import Any
 
 from is2ice import schema
-from is2ice.classifiers.base import fingerprint
-from is2ice.io.icesat2.geolocation import delta_time
+from is2ice.classifiers.registry import fingerprint
+from is2ice.science.epoch import delta_time
 from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__

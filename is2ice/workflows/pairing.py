@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from is2ice.io.catalogs.sentinel2 import item_of, scene_frame, search_scenes
 from is2ice.io.catalogs.stac_endpoints import Endpoint
-from is2ice.science.footprints import GroundTrack, cut_antimeridian, ground_tracks, local_plane
+from is2ice.io.icesat2.ground_tracks import ground_tracks
+from is2ice.science.footprints import GroundTrack, cut_antimeridian, local_plane
 
 if TYPE_CHECKING:
     import geopandas
@@ -50,7 +51,7 @@ def pairs(
     Parameters
     ----------
     tracks : granule, segment cube or track, GroundTrack, or a list of these
-        As for :func:`is2ice.science.footprints.ground_tracks`.
+        As for :func:`is2ice.io.icesat2.ground_tracks.ground_tracks`.
     items : GeoDataFrame, STAC items, or an endpoint
         Scenes of :func:`is2ice.io.catalogs.sentinel2.search_scenes`, items of any form, or the name or address of a
         catalogue, which is then searched.

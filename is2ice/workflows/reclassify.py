@@ -60,7 +60,7 @@ def reclassify(
     StoreError
         Not a store, a granule that is not in it, or tracks made with different options.
     ValueError
-        As :func:`is2ice.classifiers.base.by_name`.
+        As :func:`is2ice.classifiers.registry.by_name`.
     """
     root = os.fspath(store)
     if "://" not in root and os.path.realpath(root) == os.path.realpath(os.fspath(out)):

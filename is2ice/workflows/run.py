@@ -19,13 +19,14 @@ from typing import Any
 import xarray as xr
 
 from is2ice import engines
-from is2ice.classifiers.base import agree, usable
-from is2ice.classifiers.weights_file import ModelError
-from is2ice.errors import GranuleError, Is2IceError, RemoteError
+from is2ice.classifiers.base import agree
+from is2ice.classifiers.registry import usable
+from is2ice.errors import GranuleError, Is2IceError, ModelError, RemoteError
 from is2ice.io.catalogs.icesat2 import located
-from is2ice.io.remote.source import Source, public_url
-from is2ice.io.stores import cf_attributes
+from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
+from is2ice.io.urls import public_url
+from is2ice.science import epoch
 from is2ice.version import __version__
 
 from . import class_blocks, driver, segment_blocks
@@ -187,7 +188,7 @@ def _finish(track: xr.Dataset, options: Options) -> xr.Dataset:
     """Notes and history."""
     classifier = track.attrs.get("classifier", options.classifier)
     step = (
-        f"{cf_attributes.now()} is2ice {__version__}: ATL03 photons (confidence >= {options.confidence}) to "
+        f"{epoch.now()} is2ice {__version__}: ATL03 photons (confidence >= {options.confidence}) to "
         f"{options.length:g} m segments"
     )
     if options.until != "segments":

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from is2ice import engines
 from is2ice.errors import StoreError
-from is2ice.io.remote.source import scrub
-from is2ice.io.stores import cf_attributes
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.layout import _started, write_json
+from is2ice.io.urls import scrub
+from is2ice.science import epoch
 from is2ice.version import __version__
 
 from .receipts import Run, json_line
@@ -61,7 +61,7 @@ class Record:
         self.root = root
         self.begun = False
         options, withheld = _told(place.options)
-        now = cf_attributes.now()
+        now = epoch.now()
         name = stem = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
         for k in itertools.count(1):  # several in a second
             if not (root / FOLDER / f"{name}.json").exists():
@@ -108,7 +108,7 @@ class Record:
             return
         self.document |= {
             "status": "interrupted" if stopped else "broken off",
-            "finished": cf_attributes.now(),
+            "finished": epoch.now(),
             "error": "" if kind is KeyboardInterrupt else scrub(f"{kind.__name__}: {fault}"),
         }
         self.save()
@@ -128,7 +128,7 @@ class Record:
         counts = {"done": len(run.done), "skipped": len(run.skipped), "failed": len(run.failed)}
         self.document |= {
             "status": "finished",
-            "finished": cf_attributes.now(),
+            "finished": epoch.now(),
             "seconds": round(run.seconds, 3),
             **counts,
         }

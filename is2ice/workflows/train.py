@@ -44,7 +44,7 @@ from is2ice import schema
 from is2ice.classifiers import model_folder, training
 from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.classifiers.splits import check_split
-from is2ice.classifiers.weights_file import ModelError
+from is2ice.errors import ModelError
 from is2ice.science.features import LeakError, feature_set
 
 __all__ = ["Config", "launch", "may_write", "read_config", "train"]

@@ -17,10 +17,11 @@ import xarray as xr
 pytest.importorskip("tensorflow")
 
 from is2ice import classify, schema
-from is2ice.classifiers import architectures, base, model_folder
+from is2ice.classifiers import architectures, model_folder, registry
 from is2ice.classifiers.calibration import softmax, temperature
 from is2ice.classifiers.neural import Neural, loaded
-from is2ice.classifiers.weights_file import ModelError, read_arrays, write_arrays
+from is2ice.classifiers.weights_file import read_arrays, write_arrays
+from is2ice.errors import ModelError
 from is2ice.science import features
 from is2ice.workflows.run import Options
 
@@ -217,7 +218,7 @@ def test_loaded_once_and_again_when_changed(folder, model):
     edit(folder, note="retrained")
     assert loaded(folder) is not first
     assert first.checksum != loaded(folder).checksum
-    assert base.by_name(str(folder)).name == "mlp"
+    assert registry.by_name(str(folder)).name == "mlp"
 
 
 # -- what must be refused -----------------------------------------------------------------------------

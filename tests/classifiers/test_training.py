@@ -10,7 +10,7 @@ import keras  # noqa: E402
 
 from is2ice.classifiers import architectures, losses, training  # noqa: E402
 from is2ice.classifiers.replicas import Alone, launched, started_as  # noqa: E402
-from is2ice.classifiers.weights_file import ModelError  # noqa: E402
+from is2ice.errors import ModelError  # noqa: E402
 
 
 def windows(n: int = 1200, steps: int = 3, features: int = 2, seed: int = 0):

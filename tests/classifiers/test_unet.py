@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from is2ice import schema
 from is2ice.classifiers.augmentation import Veiled, veil
 from is2ice.classifiers.unet import DEFAULT_INPUTS, UNet, build
-from is2ice.classifiers.weights_file import ModelError
 from is2ice.cli.unet import app
+from is2ice.errors import ModelError
 from is2ice.sentinel2 import scene as sentinel2
 from is2ice.sentinel2 import tiles as s2tiles
 from is2ice.sentinel2.stac_item import SceneError

@@ -17,9 +17,8 @@ pytest.importorskip("tensorflow")
 from is2ice import Options, schema
 from is2ice.classifiers import model_folder
 from is2ice.classifiers.neural import Neural
-from is2ice.classifiers.weights_file import ModelError
 from is2ice.cli.main import main
-from is2ice.errors import StoreError
+from is2ice.errors import ModelError, StoreError
 from is2ice.io.stores import store
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.reclassify import reclassify

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.errors import GranuleError
+from is2ice.errors import CatalogError, GranuleError
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.footprints import cut_antimeridian
 
 from .orbits import ground_track, meets
 from .seas import sea
-from .stac_endpoints import CatalogError
 
 if TYPE_CHECKING:
     import geopandas

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from is2ice.errors import CatalogError
 from is2ice.io.remote.earthdata import login, token
 
 from .icesat2 import PRODUCTS, explained
 from .seas import sea
-from .stac_endpoints import CatalogError
 
 __all__ = ["Order", "Product", "order", "product_info", "product_variables"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .stac_endpoints import CatalogError
+from is2ice.errors import CatalogError
 
 __all__ = ["SEAS", "sea"]
 

@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.io.remote.source import public_url
-from is2ice.science.footprints import (
-    GroundTrack,
-    crosses_antimeridian,
-    cut_antimeridian,
-    ground_tracks,
-    outline,
-)
+from is2ice.errors import CatalogError
+from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
+from is2ice.io.icesat2.ground_tracks import ground_tracks
+from is2ice.io.urls import public_url
+from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
 
-from .stac_endpoints import CatalogError, Endpoint, told, without_secrets
 from .stac_endpoints import endpoint as site_of
 
 if TYPE_CHECKING:
@@ -86,7 +82,7 @@ def search_scenes(
     collections : iterable of str, optional
         By default those of the endpoint.
     beams : optional
-        As for :func:`is2ice.science.footprints.ground_tracks`.
+        As for :func:`is2ice.io.icesat2.ground_tracks.ground_tracks`.
     limit : int, optional
         Most items taken from the catalogue.
     retries, timeout : int, float
@@ -287,7 +283,7 @@ def scene_map(
     scenes : geopandas.GeoDataFrame
         From :func:`search_scenes`.
     tracks : optional
-        As for :func:`is2ice.science.footprints.ground_tracks`.
+        As for :func:`is2ice.io.icesat2.ground_tracks.ground_tracks`.
     path : path, optional
         Written there as one HTML file.
 

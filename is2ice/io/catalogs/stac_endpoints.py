@@ -15,14 +15,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from is2ice.errors import Is2IceError
-from is2ice.io.remote.source import public_url, scrub
+from is2ice.errors import CatalogError
+from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:
     import pystac_client
 
 __all__ = [
-    "CatalogError",
     "Endpoint",
     "endpoint",
     "endpoints",
@@ -32,10 +31,6 @@ __all__ = [
     "told",
     "without_secrets",
 ]
-
-
-class CatalogError(Is2IceError, RuntimeError):
-    """A catalogue cannot be searched: unreachable, refusing, or not a STAC API."""
 
 
 @dataclass(frozen=True)

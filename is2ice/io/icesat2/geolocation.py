@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.science.epoch import delta_time
 from is2ice.science.segments import TIDES, Background
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "Subset",
     "clean",
     "crs_of",
-    "delta_time",
     "gap_notes",
     "last_length",
     "read_table",
@@ -44,7 +44,6 @@ TABLE = {
     "geophys_corr": (*CORRECTIONS, "dem_h", "dem_flag"),
     "bckgrd_atlas": ("delta_time", "bckgrd_counts", "bckgrd_rate"),
 }  # fmt: skip
-EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
 
 
 @dataclass(frozen=True)
@@ -119,14 +118,6 @@ class BeamTable:
     background: Background | None = None
     height_reference: str = "mss"
     notes: list[str] = field(default_factory=list)
-
-
-def delta_time(value: Any) -> float:
-    """Seconds since 2018-01-01 of a UTC time, or of what already is such a number."""
-    if isinstance(value, int | float | np.floating | np.integer):
-        return float(value)
-    stamp = np.datetime64(str(value).replace("Z", ""), "ns")
-    return float((stamp - EPOCH) / np.timedelta64(1, "s"))
 
 
 def clean(a: NDArray) -> F8:

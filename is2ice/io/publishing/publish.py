@@ -21,12 +21,12 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
-from is2ice.io.remote.source import public_url
-from is2ice.io.stores import cf_attributes
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration
 from is2ice.io.stores.layout import META, group_meta, is_url
 from is2ice.io.stores.remote_listing import is_published
+from is2ice.io.urls import public_url
+from is2ice.science import epoch
 from is2ice.version import __version__
 
 from . import version_manifests
@@ -335,7 +335,7 @@ def _merged(
     declared = declared or version_manifests.declaration_of(base)
     return {
         "version": _number(base) + 1,
-        "created": cf_attributes.now(),
+        "created": epoch.now(),
         "is2ice": __version__,
         "schema_version": schema.SCHEMA_VERSION,
         "name": declared.name if declared else "is2ice",

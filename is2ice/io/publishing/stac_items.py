@@ -10,8 +10,8 @@ from typing import Any
 import xarray as xr
 
 from is2ice import schema
+from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.stores.declarations import Declaration, who
-from is2ice.science.footprints import ground_tracks
 from is2ice.version import __version__
 
 __all__ = ["EXTENSIONS", "bounding_box", "collection_of", "geoparquet_of", "item_id", "item_of_track"]

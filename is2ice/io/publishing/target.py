@@ -18,8 +18,8 @@ from typing import Any
 
 from is2ice.errors import StoreError
 from is2ice.io.remote.object_store import s3_settings
-from is2ice.io.remote.source import public_url, scrub
 from is2ice.io.stores.layout import is_url
+from is2ice.io.urls import public_url, scrub
 
 __all__ = ["Target"]
 

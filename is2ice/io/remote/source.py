@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import h5py
 
 from is2ice.errors import GranuleError, RemoteError
+from is2ice.io.urls import public_url, scrub
 
 from . import byte_index, earthdata, object_store
 from .range_file import RemoteFile
 
-__all__ = ["Hdf5", "Source", "public_url", "scrub"]
+__all__ = [
+    "Hdf5",
+    "Source",
+]
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)]+", re.IGNORECASE)
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Block of remote files of other schemes than http(s) and s3, which are read through fsspec.
 BLOCK = 8 * 2**20
-
-
-def public_url(url: str) -> str:
-    """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # cut out of a message in the middle of an IPv6 address
-        return "<url>"
-    return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))
-
-
-def scrub(text: str) -> str:
-    """Text with the secrets of every URL in it taken out: user, password, query."""
-    return _URL.sub(lambda found: public_url(found.group()), text)
 
 
 class Hdf5(h5py.File):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.science.epoch import iso_time, now
 from is2ice.version import __version__
 
 from .declarations import Declaration, credit
 
-__all__ = ["COORDINATES", "describe", "iso_time", "now"]
+__all__ = [
+    "COORDINATES",
+    "describe",
+]
 
 #: Variables a stored track declares as auxiliary coordinates.
 COORDINATES = ("delta_time", "latitude", "longitude", "x", "y")
@@ -26,12 +29,6 @@ COMMENT = (
     "Heights are tide-free, above the surface named by height_reference. Freeboard is total freeboard, snow included; "
     "it is absent (NaN) where no lead is in reach. Cells without photons hold n_photons = 0 and NaN."
 )
-_EPOCH = np.datetime64("2018-01-01T00:00:00", "us")
-
-
-def now() -> str:
-    """This moment, UTC, ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def describe(
@@ -210,8 +207,3 @@ def _finite(ds: xr.Dataset, name: str) -> NDArray[np.floating]:
         return np.empty(0)
     values = np.asarray(ds[name])
     return values[np.isfinite(values)]
-
-
-def iso_time(delta_time: float) -> str:
-    """Seconds since 2018-01-01 as UTC, ISO 8601."""
-    return f"{_EPOCH + np.timedelta64(round(delta_time * 1e6), 'us')}Z"

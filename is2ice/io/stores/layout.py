@@ -18,7 +18,7 @@ from typing import Any
 
 from is2ice import schema
 from is2ice.errors import StoreError
-from is2ice.io.remote.source import public_url
+from is2ice.io.urls import public_url
 from is2ice.version import __version__
 
 __all__ = [

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from is2ice import schema
 from is2ice.errors import StoreError
-from is2ice.io.remote.source import public_url, scrub
+from is2ice.io.urls import public_url, scrub
 
 from .layout import META, check_version, is_url, local
 

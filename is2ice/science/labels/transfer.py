@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+from is2ice.science.epoch import EPOCH
 
 from .image_grid import Grid, grid_of, read_near, segment_crs, segment_positions
 
@@ -33,7 +34,6 @@ U2 = NDArray[np.uint16]
 F8 = NDArray[np.float64]
 
 OUTSIDE, NO_DATA, TRANSITION, CONFLICT, BY_HAND = 1, 2, 32, 64, 128
-_EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
 #: Segments worked on at a time, eagerly.
 _BLOCK = 262_144
 
@@ -168,7 +168,7 @@ def method_of(class_map: xr.Dataset) -> str:
 def _seconds(time: Any) -> float:
     """UTC as ``delta_time``."""
     text = str(time).strip().removesuffix("Z").removesuffix("+00:00")
-    return float((np.datetime64(text, "ns") - _EPOCH) / np.timedelta64(1, "s"))
+    return float((np.datetime64(text, "ns") - EPOCH) / np.timedelta64(1, "s"))
 
 
 def _by_block(segments: xr.Dataset, work: Callable[[F8, F8, F8], tuple[I1, U2]]) -> tuple[Any, Any]:

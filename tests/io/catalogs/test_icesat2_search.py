@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 
 from is2ice import open_track
 from is2ice.cli import main as cli
-from is2ice.errors import GranuleError
+from is2ice.errors import CatalogError, GranuleError
 from is2ice.io.catalogs import icesat2
 from is2ice.io.catalogs.orbits import ground_track, meets
 from is2ice.io.catalogs.seas import SEAS, sea
-from is2ice.io.catalogs.stac_endpoints import CatalogError
 from is2ice.io.remote import earthdata as login
 from is2ice.io.remote.earthdata import LoginError
 from is2ice.io.remote.source import Source

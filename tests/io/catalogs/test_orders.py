@@ -11,8 +11,8 @@ import pytest
 import services
 
 import is2ice
+from is2ice.errors import CatalogError
 from is2ice.io.catalogs import orders
-from is2ice.io.catalogs.stac_endpoints import CatalogError
 from is2ice.io.remote import earthdata
 
 NAME = "ATL03_20191104195311_05940510_006_01"

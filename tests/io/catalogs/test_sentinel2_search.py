@@ -16,10 +16,11 @@ import yaml
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry import LineString, Point, Polygon, box, shape
 
+from is2ice.errors import CatalogError
 from is2ice.io.catalogs import sentinel2 as catalog
 from is2ice.io.catalogs import stac_endpoints
-from is2ice.io.catalogs.stac_endpoints import CatalogError
-from is2ice.science.footprints import GroundTrack, cut_antimeridian, ground_tracks, local_plane, outline
+from is2ice.io.icesat2.ground_tracks import ground_tracks
+from is2ice.science.footprints import GroundTrack, cut_antimeridian, local_plane, outline
 from is2ice.sentinel2 import scene as sentinel2
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.sentinel2.make_scene import make_scene

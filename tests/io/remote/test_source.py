@@ -8,7 +8,7 @@ import services
 from is2ice import open_track
 from is2ice.errors import GranuleError, RemoteError
 from is2ice.io.remote.earthdata import LoginError
-from is2ice.io.remote.source import scrub
+from is2ice.io.urls import scrub
 from is2ice.twin.icesat2.flat_beam import write_beam
 from is2ice.twin.server.local_archive import LocalCloud
 
