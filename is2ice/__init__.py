@@ -36,7 +36,7 @@ _PUBLIC = {
     "cluster": "engines",
     "conform": "schema",
     "freeboard": "science.freeboard!",
-    "granule_tree": "reports.export",
+    "granule_tree": "workflows.opening",
     "login": "io.remote.earthdata",
     "icestats": "science.icestats!",
     "make_map": "workflows.make_map",
