@@ -40,9 +40,9 @@ _PUBLIC = {
     "login": "io.remote.earthdata",
     "icestats": "science.icestats!",
     "make_map": "workflows.make_map",
-    "one_track": "workflows.run",
+    "one_track": "workflows.track",
     "open_store": "io.stores.store",
-    "open_track": "workflows.run",
+    "open_track": "workflows.opening",
     "order": "io.catalogs.orders",
     "product_info": "io.catalogs.orders",
     "publish": "io.publishing.publish",
@@ -101,9 +101,9 @@ if TYPE_CHECKING:
     from is2ice.version import show_versions as show_versions
     from is2ice.workflows.make_map import make_map as make_map
     from is2ice.workflows.opening import granule_tree as granule_tree
-    from is2ice.workflows.run import Options as Options
-    from is2ice.workflows.run import one_track as one_track
-    from is2ice.workflows.run import open_track as open_track
+    from is2ice.workflows.opening import open_track as open_track
+    from is2ice.workflows.options import Options as Options
     from is2ice.workflows.run import run as run
+    from is2ice.workflows.track import one_track as one_track
 
 _register()
