@@ -14,7 +14,8 @@ from typing import Any
 from is2ice import schema
 from is2ice.classifiers.registry import fingerprint
 from is2ice.science import freeboard, seasurface
-from is2ice.science.epoch import delta_time
+from is2ice.science.area import box_of
+from is2ice.science.epoch import span
 from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__
@@ -47,7 +48,7 @@ class Options:
     bbox : (west, south, east, north), optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
-        UTC as ISO 8601, or delta_time in seconds.
+        UTC as ISO 8601, or delta_time in seconds; an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     corrections : tuple of str
@@ -195,41 +196,22 @@ def _pair(name: str, value: Any, size: int) -> tuple[Any, ...]:
     return tuple(_plain(v) if isinstance(v, Real) else str(v) for v in entries)
 
 
-def _finite(name: str, value: Any, size: int) -> tuple[Any, ...]:
-    entries = _pair(name, value, size)
-    if not all(isinstance(v, Real) and math.isfinite(v) for v in entries):
-        raise ValueError(f"{name}={value!r}: expected {size} finite numbers")
-    return entries
-
-
 def _bbox(value: Any) -> tuple[Any, ...]:
-    west, south, east, north = box = _finite("bbox", value, 4)
-    if not (-90 <= south < north <= 90 and abs(west) <= 360 and abs(east) <= 360 and west != east):
-        raise ValueError(
-            f"bbox={value!r}: expected (west, south, east, north) in degrees with -90 <= south < north <= 90 and west "
-            "other than east; a box across the antimeridian has west > east"
-        )
-    return box
+    """Return the plain values of a box, once it is checked."""
+    box_of(value)
+    return _pair("bbox", value, 4)
 
 
 def _period(value: Any) -> tuple[Any, ...]:
+    """Return the plain values of a span of time, once it is checked."""
     period = _pair("time", value, 2)
-    seconds = []
-    for entry in period:
-        try:
-            seconds.append(delta_time(entry))
-        except ValueError as error:
-            raise ValueError(
-                f"time: {entry!r}: expected UTC such as 2019-11-04T19:59:47, or seconds since 2018"
-            ) from error
-    if not seconds[0] <= seconds[1]:
-        raise ValueError(f"time={value!r}: expected (start, end) with start before end")
+    span(period)
     return period
 
 
 def _stretch(value: Any) -> tuple[Any, ...]:
-    first, last = stretch = _finite("x_atc", value, 2)
-    if not first < last:
+    stretch = _pair("x_atc", value, 2)
+    if not all(isinstance(v, Real) and math.isfinite(v) for v in stretch) or not stretch[0] < stretch[1]:
         raise ValueError(f"x_atc={value!r}: expected (first, last) in metres with first < last")
     return stretch
 
