@@ -46,7 +46,8 @@ def make(
     from is2ice.twin.icesat2.atl03 import make_granule
     from is2ice.twin.scene.presets import PRESETS
     from is2ice.twin.scene.scene import Scene
-    from is2ice.twin.sentinel2.make_scene import MIN_SUN, make_scene
+    from is2ice.twin.sentinel2.image import MIN_SUN
+    from is2ice.twin.sentinel2.make_scene import make_scene
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")

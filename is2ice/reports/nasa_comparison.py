@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,18 +59,6 @@ class Comparison:
     def to_json(self) -> str:
         """Numbers and statements."""
         return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
-
-    def report(self) -> str:
-        """The numbers as text."""
-        from .nasa_comparison_report import text
-
-        return text(self)
-
-    def write_html(self, path: str | os.PathLike[str]) -> Path:
-        """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
-        from .nasa_comparison_report import write_html
-
-        return write_html(self, path)
 
 
 def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:

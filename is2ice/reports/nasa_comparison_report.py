@@ -7,13 +7,13 @@ import html
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from .nasa_comparison import Comparison
+from .nasa_comparison import Comparison, compare
+from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
 
 __all__ = ["app", "text", "write_html"]
 
@@ -164,8 +164,6 @@ def _tables(c: Comparison) -> str:
 
 def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
-    from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
-
     pictures = []
     for title, draw in (
         ("Heights, classes and leads", draw_classes),
@@ -220,8 +218,6 @@ def command(
     from is2ice.io.stores import store as stores
     from is2ice.workflows import run
 
-    from .nasa_comparison import compare
-
     if path is not None and path.suffix not in (".html", ".json"):
         raise ValueError(f"{path}: expected a report ending in .html or .json")
     if stores.is_store(source):
@@ -233,13 +229,13 @@ def command(
     if atl10 is not None and not result.leads["theirs"].size:
         result.statements.append(_leads_elsewhere(result, atl10, beam))
     if path is not None and path.suffix == ".html":
-        result.write_html(path)
+        write_html(result, path)
     elif path is not None:
         path.write_text(result.to_json() + "\n")
     if as_json:
         print(result.to_json())  # noqa: T201
         return
-    out.print(result.report())
+    out.print(text(result))
     for line in result.statements:
         out.print(f"not comparable: {line}")
     if path is not None:

@@ -5,7 +5,7 @@ They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the i
 :func:`is2ice.reports.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or
 a column of one
 (8.5 cm): letters keep their size, legends and panels move. Classes have the colours of
-:data:`is2ice.reports.plot_track.COLOURS` in
+:data:`is2ice.reports.plot_style.COLOURS` in
 every figure, products and methods others; every kind of colour vision tells them apart.
 """
 
@@ -22,13 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
-from .plot_track import COLOURS, NAMES, SEA, SERIES, THEIRS
+from .nasa_comparison import Comparison
+from .plot_style import COLOURS, NAMES, SEA, SERIES, THEIRS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .nasa_comparison import Comparison
 
 __all__ = [
     "draw_classes",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
-from .plot_track import BACKGROUND, COLOURS, NAMES, RATE
+from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 
 from is2ice import schema
 
-from .plot_track import NAMES, SERIES
+from .plot_style import NAMES, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
