@@ -27,7 +27,7 @@ F4 = NDArray[np.float32]
 #: Share of a tile's side that it has in common with the next.
 OVERLAP = 0.25
 #: Bits of a mask that thin cloud and shadow set.
-_SKY = sum(bit for bit, name in schema.LABEL_BITS.items() if name in ("cloud", "cloud_shadow"))
+_SKY = schema.LabelFlag.CLOUD | schema.LabelFlag.CLOUD_SHADOW
 #: Brighter than any surface or cloud, reflectance over the white of the scale.
 _BRIGHTEST = 1.5
 
