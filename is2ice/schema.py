@@ -618,7 +618,7 @@ def mock_segments(
 
 
 def markdown_table() -> str:
-    """The vocabulary as Markdown, as shown in ``stores/SCHEMA.md``."""
+    """Return the vocabulary as Markdown, as shown in ``stores/SCHEMA.md``."""
     lines = [
         "# Variables",
         "",

@@ -34,7 +34,7 @@ _PAPER = (
 
 
 def to_frame(ds: xr.Dataset) -> pd.DataFrame:
-    """Filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
+    """Return the filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
     import pandas as pd
 
     parts = []
@@ -60,7 +60,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
-    """The table of :func:`to_frame` with points (EPSG:4326)."""
+    """Return the table of :func:`to_frame` with points (EPSG:4326)."""
     import geopandas
 
     frame = to_frame(ds)
@@ -69,7 +69,7 @@ def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
 
 
 def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as GeoParquet (``.parquet``).
+    """Write the filled segments as GeoParquet (``.parquet``).
 
     Raises
     ------
@@ -84,7 +84,7 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
 
 def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
+    """Write the filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
 
     Raises
     ------
@@ -144,7 +144,7 @@ def to_netcdf(
 
 @contextmanager
 def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
-    """A file that is about to be written, its name and folder checked."""
+    """Check name and folder of a file that is about to be written."""
     from is2ice.io.stores.layout import clear_errors  # whose import may be what has brought this module in
 
     file = Path(path)
@@ -157,7 +157,7 @@ def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
 
 
 def cite(ds: xr.Dataset) -> str:
-    """What to cite when these data are used: photons, method, software, and the store's own citation."""
+    """Return the text to cite when these data are used: photons, method, software, and the store's own citation."""
     release = str(ds.attrs.get("release", "006"))
     lines = [
         _ATL03.format(version=release.lstrip("0") or release, release=release),
@@ -170,7 +170,7 @@ def cite(ds: xr.Dataset) -> str:
 
 
 def known(ds: xr.Dataset) -> xr.Dataset:
-    """The dataset, if it holds segments.
+    """Return the dataset if it holds segments; else raise.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def _cm(d: dict[str, Any] | None) -> str:
 
 
 def _spread(d: dict[str, Any], name: str, scale: float = 1.0) -> str:
-    """A spread, which one value does not have."""
+    """Format a spread; a single value has none."""
     return "-" if d["n"] < 2 or d.get(name) is None else f"{scale * d[name]:.2f}"
 
 
@@ -45,7 +45,7 @@ def _or(value: Any, instead: str = "-") -> str:
 
 
 def text(c: Comparison) -> str:
-    """The numbers of a comparison as text for a terminal."""
+    """Return the numbers of a comparison as text for a terminal."""
     n = c.numbers
     leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
     lines = [
@@ -102,7 +102,7 @@ def _budget(density: dict[str, Any]) -> list[str]:
 
 
 def _table(caption: str, head: list[str], rows: list[list[Any]]) -> str:
-    """An HTML table; the first column names the rows."""
+    """Return an HTML table; the first column names the rows."""
     cells = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
     for name, *values in rows:
         told = "".join(f"<td>{html.escape(f'{v:,}' if isinstance(v, int) else _or(v))}</td>" for v in values)

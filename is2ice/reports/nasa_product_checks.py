@@ -164,7 +164,7 @@ def _section(
 
 
 def _filled(sections: xr.Dataset, x: F8, i: int, flag: int) -> tuple[float | None, str]:
-    """What the product fills an empty section with, from its neighbours that have leads."""
+    """Fill empty sections from their neighbours with leads, as the product does."""
     h = sections["h_ref"].values.astype(float)
     own = np.flatnonzero(sections["h_ref_flag"].values == 0)
     before, after = own[own < i], own[own > i]
@@ -335,7 +335,7 @@ def _atl07(path: Path) -> xr.DataTree:
 
 
 def _left_out(told: dict[str, Any]) -> list[str]:
-    """What of an ATL10 granule cannot be computed again at all, and why."""
+    """List the values of an ATL10 granule that cannot be recomputed, with the reasons."""
     leads = [one["leads"] for one in told.values()]
     sections = [s for one in told.values() for s in one["sections"]]
     freeboards = [one["freeboard"] for one in told.values()]
@@ -357,7 +357,7 @@ def _left_out(told: dict[str, Any]) -> list[str]:
 
 
 def _warned(told: dict[str, Any]) -> list[str]:
-    """The line that stands first where a file allows too little to be computed again."""
+    """Return the first line of a report on a file from which too little can be recomputed."""
     left = _left_out(told)
     if not left:
         return []
@@ -385,7 +385,7 @@ def _lie(layout: dict[str, Any]) -> list[str]:
 
 
 def lines_atl10(told: dict[str, Any]) -> list[str]:
-    """The result of :func:`check_atl10` as text."""
+    """Return the result of :func:`check_atl10` as text."""
     lines = _warned(told)
     for beam, one in told.items():
         leads, fb = one["leads"], one["freeboard"]
@@ -426,7 +426,7 @@ def _in_all(told: dict[str, Any]) -> list[str]:
 
 
 def lines_atl07(told: dict[str, Any]) -> list[str]:
-    """The result of :func:`check_atl07` as text."""
+    """Return the result of :func:`check_atl07` as text."""
     lines = []
     for beam, one in told.items():
         lines += [f"{beam} ({one['strength']}): {one['segments']} segments", *_lie(one["layout"])]

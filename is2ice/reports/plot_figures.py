@@ -61,7 +61,7 @@ _NARROW = 5.0
 
 
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
-    """A figure `width` cm wide, with its height (inches) for a page and for a column."""
+    """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -265,7 +265,7 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
 
 
 def _sections(ax: Axes, at: F8, value: F8, error: F8, span: tuple[float, float]) -> None:
-    """Reference surfaces of ATL10, each over its 10 km, with their errors; ends within the picture are marked."""
+    """Draw the reference surfaces of ATL10, each over its 10 km, with their errors; mark ends within the picture."""
     if not at.size:
         return
     most = 100 * float(np.nanmax(error, initial=0.0))

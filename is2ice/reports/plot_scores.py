@@ -149,7 +149,7 @@ def learning_curves(
 def ablation(
     rows: Mapping[str, Mapping[str, float]], *, measure: str = "macro-F1", path: Path | None = None
 ) -> Figure:
-    """A measure (%) of each variant of a model, the first being the whole: one bar a variant.
+    """Draw one bar for each variant of a model: a metric in per cent; the first variant is the whole model.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def quicklook(
 
 
 def _span(track: xr.Dataset, km: F8) -> tuple[float, float]:
-    """The whole track; or its longest stretch, if most of it is gaps of more than 5 km."""
+    """Return the range of the whole track, or of its longest stretch, if most of it is gaps of more than 5 km."""
     filled = np.flatnonzero(_values(track, "n_photons") > 0)
     whole = (0.0, float(km[-1]) + 1e-3)
     if filled.size == 0:
@@ -310,7 +310,7 @@ def _thin(rows: NDArray[np.intp], limit: int) -> tuple[NDArray[np.intp], int]:
 
 
 def _values(track: xr.Dataset, name: str) -> F8:
-    """A variable as float64, all NaN where it is not there."""
+    """Return a variable as float64, or all NaN if the track lacks it."""
     if name not in track:
         return np.full(track.sizes["x_atc"], np.nan)
     return np.asarray(track[name], "f8")

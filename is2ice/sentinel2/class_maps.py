@@ -295,7 +295,7 @@ def _published(
     per_tile: int | None,
     tiles: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> Any:
-    """The published filter: contrasts by tile with their neighbourhood, then the scene's one table."""
+    """Apply the published filter: contrasts by tile with their neighbourhood, then one table of the scene."""
     import dask.array as da
 
     blank = np.zeros((0, 0), np.int8)
@@ -401,7 +401,7 @@ def shares(classes: xr.Dataset) -> dict[str, float]:
 
 
 def require_usable(classes: xr.Dataset, least: float = 0.01) -> xr.Dataset:
-    """A class map that has something to say.
+    """Raise an error if a class map holds no class.
 
     Raises
     ------

@@ -110,7 +110,7 @@ def inputs_of(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def stacked(bands: Mapping[str, NDArray[Any]], inputs: Sequence[str], white: float = 1.0) -> F4:
-    """Inputs of a network, ``(rows, columns, channels)``: reflectance over white, or grey of 8 bits.
+    """Return the inputs of a network, ``(rows, columns, channels)``: reflectance over white, or grey of 8 bits.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def classify(
 
 
 def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Indices beyond the ends folded back inside."""
+    """Reflect indices beyond the ends back inside."""
     folded = np.where(index < 0, -index - 1, index)
     folded = np.where(folded >= n, 2 * n - 1 - folded, folded)
     return np.clip(folded, 0, n - 1)

@@ -212,8 +212,8 @@ class Corrections:
         by_hand = xr.DataArray(codes, dims=segments["label"].dims)
         corrected = by_hand > -2
         label = xr.where(corrected, by_hand, segments["label"].variable)
-        by_hand = np.uint16(schema.LabelFlag.CORRECTED_BY_HAND)
-        flags = segments["label_flags"] | (corrected * by_hand).astype(np.uint16)
+        bit = np.uint16(schema.LabelFlag.CORRECTED_BY_HAND)
+        flags = segments["label_flags"] | (corrected * bit).astype(np.uint16)
         dims = segments["label"].dims
         ds = segments.assign(label=(dims, label.data.astype(np.int8)), label_flags=(dims, flags.data))
         ds = schema.annotate(ds, "labels")

@@ -43,7 +43,7 @@ _TCI_WHITE = 0.3558
 
 
 def radiometric_offset(baseline: str) -> int:
-    """Number added to 10,000 times the reflectance: 1000 from processing baseline 04.00, else 0.
+    """Return the number added to 10,000 times the reflectance: 1000 from processing baseline 04.00, else 0.
 
     Parameters
     ----------
