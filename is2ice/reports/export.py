@@ -38,7 +38,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
     """Filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
     import pandas as pd
 
-    parts = []
+    ds, parts = schema.with_coordinates(ds), []
     for part in [ds.isel(beam=[k]) for k in range(ds.sizes["beam"])] if "beam" in ds.dims else [ds]:
         named = part["beam"].values if "beam" in part.coords else part.attrs.get("beam", "")
         beam = str(np.ravel(named)[0])  # a coordinate with or without a dimension, or an attribute
@@ -50,14 +50,13 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
             columns[schema.SIMULATED] = made_by
         columns["x_atc"] = part["x_atc"].values
         for name, a in part.variables.items():
-            if a.dims == ("x_atc",) and name != "x_atc":
+            if a.dims == ("x_atc",) and name not in ("x_atc", "time"):
                 columns[str(name)] = a.values
             elif a.dims == ("x_atc", "surface"):
                 for i, surface in enumerate(part["surface"].values):
                     columns[f"{name}_{surface}"] = a.values[:, i]
         frame = pd.DataFrame(columns)
-        since = pd.to_timedelta(frame["delta_time"], unit="s")
-        frame.insert(list(frame.columns).index("x_atc") + 1, "time", pd.Timestamp("2018-01-01") + since)
+        frame.insert(list(frame.columns).index("x_atc") + 1, "time", part["time"].values)
         parts.append(frame)
     return pd.concat(parts, ignore_index=True)
 
@@ -201,17 +200,18 @@ def cite(ds: xr.Dataset) -> str:
 
 
 def known(ds: xr.Dataset) -> xr.Dataset:
-    """The dataset, if it holds segments.
+    """Return the dataset with its coordinates if it holds segments, however it was opened.
 
     Raises
     ------
     ValueError
-        For what is none (xarray hides an AttributeError of an accessor).
+        For a dataset without segments (xarray hides an AttributeError of an accessor).
     """
+    ds = schema.with_coordinates(ds) if "x_atc" in ds.dims else ds
     lacks = [n for n in ("n_photons", "delta_time", "latitude", "longitude") if n not in ds.variables]
     if lacks or "x_atc" not in ds.dims:
         raise ValueError(
             f"ds.is2ice: expected segments along x_atc, as is2ice.open_track gives; this dataset lacks "
             f"{', '.join(lacks) or 'x_atc'} (vocabulary: is2ice.schema, {schema.SCHEMA_VERSION})"
         )
-    return ds
+    return ds.drop_vars(("spatial_ref", "trajectory"), errors="ignore")

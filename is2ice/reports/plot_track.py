@@ -71,6 +71,7 @@ def quicklook(
         if track.sizes["beam"] != 1:
             raise ValueError(f"{track.sizes['beam']} beams: give one, such as cube.sel(beam=['gt1r'])")
         track = track.isel(beam=0).assign_attrs(beam=str(track["beam"].values[0]))
+    track = schema.segments_of(track)
     start = float(track["x_atc"].values[0])
     km = (track["x_atc"].values + float(track.attrs.get("segment_length", 2.0)) / 2 - start) / 1e3
     lo, hi = x if x is not None else _span(track, km)

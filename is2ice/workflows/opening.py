@@ -82,7 +82,7 @@ def open_track(
     -------
     xarray.Dataset
         Dims ``(beam, x_atc)``, Dask-backed. A granule gives :data:`is2ice.schema.SEGMENTS`; a store also
-        what was derived.
+        what was derived. ``time`` (UTC), ``latitude``, ``longitude``, ``x`` and ``y`` are coordinates.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def open_track(
         }
         where = scrub(str(source))
         _refuse_other(ds, where, asked)
-        return _stored_subset(ds, Options(bbox=bbox, time=time, x_atc=x_atc), where)
+        return schema.with_coordinates(_stored_subset(ds, Options(bbox=bbox, time=time, x_atc=x_atc), where))
     from is2ice.io.icesat2.lazy_cube import open_cube
 
     given = {"length": length, "confidence": confidence, "quality": quality, "corrections": corrections}
     made = Options(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    return open_cube(
+    cube = open_cube(
         located(source),
         beams,
         Subset(bbox, time, x_atc),
@@ -124,10 +124,12 @@ def open_track(
         corrections=made.corrections,
         first_photon=first_photon,
     )
+    return schema.with_coordinates(cube)
 
 
 def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
     """Part of a stored cube: trimmed along ``x_atc``, and emptied between as a granule's subset is."""
+    ds = schema.segments_of(ds)
     half = float(ds.attrs["segment_length"]) / 2
     if subset.x_atc is not None:
         centre = ds["x_atc"].values + half

@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from is2ice import engines
+from is2ice import engines, schema
 from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import usable
 from is2ice.errors import GranuleError, Is2IceError, ModelError, RemoteError
@@ -173,7 +173,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
     -------
     xarray.Dataset
         Dims ``(x_atc,)``, with the variables of the stages segments, classified, seasurface and
-        freeboard; ``attrs["notes"]`` says what is absent.
+        freeboard, and the coordinates of :func:`open_track`; ``attrs["notes"]`` says what is absent.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
         As :meth:`is2ice.io.icesat2.atl03.Granule.track`.
     """
     options = options or Options()
-    return _finish(derive(load(source, beam, options), options), options)
+    return schema.with_coordinates(_finish(derive(load(source, beam, options), options), options))
 
 
 def _finish(track: xr.Dataset, options: Options) -> xr.Dataset:
