@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
 #: The rooms, lowest first. A module imports from its own room and from rooms above it in this list, nothing else.
 ROOMS = [
-    "errors", "version", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
+    "errors", "version", "extras", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
     "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
 ]  # fmt: skip
-#: Engines know nothing of the package; the twin knows words and metrics, never a stage that it judges.
+#: Engines know nothing of the package but its extras; the twin knows words and metrics, never a stage it judges.
 ONLY = {
-    "engines": {"engines"},
-    "twin": {"twin", "schema", "errors", "version", "science.metrics", "science.epoch"},
+    "engines": {"engines", "extras"},
+    "twin": {"twin", "extras", "schema", "errors", "version", "science.metrics", "science.epoch"},
 }
 #: Seen by the command line alone.
 CLI_SEES = {"twin"}

@@ -20,6 +20,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import message
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -495,6 +496,9 @@ def main(args: list[str] | None = None) -> None:
         _fail(error, str(error), 2)
     except (ValueError, FileNotFoundError) as error:
         _fail(error, str(error), 2)
+    except ModuleNotFoundError as error:
+        line = message(error.name or "")
+        _fail(error, line or f"{error} (unexpected; --debug shows where)", 2 if line else 3)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (unexpected; --debug shows where)", 3)
 

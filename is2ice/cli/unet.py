@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from is2ice.extras import require
+
 from .console import json_text
 
 __all__ = ["app", "write_classes"]
@@ -121,6 +123,7 @@ def write_classes(classes: Any, raster: Path) -> None:
         From :func:`is2ice.sentinel2.scene.class_map`, with its grid.
     raster : Path
     """
+    require("rasterio")
     import rasterio
     from rasterio.transform import from_origin
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import StoreError
+from is2ice.extras import require
 from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.declarations import Declaration, declaration
 from is2ice.version import __version__
@@ -63,6 +64,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
 
 def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
     """The table of :func:`to_frame` with points (EPSG:4326)."""
+    require("geopandas")
     import geopandas
 
     frame = to_frame(ds)

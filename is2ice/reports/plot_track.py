@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,7 @@ def quicklook(
     ValueError
         For a cube of several beams, or a window without segments.
     """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from is2ice.errors import CatalogError, GranuleError
+from is2ice.extras import require
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape
@@ -193,6 +194,7 @@ def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
 
 
 def _shape(where: Any) -> BaseGeometry:
+    require("shapely")
     from shapely.geometry.base import BaseGeometry
 
     if isinstance(where, BaseGeometry):
@@ -205,6 +207,7 @@ def _shape(where: Any) -> BaseGeometry:
 def _ask(
     product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
 ) -> list[Any]:
+    require("earthaccess")
     import earthaccess
     import requests
 
@@ -325,6 +328,7 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
     geopandas.GeoDataFrame
         :data:`COLUMNS` and ``geometry``.
     """
+    require("geopandas", "earthaccess")
     import geopandas
     import pandas as pd
     from earthaccess.results import DataGranule
@@ -382,6 +386,7 @@ def _row(granule: Any) -> dict[str, Any]:
 
 def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
     """The pass on the ground; None where the entry does not tell its orbit."""
+    require("shapely")
     from shapely import LineString, union_all
 
     lines = [
@@ -429,6 +434,7 @@ def granule_map(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str] | No
     -------
     folium.Map
     """
+    require("folium")
     import folium
 
     chart = folium.Map(tiles="CartoDB positron", control_scale=True)

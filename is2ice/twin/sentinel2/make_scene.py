@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 
+from is2ice.extras import require
 from is2ice.twin.scene import optics
 from is2ice.twin.scene.tracks import sun
 from is2ice.twin.server.granule_items import cut_antimeridian
@@ -426,6 +427,7 @@ def make_scene(
 
 def _write(image: Image, home: Path, truth: Path) -> NDArray[np.int64]:
     """Write the rasters of an image; returns the number of pixels of each scene class."""
+    require("rasterio")
     import rasterio
     from rasterio.crs import CRS
     from rasterio.shutil import copy
