@@ -23,7 +23,7 @@ from .options import Options
 if TYPE_CHECKING:
     pass
 
-__all__ = ["granule_tree", "open_track"]
+__all__ = ["granule_tree", "matches", "open_track"]
 
 
 def open_track(
@@ -126,6 +126,27 @@ def open_track(
         first_photon=first_photon,
     )
     return schema.with_coordinates(cube)
+
+
+def matches(source: Any) -> list[Any]:
+    """Return the local files and stores that a pattern such as ``"data/ATL03_*.h5"`` names, in order of name.
+
+    Any other source, and a file whose own name holds such letters, is returned unchanged.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a pattern that nothing matches.
+    """
+    from glob import glob, has_magic
+
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if not has_magic(text) or "://" in text or os.path.exists(text):
+        return [source]
+    found = sorted(glob(os.path.expanduser(text), recursive=True))
+    if not found:
+        raise FileNotFoundError(f"{text}: no file or store matches this pattern")
+    return found
 
 
 def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:

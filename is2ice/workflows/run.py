@@ -31,7 +31,7 @@ from is2ice.version import __version__
 
 from . import class_blocks, driver, segment_blocks
 from .driver import Manifest, Place, base_receipt, drive, failure
-from .opening import open_track
+from .opening import matches, open_track
 from .options import Options
 from .progress import Bar
 from .receipts import Run, absences, json_line, summary, written
@@ -223,7 +223,8 @@ def run(
     Parameters
     ----------
     sources : source or iterable of sources
-        Paths, URLs or earthaccess granules; or stores, whose segments are then taken as they are and classified and
+        Paths, patterns such as ``"data/ATL03_*.h5"``, URLs or earthaccess granules; or stores, whose segments are
+        then taken as they are and classified and
         levelled anew.
     store : str or Path
         Local folder; made if absent. Workers on other machines need it under the same path.
@@ -267,7 +268,8 @@ def run(
         raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
     if block_km is not None and block_km <= 0:
         raise ValueError(f"block_km={block_km}: expected a positive length")
-    sources = [sources] if _is_one(sources) else list(sources)
+    given = [sources] if _is_one(sources) else list(sources)
+    sources = [source for one in given for source in matches(one)]
     if not sources:
         raise ValueError("nothing to do: expected at least one granule or store")
     extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})

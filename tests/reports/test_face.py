@@ -10,6 +10,7 @@ import xarray as xr
 
 import is2ice
 from is2ice import schema
+from is2ice.workflows.opening import matches
 from is2ice.workflows.options import Options
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
@@ -106,6 +107,18 @@ def test_every_method_of_a_track_opened_by_plain_xarray(plain, tmp_path):
 def test_a_beam_chosen_from_a_cube_is_known(stored):
     one = is2ice.open_track(str(stored)).sel(beam="gt2r")
     assert ": gt2r; " in repr(one.drop_attrs(deep=False).is2ice)
+
+
+def test_patterns_name_local_files(tmp_path):
+    for name in ("b.h5", "a.h5"):
+        (tmp_path / name).touch()
+    (tmp_path / "a[1].h5").touch()
+    assert matches(tmp_path / "?.h5") == [str(tmp_path / "a.h5"), str(tmp_path / "b.h5")]
+    assert matches(str(tmp_path / "a[1].h5")) == [str(tmp_path / "a[1].h5")]
+    assert matches("https://example.org/*.h5") == ["https://example.org/*.h5"]
+    with pytest.raises(FileNotFoundError, match="no file or store matches"):
+        is2ice.run(tmp_path / "none*.h5", tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
 
 
 def test_the_engine_takes_decoders_and_groups(stored):

@@ -142,7 +142,7 @@ def located(source: Any) -> Any:
     Parameters
     ----------
     source : str or any
-        Such as ``"ATL03_20191104195311_05940510_006_01"``.
+        Such as ``"ATL03_20191104195311_05940510_006_01"``, with or without ``.h5``.
 
     Returns
     -------
@@ -156,15 +156,16 @@ def located(source: Any) -> Any:
     CatalogError
         It cannot be asked.
     """
-    if not isinstance(source, str) or _NAME.fullmatch(source) is None or os.path.exists(source):
+    bare = source.removesuffix(".h5") if isinstance(source, str) else ""
+    if _NAME.fullmatch(bare) is None or os.path.exists(source):
         return source
     try:
-        frame = search(product=source[:5], name=f"{source}*")
+        frame = search(product=bare[:5], name=f"{bare}*")
     except CatalogError as error:
         raise CatalogError(
             f"{source}: no file of this name here, and its address cannot be asked for: {error}"
         ) from None
-    frame = frame[frame["granule"] == source]
+    frame = frame[frame["granule"] == bare]
     if not len(frame):
         raise GranuleError(
             f"{source}: no file of this name here, and no such granule in NASA's catalogue (CMR)"
