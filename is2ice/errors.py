@@ -6,6 +6,7 @@ __all__ = [
     "CatalogError",
     "GranuleError",
     "Is2IceError",
+    "MissingExtraError",
     "ModelError",
     "NoSignalError",
     "RemoteError",
@@ -17,6 +18,10 @@ __all__ = [
 
 class Is2IceError(Exception):
     """Base of every error raised on purpose by the package."""
+
+
+class MissingExtraError(Is2IceError, ImportError):
+    """A package of an extra is not installed."""
 
 
 class GranuleError(Is2IceError, ValueError):
