@@ -186,7 +186,7 @@ def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
 
 
 def cite(ds: xr.Dataset) -> str:
-    """Return the citations: photons (of simulated ones the generator), method, software, and the store's own."""
+    """Citations of these data: photons (for simulated ones their generator), method, software, and the store's own."""
     release, made_by = str(ds.attrs.get("release", "006")), schema.simulated_by(ds.attrs)
     lines = [
         f"Simulated photons in the layout of ATL03: {made_by}. No satellite measured them."
