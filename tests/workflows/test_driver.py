@@ -169,7 +169,8 @@ def test_workers_of_a_killed_driver_end(tmp_path: Path) -> None:
     script = tmp_path / "driver.py"
     script.write_text(ORPHANS)
     mark = tmp_path / "worker.mark"
-    child = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(mark)])
+    command = [sys.executable, str(script), str(Path(__file__).parent), str(mark)]
+    child = subprocess.Popen(command, env=services.environment())
     while len(pids := [int(p.suffix[1:]) for p in tmp_path.glob("worker.*")]) < 2:
         assert child.poll() is None
         time.sleep(0.1)
@@ -184,7 +185,8 @@ import json, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, sys.argv[2])
 import test_run as t, test_driver
-from is2ice import pipeline, runs
+from is2ice.workflows import driver as runs
+from is2ice.workflows import run as pipeline
 class Loud(runs.Bar):
     def finished(self, receipt): print(receipt["outcome"], flush=True)
 from contextlib import contextmanager
