@@ -250,7 +250,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the store's last run.")] = False,
     method: Annotated[
         str, typer.Option(help="Sea surface: crossfit, nasa, minimum, mean or nearest_minimum.")
-    ] = "crossfit",
+    ] = "evidence",
     classifier: Annotated[
         str, typer.Option(help="radiometric, or the folder of a trained model.")
     ] = "radiometric",
@@ -390,7 +390,7 @@ def quicklook(
         typer.Option("--km", metavar="FROM TO", help="Part to plot, from the start."),
     ] = None,
     path: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("quicklook.png"),
-    method: Annotated[str, typer.Option(help="Sea surface method.")] = "crossfit",
+    method: Annotated[str, typer.Option(help="Sea surface method.")] = "evidence",
 ) -> None:
     """Process one beam and draw it with its photons, without a store."""
     from is2ice.workflows import run
