@@ -34,6 +34,7 @@ from is2ice.workflows import label_many
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.options import Options
 from is2ice.workflows.receipts import Run
+from is2ice.workflows.track import survey
 
 __all__ = ["Model", "Timing", "bandwidth", "document", "fits", "measure", "overhead", "tables"]
 
@@ -139,7 +140,7 @@ def _timed(
             ),
         }
         began = time.perf_counter()
-        tasks = len(granules) if kind == "labelling" else len(pipeline.survey(str(segments), None))
+        tasks = len(granules) if kind == "labelling" else len(survey(str(segments), None))
         lazy = time.perf_counter() - began
         read = (
             sum(os.stat(p).st_size for p in granules)

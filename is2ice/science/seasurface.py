@@ -93,7 +93,7 @@ from .lead_windows import (
 )
 from .leads import EDGE, FOOTPRINT, LEAD_METHODS, LeadOptions, check_track, find_leads, lead_index
 
-__all__ = ["METHODS", "SeaSurface", "check_options", "estimate", "find_leads", "sea_surface"]
+__all__ = ["METHODS", "OPTIONS", "SeaSurface", "check_options", "estimate", "find_leads", "sea_surface"]
 
 log = logging.getLogger("is2ice")
 
@@ -371,6 +371,12 @@ def _nodes(node: F8, surface: surface_process.Surface | None, track: int) -> xr.
         "n_leads": np.zeros(node.size, np.int32),
     }
     return xr.Dataset({name: ("window", value) for name, value in values.items()})
+
+
+#: Names of the options that every face takes besides its own.
+OPTIONS = tuple(
+    f.name for kind in (LeadOptions, WindowOptions, SurfaceModel) for f in fields(kind) if f.name != "method"
+)
 
 
 # -- faces -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from is2ice.reports import nasa_comparison as room
 from is2ice.reports import plot_figures
 from is2ice.reports.nasa_comparison import compare, match, overlaps
 from is2ice.science import seasurface
-from is2ice.workflows import run
+from is2ice.workflows.track import one_track
 
 FOLDER = "sample_data/"
 GRANULE = FOLDER + "ATL03_20191116193412_07410510_006_01.h5"
@@ -27,7 +27,7 @@ TEN = FOLDER + "ATL10-02_20191116193412_07410501_006_01.h5"
 
 @pytest.fixture(scope="module")
 def track():
-    return run.one_track(GRANULE, "gt1r")
+    return one_track(GRANULE, "gt1r")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_like_populations_hold_the_same_segments(result):
 
 
 def test_a_product_without_reference_is_said_to_have_none():
-    made = compare(run.one_track(GRANULE, "gt3r"), atl10=TEN)
+    made = compare(one_track(GRANULE, "gt3r"), atl10=TEN)
     assert made.numbers["sea_surface"] == {"n": 0}
     assert made.numbers["density"]["ratio_freeboards"] is None
     assert any("no freeboard in this stretch" in s for s in made.statements)

@@ -128,7 +128,7 @@ def make_granule(
             log.debug("%s %s: %d photons", path.name, beam, data.photons["h"].size)
         start, end = min(s for s, _ in spans), max(e for _, e in spans)
         atl03_ancillary.write(
-            h5, scene, names, release, sc_orient, orbit, float(start), float(end), path.stem
+            h5, scene, names, release, sc_orient, orbit, (float(start), float(end)), path.stem
         )
     part.replace(path)
     if truth_path is not None:

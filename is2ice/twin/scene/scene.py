@@ -192,10 +192,9 @@ class Scene:
                 p.snow_albedo_std,
             ]
         )
-        fields.surface_kernel(
-            px, py, tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water, settings,
-            self._key(1), kind, height, albedo, rough, rate,
-        )  # fmt: skip
+        near = fields.Leads(tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water)
+        out = fields.Surface(kind, height, albedo, rough, rate)
+        fields.surface_kernel(px, py, near, settings, self._key(1), out)
         return SurfaceSample(
             kind.reshape(shape),
             CLASS_OF_KIND[kind].reshape(shape),
