@@ -102,13 +102,15 @@ def _names(bits: type[IntFlag]) -> dict[int, str]:
 #: Names of the bits as they stand in ``flag_meanings``.
 QUALITY_BITS = _names(Quality)
 LABEL_BITS = _names(LabelFlag)
-#: Values of ``h_ref_flag`` (those of ATL10's ``beam_refsurf_interp_flag``).
+#: Values of ``h_ref_flag``: those of ATL10's ``beam_refsurf_interp_flag``, and 4 where only other beams have leads in
+#: reach.
 H_REF_FLAGS = {
     -1: "none",
     0: "from_leads",
     1: "interpolated",
     2: "one_point",
     3: "end_point",
+    4: "from_other_beams",
 }
 
 
@@ -323,6 +325,13 @@ SEASURFACE: dict[str, Var] = {
     ),
     "h_ref_uncertainty": Var("f4", "m", "standard error of h_ref", valid_range=(0, 100)),
     "h_ref_flag": Var("i1", "1", "origin of h_ref", flag_values=H_REF_FLAGS),
+    "lead_probability": Var(
+        "f4",
+        "1",
+        "probability that the segment's lead is sea surface, by all evidence; NaN outside leads",
+        valid_range=(0, 1),
+        required=False,
+    ),
 }
 
 FREEBOARD: dict[str, Var] = {
@@ -661,6 +670,7 @@ def mock_segments(
         "h_ref": 0.02,
         "h_ref_uncertainty": 0.01,
         "h_ref_flag": 0,
+        "lead_probability": np.nan,
         "freeboard": height - 0.02,
         "freeboard_uncertainty": 0.03,
     }

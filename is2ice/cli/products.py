@@ -126,6 +126,7 @@ def lines_atl10(beams: dict[str, Any]) -> list[str]:
         lines.append(
             f"  freeboard: {fb['n']} of {fb['of_segments']} segments have one, {fb['compared']} computed again"
             + (f", to {fb['difference_max']:.1e} m" if fb["compared"] else "")
+            + (f"; {fb['clipped']} negative ones are 0 in the product" if fb["clipped"] else "")
             + (
                 f"; {fb['without_reference']} lie where there is no reference"
                 if fb["without_reference"]

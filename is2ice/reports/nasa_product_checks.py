@@ -72,9 +72,9 @@ def _check_beam(node: xr.DataTree) -> dict[str, Any]:
     at = np.floor((segments["x_atc"].values - edges) / SECTION)
     if "refsurf_ndx" in segments and at.size:  # exact at the borders, once it is known which section is which
         ndx = segments["refsurf_ndx"].values.astype(float)
-        numbered = np.isfinite(ndx)
-        if numbered.any():
-            at = np.where(numbered, ndx + np.median((at - ndx)[numbered]), at)
+        # Numbers skip sections that the product left out, so each number is placed by its own segments.
+        for k in np.unique(ndx[np.isfinite(ndx)]):
+            at[ndx == k] = np.median(at[ndx == k])
     out["freeboard"] = _check_freeboard(segments, sections, at, mine)
     return out
 
@@ -199,11 +199,14 @@ def _check_freeboard(segments: xr.Dataset, sections: xr.Dataset, at: F8, mine: F
     reference = dict(zip(mine.tolist(), sections["h_ref"].values.astype(float).tolist(), strict=True))
     ours = segments["height"].values - np.array([reference.get(k, np.nan) for k in at.tolist()], float)
     both = np.isfinite(value) & np.isfinite(ours)
+    clipped = both & (value == 0.0) & (ours < 0.0)
+    value[clipped] = ours[clipped]  # release 006 sets negative freeboards to 0: no difference, but counted
     return {
         "n": int(np.isfinite(value).sum()),
         "of_segments": n,
         "compared": int(both.sum()),
         "difference_max": float(np.abs(value - ours)[both].max()) if both.any() else None,
+        "clipped": int(clipped.sum()),
         "without_reference": int((~np.isfinite(ours)).sum()),
     }
 

@@ -7,7 +7,8 @@ uncertainty are products.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -15,9 +16,10 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .leads import CROSSFIT, LEAD_METHODS, MINIMUM, NASA
+
 F8 = NDArray[np.float64]
 
-METHODS = ("crossfit", "nasa", "minimum", "mean", "nearest_minimum")
 #: Lowest segments of a window among which ``nearest_minimum`` takes the nearest.
 N_LOWEST = 10
 #: A lead cut off below costs this much more, in standard errors, than one above: four that agree outvote it.
@@ -25,15 +27,76 @@ BELOW = 1.8
 
 
 @dataclass(frozen=True)
-class Model:
-    """What is assumed of the sea surface and of the leads."""
+class WindowOptions:
+    """Windows of the published methods and of ``crossfit``.
 
-    reject: float
-    floor: float
-    variability: float
-    slope: float
-    reach: float
-    between: float
+    Attributes
+    ----------
+    window, step, origin : float
+        Length of the windows, distance of their centres, and a centre, m.
+    max_gap : float
+        Missing data longer than this, m, cut the track into pieces that share no window and no
+        interpolation.
+    smooth : int, optional
+        Running mean over this odd number of windows (3 in ATL10).
+    position : {"leads", "centre"}, optional
+        Place of a window's value: "leads" for ``crossfit``, "centre" for the published methods.
+
+    Raises
+    ------
+    ValueError
+        A step longer than the window, an even `smooth`, an unknown position.
+    """
+
+    window: float = 10_000.0
+    step: float = 5_000.0
+    origin: float = 0.0
+    max_gap: float = 10_000.0
+    smooth: int | None = None
+    position: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.position not in (None, "leads", "centre"):
+            raise ValueError(f"unknown position {self.position!r}; expected 'leads' or 'centre'")
+        if not 0 < self.step <= self.window:
+            raise ValueError(f"step: expected 0 < step <= window ({self.window:g} m), got {self.step:g} m")
+        if self.smooth is not None and (self.smooth < 1 or self.smooth % 2 == 0):
+            raise ValueError(f"smooth: expected an odd number of windows, got {self.smooth}")
+
+
+@dataclass(frozen=True)
+class SurfaceModel:
+    """Assumptions about the sea surface and the leads.
+
+    Attributes
+    ----------
+    reach, between : float
+        No sea surface farther than this from the nearest lead in use, m: beyond the outermost lead, and between two
+        leads (never nearer than `reach`).
+    reject : float
+        Standard errors above the consensus beyond which a lead is left out (``crossfit`` only); NaN is 2.5.
+    lead_floor : float
+        Real differences between leads, m, added to their errors; NaN is 0.01 for ``crossfit`` and ``evidence``, else 0.
+    variability : float
+        Wander of the sea surface after 1 km, m, growing as the square root of the distance (all methods but
+        ``evidence``, which estimates it).
+    slope : float
+        Prior standard deviation of the sea-surface slope, m/m (all methods but ``evidence``).
+    """
+
+    reach: float = 10_000.0
+    between: float = 20_000.0
+    reject: float = math.nan
+    lead_floor: float = math.nan
+    variability: float = 0.007
+    slope: float = 1e-5
+
+    def of(self, method: str) -> SurfaceModel:
+        """The same with what `method` assumes where nothing was given."""
+        ours = method in ("crossfit", "evidence")
+        reject = (2.5 if math.isnan(self.reject) else self.reject) if method == "crossfit" else np.inf
+        floor = (0.01 if ours else 0.0) if math.isnan(self.lead_floor) else self.lead_floor
+        return replace(self, reject=reject, lead_floor=floor)
 
 
 @njit(cache=True, nogil=True)
@@ -87,11 +150,11 @@ def _window_weights(x, h, v, n, begin, end, method, slope, reject):
         if i == j:
             continue
         w = np.zeros(j - i)
-        if method == 0:
+        if method == CROSSFIT:
             w = np.where(_consensus(x[i:j], h[i:j], v[i:j], slope, reject), 1.0 / v[i:j], 0.0)
-        elif method == 1:
+        elif method == NASA:
             w = 1.0 / v[i:j]
-        elif method == 2:
+        elif method == MINIMUM:
             w[np.argmin(h[i:j])] = 1.0
         else:
             w = n[i:j].astype(np.float64)
@@ -122,14 +185,14 @@ def _rows_in_windows(leads: xr.Dataset, centre: F8, half: float) -> tuple[NDArra
 
 
 def window_operator(
-    leads: xr.Dataset, centre: F8, half: float, method: str, model: Model, smooth: int | None
+    leads: xr.Dataset, centre: F8, half: float, method: str, model: SurfaceModel, smooth: int | None
 ) -> sparse.csr_array:
     """Rows: weights of all leads in each window (zero rows where a window has none)."""
     begin, end = _rows_in_windows(leads, centre, half)
-    variance = leads["sigma"].values ** 2 + model.floor**2
+    variance = leads["sigma"].values ** 2 + model.lead_floor**2
     data = _window_weights(
         leads["x"].values, leads["height"].values, variance, leads["n"].values, begin, end,
-        METHODS.index(method), model.slope, model.reject,
+        LEAD_METHODS[method], model.slope, model.reject,
     )  # fmt: skip
     counts = end - begin
     column = np.arange(data.size) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(begin, counts)
@@ -152,11 +215,13 @@ def _running_mean(has: NDArray[np.bool_], width: int) -> sparse.csr_array:
     return sparse.csr_array(sparse.diags_array(1.0 / total) @ band)
 
 
-def variance_at(y: F8, operator: sparse.csr_array, leads: xr.Dataset, model: Model, slope: float) -> F8:
+def variance_at(
+    y: F8, operator: sparse.csr_array, leads: xr.Dataset, model: SurfaceModel, slope: float
+) -> F8:
     """Variance at y of the linear combinations of lead heights in the rows of `operator`."""
     operator.sort_indices()
     x = leads["x"].values
-    noise = operator.power(2) @ (leads["sigma"].values ** 2 + model.floor**2)
+    noise = operator.power(2) @ (leads["sigma"].values ** 2 + model.lead_floor**2)
     wander = _wander(y, x, operator.indptr, operator.indices, operator.data)
     # Distances from the first lead keep the product exact to far below a metre.
     lever = operator @ (x - x[0]) - (y - x[0])

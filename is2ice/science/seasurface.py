@@ -1,18 +1,31 @@
-r"""The local sea surface along a track, from its leads.
-
-Windows of 10 km every 5 km (at multiples of the step, so that beams, passes and subsets share them) gather
-the leads whose centre they hold; between windows the surface is linear in distance. How a lead gets its height is told
-in :mod:`is2ice.science.leads`; the methods of a window are
+r"""The local sea surface of a pass, from its leads.
 
 =================== ============================================ =====================
-method              value of the window                          placed at
+method              value                                        placed at
 =================== ============================================ =====================
+``evidence``        all beams of a pass as one random process    everywhere
 ``crossfit``        inverse variance over the lower consensus    position of its leads
 ``nasa``            inverse variance over all leads (ATL10)      centre of the window
 ``minimum``         lowest segment of any lead                   centre
 ``mean``            mean of all lead segments                    centre
 ``nearest_minimum`` per segment: the nearest of the ten lowest   each segment
 =================== ============================================ =====================
+
+The lower five gather leads in windows of 10 km every 5 km (at multiples of the step, so that beams, passes and subsets
+share them), beam by beam; between windows the surface is linear in distance. The height of a lead is explained in
+:mod:`is2ice.science.leads`.
+
+**Evidence** (the default). Freeboard hangs on a few leads, and classifiers err. Each lead gets a probability that it is
+sea surface from what is known of it: class, length, brightness, height over the lowest ice about it
+(:mod:`is2ice.science.lead_evidence`). Narrow leads are corrected for the light of the ice beside them, with the
+uncertainty of that correction (:mod:`is2ice.science.lead_footprint`). The sea of all beams of a pass is one random
+process
+of level, slopes along and across, and small departures of each ground track; leads enter as a mixture of true and
+false ones, which a lead can only settle with the others or by its own evidence (:mod:`is2ice.science.surface_process`).
+A lone implausible lead makes no surface. What is left out is listed with its reason. Beams without leads in reach
+borrow from the others (flag ``from_other_beams``). `benchmarks/sea_surface.py` compares it with ``crossfit`` over
+passes
+with drawn physics and planted errors.
 
 **Position.** The mean of leads at :math:`x_k` with weights :math:`a_k` is the height of a sloping sea at
 :math:`\sum a_k x_k`, whatever the slope. Put at the centre of the window instead it is wrong by slope times the
@@ -28,7 +41,7 @@ one-sided by design; cutting a normal distribution at 2.5 sigma costs at most 0.
 differences between leads (2545 leads of two ATL10 granules, Greenland Sea, January 2022: robust difference
 of pairs within 4 km 1.9 cm, of which 1.0 cm is their stated error).
 
-**Uncertainty.** At any x, h_ref is a linear combination :math:`\sum c_k h_k` of lead heights. With
+**Uncertainty** (by windows). At any x, h_ref is a linear combination :math:`\sum c_k h_k` of lead heights. With
 :math:`\sigma_k` the errors of the leads, a sea surface that wanders with variance v per distance
 (`variability`\ :sup:`2`) and an unknown slope of standard deviation b,
 
@@ -50,7 +63,8 @@ excess is added.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -60,10 +74,13 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.errors import SchemaError
 
+from . import lead_evidence, lead_footprint, surface_process
+from .along_track import box, incident, local_quantile, spots
+from .first_photon_bias import PIXELS
 from .lead_windows import (
     F8,
-    METHODS,
-    Model,
+    SurfaceModel,
+    WindowOptions,
     between,
     fill,
     merge_nodes,
@@ -74,16 +91,21 @@ from .lead_windows import (
     variance_at,
     window_operator,
 )
-from .leads import FOOTPRINT, check_track, find_leads, lead_index
+from .leads import EDGE, FOOTPRINT, LEAD_METHODS, LeadOptions, check_track, find_leads, lead_index
 
-__all__ = ["METHODS", "SeaSurface", "estimate", "find_leads", "sea_surface"]
+__all__ = ["METHODS", "OPTIONS", "SeaSurface", "check_options", "estimate", "find_leads", "sea_surface"]
 
 log = logging.getLogger("is2ice")
 
-#: A lead's segments near its ends see ice through the 11 m footprint. Over simulated passes (650 bright and dark
-#: leads of three presets) leads of 5-17 m were 2.5-3 cm worse than their photons say, of 17-40 m 1-2 cm, of more
-#: than 40 m below 1 cm: an error of EDGE exp(-length / EDGE_LENGTH) describes it.
-EDGE, EDGE_LENGTH = 0.05, 20.0
+#: Methods of the sea surface: our own by evidence, and those by windows.
+METHODS = ("evidence", *LEAD_METHODS, "nearest_minimum")
+#: Distance of the nodes at which ``evidence`` computes the surface, m; within half a window of an own lead the
+#: surface is "from leads".
+NODE, NEAR = 500.0, 5_000.0
+#: Stretch over which the brightness of ice is taken, m.
+ICE = 10_000.0
+#: Distance of the pairs of beams across the track, m.
+PAIR_SPACING = 3_300.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +121,10 @@ class SeaSurface:
     lead_index : numpy.ndarray of int32, shape (n,)
         Row of `leads`, -1 outside leads.
     leads : xarray.Dataset
-        As of :func:`is2ice.science.leads.find_leads`; with ``used``, False where every window left the lead out.
+        As of :func:`is2ice.science.leads.find_leads`; with ``used``, False for a lead left out (by ``crossfit``: in
+        every window). Of ``evidence`` also ``prior`` and ``probability`` that it is sea surface, and ``reason``, a
+        row of
+        :data:`is2ice.science.lead_evidence.REASONS`.
     windows : xarray.Dataset
         On ``window``: centre, x (position of the value), height, sigma, n_leads; NaN without leads.
     """
@@ -112,28 +137,62 @@ class SeaSurface:
     windows: xr.Dataset
 
 
+@dataclass(frozen=True)
+class _Beam:
+    """Segments of one beam: distance, height, error, leads, breaks, width of weights, and columns of evidence."""
+
+    x: F8
+    height: F8
+    sigma: F8
+    is_lead: NDArray[np.bool_]
+    gaps: NDArray[np.bool_] | None = None
+    scale: F8 | None = None
+    spacing: float | None = None
+    evidence: Mapping[str, F8] | None = None
+
+    def leads(self, rules: LeadOptions) -> tuple[xr.Dataset, NDArray[np.int32]]:
+        """Leads by rows of the beam, and each row's lead."""
+        row = np.flatnonzero(np.isfinite(self.height))
+        breaks = None if self.gaps is None else np.diff(np.cumsum(self.gaps)[row], prepend=0) > 0
+        leads = find_leads(
+            self.x[row], self.height[row], self.sigma[row], self.is_lead[row], self.spacing,
+            breaks=breaks, scale=None if self.scale is None else self.scale[row], options=rules,
+        )  # fmt: skip
+        index = np.full(self.x.size, -1, np.int32)
+        index[row] = lead_index(leads, row.size)
+        leads["first"], leads["last"] = (("lead", row[leads[k].values]) for k in ("first", "last"))
+        weight = np.zeros(self.x.size)
+        weight[row] = leads["weight"].values
+        leads["weight"] = ("segment", weight)
+        return leads, index
+
+
 def _piece(
-    x: F8, h: F8, s: F8, lead: NDArray[np.bool_], leads: xr.Dataset, grid: tuple[float, float, float],
-    method: str, position: str, smooth: int | None, model: Model,
-) -> tuple[F8, F8, NDArray[np.int8], xr.Dataset, NDArray[np.bool_]]:  # fmt: skip
-    """Sea surface at the rows x of one piece of track from its leads (at least one)."""
-    window, step, origin = grid
-    number = np.floor((x - origin) / step + 0.5).astype(np.intp)
-    centre = origin + step * np.arange(number[0], number[-1] + 1)
+    beam: _Beam,
+    in_lead: NDArray[np.bool_],
+    leads: xr.Dataset,
+    method: str,
+    windows: WindowOptions,
+    model: SurfaceModel,
+) -> tuple[F8, F8, NDArray[np.int8], xr.Dataset, NDArray[np.bool_]]:
+    """Sea surface of one piece of track from its leads (at least one)."""
+    x, step, half = beam.x, windows.step, windows.window / 2
+    number = np.floor((x - windows.origin) / step + 0.5).astype(np.intp)
+    centre = windows.origin + step * np.arange(number[0], number[-1] + 1)
     own = number - number[0]
     as_leads = "minimum" if method == "nearest_minimum" else method
-    operator = window_operator(leads, centre, window / 2, as_leads, model, smooth)
+    operator = window_operator(leads, centre, half, as_leads, model, windows.smooth)
     weight = operator.sum(axis=1)
     has = weight > 0
     full = operator[np.flatnonzero(has)]
     x0 = leads["x"].values[0]
-    node = full @ (leads["x"].values - x0) + x0 if position == "leads" else centre[has]
+    node = full @ (leads["x"].values - x0) + x0 if windows.position == "leads" else centre[has]
     at, merged = merge_nodes(node, full)
     value = merged @ leads["height"].values
     slope = track_slope(at, value, merged.power(2) @ (leads["sigma"].values ** 2), model.slope, step)
 
     if method == "nearest_minimum":
-        h_ref, variance = nearest_minimum(x, h, s, lead, centre, window / 2, own, slope)
+        h_ref, variance = nearest_minimum(x, beam.height, beam.sigma, in_lead, centre, half, own, slope)
         h_ref, variance = fill(x, h_ref, variance)
         used = np.ones(leads.sizes["lead"], bool)
         variance += model.variability**2 * nearest_distance(x, leads["x"].values) / 1e3
@@ -143,7 +202,7 @@ def _piece(
         rough = variance_at(y, between(y, at) @ merged, leads, model, slope)
         variance = np.square(np.interp(x, y, np.sqrt(rough)))
         used = np.asarray(abs(operator).sum(axis=0) > 0)
-        variance += misfit(leads.isel(lead=used), at, value, model.floor)
+        variance += misfit(leads.isel(lead=used), at, value, model.lead_floor)
     flag = np.where(has[own], 0, np.where((x < at[0]) | (x > at[-1]), 3, 1)).astype(np.int8)
     if at.size == 1:
         flag[~has[own]] = 2
@@ -156,16 +215,208 @@ def _piece(
         out[has] = values
         return ("window", out)
 
-    windows = xr.Dataset(
+    table = xr.Dataset(
         {
             "centre": ("window", centre),
             "x": spread(node),
             "height": spread(full @ leads["height"].values),
-            "sigma": spread(np.sqrt(full.power(2) @ (leads["sigma"].values ** 2 + model.floor**2))),
+            "sigma": spread(np.sqrt(full.power(2) @ (leads["sigma"].values ** 2 + model.lead_floor**2))),
             "n_leads": ("window", np.diff(operator.indptr).astype(np.int32)),
         }
     )
-    return h_ref, np.sqrt(variance), flag, windows, used
+    return h_ref, np.sqrt(variance), flag, table, used
+
+
+def _windowed(
+    beam: _Beam, method: str, rules: LeadOptions, windows: WindowOptions, model: SurfaceModel
+) -> SeaSurface:
+    """Sea surface of one beam by windows."""
+    leads, index = beam.leads(rules)
+    x, row = beam.x, np.flatnonzero(np.isfinite(beam.height))
+    sigma = np.where(np.isfinite(beam.sigma), np.maximum(beam.sigma, rules.min_sigma), 0.1)
+    h_ref, error = np.full(x.size, np.nan), np.full(x.size, np.nan)
+    flag, used = np.full(x.size, -1, np.int8), np.zeros(leads.sizes["lead"], bool)
+    tables = []
+    cuts = np.flatnonzero(np.diff(x[row]) > windows.max_gap) + 1
+    for i, j in zip([0, *cuts], [*cuts, row.size], strict=True):
+        if i == j:
+            continue
+        cells = slice(row[i], row[j - 1] + 1)
+        mine = np.flatnonzero((leads["first"].values >= cells.start) & (leads["last"].values < cells.stop))
+        if not mine.size:
+            continue
+        missing = ~np.isfinite(beam.height[cells])
+        part = _Beam(
+            x[cells], beam.height[cells], np.where(missing, np.nan, sigma[cells]), beam.is_lead[cells]
+        )
+        h_ref[cells], error[cells], flag[cells], table, used[mine] = _piece(
+            part, index[cells] >= 0, leads.isel(lead=mine), method, windows, model
+        )
+        tables.append(table)
+    names = ("centre", "x", "height", "sigma", "n_leads")
+    empty = xr.Dataset({k: ("window", np.empty(0)) for k in names})
+    table = xr.concat(tables, "window") if tables else empty
+    return SeaSurface(h_ref, error, flag, index, leads.drop_vars("weight").assign(used=("lead", used)), table)
+
+
+# -- by evidence -------------------------------------------------------------------------------------------
+def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
+    """Leads with the columns that their probability is judged by."""
+    first, end = leads["first"].values, leads["last"].values + 1
+    out = {}
+    for name in ("water_probability", "brightness", "ice_dark", "ice_bright", "photons"):
+        column = (beam.evidence or {}).get(name)
+        if column is None:
+            out[name] = np.full(first.size, np.nan)
+            continue
+        total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(column))])
+        count = np.concatenate([[0], np.cumsum(np.isfinite(column))])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # Brightness is a share of rates: a mean over pulses. Photons are counted.
+            out[name] = (total[end] - total[first]) / (1 if name == "photons" else count[end] - count[first])
+    node, level = lead_evidence.low_level(beam.x, beam.height, beam.sigma)
+    good = np.isfinite(level)
+    out["low_level"] = (
+        np.interp(leads["x"].values, node[good], level[good]) if good.any() else np.full(first.size, np.nan)
+    )
+    leads = leads.assign({name: ("lead", value) for name, value in out.items()})
+    return _without_ice(beam, leads).drop_vars("weight")
+
+
+def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
+    """Leads without the light of the ice beside them."""
+    brightness = (beam.evidence or {}).get("brightness")
+    if brightness is None:
+        return leads.assign(offset=("lead", np.zeros(leads.sizes["lead"])))
+    rows = leads["first"].values, leads["last"].values, leads["height"].values
+    offset, error = lead_footprint.offsets(
+        beam.x, beam.height, beam.sigma, np.asarray(brightness, float), leads["weight"].values, rows
+    )
+    return leads.assign(
+        height=leads["height"] - offset,
+        sigma=("lead", np.hypot(leads["sigma"].values, error)),
+        offset=("lead", offset),
+    )
+
+
+def _by_evidence(
+    beams: Sequence[_Beam], across: Sequence[float], rules: LeadOptions, model: SurfaceModel
+) -> list[SeaSurface]:
+    """Sea surfaces of beams that see one sea, at distances across (m); beams at one distance see the same strip."""
+    strips, tracks = np.unique(np.asarray(across, float), return_inverse=True)
+    found = [beam.leads(rules) for beam in beams]
+    tables = [_with_evidence(beam, leads) for beam, (leads, _) in zip(beams, found, strict=True)]
+    prior = [lead_evidence.prior(leads) for leads in tables]
+    number = np.repeat(np.arange(len(beams)), [leads.sizes["lead"] for leads in tables])
+    x = np.concatenate([leads["x"].values for leads in tables])
+    order = np.argsort(x, kind="stable")
+    observed = surface_process.Observations(
+        x[order],
+        np.concatenate([leads["height"].values for leads in tables])[order],
+        (np.concatenate([leads["sigma"].values for leads in tables]) ** 2 + model.lead_floor**2)[order],
+        np.concatenate(prior)[order],
+        tracks.astype(np.intp)[number][order],
+    )
+    probability = np.zeros(x.size)
+    surface, node = None, np.empty(0)
+    if x.size:
+        ends = min(b.x[0] for b in beams if b.x.size), max(b.x[-1] for b in beams if b.x.size)
+        node = NODE * np.arange(np.floor(ends[0] / NODE), np.ceil(ends[1] / NODE) + 1)
+        surface = surface_process.fit(observed, node, strips - strips.mean())
+        probability[order] = surface.probability
+    used = probability >= surface_process.LEAST
+    everyone = np.sort(x[used])
+    out = []
+    for k, (beam, (_, index)) in enumerate(zip(beams, found, strict=True)):
+        mine = number == k
+        leads = tables[k].assign(
+            prior=("lead", prior[k]),
+            probability=("lead", probability[mine]),
+            used=("lead", used[mine]),
+            reason=("lead", lead_evidence.reasons(tables[k], probability[mine])),
+        )
+        flag = _origin(beam.x, np.sort(x[mine & used]), everyone, model)
+        h_ref, error = np.full(beam.x.size, np.nan), np.full(beam.x.size, np.nan)
+        there = flag >= 0
+        if surface is not None:
+            h_ref[there] = np.interp(beam.x[there], node, surface.height[tracks[k]])
+            error[there] = np.sqrt(np.interp(beam.x[there], node, surface.variance[tracks[k]]))
+        out.append(SeaSurface(h_ref, error, flag, index, leads, _nodes(node, surface, tracks[k])))
+    return out
+
+
+def _origin(x: F8, own: F8, everyone: F8, model: SurfaceModel) -> NDArray[np.int8]:
+    """Flag of each row: from own leads, between them, beyond them, from other beams, or none."""
+    flag = np.full(x.size, -1, np.int8)
+    for points, other in ((everyone, True), (own, False)):
+        if not points.size:
+            continue
+        distance = nearest_distance(x, points)
+        outside = (x < points[0]) | (x > points[-1])
+        reached = distance <= np.where(outside, model.reach, max(model.reach, model.between))
+        kind = np.where(distance <= NEAR, 0, np.where(outside, 2 if points.size == 1 else 3, 1))
+        flag = np.where(reached, 4 if other else kind, flag).astype(np.int8)
+    return flag
+
+
+def _nodes(node: F8, surface: surface_process.Surface | None, track: int) -> xr.Dataset:
+    """Nodes of the surface as the table that windows fill."""
+    height = np.full(node.size, np.nan) if surface is None else surface.height[track]
+    sigma = np.full(node.size, np.nan) if surface is None else np.sqrt(surface.variance[track])
+    values = {
+        "centre": node,
+        "x": node,
+        "height": height,
+        "sigma": sigma,
+        "n_leads": np.zeros(node.size, np.int32),
+    }
+    return xr.Dataset({name: ("window", value) for name, value in values.items()})
+
+
+#: Names of the options that every face takes besides its own.
+OPTIONS = tuple(
+    f.name for kind in (LeadOptions, WindowOptions, SurfaceModel) for f in fields(kind) if f.name != "method"
+)
+
+
+# -- faces -------------------------------------------------------------------------------------------------
+def check_options(method: str, options: Mapping[str, Any]) -> tuple[LeadOptions, WindowOptions, SurfaceModel]:
+    """Sort keywords into the records of leads, windows and surface, with the defaults of a method.
+
+    Parameters
+    ----------
+    method : str
+        One of :data:`METHODS`.
+    options : mapping
+        Fields of :class:`~is2ice.science.leads.LeadOptions` (but its method),
+        :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
+
+    Raises
+    ------
+    ValueError
+        An unknown method, or a value out of range.
+    TypeError
+        An unknown name.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown sea-surface method {method!r}; expected one of {', '.join(METHODS)}")
+    parts: list[dict[str, Any]] = [{}, {}, {}]
+    names = [{f.name for f in fields(c)} for c in (LeadOptions, WindowOptions, SurfaceModel)]
+    names[0].discard("method")
+    for name, value in options.items():
+        home = [k for k in range(3) if name in names[k]]
+        if not home:
+            known = ", ".join(sorted(set().union(*names)))
+            raise TypeError(f"unknown option {name!r} of the sea surface; expected some of {known}")
+        parts[home[0]][name] = value
+    windows = WindowOptions(**parts[1])
+    if windows.smooth is not None and method in ("nearest_minimum", "evidence"):
+        raise ValueError(f"smooth: {method} has no value per window to smooth; leave it out")
+    if windows.position is None:
+        windows = WindowOptions(**parts[1] | {"position": "leads" if method == "crossfit" else "centre"})
+    of_leads = {"nearest_minimum": "minimum", "evidence": "crossfit"}.get(method, method)
+    leads = LeadOptions(**{"max_length": 1_000.0} | parts[0] | {"method": of_leads})
+    return leads, windows, SurfaceModel(**parts[2]).of(method)
 
 
 def sea_surface(
@@ -175,28 +426,8 @@ def sea_surface(
     is_lead: ArrayLike,
     gaps: ArrayLike | None = None,
     *,
-    method: str = "crossfit",
-    window: float = 10_000.0,
-    step: float = 5_000.0,
-    origin: float = 0.0,
-    spacing: float | None = None,
-    min_segments: int = 1,
-    max_length: float | None = 1_000.0,
-    edge: float = 0.0,
-    extent: float = 0.0,
-    max_gap: float = 10_000.0,
-    reach: float = 10_000.0,
-    between: float = 20_000.0,
-    smooth: int | None = None,
-    position: str | None = None,
-    reject: float | None = None,
-    lead_floor: float | None = None,
-    variability: float = 0.007,
-    slope: float = 1e-5,
-    scale: ArrayLike | None = None,
-    kernel: str = "gaussian",
-    trim: float = 0.0,
-    min_sigma: float = 1e-3,
+    method: str = "evidence",
+    **options: Any,
 ) -> SeaSurface:
     """Sea surface of one track from any segments: 2 m cells, or those of ATL07 and ATL10.
 
@@ -209,40 +440,13 @@ def sea_surface(
     is_lead : array_like of bool, shape (n,)
     gaps : array_like of bool, shape (n,), optional
         Rows that no lead may join to the row before (beside `spacing`).
-    method : {"crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
-    window, step, origin : float
-        Length of the windows, distance of their centres, and a centre, m.
-    spacing : float, optional
-        Greatest distance of neighbouring segments of one lead, m. By default any rows that follow each other.
-    min_segments : int
-        Shorter runs of lead segments are no leads.
-    max_length : float, optional
-        Longer leads are cut into equal parts, m.
-    edge : float
-        Error of very short leads, m, falling off by e every EDGE_LENGTH of lead: their footprints reach the
-        ice on both sides.
-    extent : float
-        Added to the distance of first and last centre to give a lead's length, m.
-    max_gap : float
-        Missing data longer than this, m, cut the track into pieces that share no window and no
-        interpolation.
-    reach, between : float
-        No sea surface farther than this from the nearest lead in use, m: beyond the outermost lead, and between two
-        leads (never nearer than `reach`).
-    smooth : int, optional
-        Running mean over so many windows (3 in ATL10).
-    position : {"leads", "centre"}, optional
-        Where the value of a window is put; "leads" for ``crossfit``, "centre" for the published methods.
-    reject : float, optional
-        Standard errors above the consensus beyond which a lead is left out (``crossfit`` only); 2.5.
-    lead_floor : float, optional
-        Real differences between leads, m, added to their errors; 0.01 for ``crossfit``, else 0.
-    variability : float
-        Wander of the sea surface after 1 km, m, growing as the square root of the distance.
-    slope : float
-        Prior standard deviation of the sea-surface slope, m/m.
-    scale, kernel, trim, min_sigma
-        As of :func:`is2ice.science.leads.find_leads`.
+    method : {"evidence", "crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
+    **options
+        ``spacing``, the greatest distance of neighbouring segments of one lead, m (by default any rows that follow each
+        other); ``scale``, the width of the weights of ``nasa``, m; ``evidence``, a mapping of water_probability,
+        brightness and photons to arrays of shape (n,), as :func:`is2ice.science.lead_evidence.terms` reads them;
+        and fields of :class:`~is2ice.science.leads.LeadOptions`,
+        :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
 
     Returns
     -------
@@ -257,79 +461,26 @@ def sea_surface(
     ----------
     Iqrah et al. 2025, arXiv:2502.02700 (the four published methods); ATBD for ATL07/ATL10, 4.1.1.17.
     """
-    position = position or ("leads" if method == "crossfit" else "centre")
-    _check_options(method, position, window, step, smooth)
+    spacing, scale, evidence = (options.pop(k, None) for k in ("spacing", "scale", "evidence"))
+    rules, windows, model = check_options(method, options)
     x, height = np.asarray(x, float), np.asarray(height, float)
     check_track(x, height=height, is_lead=is_lead)
-    sigma = np.broadcast_to(np.asarray(sigma, float), x.shape)
-    crossfit = method == "crossfit"
-    model = Model(
-        reject=(2.5 if reject is None else reject) if crossfit else np.inf,
-        floor=(0.01 if crossfit else 0.0) if lead_floor is None else lead_floor,
-        variability=variability,
-        slope=slope,
-        reach=reach,
-        between=between,
+    beam = _Beam(
+        x,
+        height,
+        np.broadcast_to(np.asarray(sigma, float), x.shape),
+        np.asarray(is_lead, bool),
+        None if gaps is None else np.asarray(gaps, bool),
+        None if scale is None else np.broadcast_to(np.asarray(scale, float), x.shape),
+        spacing,
+        evidence,
     )
-    row = np.flatnonzero(np.isfinite(height))
-    xd, hd, sd = x[row], height[row], sigma[row]
-    breaks = None if gaps is None else np.diff(np.cumsum(np.asarray(gaps, bool))[row], prepend=0) > 0
-    leads = find_leads(
-        xd, hd, sd, np.asarray(is_lead, bool)[row], spacing,
-        method="minimum" if method == "nearest_minimum" else method,
-        breaks=breaks, min_segments=min_segments, max_length=max_length, extent=extent,
-        scale=None if scale is None else np.broadcast_to(scale, x.shape)[row], kernel=kernel, trim=trim,
-        min_sigma=min_sigma,
-    )  # fmt: skip
-    if edge:
-        beyond_footprint = edge * np.exp(-leads["length"].values / EDGE_LENGTH)
-        leads["sigma"] = np.hypot(leads["sigma"], beyond_footprint)
-    index = np.full(x.size, -1, np.int32)
-    index[row] = lead_index(leads, row.size)
-    sd = np.where(np.isfinite(sd), np.maximum(sd, min_sigma), 0.1)
-
-    h_ref, error = np.full(x.size, np.nan), np.full(x.size, np.nan)
-    flag, used = np.full(x.size, -1, np.int8), np.zeros(leads.sizes["lead"], bool)
-    windows = []
-    cuts = np.flatnonzero(np.diff(xd) > max_gap) + 1
-    for i, j in zip([0, *cuts], [*cuts, row.size], strict=True):
-        mine = np.flatnonzero((leads["first"].values >= i) & (leads["last"].values < j))
-        if i == j or not mine.size:
-            continue
-        cells = slice(row[i], row[j - 1] + 1)
-        everywhere = np.full((2, x[cells].size), np.nan)
-        everywhere[:, row[i:j] - row[i]] = hd[i:j], sd[i:j]
-        h_ref[cells], error[cells], flag[cells], table, used[mine] = _piece(
-            x[cells], everywhere[0], everywhere[1], index[cells] >= 0, leads.isel(lead=mine),
-            (window, step, origin), method, position, smooth, model,
-        )  # fmt: skip
-        windows.append(table)
-    leads = leads.drop_vars("weight").assign(
-        first=("lead", row[leads["first"].values]),
-        last=("lead", row[leads["last"].values]),
-        used=("lead", used),
-    )
-    names = ("centre", "x", "height", "sigma", "n_leads")
-    empty = xr.Dataset({k: ("window", np.empty(0)) for k in names})
-    table = xr.concat(windows, "window") if windows else empty
-    return SeaSurface(h_ref, error, flag, index, leads, table)
-
-
-def _check_options(method: str, position: str, window: float, step: float, smooth: int | None) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown sea-surface method {method!r}; expected one of {', '.join(METHODS)}")
-    if position not in ("leads", "centre"):
-        raise ValueError(f"unknown position {position!r}; expected 'leads' or 'centre'")
-    if not 0 < step <= window:
-        raise ValueError(f"step: expected 0 < step <= window ({window:g} m), got {step:g} m")
-    if smooth is not None and (smooth < 1 or smooth % 2 == 0):
-        raise ValueError(f"smooth: expected an odd number of windows, got {smooth}")
-    if smooth is not None and method == "nearest_minimum":
-        raise ValueError("smooth: nearest_minimum has no value per window to smooth; leave it out")
+    if method == "evidence":
+        return _by_evidence([beam], [0.0], rules, model)[0]
+    return _windowed(beam, method, rules, windows, model)
 
 
 #: Bit of segment_quality: more photons a pulse than the first-photon bias can be corrected for.
-SATURATED_BIT = next(b for b, name in schema.QUALITY_BITS.items() if name == "photon_rate_saturated")
 
 
 def _is_lead(
@@ -345,7 +496,7 @@ def _is_lead(
         mask = ds["surface_class"].values == schema.OPEN_WATER
         if "segment_quality" in ds:
             # Returns that saturate the detector are centimetres to a decimetre too high, all of a lead alike.
-            mask &= (ds["segment_quality"].values & SATURATED_BIT) == 0
+            mask &= (ds["segment_quality"].values & schema.Quality.PHOTON_RATE_SATURATED) == 0
         if min_probability > 0:
             if "class_probability" not in ds:
                 raise SchemaError("class_probability: missing; min_probability needs it. Leave it at 0")
@@ -377,23 +528,62 @@ def _sigma(ds: xr.Dataset, sigma: str | float) -> F8:
     return np.asarray(ds[name].values, float)
 
 
+def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
+    """Columns by which leads are judged, a mapping for each beam; none where the caller chose the leads."""
+    rows = np.atleast_2d(ds["height"].values).shape[0]
+    needed = ("class_probability", "n_photons", "n_pulses", "surface_class")
+    if not (isinstance(leads, str) and leads == "water") or any(name not in ds for name in needed):
+        return [{} for _ in range(rows)]
+    dims = ds["height"].dims
+    probability = ds["class_probability"].transpose(*dims, "surface").values[..., schema.OPEN_WATER]
+    columns = [np.atleast_2d(a) for a in (probability, *(ds[name].values for name in needed[1:]))]
+    try:
+        pixels = [PIXELS["strong" if spot % 2 else "weak"] for spot in spots(ds)]
+    except ValueError:
+        pixels = [PIXELS["strong"]] * rows
+    x_atc = ds["x_atc"].values.astype(float)
+    out = []
+    for p, photons, pulses, kind, n_pix in zip(*columns, pixels, strict=True):
+        out.append(
+            {"water_probability": p.astype(float), "photons": photons.astype(float)}
+            | _brightness(photons, pulses, kind != schema.THICK_ICE, n_pix, x_atc)
+        )
+    return out
+
+
+def _brightness(
+    photons: NDArray, pulses: NDArray, other: NDArray[np.bool_], n_pix: int, x_atc: F8
+) -> dict[str, F8]:
+    """Incident rate of each segment, and the range of the ice about it, over the median of that ice."""
+    if not x_atc.size:
+        return {name: np.empty(0) for name in ("brightness", "ice_dark", "ice_bright")}
+    length = float(np.median(np.diff(x_atc))) if x_atc.size > 1 else 2.0
+    half = max(0, round(FOOTPRINT / length))
+    # The range of ice is that of means over two footprints: single cells scatter by their few photons.
+    total, fired = (box(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = incident(np.where(pulses > 0, photons / pulses, np.nan), n_pix)
+        ice = np.where(other, np.nan, incident(np.where(fired > 0, total / fired, np.nan), n_pix))
+    dark, middle, bright = (local_quantile(ice, q, ICE, length, x_atc[0]) for q in (0.25, 0.5, 0.9))
+    middle = np.where(middle > 0, middle, np.nan)
+    return {"brightness": rate / middle, "ice_dark": dark / middle, "ice_bright": bright / middle}
+
+
+def _across(ds: xr.Dataset) -> list[float]:
+    """Distance of each beam across the pass, m: three pairs 3.3 km apart, whose beams, 90 m apart, see one strip."""
+    names = [str(b) for b in np.atleast_1d(ds["beam"].values)] if "beam" in ds["height"].dims else [""]
+    return [PAIR_SPACING * (int(name[2]) if name in schema.BEAMS else 10 + k) for k, name in enumerate(names)]
+
+
 def estimate(
     segments: xr.Dataset,
-    method: str = "crossfit",
+    method: str = "evidence",
     *,
-    window: float = 10_000.0,
-    step: float = 5_000.0,
-    min_segments: int = 3,
-    max_gap: float = 10_000.0,
-    reach: float = 10_000.0,
-    between: float = 20_000.0,
-    smooth: int | None = None,
-    position: str | None = None,
-    sigma: str | float = "standard_error",
+    beams: str = "joint",
     leads: str | ArrayLike | xr.DataArray = "water",
     min_probability: float = 0.0,
+    sigma: str | float = "standard_error",
     bridge: float = 0.0,
-    trim: float = FOOTPRINT / 2,
     **options: Any,
 ) -> xr.Dataset:
     """Local sea surface of classified segments.
@@ -401,42 +591,31 @@ def estimate(
     Parameters
     ----------
     segments : xarray.Dataset
-        With dims (beam, x_atc) or (x_atc,): height, height_uncertainty and surface_class. Each beam has its own
-        sea surface.
-    method : {"crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
+        With dims (beam, x_atc) or (x_atc,): height, height_uncertainty and surface_class.
+    method : {"evidence", "crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
         See the module's text.
-    window, step : float
-        Length and distance of the windows, m.
-    min_segments : int
-        Fewer consecutive segments are no lead. Three (6 m) leave out single mistaken cells; a lead that the
-        11 m footprint can see fills more.
-    max_gap : float
-        Missing data longer than this, m, cut the track into separate pieces.
-    reach, between : float
-        No sea surface farther than this from the nearest lead, m: beyond the outermost lead, and between two.
-    smooth : int, optional
-        Running mean over so many windows.
-    position : {"leads", "centre"}, optional
-        Where the value of a window is put; by default at its leads for ``crossfit``, else at the centre.
+    beams : {"joint", "alone"}
+        Let the beams of a pass share one sea (``evidence`` only; the other methods always take each beam alone).
+    leads : "water", str, or boolean array
+        Segments that are leads: those of surface_class open_water, a variable, or a mask shaped as height. Leads that
+        the caller chose are not judged by class and brightness.
+    min_probability : float
+        Least class_probability of open water of a lead segment.
     sigma : {"standard_error", "spread"} or str or float
         Width of the weights of ``nasa``: height_uncertainty, h_std, another variable, or metres. The
         variance is always that of height_uncertainty unless a number is given.
-    leads : "water", str, or boolean array
-        Segments that are leads: those of surface_class open_water, a variable, or a mask shaped as height.
-    min_probability : float
-        Least class_probability of open water of a lead segment.
     bridge : float
         Missing cells over this length, m, do not end a lead (dark water leaves cells empty). By default any do.
-    trim : float
-        Segments this near to an end of a lead, m, get no weight (``crossfit``): their footprint holds ice.
     **options
-        Further options of :func:`sea_surface`.
+        Fields of :class:`~is2ice.science.leads.LeadOptions`, :class:`~is2ice.science.lead_windows.WindowOptions` and
+        :class:`~is2ice.science.lead_windows.SurfaceModel`. Here ``min_segments`` is 3 by default (6 m leave out
+        single mistaken cells) and ``trim`` half a footprint.
 
     Returns
     -------
     xarray.Dataset
         The segments with lead_index, h_ref, h_ref_uncertainty and h_ref_flag; where no lead is in reach,
-        NaN and -1.
+        NaN and -1. ``evidence`` adds lead_probability.
 
     Raises
     ------
@@ -448,48 +627,90 @@ def estimate(
     >>> from is2ice import schema
     >>> ds = schema.mock_segments(2000, stages=("classified",))
     >>> ds["surface_class"][500:520] = schema.OPEN_WATER
-    >>> estimate(ds).h_ref_flag.values[[0, 1999]]
+    >>> estimate(ds, "crossfit").h_ref_flag.values[[0, 1999]]
     array([0, 0], dtype=int8)
     """
     if "height" not in segments:
         raise SchemaError("height: missing; the sea surface needs segments with a corrected height")
+    if beams not in ("joint", "alone"):
+        raise ValueError(f"beams={beams!r}: expected 'joint' or 'alone'")
     x_atc = segments["x_atc"].values.astype(float)
     length = float(segments.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
     dims = segments["height"].dims
     if dims not in (("x_atc",), ("beam", "x_atc")):
         raise SchemaError(f"height: expected dims (x_atc,) or (beam, x_atc), got {dims}")
-    height = np.atleast_2d(np.asarray(segments["height"].values, float))
-    mask = np.atleast_2d(_is_lead(segments, leads, min_probability))
-    number = not isinstance(sigma, str)
-    error = np.atleast_2d(_sigma(segments, sigma if number else "standard_error"))
-    scale = np.atleast_2d(_sigma(segments, sigma))
-    results = [
-        sea_surface(
-            x_atc + length / 2, height[k], error[k], mask[k], method=method, window=window, step=step,
-            spacing=length + bridge, min_segments=min_segments, extent=length, max_gap=max_gap, reach=reach,
-            between=between, smooth=smooth, position=position, scale=scale[k], trim=trim,
-            **{"edge": EDGE if method == "crossfit" and length < FOOTPRINT else 0.0} | options,
-        )
-        for k in range(height.shape[0])
-    ]  # fmt: skip
-    for k, result in enumerate(results):
-        beam = segments["beam"].values[k] if "beam" in dims else segments.attrs.get("beam", "track")
-        log.debug(
-            "%s: %d leads, %d left out", beam, result.leads.sizes["lead"], int((~result.leads.used).sum())
-        )
+    ours = method in ("crossfit", "evidence")
+    defaults = {"min_segments": 3, "trim": FOOTPRINT / 2, "extent": length}
+    defaults["edge"] = EDGE if ours and length < FOOTPRINT else 0.0
+    rules, windows, model = check_options(method, defaults | options)
+    tracks = _beams(segments, leads, min_probability, sigma, length + bridge)
+    if method != "evidence":
+        results = [_windowed(beam, method, rules, windows, model) for beam in tracks]
+    elif beams == "joint":
+        results = _by_evidence(tracks, _across(segments), rules, model)
+    else:
+        results = [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
+    return _with_surface(segments, results, method, windows)
 
-    def stack(name: str, dtype: str) -> tuple[tuple[Any, ...], np.ndarray]:
-        values = np.stack([getattr(r, name) for r in results]).astype(dtype)
-        return dims, values.reshape(segments["height"].shape)
+
+def _beams(
+    ds: xr.Dataset, leads: Any, min_probability: float, sigma: str | float, spacing: float
+) -> list[_Beam]:
+    """The beams of a dataset as arrays."""
+    x_atc = ds["x_atc"].values.astype(float)
+    length = float(ds.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
+    x = x_atc + length / 2
+    check_track(x)
+    height = np.atleast_2d(np.asarray(ds["height"].values, float))
+    mask = np.atleast_2d(_is_lead(ds, leads, min_probability))
+    error = np.atleast_2d(_sigma(ds, "standard_error" if isinstance(sigma, str) else sigma))
+    scale = np.atleast_2d(_sigma(ds, sigma))
+    judged = _evidence(ds, leads)
+    return [
+        _Beam(x, height[k], error[k], mask[k], None, scale[k], spacing, judged[k])
+        for k in range(height.shape[0])
+    ]
+
+
+def _with_surface(
+    segments: xr.Dataset, results: list[SeaSurface], method: str, windows: WindowOptions
+) -> xr.Dataset:
+    """The segments with the surfaces of their beams, and a note on leads left out."""
+    dims, shape = segments["height"].dims, segments["height"].shape
+
+    def stack(values: list[np.ndarray], dtype: str) -> tuple[tuple[Any, ...], np.ndarray]:
+        return dims, np.stack(values).astype(dtype).reshape(shape)
 
     out = segments.assign(
-        lead_index=stack("lead_index", "i4"),
-        h_ref=stack("h_ref", "f4"),
-        h_ref_uncertainty=stack("uncertainty", "f4"),
-        h_ref_flag=stack("flag", "i1"),
+        lead_index=stack([r.lead_index for r in results], "i4"),
+        h_ref=stack([r.h_ref for r in results], "f4"),
+        h_ref_uncertainty=stack([r.uncertainty for r in results], "f4"),
+        h_ref_flag=stack([r.flag for r in results], "i1"),
     )
+    names = segments["beam"].values if "beam" in dims else [segments.attrs.get("beam", "track")]
+    notes = [note for name, r in zip(names, results, strict=True) if (note := _left_out(str(name), r.leads))]
+    if method == "evidence":
+        p = [np.append(r.leads["probability"].values, np.nan)[r.lead_index] for r in results]
+        out["lead_probability"] = stack(p, "f4")
+        if notes:
+            out.attrs["notes"] = list(dict.fromkeys([*segments.attrs.get("notes", ()), *notes]))
     if segments.attrs.get("height_reference") == "geoid":
         out["h_ref"].attrs["comment"] = "above the geoid: no mean sea surface was given"
     out = schema.annotate(out, "seasurface")
-    out["h_ref"].attrs["source"] = f"{method}, windows of {window:g} m every {step:g} m"
+    how = f", windows of {windows.window:g} m every {windows.step:g} m" if method != "evidence" else ""
+    out["h_ref"].attrs["source"] = method + how
     return out
+
+
+def _left_out(beam: str, leads: xr.Dataset) -> str:
+    """A line on the leads of a beam that are not used, by reason; empty if all are."""
+    out = int((~leads["used"].values).sum())
+    if not out:
+        return ""
+    why = ""
+    if "reason" in leads:
+        count = np.bincount(leads["reason"].values, minlength=len(lead_evidence.REASONS))
+        why = ": " + ", ".join(f"{count[k]} {lead_evidence.REASONS[k]}" for k in np.flatnonzero(count) if k)
+    line = f"{beam}: {out} of {leads.sizes['lead']} leads left out{why}"
+    log.debug(line)
+    return line

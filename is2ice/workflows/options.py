@@ -84,7 +84,7 @@ class Options:
     first_photon: str | None = "auto"
     classifier: str = "radiometric"
     classifier_checksum: str = ""
-    method: str = "crossfit"
+    method: str = "evidence"
     until: str = "freeboard"
     seasurface: Mapping[str, Any] = field(default_factory=dict)
     freeboard: Mapping[str, Any] = field(default_factory=dict)
@@ -239,12 +239,8 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 @cache
 def _seasurface_parameters() -> tuple[str, ...]:
-    """Names of the parameters of the sea surface that an option may set; estimate passes some on to sea_surface."""
-    own = _names(seasurface.estimate)
-    set_by_estimate = {"method", "spacing", "extent", "scale"}
-    return tuple(
-        dict.fromkeys([*own, *(n for n in _names(seasurface.sea_surface) if n not in set_by_estimate)])
-    )
+    """Names of the parameters of the sea surface that an option may set."""
+    return tuple(dict.fromkeys([*_names(seasurface.estimate), *seasurface.OPTIONS]))
 
 
 def _plain(value: Any) -> Any:

@@ -58,7 +58,7 @@ def test_after_the_sea_surface(beam):
     ds["surface_class"][..., 700:730] = schema.OPEN_WATER
     ds["height"][..., 700:730] = 0.05
     ds["height"][..., :5] = np.nan
-    out = freeboard.compute(seasurface.estimate(ds))
+    out = freeboard.compute(seasurface.estimate(ds, "crossfit"))
     assert out.freeboard.dims == ds.height.dims
     np.testing.assert_allclose(out.freeboard, ds.height - 0.05, atol=1e-6)
     assert np.isnan(out.freeboard_uncertainty[..., :5]).all()
@@ -85,7 +85,7 @@ def test_stated_uncertainty_is_the_scatter():
         truth[700:712] = 0.0
         level = np.where(truth == 0.0, rng.normal(0, 0.01), 0.0)  # a lead's own departure from the sea
         ds["height"] = ("x_atc", (truth + level + rng.normal(0, 0.03, 1500)).astype("f4"), ds.height.attrs)
-        out = freeboard.compute(seasurface.estimate(ds, variability=0.0, edge=0.0))
+        out = freeboard.compute(seasurface.estimate(ds, "crossfit", variability=0.0, edge=0.0))
         ice = slice(0, 600, 7)
         errors.append((out.freeboard - truth)[ice].values)
         scores.append((errors[-1] / out.freeboard_uncertainty[ice]).values)

@@ -28,6 +28,11 @@ def track(
     return x, height, np.full(x.size, sigma), is_lead
 
 
+def by_windows(*args, **options):
+    """The sea surface by windows, with the lower consensus."""
+    return sea_surface(*args, **{"method": "crossfit"} | options)
+
+
 # --- leads -----------------------------------------------------------------------------------------------
 
 
@@ -236,7 +241,7 @@ def test_nearest_of_only_the_ten_lowest():
     assert (sea_surface(x, h, s, lead, method="nearest_minimum", **one).h_ref == 0.0).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "evidence"])
 def test_interpolation_is_linear_in_distance_not_in_rows(method):
     """Leads at 5 and 35 km, the cells between 10 and 20 km missing: 20 km is still half way."""
     x, h, s, lead = track({5000: 0.0, 35_000: 0.3}, km=40)
@@ -267,7 +272,7 @@ def test_interpolation_is_linear_in_distance_not_in_rows(method):
 
 def test_flags_reach_and_end_points():
     x, h, s, lead = track({25_000: 0.0, 26_000: 0.0, 40_000: 0.1}, km=80)
-    result = sea_surface(x, h, s, lead, spacing=2.0, reach=12_000)
+    result = by_windows(x, h, s, lead, spacing=2.0, reach=12_000)
 
     def flag(km):
         return int(result.flag[np.searchsorted(x, km * 1e3)])
@@ -283,7 +288,7 @@ def test_flags_reach_and_end_points():
     np.testing.assert_array_equal(finite, result.flag >= 0)
     np.testing.assert_array_equal(finite, np.isfinite(result.uncertainty))
     assert result.h_ref[np.searchsorted(x, 51_000.0)] == pytest.approx(0.1)
-    single = sea_surface(*track({25_000: 0.2}, km=80), spacing=2.0, reach=12_000)
+    single = by_windows(*track({25_000: 0.2}, km=80), spacing=2.0, reach=12_000)
     assert sorted(set(single.flag.tolist())) == [-1, 0, 2]
     np.testing.assert_allclose(single.h_ref[single.flag >= 0], 0.2)
 
@@ -291,7 +296,7 @@ def test_flags_reach_and_end_points():
 def test_between_two_leads_the_surface_reaches_farther_than_beyond_the_last():
     """Leads at 30 and 74 km: 20 km from each between them, 10 km outside."""
     x, h, s, lead = track({30_000: 0.0, 74_000: 0.2}, km=100)
-    result = sea_surface(x, h, s, lead, spacing=2.0, slope=1e-4)
+    result = by_windows(x, h, s, lead, spacing=2.0, slope=1e-4)
 
     def given(km, of=result):
         return bool(of.flag[np.searchsorted(x, km * 1e3)] >= 0)
@@ -300,7 +305,7 @@ def test_between_two_leads_the_surface_reaches_farther_than_beyond_the_last():
     assert told == [False, True, True, False, False, True, True, False]
     assert result.h_ref[np.searchsorted(x, 49_000.0)] == pytest.approx(0.2 * 19 / 44, abs=1e-3)
     assert set(result.flag[(x > 41_000) & (x < 49_900)].tolist()) == {1}
-    narrow = sea_surface(x, h, s, lead, spacing=2.0, slope=1e-4, between=0.0)
+    narrow = by_windows(x, h, s, lead, spacing=2.0, slope=1e-4, between=0.0)
     assert [given(k, narrow) for k in (39.9, 40.2)] == [True, False]  # never nearer than reach
 
 
@@ -321,14 +326,14 @@ def test_no_lead_no_sea_surface(method):
 def test_gaps_split_leads_and_pieces():
     x, h, s, lead = track({5000: 0.0, 25_000: 0.4}, km=30, cells=9)
     h[np.flatnonzero(lead)[4]] = np.nan
-    result = sea_surface(x, h, s, lead, spacing=2.0)
+    result = by_windows(x, h, s, lead, spacing=2.0)
     assert result.leads.n.values.tolist() == [4, 4, 9]
     assert (result.lead_index[np.isnan(h)] == -1).all()
-    assert sea_surface(x, h, s, lead, spacing=4.0).leads.n.values.tolist() == [8, 9]
+    assert by_windows(x, h, s, lead, spacing=4.0).leads.n.values.tolist() == [8, 9]
     h[(x > 10_000) & (x < 20_000)] = np.nan
-    whole = sea_surface(x, h, s, lead, spacing=2.0, max_gap=20_000, reach=30_000, slope=1e-4)
+    whole = by_windows(x, h, s, lead, spacing=2.0, max_gap=20_000, reach=30_000, slope=1e-4)
     assert whole.h_ref[np.searchsorted(x, 15_000.0)] == pytest.approx(0.2, abs=1e-3)
-    split = sea_surface(x, h, s, lead, spacing=2.0, max_gap=5_000, reach=30_000)
+    split = by_windows(x, h, s, lead, spacing=2.0, max_gap=5_000, reach=30_000)
     assert (split.flag[(x > 10_010) & (x < 19_990)] == -1).all()
     np.testing.assert_allclose(split.h_ref[x < 10_000], 0.0, atol=1e-9)
     np.testing.assert_allclose(split.h_ref[x > 20_000], 0.4, atol=1e-9)
@@ -336,21 +341,21 @@ def test_gaps_split_leads_and_pieces():
 
 def test_rows_that_do_not_follow_split_a_lead():
     x = np.array([0.0, 15, 31, 47, 60])  # segments of uneven length, one missing before the fourth
-    result = sea_surface(x, 0 * x, 0.01, x >= 0, [0, 0, 0, 1, 0])
+    result = by_windows(x, 0 * x, 0.01, x >= 0, [0, 0, 0, 1, 0])
     assert result.leads.n.values.tolist() == [3, 2]
 
 
 def test_uncertainty_by_hand():
     # One lead of 4 cells with 2 cm: sigma 1 cm, floor 1 cm. Away from it by d: wander v d and prior slope b d.
     x, h, s, lead = track({20_000: 0.0}, km=40, cells=4)
-    result = sea_surface(x, h, s, lead, spacing=2.0, variability=0.01, slope=1e-5, reach=15_000)
+    result = by_windows(x, h, s, lead, spacing=2.0, variability=0.01, slope=1e-5, reach=15_000)
     d = np.abs(x - result.leads.x.item())
     near = np.isfinite(result.h_ref)
     expected = np.sqrt(0.01**2 + 0.01**2 + 0.01**2 * d / 1e3 + (1e-5 * d) ** 2)
     np.testing.assert_allclose(result.uncertainty[near], expected[near], rtol=0.02, atol=1e-4)
     # Half way between two leads D apart: half the variance of one, and the wander of a bridge, v D / 4.
     x, h, s, lead = track({10_000: 0.0, 30_000: 0.0}, km=40, cells=4)
-    result = sea_surface(x, h, s, lead, spacing=2.0, variability=0.01, slope=1e-5)
+    result = by_windows(x, h, s, lead, spacing=2.0, variability=0.01, slope=1e-5)
     middle = result.uncertainty[np.searchsorted(x, 20_000.0)]
     assert middle == pytest.approx(np.sqrt((2e-4) / 2 + 1e-4 * 20 / 4), rel=0.01)
 
@@ -368,15 +373,15 @@ def test_consensus_leaves_out_false_leads_but_follows_a_slope():
     places = {3000: 0.0, 4000: 0.01, 5000: -0.01, 6000: 0.15, 7000: 0.0, 8000: -0.3}
     x, h, s, lead = track(places, km=10)
     options = {"spacing": 2.0, "window": 10_000, "step": 10_000, "origin": 5000}
-    result = sea_surface(x, h, s, lead, **options)
+    result = by_windows(x, h, s, lead, **options)
     assert result.leads.used.values.tolist() == [True, True, True, False, True, False]
     np.testing.assert_allclose(result.h_ref, 0.0, atol=1e-9)
     tilted = {at: 2e-5 * at for at in range(1000, 9500, 500)}
     x, h, s, lead = track(tilted, km=10)
-    assert sea_surface(x, h, s, lead, **options).leads.used.values.all()
+    assert by_windows(x, h, s, lead, **options).leads.used.values.all()
     # All that two leads can say: the lower one, when they disagree by far.
     x, h, s, lead = track({4000: 0.0, 6000: 0.2}, km=10)
-    assert sea_surface(x, h, s, lead, **options).leads.used.values.tolist() == [True, False]
+    assert by_windows(x, h, s, lead, **options).leads.used.values.tolist() == [True, False]
 
 
 def test_bias_of_the_consensus_is_negligible():
@@ -386,9 +391,7 @@ def test_bias_of_the_consensus_is_negligible():
     x = np.arange(windows * per) * 10_000.0 / per + 600.0
     h = rng.normal(0, 0.02, x.size)
     gaps = np.ones(x.size, bool)
-    result = sea_surface(
-        x, h, np.sqrt(0.02**2 - 0.01**2), gaps, gaps, window=10_000, step=10_000, origin=5000
-    )
+    result = by_windows(x, h, np.sqrt(0.02**2 - 0.01**2), gaps, gaps, window=10_000, step=10_000, origin=5000)
     bias = result.windows.height.mean().item()
     left_out = 1 - result.leads.used.mean().item()
     error = 0.02 / np.sqrt(x.size)
@@ -406,7 +409,7 @@ def test_position_of_the_leads_beats_the_centre_on_a_slope():
     x, h, s, lead = track({a: slope * a for a in at}, km=50)
     inside = (x > 3500) & (x < 47_500)
     error = {
-        where: (sea_surface(x, h, s, lead, spacing=2.0, position=where).h_ref - slope * x)[inside]
+        where: (by_windows(x, h, s, lead, spacing=2.0, position=where).h_ref - slope * x)[inside]
         for where in ("leads", "centre")
     }
     rms = {k: 100 * np.sqrt(np.nanmean(v**2)) for k, v in error.items()}
@@ -442,13 +445,16 @@ SEAS = {
 }
 
 
+@pytest.mark.parametrize("method", ["crossfit", "evidence"])
 @pytest.mark.parametrize("name", SEAS)
-def test_errors_on_simulated_seas_are_small_and_honest(name):
+def test_errors_on_simulated_seas_are_small_and_honest(name, method):
+    if (name, method) == ("a fifth are ice of 10 cm", "evidence"):
+        pytest.skip("heights alone do not tell thin ice: its evidence is class and brightness")
     options, most_bias, most_rmse, (low, high) = SEAS[name]
     error, score = [], []
     for seed in range(12):
         x, h, s, lead, true = sea(np.random.default_rng(seed), **options)
-        result = sea_surface(x, h, s, lead, spacing=2.0, min_segments=3)
+        result = sea_surface(x, h, s, lead, spacing=2.0, min_segments=3, method=method)
         there = np.flatnonzero(result.flag >= 0)[::100]
         error.append((result.h_ref - true)[there])
         score.append(error[-1] / result.uncertainty[there])
@@ -466,9 +472,9 @@ def test_errors_on_simulated_seas_are_small_and_honest(name):
 def test_subset_and_shift_of_the_track_change_nothing_near():
     """Windows lie at multiples of the step, so a cut-out has the same sea surface as the whole."""
     x, h, s, lead, _ = sea(np.random.default_rng(3))
-    whole = sea_surface(x, h, s, lead, spacing=2.0)
+    whole = by_windows(x, h, s, lead, spacing=2.0)
     part = slice(10_000, 40_000)
-    cut = sea_surface(x[part], h[part], s[part], lead[part], spacing=2.0)
+    cut = by_windows(x[part], h[part], s[part], lead[part], spacing=2.0)
     inner = slice(10_000, 20_000)
     np.testing.assert_allclose(cut.h_ref[inner], whole.h_ref[part][inner], atol=1e-9)
 
@@ -480,6 +486,8 @@ def water(n=3000, **kwargs) -> xr.Dataset:
     ds = schema.mock_segments(n, stages=("classified",), **kwargs)
     ds["surface_class"][..., 1000:1020] = schema.OPEN_WATER
     ds["height"][..., 1000:1020] = 0.1
+    ds["n_photons"][..., 1000:1020] = 2
+    ds["class_probability"][..., 1000:1020, :] = [0.05, 0.05, 0.9]
     return ds
 
 
@@ -491,7 +499,8 @@ def test_face_follows_the_schema(beam, method):
     out = seasurface.estimate(ds, method)
     schema.conform(out, "segments", "classified", "seasurface")
     assert out.h_ref.dims == ds.height.dims
-    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=1e-6)
+    # By evidence less the light of the ice beside a lead of 40 m, which a step in the mock does not blur into it.
+    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=0.04 if method == "evidence" else 1e-6)
     assert (out.h_ref_flag == 0).all()
     assert (out.lead_index.values.ravel()[[999, 1000, 1019, 1020]] == [-1, 0, 0, -1]).all()
     assert "h_ref" not in ds
@@ -499,7 +508,7 @@ def test_face_follows_the_schema(beam, method):
 
 def test_beams_are_apart():
     one, two = water(beam="gt1r"), schema.mock_segments(3000, stages=("classified",), beam="gt2r")
-    out = seasurface.estimate(xr.concat([one, two], "beam"))
+    out = seasurface.estimate(xr.concat([one, two], "beam"), beams="alone")
     assert (out.h_ref_flag.sel(beam="gt1r") == 0).all()
     assert (out.h_ref_flag.sel(beam="gt2r") == -1).all()
     assert np.isnan(out.h_ref.sel(beam="gt2r")).all()
@@ -560,7 +569,9 @@ def test_shapes_must_agree():
 
 def test_degenerate_tracks():
     for n in (0, 1, 2):
-        result = sea_surface(np.arange(n) * 2.0, np.zeros(n), 0.02, np.ones(n, bool), spacing=2.0)
+        track = np.arange(n) * 2.0, np.zeros(n), 0.02, np.ones(n, bool)
+        assert sea_surface(*track, spacing=2.0).h_ref.shape == (n,)
+        result = by_windows(*track, spacing=2.0)
         assert result.h_ref.shape == (n,)
         assert (result.flag == 0).all()
 

@@ -258,7 +258,7 @@ def _methods(path: Path) -> None:
 
     track = _track("gt1r")
     made = {
-        m: seasurface.estimate(track, m) for m in ("minimum", "mean", "nearest_minimum", "nasa", "crossfit")
+        m: seasurface.estimate(track, m) for m in ("minimum", "mean", "nearest_minimum", "nasa", "evidence")
     }
     draw_methods(track, made, f"{track.attrs['granule']} gt1r (simulated)").savefig(path, dpi=110)
 

@@ -239,6 +239,20 @@ def test_smoothed_and_filled_sections_are_explained():
     assert all(abs(s["difference"]) < 1e-12 for s in told["sections"][:7])
     assert told["freeboard"]["compared"] == told["freeboard"]["n"] == int((ndx <= 7).sum())
     assert told["freeboard"]["difference_max"] < 1e-12
+    # Release 006 sets negative freeboards to 0, and numbers of sections skip those that are left out.
+    segments = tree["segments"].to_dataset().isel(segment=ndx != 5)
+    freeboard = segments["freeboard"] - 0.35
+    tree["segments"] = xr.DataTree(
+        segments.assign(
+            height=segments["height"] - 0.35,
+            freeboard=freeboard.where(~(freeboard < 0), 0.0),
+            refsurf_ndx=segments["refsurf_ndx"] - (segments["refsurf_ndx"] > 5),
+        )
+    )
+    clipped = nasa_product_checks.check_atl10(tree)[""]["freeboard"]
+    assert clipped["clipped"] == int((freeboard < 0).sum()) > 100
+    assert clipped["compared"] == clipped["n"] == int(((ndx <= 7) & (ndx != 5)).sum())
+    assert clipped["difference_max"] < 1e-12
 
 
 def table(dim, **columns):

@@ -1,0 +1,256 @@
+"""Sea surface and freeboard on passes with drawn physics, and what planted errors of the classifier do to them.
+
+    python benchmarks/sea_surface.py [--passes 14] [--length-km 60] [--first 0]
+
+Every pass has ice, leads, light and sea of its own (`sea_surface_passes.py`); classes come from the radiometric tree or
+from the truth. Printed are, by method and for beams alone or joint: bias, RMSE, coverage and calibration of the sea
+surface, the freeboard against the one that true classes give, and how far the mean freeboard of a beam moves when false
+leads of 3 to 10 thick-ice cells (water probability 0.75) are planted in it, with all, 4, 2 or none of its true leads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from sea_surface_passes import Case, prepare
+
+from is2ice import schema
+from is2ice.science import seasurface
+from is2ice.science.leads import runs
+
+#: What is compared: name, and a function of segments that gives them a sea surface.
+VARIANTS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
+    "crossfit": lambda ds: seasurface.estimate(ds, "crossfit"),
+    "evidence alone": lambda ds: seasurface.estimate(ds, beams="alone"),
+    "evidence joint": lambda ds: seasurface.estimate(ds),
+}
+CM = 100.0
+
+
+def with_classes(cube: xr.Dataset, truth: xr.Dataset, kind: str) -> xr.Dataset:
+    """The cube with classes of the tree, of the truth, or with a twentieth of the tree's labels flipped."""
+    if kind == "tree":
+        return cube
+    if kind == "truth":
+        code = np.where(np.isfinite(truth["footprint_class"].values), truth["footprint_class"].values, -1)
+        code = np.where(cube["surface_class"].values < 0, -1, code).astype("i1")
+        chance = (code[..., None] == np.arange(3)) * 0.94 + 0.02
+    else:
+        rng = np.random.default_rng(5)
+        code = cube["surface_class"].values.copy()
+        flip = (rng.random(code.shape) < 0.05) & (code >= 0)
+        code[flip] = (code[flip] + rng.integers(1, 3, flip.sum())) % 3
+        chance = np.where(
+            flip[..., None], (code[..., None] == np.arange(3)) * 0.5 + 0.16, cube["class_probability"]
+        )
+    dims = cube["surface_class"].dims
+    return cube.assign(
+        surface_class=(dims, code), class_probability=((*dims, "surface"), chance.astype("f4"))
+    )
+
+
+def errors(out: xr.Dataset, truth: xr.Dataset) -> Iterator[dict[str, np.ndarray]]:
+    """Errors of each beam, with their stated errors, flags and number of leads."""
+    for k in range(out.sizes["beam"]):
+        known = np.isfinite(truth["h_ref"].values[k])
+        h = out["h_ref"].values[k].astype(float)[known]
+        index = out["lead_index"].values[k]
+        leads = index.max() + 1
+        if "lead_probability" in out:
+            leads = len(
+                {i for i, p in zip(index, out["lead_probability"].values[k], strict=True) if p >= 0.5}
+            )
+        yield {
+            "e": h - truth["h_ref"].values[k][known],
+            "u": out["h_ref_uncertainty"].values[k].astype(float)[known],
+            "flag": out["h_ref_flag"].values[k][known],
+            "leads": leads,
+        }
+
+
+def summary(name: str, beams: list[dict]) -> str:
+    """One row: bias, RMSE, coverage and calibration over all beams."""
+    e, u = (np.concatenate([b[key] for b in beams]) for key in ("e", "u"))
+    there = np.isfinite(e)
+    z = e[there] / u[there]
+    mean = np.array([np.nanmean(b["e"]) if np.isfinite(b["e"]).any() else np.nan for b in beams])
+    five = np.array([b["leads"] >= 5 for b in beams])
+    worst = np.nanmax(np.abs(mean[five]), initial=0.0)
+    return (
+        f"{name:24} {there.mean():5.2f} {CM * e[there].mean():7.2f} {CM * np.nanmean(mean):7.2f} "
+        f"{CM * np.sqrt((e[there] ** 2).mean()):7.2f} {CM * np.median(np.abs(e[there])):7.2f} "
+        f"{np.sqrt((z**2).mean()):6.2f} {z.mean():6.2f} {CM * worst:7.2f} {int(np.isfinite(mean).sum()):5d}"
+    )
+
+
+def by_flag(beams: list[dict]) -> list[str]:
+    """Rows by the origin of the surface."""
+    flag = np.concatenate([b["flag"] for b in beams])
+    e, u = (np.concatenate([b[key] for b in beams]) for key in ("e", "u"))
+    rows = []
+    for value, name in schema.H_REF_FLAGS.items():
+        here = (flag == value) & np.isfinite(e)
+        if here.any():
+            z = e[here] / u[here]
+            rows.append(
+                f"    {name:20} {here.mean():5.2f} {CM * e[here].mean():7.2f} {'':7} "
+                f"{CM * np.sqrt((e[here] ** 2).mean()):7.2f} {CM * np.median(np.abs(e[here])):7.2f} "
+                f"{np.sqrt((z**2).mean()):6.2f} {z.mean():6.2f}"
+            )
+    return rows
+
+
+# -- planted errors --------------------------------------------------------------------------------------------
+def keep_leads(
+    cube: xr.Dataset, truth: xr.Dataset, number: int | None, rng: np.random.Generator
+) -> xr.Dataset:
+    """The cube with so many of each beam's true leads; the rest of its water becomes thick ice."""
+    if number is None:
+        return cube
+    code = cube["surface_class"].values.copy()
+    for k in range(code.shape[0]):
+        height = cube["height"].values[k]
+        first, last = runs((code[k] == schema.OPEN_WATER) & np.isfinite(height), min_segments=3)
+        real = [
+            (i, j) for i, j in zip(first, last, strict=True)
+            if np.nanmean(truth["footprint_class"].values[k, i : j + 1] == schema.OPEN_WATER) > 0.5
+        ]  # fmt: skip
+        chosen = [real[i] for i in rng.permutation(len(real))[:number]]
+        water = np.zeros(code.shape[1], bool)
+        for i, j in chosen:
+            water[i : j + 1] = True
+        code[k, (code[k] == schema.OPEN_WATER) & ~water] = schema.THICK_ICE
+    return cube.assign(surface_class=(cube["surface_class"].dims, code))
+
+
+def plant(
+    cube: xr.Dataset, truth: xr.Dataset, beam: int, number: int, rng: np.random.Generator
+) -> xr.Dataset:
+    """The cube with false leads of 3 to 10 thick-ice cells in one beam."""
+    code, chance = cube["surface_class"].values.copy(), cube["class_probability"].values.copy()
+    real = truth["point_class"].values[beam]
+    done = 0
+    for _ in range(10_000):
+        n = int(rng.integers(3, 11))
+        i = int(rng.integers(10, code.shape[1] - 20))
+        around = slice(i - 5, i + n + 5)
+        thick = (code[beam, around] == schema.THICK_ICE) & (real[around] == schema.THICK_ICE)
+        if thick.all() and np.isfinite(cube["height"].values[beam, around]).all():
+            code[beam, i : i + n] = schema.OPEN_WATER
+            chance[beam, i : i + n] = 0.20, 0.05, 0.75
+            done += 1
+        if done == number:
+            break
+    dims = cube["surface_class"].dims
+    return cube.assign(surface_class=(dims, code), class_probability=((*dims, "surface"), chance))
+
+
+def moves(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
+    """Print how far planted leads move the mean freeboard of a beam, over the cells that have it before and after."""
+    print(
+        f"\n{'planted':8} {'true leads':10} {'variant':16} {'beams':>5} {'largest cm':>10} {'rms cm':>7} "
+        f"{'> 1 cm':>7} {'surface made of it':>19}"
+    )
+    for number in (1, 10):
+        for left in (None, 4, 2, 0):
+            found: dict[str, list[float]] = {name: [] for name in VARIANTS}
+            made = dict.fromkeys(VARIANTS, 0)
+            total = 0
+            for c, (cube, truth) in enumerate(cases):
+                rng = np.random.default_rng([c, number, 0 if left is None else left + 1])
+                clean = keep_leads(cube, truth, left, rng)
+                before = {name: run(clean) for name, run in VARIANTS.items()}
+                for beam in range(cube.sizes["beam"]):
+                    false = plant(clean, truth, beam, number, rng)
+                    total += 1
+                    for name, run in VARIANTS.items():
+                        a, b = (ds["h_ref"].values[beam].astype(float) for ds in (before[name], run(false)))
+                        both = np.isfinite(a) & np.isfinite(b)
+                        if both.any():
+                            found[name].append(float(np.mean(a[both] - b[both])))
+                        made[name] += int(np.isnan(a).all() and np.isfinite(b).any())
+            for name, values in found.items():
+                v = np.abs(np.array(values or [np.nan]))
+                print(
+                    f"{number:8d} {'all' if left is None else left:>10} {name:16} {len(values):5d} "
+                    f"{CM * v.max():10.2f} {CM * np.sqrt(np.mean(v**2)):7.2f} {(v > 0.01).mean():7.1%} "
+                    f"{made[name]:10d} of {total}"
+                )
+
+
+def clean_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
+    """Print the errors of the sea surface and the freeboard's distance from that of true classes."""
+    print(
+        f"{'classes, variant':24} {'cover':>5} {'bias':>7} {'beams':>7} {'RMSE':>7} {'|e|':>7} {'z rms':>6} "
+        f"{'z mean':>6} {'worst5':>7} {'n':>5}   cm"
+    )
+    reference: dict[str, list[xr.Dataset]] = {}
+    for kind in ("truth", "tree", "flipped"):
+        for name, run in VARIANTS.items():
+            out = [run(with_classes(cube, truth, kind)) for cube, truth in cases]
+            beams = [b for o, (_, truth) in zip(out, cases, strict=True) for b in errors(o, truth)]
+            print(summary(f"{kind}, {name}", beams))
+            if name != "crossfit" or kind == "tree":
+                print("\n".join(by_flag(beams)))
+            if kind == "truth":
+                reference[name] = out
+                continue
+            shift = []
+            for a, b in zip(reference[name], out, strict=True):
+                d = (a["h_ref"] - b["h_ref"]).values
+                shift += [float(np.nanmean(row)) for row in d if np.isfinite(row).any()]
+            worst = np.abs(shift)
+            print(
+                f"    mean freeboard against true classes: mean {CM * np.mean(shift):.2f}, rms "
+                f"{CM * np.sqrt(np.mean(worst**2)):.2f}, largest {CM * worst.max():.2f} cm, beams within 0.5 cm "
+                f"{(worst < 0.005).mean():.0%}"
+            )
+
+
+def speed() -> None:
+    """Print the time of three joint beams of 300 km with a lead about every 2 km."""
+    rng = np.random.default_rng(0)
+    ds = schema.mock_segments(150_000, stages=("classified",), beam="gt1r")
+    cubes = []
+    for beam in ("gt1r", "gt2r", "gt3r"):
+        one = schema.mock_segments(150_000, stages=("classified",), beam=beam)
+        for at in rng.integers(0, 149_900, 150):
+            cells = slice(at, at + int(rng.integers(3, 60)))
+            one["surface_class"][..., cells] = schema.OPEN_WATER
+            one["height"][..., cells] = 0.1
+        cubes.append(one)
+    cube = xr.concat(cubes, "beam")
+    seasurface.estimate(ds)
+    start = time.perf_counter()
+    seasurface.estimate(cube)
+    print(f"\nthree joint beams of 300 km: {time.perf_counter() - start:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--passes", type=int, default=14)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first pass")
+    parser.add_argument("--length-km", type=float, default=60.0)
+    parser.add_argument("--folder", type=Path, default=Path("build/sea_surface"))
+    parser.add_argument("--skip", nargs="*", choices=("clean", "planted", "speed"), default=[])
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", "Mean of empty slice")
+    cases = [prepare(Case(args.first + k, args.length_km), args.folder) for k in range(args.passes)]
+    if "clean" not in args.skip:
+        clean_table(cases)
+    if "planted" not in args.skip:
+        moves(cases)
+    if "speed" not in args.skip:
+        speed()
+
+
+if __name__ == "__main__":
+    main()
