@@ -1,4 +1,4 @@
-"""Labelled sequences to learn from, their balance, and splits that keep what belongs together apart.
+"""Labelled sequences to learn from, and their balance.
 
 Features of a track are small and are computed by Dask, track by track; the sequences, which repeat every cell
 as often as they are long, stay lazy until :meth:`Samples.compute`.
@@ -18,9 +18,7 @@ from is2ice import schema
 from is2ice.science import features as feats
 from is2ice.science.features import FeatureSet
 
-from .splits import Split, split
-
-__all__ = ["Samples", "Split", "from_tracks", "split"]
+__all__ = ["Samples", "from_tracks"]
 
 #: Sequences in one lazy block.
 BLOCK = 65_536

@@ -190,13 +190,14 @@ def train(
     ------
     ModelError, StoreError, ValueError
         As :meth:`is2ice.classifiers.neural.Neural.fit`, :func:`is2ice.workflows.training_data.labelled_tracks` and
-        :func:`is2ice.classifiers.samples.split`.
+        :func:`is2ice.classifiers.splits.split`.
     """
     from is2ice.classifiers import tensorflow_logging
     from is2ice.classifiers.neural import Neural, one_of
     from is2ice.classifiers.replicas import launched
-    from is2ice.classifiers.samples import from_tracks, split
+    from is2ice.classifiers.samples import from_tracks
     from is2ice.classifiers.scores import score_classes
+    from is2ice.classifiers.splits import split
 
     from .training_data import labelled_tracks
 

@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from is2ice import schema
-from is2ice.classifiers.samples import Samples, from_tracks, split
+from is2ice.classifiers.samples import Samples, from_tracks
+from is2ice.classifiers.splits import split
 from is2ice.errors import StoreError
 from is2ice.io.stores import store
 from is2ice.science import features
