@@ -5,7 +5,7 @@ They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the i
 :func:`is2ice.reports.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or
 a column of one
 (8.5 cm): letters keep their size, legends and panels move. Classes have the colours of
-:data:`is2ice.reports.plot_track.COLOURS` in
+:data:`is2ice.reports.plot_style.COLOURS` in
 every figure, products and methods others; every kind of colour vision tells them apart.
 """
 
@@ -22,13 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
-from .plot_track import COLOURS, NAMES, SEA, SERIES, THEIRS
+from .nasa_comparison import Comparison
+from .plot_style import COLOURS, NAMES, SEA, SERIES, THEIRS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .nasa_comparison import Comparison
 
 __all__ = [
     "draw_classes",
@@ -62,7 +61,7 @@ _NARROW = 5.0
 
 
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
-    """A figure `width` cm wide, with its height (inches) for a page and for a column."""
+    """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -117,7 +116,7 @@ def _note(ax: Axes, text: str, y: float = 0.5) -> None:
 def _title(c: Comparison, what: str) -> str:
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     product = f"{theirs.get('product')} release {theirs.get('release')}"
-    return f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}"
+    return schema.titled(f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}", ours, theirs)
 
 
 def _product(c: Comparison) -> str:
@@ -266,7 +265,7 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
 
 
 def _sections(ax: Axes, at: F8, value: F8, error: F8, span: tuple[float, float]) -> None:
-    """Reference surfaces of ATL10, each over its 10 km, with their errors; ends within the picture are marked."""
+    """Draw the reference surfaces of ATL10, each over its 10 km, with their errors; mark ends within the picture."""
     if not at.size:
         return
     most = 100 * float(np.nanmax(error, initial=0.0))
@@ -295,7 +294,9 @@ def draw_methods(
         By method, each with h_ref on the same cells.
     """
     figure = _figure(
-        (3.6, 3.0), f"Local sea surface by method\n{title or track.attrs.get('granule', '')}", width
+        (3.6, 3.0),
+        schema.titled(f"Local sea surface by method\n{title or track.attrs.get('granule', '')}", track.attrs),
+        width,
     )
     ax = figure.subplots()
     x0 = float(track["x_atc"].values[0])
@@ -464,7 +465,7 @@ def draw_scene(
     colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
     known = np.isfinite(colour)
     top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
-    figure = _figure((6.4, 4.4), title, width)
+    figure = _figure((6.4, 4.4), schema.titled(title, *(t.attrs for t in tracks)), width)
     ax = figure.subplots()
     grid = grid_of(image)
     extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)

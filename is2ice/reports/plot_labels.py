@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
-from .plot_track import BACKGROUND, COLOURS, NAMES, RATE
+from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def straighten(
     shift: tuple[float, float] | Drift = (0.0, 0.0),
     across: float = 300.0,
 ) -> tuple[F8, F8, list[NDArray[Any]]]:
-    """An image as the track sees it: along the track by across it.
+    """Resample an image to along-track by across-track coordinates.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def draw_labels(
 
 
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:
-    """The score over the displacements searched, with the one found and its 2-sigma ellipse.
+    """Draw the score over the displacements searched, with the one found and its 2-sigma ellipse.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _one_track(track: xr.Dataset, x_atc: tuple[float, float] | None) -> xr.Datas
 def _title(track: xr.Dataset, class_map: xr.Dataset) -> str:
     scene = f"{class_map.attrs.get('scene', '')} {class_map.attrs.get('time', '')}".strip()
     beam = track.attrs.get("beam") or (track["beam"].item() if "beam" in track.coords else "")
-    return f"{track.attrs.get('granule', '')} {beam}\n{scene}".strip()
+    return schema.titled(f"{track.attrs.get('granule', '')} {beam}\n{scene}".strip(), track.attrs)
 
 
 def _draw_colour(ax: Axes, track: xr.Dataset, image: xr.Dataset, shift: Any, across: float) -> None:

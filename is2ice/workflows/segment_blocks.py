@@ -1,16 +1,15 @@
-"""One long track on several workers: its photons are read and resampled in blocks, and put together.
+"""Compute one long track on several workers: photons are read and resampled in blocks, then put together.
 
-Photons to segments is the long part, and goes block by block: :meth:`is2ice.io.icesat2.atl03.Granule.block`
-reads what a block
-needs beyond its ends (its halo) and gives the same cells whatever the blocks. A trained model's classes go block by
-block too (:mod:`is2ice.workflows.class_blocks`). The rest is by nature common to a whole track, is quick (timed by
-``benchmarks/engines.py long``), and is made once the blocks are together, so that the result has the same bits: the
-radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it, however long that is; the sea
-surface's uncertainty takes the slopes between all leads of the track and their departures from it; freeboard is a
-difference, which costs less than sending it.
+Photons to segments takes most of the time and is done block by block: :meth:`is2ice.io.icesat2.atl03.Granule.block`
+reads what a block needs beyond its ends (its halo) and gives the same cells for every division into blocks. Classes of
+a trained model are computed in blocks too (:mod:`is2ice.workflows.class_blocks`). The other steps need the whole track,
+are quick (timed by ``benchmarks/engines.py long``), and are done once the blocks are together, so that the result has
+the same bits: the radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it; the
+uncertainty of the sea surface takes the slopes between all leads of the track and their departures from it; freeboard
+is a difference, which costs less than its transport.
 
-Blocks wait in the store's hidden folder ``.parts``, those of each run in a folder of their own. A run that is resumed
-finds those of the run before; one that is missing is simply computed where the track is put together.
+Blocks wait in the store's hidden folder ``.parts``, in a folder per run. A resumed run finds the blocks of the run
+before; a missing block is computed where the track is put together.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
+from .execution import ExecutionSettings
 from .options import Options
 
 if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Plan
 
-    from .driver import Place
 
-__all__ = ["Joined", "Part", "clear", "new_file", "parts_folder", "prepare", "segmenting"]
+__all__ = ["Blocks", "Joined", "Part", "clear", "new_file", "parts_folder", "prepare", "segmenting"]
 
 log = logging.getLogger("is2ice")
 
@@ -52,7 +51,7 @@ FOLDER = ".parts"
 
 
 def segmenting(options: Options) -> dict[str, Any]:
-    """What of the options decides the segments, as :meth:`is2ice.io.icesat2.atl03.Granule.plan` takes it."""
+    """Return the options that decide the segments, as :meth:`is2ice.io.icesat2.atl03.Granule.plan` takes them."""
     from is2ice.science.segments import Selection
 
     return {
@@ -79,16 +78,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Joined:
-    """Loads a track from its blocks, and makes them.
+    """Load a track from its blocks, and make them.
 
     Attributes
     ----------
     folder : str
-        Where the blocks are.
+        Folder of the blocks.
     cells : int
-        Segments a block.
+        Segments per block.
     whole : callable
-        Loads a track: :func:`is2ice.workflows.run.load`.
+        Loads a track: :func:`is2ice.workflows.track.load`.
     """
 
     folder: str
@@ -128,38 +127,62 @@ class Joined:
         return Path(self.folder) / f"{key}-{number}.npz"
 
     def _key(self, source: Any, beam: str, options: Options) -> str:
-        """Tells blocks of one track, file and set of options from all others."""
+        """Key that distinguishes the blocks of one track, file and set of options from all others."""
         made_by = [__version__, schema.SCHEMA_VERSION]
         what = [*made_by, Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Place and workers for the blocks of a run.
+
+    Attributes
+    ----------
+    folder : Path
+        From :func:`parts_folder`.
+    execution : ExecutionSettings
+        Workers, already started.
+    km : float
+        Length of a block.
+    report : callable
+        Takes each block, and True if it failed.
+    """
+
+    folder: Path
+    execution: ExecutionSettings
+    km: float
+    report: Callable[[Any, bool], None]
+
+    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Apply a function on the workers; yield items and results. Failures are left to the task of the track."""
+        with closing(self.execution.map(fn, items)) as results:  # type: ignore[type-var]
+            for item, result in results:
+                failed = isinstance(result, BaseException)
+                self.report(item, failed)
+                if failed:
+                    log.debug("%s: %s", item, result)
+                else:
+                    yield item, result
+
+
 def prepare(
-    folder: Path, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
-    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
-) -> Joined:  # fmt: skip
-    """Make the blocks of some tracks on an engine; give what loads a track from them.
+    blocks: Blocks, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset]
+) -> Joined:
+    """Make the blocks of some tracks, and return the callable that loads a track from them.
 
     Parameters
     ----------
-    folder : Path
-        Of :func:`parts_folder`.
+    blocks : Blocks
     items : iterable of Item
         The tracks to come.
-    options, whole, place, may_pass
-        Of the run.
-    km : float
-        Length of a block.
-    told : callable
-        Of each block, and whether it failed.
+    options : Options
+    whole : callable
+        Loads a whole track.
     """
-    joined = Joined(str(folder), max(1, round(km * 1e3 / options.length)), whole)
-    parts = _parts(items, options, joined.cells)
-    with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
-        for part, result in results:
-            if isinstance(result, BaseException):  # told when the track comes to it
-                log.debug("%s: %s", part, result)
-            told(part, isinstance(result, BaseException))
+    joined = Joined(str(blocks.folder), max(1, round(blocks.km * 1e3 / options.length)), whole)
+    for _ in blocks.map(partial(joined.make, options), _parts(items, options, joined.cells)):
+        pass
     return joined
 
 
@@ -173,21 +196,21 @@ def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]
             with Granule(item.source) as granule:
                 subset = Subset(options.bbox, options.time, options.x_atc)
                 n = granule.plan(item.beam, subset, **segmenting(options)).n
-        except Exception as error:  # told when the track comes to it
+        except Exception as error:  # reported by the task of the track
             log.debug("%s: %s", item, error)
             continue
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
 
 
 def parts_folder(root: Path, run: str) -> Path:
-    """Where the parts of a run's tracks wait; made if absent.
+    """Return the folder in which the parts of a run's tracks wait; made if absent.
 
     Parameters
     ----------
     root : Path
         The store.
     run : str
-        Id of the run, or of the first one that it goes on with.
+        Id of the run, or of the first run of a chain of resumed ones.
     """
     folder = root / FOLDER / run
     with stores.clear_errors(root):
@@ -197,7 +220,7 @@ def parts_folder(root: Path, run: str) -> Path:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Any]:
-    """A file to write that is there whole or not at all."""
+    """Open a file for writing that appears whole or not at all."""
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with unfinished.open("wb") as stream:
@@ -208,7 +231,7 @@ def new_file(path: Path) -> Iterator[Any]:
 
 
 def clear(root: Path, keep: Container[str] = ()) -> None:
-    """Remove the blocks of the runs of a store that have ended, but for those to keep."""
+    """Remove the blocks of the ended runs of a store, except those to keep."""
     folder = root / FOLDER
     for run in folder.iterdir() if folder.is_dir() else ():
         if run.name not in keep:

@@ -12,7 +12,7 @@ from is2ice.classifiers.splits import split
 from is2ice.errors import StoreError
 from is2ice.io.stores import store
 from is2ice.science import features
-from is2ice.workflows.training_data import labelled_samples
+from is2ice.workflows.train import labelled_samples
 
 
 def a_cube(granule: str, scenes: list[str], n: int = 3_000, seed: int = 0) -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Physics of the light in a scene as numbers that can be drawn: what the twin does not know for certain.
 
 A classifier that is judged by one set of values learns these values. :func:`perturbed` therefore draws every value
-anew for each pass, from the ranges of :data:`RANGES`, and training and judging use different passes.
+for each pass from the ranges of :data:`RANGES`, and training and judging use different passes.
 
 ====================  ====================================================================================
 value                 source of its range
@@ -78,7 +78,7 @@ _PHYSICS = tuple(Physics.__dataclass_fields__)
 
 
 def perturbed(base: str, seed: int) -> Preset:
-    """A preset with physics of its own.
+    """Draw a preset with physics of its own.
 
     Parameters
     ----------
