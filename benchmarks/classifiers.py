@@ -1,24 +1,23 @@
-"""Classifiers on passes and scenes they have not seen, against the truth; the leak measured; an ablation.
+"""Classifiers on physics they were not trained on, by the width of leads; the model that the package ships.
 
-    python benchmarks/classifiers.py prepare            # simulate and label the passes (an hour on two cores)
-    python benchmarks/classifiers.py train [MODEL ...]  # models are kept; delete one to train it again
-    python benchmarks/classifiers.py score              # the table, freeboard, pictures
-    python benchmarks/classifiers.py leak               # the leaking feature and the random split, beside honest ones
-    python benchmarks/classifiers.py ablation           # the default model without a feature, with other contexts
+    python benchmarks/classifiers.py prepare        # simulate the passes (about 8 minutes of a processor)
+    python benchmarks/classifiers.py choose         # the model on passes kept for choosing, with and without features
+    python benchmarks/classifiers.py make-default   # train the shipped model and write it into the package
+    python benchmarks/classifiers.py score          # the tables: every classifier on every judge
+    python benchmarks/classifiers.py shift          # how far each feature moves between physics
 
-Everything is kept in ``--folder`` (build/classifiers), so that what is there is not made again. Training reads
-labels only, made from images with drift and cloud; scores are against the truth of other seeds, on segments whose
-class is known at their centre. Interior segments lie more than 6 m from a change of class. A segment without class
-counts as wrong. The published models learn from strong beams, as published; ours from all six.
+Passes are kept in ``--folder`` (build/classifiers). The shipped model learns from the truth of simulated passes whose
+physics are drawn for each of them (:mod:`is2ice.twin.scene.physics`); it is judged by passes of other seeds, and by a
+second optical model that nothing learns from (:mod:`is2ice.twin.icesat2.rays`). Cells are judged by the class at their
+centre; a cell without class counts as wrong. A lead is found if at least half of its cells are called water.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -26,286 +25,288 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from twin_passes import TEST, TRAIN, VALIDATION, labelled, prepare, tracks
+from numpy.typing import NDArray
+from physics_passes import CHOOSE, JUDGES, TRAIN, Pass, prepare, tracks
 
-from is2ice.classifiers import classify
-from is2ice.classifiers.neural import Neural
-from is2ice.classifiers.samples import Samples, from_tracks
-from is2ice.classifiers.scores import ClassScore, score_classes, table
-from is2ice.classifiers.splits import split
-from is2ice.reports import plot_scores
+import is2ice.classifiers
+from is2ice import __version__, schema
+from is2ice.classifiers import by_name, classify
+from is2ice.classifiers.boosted import Boosted, Forest
+from is2ice.classifiers.scores import ClassScore, LeadScore, score_classes, score_leads, table
 from is2ice.science import freeboard, seasurface
-from is2ice.science.features import FEATURE_SETS, FeatureSet, build, centres, sequences
+from is2ice.science.features import FEATURE_SETS, build
 from is2ice.science.metrics import Errors
-from is2ice.twin import open_truth, truth_for
+from is2ice.twin.scene.physics import RANGES
 
-#: Pixels from another class within which a label is not used. The default of the labels, 1.5, leaves no lead
-#: narrower than 40 m to learn from.
-TRANSITION = 0.5
-#: Windows the published models were trained and tested on.
-PUBLISHED = 122_936
-#: One window of thick ice in so many trains ours.
-KEEP = 4
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained here."""
-
-    architecture: str
-    features: str | FeatureSet
-    beams: str = "strong"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-MODELS = {
-    "mlp": Recipe("mlp", "paper"),
-    "lstm": Recipe("lstm", "paper"),
-    # The notebooks' eight features, the leaking one made without labels: with labels it does not exist at inference.
-    "lstm_notebook": Recipe("lstm_notebook", "notebook_label_free"),
-    "default": Recipe("default", "default", "all"),
-}
+FEATURES = "strips"
+#: Cells of thick ice kept of each track, as a share; their weight makes up for it.
+KEEP = 0.2
+#: Cells of strips narrower than this count more, by the root of its ratio to the width.
+WIDE = 60.0
+INTERIOR = 6.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["prepare", "train", "score", "leak", "ablation"])
-    parser.add_argument("models", nargs="*", help=f"of {', '.join(MODELS)}; all by default")
+    parser.add_argument("task", choices=["prepare", "choose", "make-default", "score", "shift"])
     parser.add_argument("--folder", type=Path, default=Path("build/classifiers"))
-    parser.add_argument("--epochs", type=int, help="instead of each model's own")
-    parser.add_argument("--presets", nargs="+", help="to score; all by default")
+    parser.add_argument("--model", type=Path, default=Path(is2ice.classifiers.__file__).parent / "default")
+    parser.add_argument("--classifiers", nargs="+", default=["radiometric", "default"])
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    if args.what == "prepare":
-        for case in (*TRAIN, *VALIDATION, *TEST):
-            home = prepare(case, args.folder, TRANSITION)
-            print(f"{case.name:24} {json.loads((home / 'case.json').read_text())['drift']}", flush=True)
-    elif args.what == "train":
-        for name in args.models or MODELS:
-            train(name, args.folder, args.epochs)
-    elif args.what == "score":
-        score(args.folder, args.presets)
-    elif args.what == "leak":
-        leak(args.folder, args.epochs or 20)
+    if args.task == "prepare":
+        for case in (*TRAIN, *CHOOSE, *(c for some in JUDGES.values() for c in some)):
+            print(prepare(case, args.folder), flush=True)
+    elif args.task == "choose":
+        choose(args.folder)
+    elif args.task == "make-default":
+        make_default(args.folder, args.model)
+    elif args.task == "score":
+        document = judge({name: by_name(name) for name in args.classifiers}, args.folder, JUDGES)
+        (args.folder / "scores.json").write_text(json.dumps(document, indent=1))
     else:
-        ablation(args.folder, args.epochs or 4)
+        shift(args.folder)
 
 
 # -- training -----------------------------------------------------------------------------------------
-def samples_of(folder: Path, recipe: Recipe, cases: tuple[Any, ...], context: int | None = None) -> Samples:
-    return from_tracks(labelled(folder, cases, recipe.beams), recipe.features, context)
-
-
-def fit(learn: Samples, held: Samples, architecture: str, name: str, **options: Any) -> Neural:
-    """A model; the published ones from as many windows as were published, ours from all but most of the thick ice."""
-    if learn.features.dark_cells:
-        learn, options["class_weights"] = fewer_thick(learn)
-    else:
-        learn = published_number(learn)
-    return Neural.fit(
-        learn, held, architecture, release="006", seed=1,
-        progress=lambda row: print(name, {k: round(v, 4) for k, v in row.items()}, flush=True), **options,
-    )  # fmt: skip
-
-
-def fewer_thick(samples: Samples) -> tuple[Samples, list[float]]:
-    """A quarter of the windows of thick ice, and weights that make up for it: probabilities stay what they are."""
-    thick = np.flatnonzero(samples.y == 0)
-    keep = np.ones(len(samples), bool)
-    keep[np.random.default_rng(0).choice(thick, thick.size - thick.size // KEEP, replace=False)] = False
-    return samples.take(keep), [float(KEEP), 1.0, 1.0]
-
-
-def published_number(samples: Samples) -> Samples:
-    """As many windows as were published, drawn evenly from all tracks."""
-    if len(samples) <= PUBLISHED:
-        return samples
-    return samples.take(np.sort(np.random.default_rng(0).choice(len(samples), PUBLISHED, replace=False)))
-
-
-def train(name: str, folder: Path, epochs: int | None = None) -> Neural:
-    """A model, from the folder if it is there."""
-    home = folder / "models" / name
-    if (home / "card.json").exists():
-        return Neural.load(home)
-    recipe = MODELS[name]
-    started = time.perf_counter()
-    home.parent.mkdir(exist_ok=True)
-    learn, held = (samples_of(folder, recipe, cases) for cases in (TRAIN, VALIDATION))
-    options = dict(recipe.options) | ({} if epochs is None else {"epochs": epochs})
-    model = fit(learn, held, recipe.architecture, name, checkpoint=home.with_suffix(".npz"), **options)
-    print(f"{name}: trained in {time.perf_counter() - started:.0f} s")
-    plot_scores.learning_curves(model.card["training"]["history"], path=folder / f"learning_{name}.png")
-    return model.save(home)
-
-
-# -- the table ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Result:
-    """Scores of one model on some tracks."""
+class Cells:
+    """Cells to learn from: features, classes, weights."""
 
-    interior: ClassScore
-    boundary: ClassScore
-    freeboard: Errors
-    with_true_classes: Errors
-
-    def __add__(self, other: Result) -> Result:
-        return Result(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-    @property
-    def all(self) -> ClassScore:
-        return self.interior + self.boundary
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    weight: NDArray[np.float64]
 
 
-def freeboard_of(classified: xr.Dataset) -> np.ndarray:
-    return freeboard.compute(seasurface.estimate(classified))["freeboard"].values
+def run_lengths(code: NDArray[Any]) -> NDArray[np.int64]:
+    """Number of cells in the run of equal codes that each cell belongs to."""
+    number = np.cumsum(np.diff(code, prepend=code[:1]) != 0)
+    return np.bincount(number)[number]
 
 
-def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any) -> Result:
-    """One model on one track. Freeboards are compared where both that of the model and that of the truth exist."""
-    out = classify(track.drop_vars(["surface_class", "class_probability"], errors="ignore"), model)
-    true = truth["surface_class_truth"].values
-    edge = truth["edge_distance"].values <= 6.0
-    predicted = out["class_probability"].values if "class_probability" in out else out["surface_class"].values
-    # The tree leaves segments under cloud unlabelled, whatever their probabilities.
-    predicted = np.where((out["surface_class"].values < 0)[:, None], np.nan, predicted)
-    interior, boundary = (score_classes(true[w], predicted[w]) for w in (~edge, edge))
-    ours = freeboard_of(out)
-    theirs = freeboard_of(out.assign(surface_class=("x_atc", true.astype("i1"))))
-    both = np.isfinite(ours) & np.isfinite(theirs) & (true >= 0)
-    errors = (Errors.of((f - truth["freeboard_truth"].values)[both]) for f in (ours, theirs))
-    return Result(interior, boundary, *errors)
+def cells_of(cases: Iterable[Pass], folder: Path, keep: float = 1.0) -> Cells:
+    """Cells of some passes, balanced by the width of what they lie in."""
+    rng = np.random.default_rng(15)
+    parts = []
+    for case in cases:
+        for track, truth in tracks(case, folder):
+            x = build(track, FEATURES).values
+            y = truth["surface_class_truth"].values.astype(int)
+            width = schema.SEGMENT_LENGTH * run_lengths(y)
+            fine = np.isfinite(x).all(axis=1) & (y >= 0)
+            some = fine & ((y > 0) | (rng.random(y.size) < keep))
+            weight = np.where(y > 0, np.sqrt(np.clip(WIDE / width, 1.0, 6.0)), 1.0 / keep)
+            # A cell at an edge is of both classes: the class of its centre says less.
+            weight = np.where(truth["edge_distance"].values < 2.0, 0.5 * weight, weight)
+            parts.append((x[some], y[some], weight[some]))
+    return Cells(*(np.concatenate(a) for a in zip(*parts, strict=True)))
 
 
-def score(folder: Path, presets: list[str] | None = None) -> None:
-    models = {"radiometric": "radiometric"} | {
-        name: Neural.load(folder / "models" / name)
-        for name in MODELS
-        if (folder / "models" / name / "card.json").exists()
+def fit(cells: Cells, columns: NDArray[np.int64] | None = None, rounds: int = 50, seed: int = 0) -> Any:
+    """A boosted forest on some columns of the features (all by default)."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    forest = HistGradientBoostingClassifier(
+        max_iter=rounds, learning_rate=0.08, max_leaf_nodes=24, min_samples_leaf=60, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    return forest.fit(cells.x if columns is None else cells.x[:, columns], cells.y, cells.weight)
+
+
+def temperature_of(forest: Forest, cells: Cells) -> float:
+    """Temperature that makes the probabilities of cells likeliest: one for the cells of many physics."""
+    p = forest.probabilities(cells.x)
+    z = np.log(np.maximum(p, 1e-9))
+    grid = np.exp(np.linspace(np.log(0.6), np.log(2.5), 40))
+    loss = []
+    for t in grid:
+        q = z / t
+        q -= np.log(np.exp(q).sum(axis=1, keepdims=True))
+        loss.append(-q[np.arange(cells.y.size), cells.y].mean())
+    return float(grid[int(np.argmin(loss))])
+
+
+def make_default(folder: Path, home: Path) -> None:
+    """Train the shipped model, measure it, and write it with its card."""
+    learn, held = cells_of(TRAIN, folder, KEEP), cells_of(CHOOSE, folder)
+    forest = Forest.of(fit(learn))
+    low, high = np.quantile(learn.x, [0.0005, 0.9995], axis=0)
+    card = {
+        "name": "default",
+        "kind": "boosted forest",
+        "is2ice_version": __version__,
+        "classes": list(schema.CLASSES),
+        "features": FEATURES,
+        "feature_names": list(FEATURE_SETS[FEATURES].names),
+        "segment_length": schema.SEGMENT_LENGTH,
+        "releases": ["006", "007"],
+        "temperature": temperature_of(forest, held),
+        "range_low": [float(v) for v in low],
+        "range_high": [float(v) for v in high],
+        "outside_limit": 1.0,
+        "checksum": "",
+        "trained_on": {
+            "what": "truth of simulated passes, physics drawn for each; no image and no genuine data",
+            "passes": [c.name for c in TRAIN],
+            "chosen_on": [c.name for c in CHOOSE],
+            "cells": int(learn.y.size),
+            "physics": {name: [r.low, r.high] for name, r in RANGES.items()},
+        },
+        "not_for": [
+            "melt ponds and wet snow (not simulated)",
+            "segments of another length than 2 m, or photons of another confidence than the default",
+            "seas with land-fast ice, icebergs or land in view (not simulated)",
+        ],
     }
-    results: dict[str, dict[str, Result]] = {}
-    groups: dict[str, list[Any]] = {}
-    for case in TEST:
-        if (folder / case.name / "case.json").exists() and (presets is None or case.preset in presets):
-            groups.setdefault(case.preset, []).append(case)
-    for beams in ("strong", "weak"):
-        for preset, cases in groups.items():
-            where = f"{preset}, {beams} beams"
-            for name, model in models.items():
-                if beams == "weak" and name in MODELS and MODELS[name].beams == "strong":
-                    continue
-                parts = []
-                for case in cases:
-                    truth = open_truth(folder / case.name / "truth.nc")
-                    for track in tracks(folder / case.name, beams):
-                        parts.append(one_track(track, truth_for(track, truth), model))
-                results.setdefault(where, {})[name] = reduce(add, parts)
-            tell(where, results[where])
-    ross = results.get("ross_sea_november, strong beams", next(iter(results.values())))
-    plot_scores.confusion({n: r.interior for n, r in ross.items()}, path=folder / "confusion.png")
-    plot_scores.reliability({n: r.all for n, r in ross.items()}, path=folder / "reliability.png")
-    document = {
-        where: {
-            name: {region: getattr(r, region).to_dict() for region in ("all", "interior", "boundary")}
-            | {"freeboard": r.freeboard.to_dict(), "with_true_classes": r.with_true_classes.to_dict()}
-            for name, r in some.items()
-        }
-        for where, some in results.items()
-    }
-    (folder / "scores.json").write_text(json.dumps(document, indent=1))
-
-
-def tell(where: str, results: Mapping[str, Result]) -> None:
-    """The rows of one preset."""
-    print(f"\n== {where} ==")
-    for region in ("all", "interior", "boundary"):
-        print(f"-- {region}")
-        print(table({name: getattr(r, region) for name, r in results.items()}))
+    model = Boosted(forest, card, "keep")
+    card["outside_limit"] = outside_limit(model, folder)
+    model.save(home)
+    model = Boosted.load(home)
+    scores = judge({"radiometric": by_name("radiometric"), "default": model}, folder, JUDGES)
+    model = replace(model, card=dict(model.card) | {"scores": scores})
+    model.save(home)
+    size = sum(f.stat().st_size for f in home.iterdir())
     print(
-        f"{'-- freeboard':30}{'segments':>10}{'bias cm':>10}{'RMSE cm':>10}{'RMSE with true classes cm':>28}"
+        f"{home}: {forest.feature.size:,} nodes, {size / 1e6:.2f} MB, checksum {Boosted.load(home).card['checksum']}"
     )
-    for name, r in results.items():
-        f = r.freeboard
+
+
+def outside_limit(model: Boosted, folder: Path) -> float:
+    """Share of segments outside the ranges that puts a track out of depth: twice that of any choosing pass."""
+    shares = []
+    for case in CHOOSE:
+        for track, _ in tracks(case, folder):
+            x = build(track, FEATURES).values
+            shares.append(model.share_outside(x[np.isfinite(x).all(axis=1)]))
+    return 2.0 * max(*shares, 0.01)
+
+
+# -- choosing -----------------------------------------------------------------------------------------
+GROUPS = {
+    "photon rate": ("rate_", "empty"),
+    "height": ("height_", "strip_height"),
+    "width and skew": ("width", "own_width", "skew", "strip_spread"),
+    "background": ("brightness", "noise_", "strip_noise", "strip_brightness", "strip_share"),
+    "strips": ("strip_",),
+    "neighbours": ("beside_",),
+}
+
+
+def choose(folder: Path) -> None:
+    """Macro-F1 and water recall on the choosing passes, whole and without a group of features."""
+    learn, held = cells_of(TRAIN, folder, KEEP), cells_of(CHOOSE, folder)
+    names = FEATURE_SETS[FEATURES].names
+    print(f"{learn.y.size:,} cells to learn from, {held.y.size:,} to choose by")
+    for label, starts in {"all": (), **GROUPS}.items():
+        columns = np.array([k for k, n in enumerate(names) if not (starts and n.startswith(starts))])
+        p = fit(learn, columns, 60).predict_proba(held.x[:, columns])
         print(
-            f"{name:30}{f.n:>10,}{100 * f.bias:>10.2f}{100 * f.rmse:>10.2f}{100 * r.with_true_classes.rmse:>28.2f}",
+            table({label if label == "all" else f"without {label}": score_classes(held.y, p)}).splitlines()[
+                -1
+            ],
             flush=True,
         )
 
 
-# -- the leak -----------------------------------------------------------------------------------------
-def leak(folder: Path, epochs: int) -> None:
-    """The notebook's model with and without the leaking feature, split as published and by scene.
-
-    Scored on the labels of the held-out part, as published, and so on what labels know: no edges, no truth.
-    """
-    cubes = labelled(folder, (*TRAIN, *VALIDATION), "strong")
-    rows = {}
-    for features in ("notebook", "notebook_label_free"):
-        names = FEATURE_SETS[features].leaking
-        every = published_number(from_tracks(cubes, features, 2, leaking=names)).compute()
-        every = every.take(np.isfinite(every.x).all(axis=(1, 2)))
-        for by in ("random_windows", "scene"):
-            parts = split(every, by, test=0.2, validation=0.2, seed=20)
-            model = Neural.fit(
-                parts.train, parts.validation, "lstm_notebook", leaking=names, seed=20, epochs=20
-            )
-            name = f"{features}, {by}"
-            rows[name] = score_classes(parts.test.y, model.probabilities(parts.test.x))
-            print(table({name: rows[name]}), flush=True)
-    print(table(rows))
-    plot_scores.confusion(rows, path=folder / "leak.png")
-    (folder / "leak.json").write_text(json.dumps({n: s.to_dict() for n, s in rows.items()}, indent=1))
+def shift(folder: Path) -> None:
+    """Median of each feature over each class: spread between passes, and the second optics against the first."""
+    names = FEATURE_SETS[FEATURES].names
+    first, second = (
+        [cells_of([c], folder) for c in JUDGES[k]] for k in ("perturbed physics", "second optics")
+    )
+    print(
+        f"{'':20}"
+        + "".join(f"{c:>24}" for c in schema.CLASSES)
+        + "   (between passes, between optics; in spreads of cells)"
+    )
+    for k, name in enumerate(names):
+        row = f"{name:20}"
+        for code in range(3):
+            medians = [
+                [np.median(c.x[c.y == code, k]) for c in some if (c.y == code).any()]
+                for some in (first, second)
+            ]
+            spread = np.std(np.concatenate([c.x[:, k] for c in first])) + 1e-9
+            row += f"{np.std(medians[0]) / spread:>14.2f}{(np.mean(medians[1]) - np.mean(medians[0])) / spread:>10.2f}"
+        print(row)
 
 
-# -- ablation -----------------------------------------------------------------------------------------
-GROUPS = {
-    "photon rate": ("rate_", "empty"),
-    "height": ("height_",),
-    "width and skew": ("width", "own_width", "skew"),
-    "background": ("brightness", "noise_", "day"),
-}
+# -- judging ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Result:
+    """Scores of one classifier on some tracks."""
+
+    everything: ClassScore
+    interior: ClassScore
+    leads: LeadScore
+    freeboard: Errors
+    freeboard_true_classes: Errors
+    within_1cm: tuple[int, int]
+
+    def __add__(self, other: Result) -> Result:
+        near = (self.within_1cm[0] + other.within_1cm[0], self.within_1cm[1] + other.within_1cm[1])
+        sums = [getattr(self, n) + getattr(other, n) for n in list(vars(self))[:-1]]
+        return Result(*sums, near)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a model's card."""
+        out: dict[str, Any] = {}
+        for name in ("everything", "interior"):
+            s = getattr(self, name)
+            out[name] = {
+                "macro_f1": round(float(s.confusion.macro_f1), 4),
+                "recall": [round(float(v), 4) for v in s.confusion.recall],
+                "precision": [round(float(v), 4) for v in s.confusion.precision],
+                "calibration_error": round(float(s.reliability.expected_error), 4),
+            }
+        out["leads_found_by_width"] = self.leads.to_dict()
+        out["freeboard_rmse_m"] = round(float(self.freeboard.rmse), 4)
+        out["freeboard_rmse_true_classes_m"] = round(float(self.freeboard_true_classes.rmse), 4)
+        out["beams_within_1cm"] = list(self.within_1cm)
+        return out
 
 
-def ablation(folder: Path, epochs: int) -> None:
-    """The default model anew without a group of features, and with other contexts; scored on ross_sea_november."""
-    whole = FEATURE_SETS["default"]
-    variants: dict[str, tuple[FeatureSet, int | None]] = {"all features": (whole, None)}
-    for name, starts in GROUPS.items():
-        gone = [n for n in whole.names if n.startswith(starts)]
-        variants[f"without {name}"] = (whole.without(*gone), None)
-    for context in (0, 2, 8, 32):
-        variants[f"context {context}"] = (whole, context)
-    rows = {}
-    for name, (features, context) in variants.items():
-        some = ablated(folder, features, context, epochs)
-        rows[name] = {r: s.confusion.macro_f1 for r, s in zip(("interior", "boundary"), some, strict=True)}
-        print(f"{name:28}" + "".join(f"{r:>12} {100 * v:6.2f}" for r, v in rows[name].items()), flush=True)
-        plot_scores.ablation(rows, path=folder / "ablation.png")
-        (folder / "ablation.json").write_text(json.dumps(rows, indent=1))
+def freeboard_of(classified: xr.Dataset) -> NDArray[np.float64]:
+    return np.asarray(freeboard.compute(seasurface.estimate(classified))["freeboard"].values, float)
 
 
-def ablated(
-    folder: Path, features: FeatureSet, context: int | None, epochs: int
-) -> tuple[ClassScore, ClassScore]:
-    """A variant of the default model, trained for fewer epochs, on the strong beams of ross_sea_november."""
-    recipe = Recipe("default", features, "all")
-    learn, held = (samples_of(folder, recipe, cases, context) for cases in (TRAIN, VALIDATION))
-    model = fit(learn, held, "default", features.name, epochs=epochs)
-    parts = []
-    for case in (c for c in TEST if c.preset == "ross_sea_november"):
-        truth = open_truth(folder / case.name / "truth.nc")
-        for track in tracks(folder / case.name, "strong"):
-            known = truth_for(track, truth)
-            values = build(track, features).values
-            centre = centres(values, learn.context)
-            p = np.full((len(values), 3), np.nan)
-            p[centre] = model.probabilities(sequences(values, centre, learn.context))
-            true, edge = known["surface_class_truth"].values, known["edge_distance"].values <= 6.0
-            parts.append([score_classes(true[w], p[w]) for w in (~edge, edge)])
-    interior, boundary = (reduce(add, some) for some in zip(*parts, strict=True))
-    return interior, boundary
+def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any) -> Result:
+    """Judge a classifier on one track; freeboards are compared where both they and the truth exist."""
+    out = classify(track, model)
+    true, edge = truth["surface_class_truth"].values, truth["edge_distance"].values
+    got = out["surface_class"].values
+    p = np.where((got < 0)[:, None], np.nan, out["class_probability"].values)
+    ours = freeboard_of(out)
+    theirs = freeboard_of(out.assign(surface_class=("x_atc", true.astype("i1"))))
+    both = np.isfinite(ours) & np.isfinite(theirs) & (true >= 0)
+    a, b = (Errors.of((f - truth["freeboard_truth"].values)[both]) for f in (ours, theirs))
+    counted = int(both.any())
+    near = int(counted and abs(a.rmse - b.rmse) <= 0.01)
+    inside = edge > INTERIOR
+    return Result(
+        score_classes(true, p), score_classes(true[inside], p[inside]), score_leads(true, got), a, b, (near, counted)
+    )  # fmt: skip
+
+
+def judge(models: Mapping[str, Any], folder: Path, judges: Mapping[str, tuple[Pass, ...]]) -> dict[str, Any]:
+    """Print the tables of every judge; return the figures."""
+    document: dict[str, Any] = {}
+    for where, cases in judges.items():
+        results = {
+            name: reduce(add, [one_track(t, truth, m) for c in cases for t, truth in tracks(c, folder)])
+            for name, m in models.items()
+        }
+        print(f"\n== {where}: {len(cases)} passes ==")
+        for region in ("everything", "interior"):
+            print(f"-- {region}\n" + table({n: getattr(r, region) for n, r in results.items()}))
+        print("-- leads found, by width\n" + "\n".join(f"{n:20}{r.leads}" for n, r in results.items()))
+        print("-- freeboard: RMSE with predicted and with true classes, cm; beams within 1 cm of each other")
+        for n, r in results.items():
+            rmse = 100 * r.freeboard.rmse, 100 * r.freeboard_true_classes.rmse
+            print(f"{n:20}{rmse[0]:8.2f}{rmse[1]:8.2f}   {r.within_1cm[0]}/{r.within_1cm[1]}", flush=True)
+        document[where] = {n: r.to_dict() for n, r in results.items()}
+    return document
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ from typing import Any
 
 from is2ice.classifiers.base import Classifier
 
-__all__ = ["by_name", "fingerprint", "usable"]
+__all__ = ["SHIPPED", "by_name", "fingerprint", "usable"]
+
+#: Classifiers that come with the package, by name; its version tells which they are.
+SHIPPED = ("default", "radiometric")
 
 
 def by_name(name: str) -> Classifier:
@@ -23,13 +26,19 @@ def by_name(name: str) -> Classifier:
         from is2ice.classifiers.radiometric import Radiometric
 
         return Radiometric()
+    if name == "default":
+        from is2ice.classifiers.boosted import shipped
+
+        return shipped()
     from is2ice.classifiers.model_folder import is_model
 
     if is_model(name):
         from is2ice.classifiers.neural import loaded
 
         return loaded(name)
-    raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
+    raise ValueError(
+        f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
+    )
 
 
 def usable(name: str) -> dict[str, Any]:
@@ -45,10 +54,12 @@ def usable(name: str) -> dict[str, Any]:
     """
     from is2ice.classifiers.model_folder import is_model, packed_weights, read_card
 
-    if name == "radiometric":
+    if name in SHIPPED:
         return {}
     if not is_model(name):
-        raise ValueError(f"classifier {name!r}: expected 'radiometric', or a folder made by `is2ice train`")
+        raise ValueError(
+            f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
+        )
     from is2ice.classifiers.neural import check_card
 
     card = read_card(name, "windows")

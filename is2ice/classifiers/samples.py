@@ -1,4 +1,4 @@
-"""Labelled sequences to learn from, their balance, and splits that keep what belongs together apart.
+"""Labelled sequences to learn from, and their balance.
 
 Features of a track are small and are computed by Dask, track by track; the sequences, which repeat every cell
 as often as they are long, stay lazy until :meth:`Samples.compute`.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science.metrics import Confusion, Reliability
 
-__all__ = ["ClassScore", "score_classes", "score_labels", "table"]
+__all__ = ["WIDTHS", "ClassScore", "LeadScore", "score_classes", "score_labels", "score_leads", "table"]
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,66 @@ def table(scores: Mapping[str, ClassScore]) -> str:
 
 def _cell(value: float, width: int) -> str:
     return f"{'-':>{width}}" if not np.isfinite(value) else f"{100 * value:>{width}.{1 if width < 8 else 2}f}"
+
+
+#: Bounds of the widths (along the track, m) by which leads are counted.
+WIDTHS = (0.0, 15.0, 25.0, 40.0, 70.0, 150.0, np.inf)
+
+
+@dataclass(frozen=True)
+class LeadScore:
+    """Leads of true open water by their length along the track.
+
+    Attributes
+    ----------
+    found, leads : tuple of int
+        Leads of which at least half of the segments are called water, and all, per width of :data:`WIDTHS`.
+    cells_found, cells : tuple of int
+        Segments in them called water, and all.
+    """
+
+    found: tuple[int, ...]
+    leads: tuple[int, ...]
+    cells_found: tuple[int, ...]
+    cells: tuple[int, ...]
+
+    def __add__(self, other: LeadScore) -> LeadScore:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return LeadScore(*(tuple(x + y for x, y in zip(a, b, strict=True)) for a, b in pairs))
+
+    def to_dict(self) -> dict[str, dict[str, list[int]]]:
+        """Found and all, leads and segments, by width as text."""
+        rows = zip(WIDTHS, WIDTHS[1:], *vars(self).values(), strict=False)
+        return {f"{a:g}-{b:g} m": {"leads": [f, n], "segments": [cf, c]} for a, b, f, n, cf, c in rows}
+
+    def __str__(self) -> str:
+        return "  ".join(
+            f"{width}: {_cell(d['leads'][0] / d['leads'][1] if d['leads'][1] else np.nan, 5)} % of {d['leads'][1]}"
+            for width, d in self.to_dict().items()
+        )
+
+
+def score_leads(
+    truth: NDArray[Any], predicted: NDArray[Any], length: float = schema.SEGMENT_LENGTH
+) -> LeadScore:
+    """Score leads one by one.
+
+    Parameters
+    ----------
+    truth, predicted : (n,) array of int
+        Class codes of the segments of one track, in order.
+    length : float
+        Length of a segment, m.
+    """
+    water = np.concatenate([[False], np.asarray(truth) == schema.OPEN_WATER, [False]])
+    edge = np.flatnonzero(np.diff(water.astype("i1")))
+    first, last = edge[::2], edge[1::2]
+    hits = np.concatenate([[0], np.cumsum(np.asarray(predicted) == schema.OPEN_WATER)])
+    cells, called = last - first, hits[last] - hits[first]
+    which = np.digitize(length * cells, WIDTHS) - 1
+    n = len(WIDTHS) - 1
+
+    def count(weight: NDArray[Any]) -> tuple[int, ...]:
+        return tuple(int(v) for v in np.bincount(which, weight, n))
+
+    return LeadScore(count(2 * called >= cells), count(np.ones(cells.size)), count(called), count(cells))

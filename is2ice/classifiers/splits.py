@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
 
-if TYPE_CHECKING:
-    from .samples import Samples
+from .samples import Samples
 
 __all__ = ["By", "Split", "check_split", "split"]
 

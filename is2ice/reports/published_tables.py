@@ -43,7 +43,7 @@ PUBLISHED: dict[str, Any] = {
     "confusion": ((98.39, 1.35, 0.26), (19.25, 73.80, 6.95), (5.17, 34.48, 60.35)),
 }  # fmt: skip
 #: Files of what was measured, in one folder: `is2ice bench scaling --json`, `benchmarks/training.py --json` and
-#: `benchmarks/classifiers.py score`.
+#: `benchmarks/image_labels.py score`.
 FILES = {
     "scaling": "scaling.json",
     "training": "training.json",

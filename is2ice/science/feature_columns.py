@@ -34,6 +34,10 @@ SUN_ABOVE = 5.0
 #: neither water nor thin ice is the reason.
 LOST = {"strong": 0.65, "weak": 0.16}
 BRIGHT_SKY = 0.6
+#: Incident light relative to the local ice's below or above which a stretch is a strip of its own.
+DIM_STRIP, BRIGHT_STRIP = 0.72, 1.6
+#: Length of a background record (50 pulses), m, and the least share of it for which a strip is told apart.
+RECORD, LEAST_SHARE = 35.0, 0.12
 #: Heights this far from the local low level say no more than these, m.
 LOWEST, HIGHEST = -0.5, 3.0
 #: Spread of photons over a flat surface, m: what is taken where none was measured.
@@ -129,6 +133,74 @@ class Track:
         half, weight = self.cells(metres), np.where(np.isfinite(self.column("height")), self.photons, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return box(self.column("height") * weight, half) / box(weight, half)
+
+    # -- strips: stretches that the laser tells from the ice beside them --------------------------------
+    @cached_property
+    def strip_cells(self) -> NDArray[np.bool_]:
+        """Cells that send back much less or much more than the local ice, over the footprint."""
+        relative = self.light(10.0) / self.ice_light
+        with np.errstate(invalid="ignore"):
+            return (relative < DIM_STRIP) | (relative > BRIGHT_STRIP)
+
+    @cached_property
+    def strip_number(self) -> NDArray[np.intp]:
+        """Number of the run of equal cells that each cell belongs to, strips and what lies between them."""
+        change = np.diff(self.strip_cells.astype("i1"), prepend=0) != 0
+        return np.cumsum(change)
+
+    def over_strip(self, a: F8, weight: F8 | None = None) -> F8:
+        """Mean of a column over the strip that a cell lies in; the column itself outside of strips."""
+        known = np.isfinite(a)
+        w = known.astype("f8") if weight is None else np.where(known, weight, 0.0)
+        total = np.bincount(self.strip_number, np.where(known, a, 0.0) * w)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = (total / np.bincount(self.strip_number, w))[self.strip_number]
+        return np.where(self.strip_cells, mean, a)
+
+    def strip_width(self) -> F8:
+        """Length of a strip along the track, as a logarithm to base 2 of 10 m; -3 outside of strips."""
+        cells = np.bincount(self.strip_number)[self.strip_number]
+        return np.where(self.strip_cells, np.log2(np.clip(cells * self.length / 10.0, 0.2, 500.0)), -3.0)
+
+    @cached_property
+    def strip_share(self) -> F8:
+        """Share of strips in what a background record sees: 50 pulses, each a field of view of some 35 m."""
+        half = self.cells(RECORD)
+        seen = np.ones(self.size)
+        share = self.strip_cells.astype("f8")
+        for _ in range(2):
+            share, seen = box(share, half), box(seen, half)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return share / seen
+
+    def strip_brightness(self) -> F8:
+        """Brightness of a strip alone: what the record lacks, over the strip's share of the record."""
+        lack = (1.0 - self.brightness()) / np.maximum(self.strip_share, LEAST_SHARE)
+        alone = np.clip(1.0 - self.over_strip(lack), -0.5, 1.5)
+        return np.where(self.strip_cells & self.day, alone, self.brightness())
+
+    def strip_rate(self) -> F8:
+        """Photon rate over a strip, over that of the local ice, as a logarithm to base 2."""
+        mean = self.over_strip(self.light(2.0), self.pulses)
+        return np.log2((mean + 0.03 * self.ice_light) / (1.03 * self.ice_light))
+
+    def strip_height(self) -> F8:
+        """Height of a strip above the local low level, weighted by photons."""
+        return np.clip(
+            np.nan_to_num(self.over_strip(self._smooth(10.0), self.photons) - self.low), LOWEST, HIGHEST
+        )
+
+    def height_dip(self) -> F8:
+        """Height over 10 m less that over 150 m."""
+        return np.clip(np.nan_to_num(self._smooth(10.0) - self._smooth(150.0)), -1.0, 1.0)
+
+    def beside(self, metres: float, *, high: bool) -> F8:
+        """The greater or the lesser photon rate (as :meth:`rate`) at a distance before and after a cell."""
+        k = max(1, round(metres / self.length))
+        rate = self.rate(10.0)
+        edge = np.pad(rate, k, "edge")
+        before, after = edge[: self.size], edge[2 * k :]
+        return np.fmax(before, after) if high else np.fmin(before, after)
 
     # -- columns of our own set ------------------------------------------------------------------------
     def rate(self, metres: float) -> F8:

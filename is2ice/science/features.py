@@ -154,8 +154,35 @@ _DEFAULT = (
     Feature("strong", "1", "whether the beam is strong", lambda t: np.full(t.size, float(t.strong))),
 )
 
+_BY_NAME = {f.name: f for f in _DEFAULT}
+_STRIPS = (
+    *(_BY_NAME[n] for n in _BY_NAME if n not in ("brightness_100m",)),
+    Feature("strip_width", "1", "length of the strip the cell lies in, log2", Track.strip_width),
+    Feature("strip_rate", "1", "photon rate over the strip over the local ice's, log2", Track.strip_rate),
+    Feature("strip_height", "m", "height of the strip above the local low level", Track.strip_height),
+    Feature(
+        "strip_spread",
+        "1",
+        "spread of photons, mean over the strip, log2",
+        lambda t: t.over_strip(t.own_width()),
+    ),
+    Feature(
+        "strip_noise", "1", "noise photons over the strip", lambda t: t.over_strip(t.noise(2.0)), night=1.0
+    ),
+    Feature("strip_brightness", "1", "background of the strip alone", Track.strip_brightness, night=1.0),
+    Feature("strip_share", "1", "share of strips in the background record", lambda t: t.strip_share),
+    Feature("height_dip", "m", "height over 10 m less that over 150 m", Track.height_dip),
+    Feature(
+        "beside_low", "1", "lesser photon rate 14 m before or after", lambda t: t.beside(14.0, high=False)
+    ),
+    Feature(
+        "beside_high", "1", "greater photon rate 14 m before or after", lambda t: t.beside(14.0, high=True)
+    ),
+)
+
 #: Feature sets by name: ``paper`` the six of the paper, ``notebook`` the eight of the authors' notebooks, one of
-#: them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours.
+#: them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours
+#: for networks, ``strips`` ours for single cells: the same and what is known of the strip that a cell lies in.
 FEATURE_SETS: dict[str, FeatureSet] = {
     s.name: s
     for s in (
@@ -163,6 +190,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("notebook", (_H_COR, _H_DIFF, _ABOVE_TRUTH, *_OTHERS)),
         FeatureSet("notebook_label_free", (_H_COR, _H_DIFF, _ABOVE_LOW, *_OTHERS)),
         FeatureSet("default", _DEFAULT, context=16, dark_cells=True),
+        FeatureSet("strips", _STRIPS, context=0, dark_cells=True),
     )
 }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 
-from .icesat2.beam import HALF_STRIP, SIGMA_FOOTPRINT, Strip, make_strip
+from .icesat2.strip import HALF_STRIP, SIGMA_FOOTPRINT, Strip, make_strip
 from .scene.scene import KINDS, Scene
 from .scene.tracks import BeamTrack
 

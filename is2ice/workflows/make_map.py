@@ -18,7 +18,7 @@ from is2ice.io.stores.layout import attributes
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
 from is2ice.science import grid as grids
-from is2ice.science.snow import snow_model
+from is2ice.science.snowmodels import snow_model
 from is2ice.version import __version__
 
 from .execution import RunSettings
@@ -54,7 +54,7 @@ class MapOptions:
     where : {"ice", "all"}
         Segments over which means are taken.
     snow : str
-        Snow of the thickness, if one is asked for (:func:`is2ice.science.snow.snow_model`).
+        Snow of the thickness, if one is asked for (:func:`is2ice.science.snowmodels.snow_model`).
     min_segments : int
         Means over fewer segments are left out.
     crop : bool

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from is2ice import schema
-from is2ice.classifiers.scores import score_classes, score_labels, table
+from is2ice.classifiers.scores import score_classes, score_labels, score_leads, table
 from is2ice.reports import plot_scores
 
 
@@ -130,3 +130,18 @@ def test_pictures_show_the_numbers(data, tmp_path):
     figure = plot_scores.ablation(rows, path=tmp_path / "a.png")
     assert [b.get_width() for b in figure.axes[0].patches] == pytest.approx([95.0, 90.0])
     assert {f.name for f in tmp_path.iterdir()} == {"c.png", "r.png", "l.png", "a.png"}
+
+
+def test_leads_are_counted_by_width():
+    truth = np.zeros(200, int)
+    predicted = np.zeros(200, int)
+    for first, cells, called in ((10, 5, 2), (40, 10, 5), (80, 50, 50)):  # 10 m, 20 m, 100 m
+        truth[first : first + cells] = 2
+        predicted[first : first + called] = 2
+    some = score_leads(truth, predicted)
+    assert some.leads == (1, 1, 0, 0, 1, 0)
+    assert some.found == (0, 1, 0, 0, 1, 0)
+    assert some.cells_found == (2, 5, 0, 0, 50, 0)
+    twice = some + some
+    assert twice.leads == (2, 2, 0, 0, 2, 0)
+    assert "15-25 m: 100.0 % of 2" in str(twice)

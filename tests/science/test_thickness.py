@@ -161,7 +161,7 @@ def test_wrong_requests():
 
 def test_snow_by_word_number_or_file(tmp_path):
     """What the command line names: models, depths, and a file with a monthly field."""
-    from is2ice.science.snow import snow_model
+    from is2ice.science.snowmodels import snow_model
 
     assert [snow_model(w) for w in ("auto", "olmi")] == ["auto", "olmi"]
     assert snow_model("constant:0.25,0.08") == Constant(0.25, 0.08)

@@ -14,6 +14,7 @@ from is2ice.twin.icesat2 import beam as simulate
 from is2ice.twin.icesat2 import instrument, photons
 from is2ice.twin.icesat2.instrument import NS, C
 from is2ice.twin.icesat2.photons import simulate_level
+from is2ice.twin.icesat2.strip import make_strip
 
 KM = 4.0
 
@@ -395,7 +396,7 @@ def test_surface_heights_are_unbiased(h5):
     h = g["heights/h_ph"][:][good] - np.interp(x, g["geolocation/segment_dist_x"][:] + 10, level)
     px, py = truth_of.xy(x)
     snow = scene.surface(px, py).kind == 0
-    strip = simulate.make_strip(scene, truth_of, x.min(), x.max())
+    strip = make_strip(scene, truth_of, x.min(), x.max())
     weight = strip.across_weight
     along = np.exp(-0.5 * (np.arange(-6, 7) / 2.75) ** 2)
     footprint = np.convolve(strip.height @ weight, along / along.sum(), "same")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -72,6 +72,7 @@ def make_granule(
     cycle: int | None = None,
     region: int | None = None,
     tep: bool = False,
+    optics: Literal["strip", "rays"] = "strip",
     truth_path: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Path:
@@ -91,6 +92,8 @@ def make_granule(
         Taken from the scene's preset by default.
     tep : bool
         Add the transmitter echo to strong beams.
+    optics : {"strip", "rays"}
+        The twin's own optics, or the second ones of :mod:`is2ice.twin.icesat2.rays`, which are there to judge with.
     truth_path : str or Path, optional
         Write the truth of the same beams there (never into the granule).
     progress : callable, optional
@@ -122,7 +125,9 @@ def make_granule(
         spans = []
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
-            data = simulate.simulate_beam(scene, beam, sc_orient=sc_orient, tep=tep, progress=report)
+            data = simulate.simulate_beam(
+                scene, beam, sc_orient=sc_orient, tep=tep, optics=optics, progress=report
+            )
             _write_beam(h5, scene, beam, data, release, sc_orient)
             spans.append((data.track.time(data.x_shot[0]), data.track.time(data.x_shot[-1])))
             log.debug("%s %s: %d photons", path.name, beam, data.photons["h"].size)

@@ -11,46 +11,23 @@ from numpy.typing import NDArray
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.scene.tracks import GROUND_SPEED, SHOT_INTERVAL, BeamTrack
 
-from . import instrument, photons
+from . import instrument, photons, rays
 from .instrument import NS, C
+from .strip import SIGMA_FOOTPRINT, Footprints, make_strip
 
-__all__ = ["BeamData", "Strip", "background_rate", "make_strip", "simulate_beam"]
+__all__ = ["BeamData", "background_rate", "simulate_beam"]
 
 Array = NDArray[np.float64]
 
 #: Shots per block of work, whole frames; about 20 km.
 BLOCK = 28_000
 SHOT_SPACING = GROUND_SPEED * SHOT_INTERVAL
-#: Footprint: 11 m across (4 sigma). Half-width of the strip, m.
-SIGMA_FOOTPRINT = 2.75
-HALF_STRIP = 6
 #: Shots per window of signal finding, and height of a bin, m.
 WINDOW = {"strong": 40, "weak": 80}
 BIN_HEIGHT = 0.22
 #: Signal-to-background ratio of medium and of high confidence, and the share of the densest bin at which
 #: the signal is taken to end (the genuine night track's signal spans about .85 m either way).
 LEVELS = np.array([3.0, 8.0, 0.08])
-#: Dark-count and rough share: light scattered by the clear air above any surface, as a share of snow's.
-SKY_SHARE = 0.20
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The surface under a stretch of a track: rows 1 m apart along, columns 1 m apart across."""
-
-    x: Array
-    kind: NDArray[np.int8]
-    surface_class: NDArray[np.int8]
-    height: NDArray[np.float32]
-    rough: NDArray[np.float32]
-    backscatter: NDArray[np.float32]
-
-    @property
-    def across_weight(self) -> Array:
-        """Footprint weight of each column, summing to 1."""
-        a = np.arange(-HALF_STRIP, HALF_STRIP + 1)
-        w = np.exp(-0.5 * (a / SIGMA_FOOTPRINT) ** 2)
-        return w / w.sum()
 
 
 @dataclass
@@ -71,16 +48,6 @@ class BeamData:
     photons_band: float
     photons: dict[str, NDArray]
     records: dict[str, NDArray]
-
-
-def make_strip(scene: Scene, track: BeamTrack, x_start: float, x_end: float) -> Strip:
-    """Sample the scene under the footprints between two along-track distances (whole metres)."""
-    x = np.arange(np.floor(x_start) - 9.0, np.ceil(x_end) + 10.0)
-    a = np.arange(-HALF_STRIP, HALF_STRIP + 1.0)
-    cx, cy = track.xy(x)
-    nx, ny = track.normal(x)
-    s = scene.surface(cx[:, None] + a * nx[:, None], cy[:, None] + a * ny[:, None])
-    return Strip(x, s.kind, s.surface_class, s.height, s.roughness, s.backscatter)
 
 
 def sea_level(scene: Scene, track: BeamTrack, x_atc: Array) -> Array:
@@ -119,12 +86,19 @@ def background_rate(scene: Scene, track: BeamTrack, x_atc: Array, strength: str)
     ).albedo_532.mean((1, 2))
     tau = scene.cloud(cx, cy)
     lit = 1.0 - 0.6 * scene.shadow(cx, cy)
-    seen = (1 - SKY_SHARE) * albedo / 0.88 * lit * np.exp(-0.4 * tau) + SKY_SHARE + 0.45 * (1 - np.exp(-tau))
+    sky = p.physics.sky_share
+    seen = (1 - sky) * albedo / 0.88 * lit * np.exp(-0.4 * tau) + sky + 0.45 * (1 - np.exp(-tau))
     return dark + np.interp(x_atc, node, p.background_zenith * sun * seen * scene.brightness(cx, cy))
 
 
 def simulate_beam(
-    scene: Scene, beam: str, *, sc_orient: int, tep: bool, progress: Callable[[float], None] | None = None
+    scene: Scene,
+    beam: str,
+    *,
+    sc_orient: int,
+    tep: bool,
+    optics: str = "strip",
+    progress: Callable[[float], None] | None = None,
 ) -> BeamData:
     """Simulate every photon of a beam.
 
@@ -136,6 +110,8 @@ def simulate_beam(
         0 backward, 1 forward.
     tep : bool
         Add the transmitter echo (strong beams only).
+    optics : {"strip", "rays"}
+        How light reaches the receiver: the strip of this module, or :mod:`is2ice.twin.icesat2.rays`.
     progress : callable, optional
         Called with the share done.
     """
@@ -146,10 +122,11 @@ def simulate_beam(
         raise ValueError(f"scene of {scene.length_km} km is shorter than one major frame (142 m)")
     x_shot = track.x_start + SHOT_SPACING * np.arange(n_shots)
     base = sea_level(scene, track, x_shot)
-    rate = background_rate(scene, track, x_shot, strength)
+    light_of = {"strip": background_rate, "rays": rays.background_rate}[optics]
+    rate = light_of(scene, track, x_shot, strength)
     band_top = _telemetry_top(scene, beam, base)
     parts = []
-    receiver = _Receiver(scene, beam, strength, tep)
+    receiver = _Receiver(scene, beam, strength, tep, optics)
     for first in range(0, n_shots, BLOCK):
         block = slice(first, min(first + BLOCK, n_shots))
         top = np.repeat(band_top, 200)[block]
@@ -186,7 +163,8 @@ def _beam_number(beam: str) -> int:
 class _Receiver:
     """Constants of one beam and the state its pixels carry from block to block."""
 
-    def __init__(self, scene: Scene, beam: str, strength: str, tep: bool) -> None:
+    def __init__(self, scene: Scene, beam: str, strength: str, tep: bool, optics: str) -> None:
+        self.optics = optics
         rng = np.random.default_rng([scene.seed, 32, _beam_number(beam)])
         n = instrument.PIXELS[strength]
         p = scene.parameters
@@ -204,22 +182,19 @@ class _Receiver:
     def block(
         self, scene: Scene, track: BeamTrack, first: int, x: Array, base: Array, rate: Array, top: Array
     ) -> dict[str, NDArray]:
-        strip = make_strip(scene, track, x[0], x[-1])
-        light = strip.backscatter * strip.across_weight
-        rows = light.sum(1, dtype=np.float64)
-        cells = np.cumsum(light, 1, dtype=np.float64) / rows[:, None]
-        cx, cy = track.xy(strip.x)
+        seen = (rays.footprints if self.optics == "rays" else _strip_footprints)(scene, track, x)
+        cx, cy = track.xy(seen.x)
         tau = scene.cloud(cx, cy)
-        rows *= scene.haze(cx, cy) * np.exp(-2.0 * tau)
-        delayed = np.interp(x, strip.x, 1.0 - np.exp(-0.5 * tau))
+        rows = seen.rows * (scene.haze(cx, cy) * np.exp(-2.0 * tau))
+        delayed = np.interp(x, seen.x, 1.0 - np.exp(-0.5 * tau))
         capacity = int(x.size * (3.0 * self.rate + rate.max() * 2 * self.band / C + 4.0)) + 10_000
         while True:
             found = photons.Detected.empty(capacity)
             edge = self.edge.copy()
             shots = photons.Shots(
-                first, x, self.rate, rate * 2 * self.band / C, top - self.band - base, delayed
+                first, seen.x_shot, self.rate, rate * 2 * self.band / C, top - self.band - base, delayed
             )
-            surface = photons.Strip(strip.x[0], rows, cells, strip.height, strip.rough, SIGMA_FOOTPRINT)
+            surface = photons.Strip(seen.along0, rows, seen.cells, seen.height, seen.rough, seen.sigma)
             receiver = photons.Receiver(self.pulse, self.dead, self.afterpulse, self.tep, edge, self.band)
             n = photons.simulate_shots(shots, surface, receiver, self.seed, found)
             if n >= 0:
@@ -231,6 +206,15 @@ class _Receiver:
         out["h"] = out["h"] + base[out["shot"]]
         out["shot"] = out["shot"] + np.int32(first)
         return out
+
+
+def _strip_footprints(scene: Scene, track: BeamTrack, x: Array) -> Footprints:
+    """Light of the strip under some shots: a Gaussian footprint over rows and columns 1 m apart."""
+    strip = make_strip(scene, track, x[0], x[-1])
+    light = strip.backscatter * strip.across_weight
+    rows = light.sum(1, dtype=np.float64)
+    cells = np.cumsum(light, 1, dtype=np.float64) / rows[:, None]
+    return Footprints(strip.x, x, float(strip.x[0]), SIGMA_FOOTPRINT, rows, cells, strip.height, strip.rough)
 
 
 def dead_times(strength: str) -> Array:

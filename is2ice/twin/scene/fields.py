@@ -262,8 +262,9 @@ def surface_kernel(x, y, near, p, key, out):
     x, y : (n,) float64
         Metres from the scene's origin.
     near : Leads
-    p : (9,) float64
-        floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, calm roughness, snow albedo.
+    p : (14,) float64
+        floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, water roughness, spread of snow
+        albedo, backscatter of dark water and its spread, factors of nilas and grey ice, spread of snow backscatter.
     key : uint64
     out : Surface
         Filled.
@@ -317,18 +318,20 @@ def surface_kernel(x, y, near, p, key, out):
             albedo[q] = snow - (0.03 if what == RIDGE else 0.0)
             rough[q] = (0.020 + 0.3 * r) if what == SNOW_ICE else 0.09
             rate[q] = albedo[q] / 0.88
+            if p[13] > 0.0:
+                rate[q] *= np.exp(p[13] * gaussian(mix(h1 ^ _C2)))
         elif what == GREY_ICE:
             n = noise(px, py, 25.0, key + _U(40))
             height[q] = 0.04 + 0.08 * min(max(2.0 * stage - 1.0 + 0.1 * n, 0.0), 1.0)
             albedo[q] = 0.42 + 0.12 * min(max(2.0 * stage - 1.0, 0.0), 1.0) + 0.02 * n
             rough[q] = 0.015
-            rate[q] = albedo[q] / 0.88
+            rate[q] = p[12] * (albedo[q] / 0.88)
         elif what == NILAS:
             n = noise(px, py, 40.0, key + _U(41))
             height[q] = min(max(0.08 * stage + 0.004 * n, 0.0), 0.04)
             albedo[q] = 0.14 + 0.30 * min(max(2.0 * stage, 0.0), 1.0) + 0.015 * n
             rough[q] = 0.008
-            rate[q] = albedo[q] / 0.88
+            rate[q] = p[11] * (albedo[q] / 0.88)
         elif what == CALM_WATER:
             n = noise(px, py, 60.0, key + _U(42))
             height[q] = 0.0
@@ -340,5 +343,5 @@ def surface_kernel(x, y, near, p, key, out):
             height[q] = 0.0
             albedo[q] = 0.08
             rough[q] = p[7]
-            rate[q] = 0.14 * np.exp(0.35 * n)
+            rate[q] = p[9] * np.exp(p[10] * n)
         kind[q] = what

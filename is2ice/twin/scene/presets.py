@@ -5,7 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["PRESETS", "Physics", "Preset"]
+
+
+@dataclass(frozen=True)
+class Physics:
+    """Light that surfaces and air send back; the defaults are the twin's best guess.
+
+    Attributes
+    ----------
+    sky_share : float
+        Background of the clear air above any surface, as a share of that over snow.
+    dark_rate, dark_spread : float
+        Backscatter of wind-roughened water relative to snow, and its log standard deviation at 80 m.
+    water_roughness : float
+        Height rms of wind-roughened water, m.
+    specular_low, specular_high : float
+        Bounds of the backscatter of calm leads relative to snow, drawn evenly in the logarithm.
+    nilas_rate, grey_rate : float
+        Factors on the backscatter of nilas and of grey ice that follows from their albedo.
+    dark_share : float
+        Share of leads with rough water, whatever their width; negative: wide leads are rough (``calm_fetch``).
+    snow_rate_spread : float
+        Log standard deviation of the backscatter of snow from floe to floe, apart from its albedo.
+    """
+
+    sky_share: float = 0.20
+    dark_rate: float = 0.14
+    dark_spread: float = 0.35
+    water_roughness: float = 0.05
+    specular_low: float = 0.25
+    specular_high: float = 5.5
+    nilas_rate: float = 1.0
+    grey_rate: float = 1.0
+    dark_share: float = -1.0
+    snow_rate_spread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +101,7 @@ class Preset:
         Height over which the 50-shot background sum is taken, m.
     telemetry_band : float
         Height of the telemetered band, m.
+    physics : Physics
     """
 
     name: str
@@ -106,6 +141,7 @@ class Preset:
     background_dark: float = 8.0e3
     background_height: float = 575.0
     telemetry_band: float = 33.0
+    physics: Physics = Physics()
 
     @property
     def start_time(self) -> datetime:

@@ -188,8 +188,13 @@ class Scene:
                 p.relief,
                 np.log(p.freeboard_median),
                 p.freeboard_log_sigma,
-                0.05,
+                p.physics.water_roughness,
                 p.snow_albedo_std,
+                p.physics.dark_rate,
+                p.physics.dark_spread,
+                p.physics.nilas_rate,
+                p.physics.grey_rate,
+                p.physics.snow_rate_spread,
             ]
         )
         near = fields.Leads(tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water)
@@ -401,8 +406,9 @@ def _tile_leads(p: Preset, seed: int, i: int, j: int) -> Array:
     # Two families of fractures at an acute angle, with scatter.
     family = np.random.default_rng([seed, 8]).uniform(0, np.pi)
     angle = family + np.where(rng.random(n) < 0.6, 0.0, 0.95) + rng.normal(0, 0.30, n)
-    specular = np.exp(rng.uniform(np.log(0.25), np.log(5.5), n))
-    rough = rng.random(n) < width / (width + p.calm_fetch)
+    light = p.physics
+    specular = np.exp(rng.uniform(np.log(light.specular_low), np.log(light.specular_high), n))
+    rough = rng.random(n) < (width / (width + p.calm_fetch) if light.dark_share < 0.0 else light.dark_share)
     return np.column_stack(
         [
             (i + rng.random(n)) * _COARSE,

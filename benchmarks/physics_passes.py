@@ -1,0 +1,114 @@
+"""Simulated passes whose physics are drawn for each of them, kept in a folder for reuse.
+
+Passes to learn from, passes with the first optics to judge by (other seeds) and passes with the second optics, which
+nothing learns from. A pass is one strong and one weak beam, resampled, with the truth beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from is2ice import open_track
+from is2ice.twin import Scene, make_granule, open_truth, truth_for
+from is2ice.twin.scene.physics import perturbed
+
+#: The track of one strong and of one weak beam of a pass that flies forward.
+BEAMS = ("gt1r", "gt1l")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One simulated pass.
+
+    Attributes
+    ----------
+    preset : str
+    seed : int
+    length_km : float
+    physics : {"perturbed", "default"}
+    optics : {"strip", "rays"}
+    """
+
+    preset: str
+    seed: int
+    length_km: float
+    physics: str = "perturbed"
+    optics: str = "strip"
+
+    @property
+    def name(self) -> str:
+        """Folder of the pass."""
+        return f"{self.preset}_{self.physics}_{self.optics}_{self.seed}"
+
+    @property
+    def release(self) -> str:
+        """ATL03 release: both are learnt from and judged by."""
+        return "007" if self.seed % 2 else "006"
+
+    def scene(self) -> Scene:
+        """The scene, with physics of its own unless they are the preset's."""
+        if self.physics == "default":
+            return Scene.preset(self.preset, seed=self.seed, length_km=self.length_km)
+        made = perturbed(self.preset, self.seed)
+        return Scene(made, self.seed, self.length_km, made.start_time)
+
+
+ROSS, EDGE, NIGHT = "ross_sea_november", "marginal_ice_zone", "arctic_winter_night"
+TRAIN = (
+    *(Pass(ROSS, seed, 10.0) for seed in range(1000, 1024)),
+    *(Pass(EDGE, seed, 10.0) for seed in range(1100, 1106)),
+    *(Pass(NIGHT, seed, 10.0) for seed in range(1200, 1206)),
+)
+#: To choose by: what is compared while a model is made is compared here.
+CHOOSE = (
+    *(Pass(ROSS, seed, 12.0) for seed in range(2000, 2004)),
+    Pass(EDGE, 2100, 12.0),
+    Pass(NIGHT, 2200, 12.0),
+)
+#: To judge by: looked at once a model is made.
+JUDGES = {
+    "default physics": tuple(Pass(ROSS, seed, 20.0, "default") for seed in (11, 12)),
+    "perturbed physics": tuple(Pass(ROSS, seed, 20.0) for seed in range(3000, 3006)),
+    "second optics": tuple(Pass(ROSS, seed, 20.0, "perturbed", "rays") for seed in range(4000, 4005)),
+    "perturbed marginal ice zone": tuple(Pass(EDGE, seed, 12.0) for seed in (3100, 3101)),
+    "perturbed winter night": tuple(Pass(NIGHT, seed, 12.0) for seed in (3200, 3201)),
+}
+
+
+def prepare(case: Pass, folder: Path) -> Path:
+    """Folder of a pass with ``segments.nc`` and ``truth.nc``, simulated unless it is there."""
+    home = folder / case.name
+    done = home / "segments.nc"
+    if done.exists():
+        return home
+    home.mkdir(parents=True, exist_ok=True)
+    granule = make_granule(
+        case.scene(),
+        home,
+        beams=list(BEAMS),
+        release=case.release,
+        optics=case.optics,
+        truth_path=home / "truth.nc",
+    )
+    segments = open_track(granule, "all").load()
+    part = done.with_suffix(".part")
+    segments.to_netcdf(part, engine="h5netcdf")
+    part.replace(done)
+    granule.unlink()
+    return home
+
+
+def tracks(case: Pass, folder: Path) -> list[tuple[xr.Dataset, xr.Dataset]]:
+    """Segments and truth of each beam of a pass."""
+    home = prepare(case, folder)
+    with xr.open_dataset(home / "segments.nc", engine="h5netcdf") as ds:
+        cube = ds.load()
+    truth = open_truth(home / "truth.nc")
+    out = []
+    for b, beam in enumerate(cube["beam"].values):
+        track = cube.isel(beam=b, drop=True).assign_attrs(beam=str(beam), spot=int(cube["spot"].values[b]))
+        out.append((track, truth_for(track, truth)))
+    return out
