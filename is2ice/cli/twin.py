@@ -61,7 +61,8 @@ def make(
     """
     from is2ice.twin.icesat2.atl03 import make_granule
     from is2ice.twin.scene.scene import Scene
-    from is2ice.twin.sentinel2.make_scene import MIN_SUN, make_scene
+    from is2ice.twin.sentinel2.image import MIN_SUN
+    from is2ice.twin.sentinel2.make_scene import make_scene
 
     _check_target(preset, seed, folder)
     scene = Scene.preset(preset, seed=seed, length_km=length_km)

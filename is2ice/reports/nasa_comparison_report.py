@@ -7,12 +7,12 @@ import html
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from is2ice import schema
 
-if TYPE_CHECKING:
-    from .nasa_comparison import Comparison
+from .nasa_comparison import Comparison
+from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
 
 __all__ = ["text", "write_html"]
 
@@ -35,7 +35,7 @@ def _cm(d: dict[str, Any] | None) -> str:
 
 
 def _spread(d: dict[str, Any], name: str, scale: float = 1.0) -> str:
-    """A spread, which one value does not have."""
+    """Format a spread; a single value has none."""
     return "-" if d["n"] < 2 or d.get(name) is None else f"{scale * d[name]:.2f}"
 
 
@@ -44,7 +44,7 @@ def _or(value: Any, instead: str = "-") -> str:
 
 
 def text(c: Comparison) -> str:
-    """The numbers of a comparison as text for a terminal."""
+    """Return the numbers of a comparison as text for a terminal."""
     n = c.numbers
     leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
     lines = [
@@ -101,7 +101,7 @@ def _budget(density: dict[str, Any]) -> list[str]:
 
 
 def _table(caption: str, head: list[str], rows: list[list[Any]]) -> str:
-    """An HTML table; the first column names the rows."""
+    """Return an HTML table; the first column names the rows."""
     cells = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
     for name, *values in rows:
         told = "".join(f"<td>{html.escape(f'{v:,}' if isinstance(v, int) else _or(v))}</td>" for v in values)
@@ -163,8 +163,6 @@ def _tables(c: Comparison) -> str:
 
 def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
-    from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
-
     pictures = []
     for title, draw in (
         ("Heights, classes and leads", draw_classes),

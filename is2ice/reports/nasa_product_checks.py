@@ -158,7 +158,7 @@ def _section(
 
 
 def _filled(sections: xr.Dataset, x: F8, i: int, flag: int) -> tuple[float | None, str]:
-    """What the product fills an empty section with, from its neighbours that have leads."""
+    """Fill empty sections from their neighbours with leads, as the product does."""
     h = sections["h_ref"].values.astype(float)
     own = np.flatnonzero(sections["h_ref_flag"].values == 0)
     before, after = own[own < i], own[own > i]

@@ -64,7 +64,7 @@ class Timing:
 
 
 def nothing(item: Any) -> None:
-    """A task without work."""
+    """Do nothing: a task without work."""
 
 
 def measure(
@@ -273,7 +273,7 @@ def fits(workers: Sequence[int], tasks: int) -> bool:
 def document(
     timings: Sequence[Timing], models: Mapping[tuple[str, str], Model], *, cores: Sequence[int], tasks: int
 ) -> dict[str, Any]:
-    """What :func:`tables` prints, for JSON: measured, published and projected times apart, each named so.
+    """Return the content of :func:`tables` for JSON: measured, published and projected times apart, each named so.
 
     Returns
     -------

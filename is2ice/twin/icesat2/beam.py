@@ -94,7 +94,7 @@ def sea_level(scene: Scene, track: BeamTrack, x_atc: Array) -> Array:
 
 
 def background_rate(scene: Scene, track: BeamTrack, x_atc: Array, strength: str) -> Array:
-    """True background rate of a beam, Hz: sunlight from about 35 m of surface and from the air above.
+    """Return the true background rate of a beam, Hz: sunlight from about 35 m of surface and from the air above.
 
     Parameters
     ----------
