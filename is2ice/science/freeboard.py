@@ -26,7 +26,7 @@ __all__ = ["compute"]
 def compute(
     segments: xr.Dataset,
     *,
-    flags: Iterable[int] = (0, 1, 2, 3),
+    flags: Iterable[int] = (0, 1, 2, 3, 4),
     max_uncertainty: float | None = None,
     clip: bool = False,
 ) -> xr.Dataset:
