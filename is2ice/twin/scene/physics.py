@@ -101,7 +101,7 @@ def perturbed(base: str, seed: int) -> Preset:
     """
     start = PRESETS[base]
     rng = np.random.default_rng([seed, 1511])
-    drawn = {name: some.draw(rng) for name, some in RANGES.items()}
+    drawn: dict[str, Any] = {name: some.draw(rng) for name, some in RANGES.items()}
     hours = rng.uniform(-12.0, 12.0) + 24.0 * rng.integers(-12, 13)
     physics = Physics(**{name: drawn.pop(name) for name in _PHYSICS})
     drawn["snow_rate"] *= start.snow_rate / PRESETS["ross_sea_november"].snow_rate
