@@ -13,23 +13,23 @@ they are of; what is missing is evaluated where the track is written.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from is2ice.io.remote.location import location
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
 from .options import Options
-from .segment_blocks import new_file
 
 if TYPE_CHECKING:
     from .driver import Place
@@ -81,35 +81,39 @@ class Classes:
         segments = load(item.source, item.beam, options, threads=1)
         key = _key(segments, options)
         values = loaded(options.classifier).features(segments)
-        with new_file(self._path(f"{key}-features.npy")) as stream:
-            np.save(stream, values, allow_pickle=False)
+        self._put(f"{key}-features.npy", values)
         return key, len(values)
 
     def evaluate(self, options: Options, some: Cells) -> None:
         """Evaluate a block and put it into the folder, if it is not there."""
         from is2ice.classifiers.neural import loaded
 
-        path = self._path(f"{some.key}-{some.first}.npy")
-        if path.exists():
+        name = f"{some.key}-{some.first}.npy"
+        if self._get(name) is not None:
             return
-        values = np.load(self._path(f"{some.key}-features.npy"), mmap_mode="r", allow_pickle=False)
-        probability = loaded(options.classifier).evaluate(values, some.first, some.stop)
-        with new_file(path) as stream:
-            np.save(stream, probability, allow_pickle=False)
+        values = self._get(f"{some.key}-features.npy")
+        if values is None:
+            raise FileNotFoundError(f"{self.folder}/{some.key}-features.npy: the features of {some} are gone")
+        self._put(name, loaded(options.classifier).evaluate(values, some.first, some.stop))
 
     def _read(self, key: str, n: int) -> NDArray[np.float32] | None:
         """Probabilities of all cells of a track; None where a block is missing."""
         blocks = []
         for first in range(0, n, self.cells):
-            try:
-                blocks.append(np.load(self._path(f"{key}-{first}.npy"), allow_pickle=False))
-            except FileNotFoundError:
+            if (block := self._get(f"{key}-{first}.npy")) is None:
                 return None
+            blocks.append(block)
         out = np.concatenate(blocks)
         return out if len(out) == n else None
 
-    def _path(self, name: str) -> Path:
-        return Path(self.folder) / name
+    def _put(self, name: str, values: NDArray) -> None:
+        stream = io.BytesIO()
+        np.save(stream, values, allow_pickle=False)
+        location(self.folder).put(name, stream.getvalue())
+
+    def _get(self, name: str) -> NDArray | None:
+        held = location(self.folder).read(name)
+        return None if held is None else np.load(io.BytesIO(held[0]), allow_pickle=False)
 
 
 def _key(segments: xr.Dataset, options: Options) -> str:
@@ -119,15 +123,15 @@ def _key(segments: xr.Dataset, options: Options) -> str:
 
 
 def prepare(
-    folder: Path, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset], place: Place,
+    folder: str, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset], place: Place,
     may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
 ) -> Classes:  # fmt: skip
     """Evaluate the blocks of some tracks on an engine; give what classifies a track from them.
 
     Parameters
     ----------
-    folder : Path
-        Of :func:`is2ice.workflows.segment_blocks.parts_folder`.
+    folder : str
+        Address from :func:`is2ice.workflows.segment_blocks.parts_folder`.
     items : iterable of Item
         The tracks to come.
     options, place, may_pass
@@ -142,7 +146,7 @@ def prepare(
     from is2ice.classifiers.neural import BLOCK
 
     cells = BLOCK * max(1, round(km * 1e3 / options.length / BLOCK))
-    classes = Classes(str(folder), cells)
+    classes = Classes(folder, cells)
     tracks = []
     for item, made in _done(place, partial(classes.features, load, options), items, may_pass, told):
         tracks.append((str(item), *made))

@@ -20,6 +20,7 @@ from typing import Any
 
 from is2ice import engines
 from is2ice.errors import StoreError
+from is2ice.io.remote.location import Location
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url, scrub
 from is2ice.science import epoch
@@ -209,7 +210,7 @@ def _credentials() -> dict[str, str]:
 
 # -- the run itself -----------------------------------------------------------------------------------
 def drive(
-    root: Path,
+    root: Location,
     manifest: Manifest,
     place: Place,
     task: Callable[[Any], Any],
@@ -250,10 +251,13 @@ def drive(
     """
     started = time.perf_counter()
     receipts: list[dict[str, Any]] = []
+    written: list[tuple[str, str]] = []
     with Record(root, manifest, place, earlier) as record, show_progress(progress, granules) as bar:
 
         def keep(receipt: Mapping[str, Any]) -> None:
             receipts.append(dict(receipt))
+            if receipt["outcome"] == "done":
+                written.append((receipt["granule"], receipt["beam"]))
             record.write(receipt)
             bar.finished(receipt)
 
@@ -278,8 +282,8 @@ def drive(
                     for receipt in result if isinstance(result, list) else [result]:
                         keep(receipt)
         finally:
-            stores.consolidate(root)
-        done = Run(str(root), tuple(receipts), place.name, time.perf_counter() - started, str(record.log))
+            stores.consolidate(root, written)
+        done = Run(root.url, tuple(receipts), place.name, time.perf_counter() - started, str(record.log))
         record.finish(done)
     return done
 
@@ -395,7 +399,7 @@ def again(manifest: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
 
 
 def kept(
-    store: str | os.PathLike[str], item: Any, inputs: str, overwrite: stores.Overwrite, since: float | None
+    store: str | os.PathLike[str], item: Any, inputs: str, overwrite: stores.Overwrite, since: str | None
 ) -> tuple[bool, dict[str, Any] | None]:
     """Whether the stored track of an item stays as it is, and its attributes (None: there is none).
 
@@ -406,8 +410,8 @@ def kept(
     inputs : str
         :func:`is2ice.io.stores.store.fingerprint` of what it would be made from.
     overwrite : {"different", "always", "never"}
-    since : float, optional
-        When the run was begun that this one goes on with, s since 1970: what that has written already is kept.
+    since : str, optional
+        Id of the run, or of the first one that it resumes; tracks that these have written are kept.
     """
     have = stores.track_attributes(store, item.granule, item.beam)
     if have is None:
@@ -415,8 +419,7 @@ def kept(
     keeps = stores.keeps(have, inputs, overwrite)
     if keeps or since is None or have.get("inputs") != inputs:
         return keeps, have
-    path = os.path.join(store, item.granule, item.beam, stores.META)
-    return os.stat(path).st_mtime >= since, have
+    return have["run"] == since, have
 
 
 # -- receipts -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from is2ice.io.stores import store as stores
 
 from . import driver, run
 from .receipts import Run, summary, written
+from .run_record import Earlier
 
 __all__ = ["label_many", "resume"]
 
@@ -66,11 +67,11 @@ def label_many(
         raise ValueError(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
-    root = stores.create(store)
-    stores.recover(root)
+    root, chain = stores.create(store), _earlier or Earlier.new()
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     of = scenes if callable(scenes) else _Same(scenes)
-    task = _Label(str(root), of, beams, overwrite, name, labelling, _earlier.since if _earlier else None)
+    since = _earlier.id if _earlier else None
+    task = _Label(root.url, of, beams, overwrite, name, labelling, since, chain.id)
     manifest = _manifest(listed, scenes, beams, labelling, overwrite)
 
     look = place.attempted(lambda source: run.survey(source, beams), run.may_pass)
@@ -89,7 +90,7 @@ def label_many(
 
     return driver.drive(
         root, manifest, place, task, items, run.may_pass,
-        granules=len(listed), progress=progress, earlier=_earlier,
+        granules=len(listed), progress=progress, earlier=chain,
     )  # fmt: skip
 
 
@@ -162,7 +163,8 @@ class _Label:
     overwrite: stores.Overwrite
     engine: str
     labelling: Mapping[str, Any]
-    since: float | None = None
+    since: str | None = None
+    run: str = ""
 
     def __call__(self, one: run.Item) -> list[dict[str, Any]]:
         from .label_pass import label_pass
@@ -187,7 +189,12 @@ class _Label:
         began = time.perf_counter()
         track = segments.sel(beam=[item.beam]).assign_attrs(granule=item.granule)
         stored = stores.write_track(
-            track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
+            track,
+            self.store,
+            overwrite=self.overwrite,
+            parameters=parameters,
+            origin=item.origin,
+            run=self.run,
         )
         flat = track.isel(beam=0)
         counts = summary(flat) | {"n_labelled": int((flat["label"].values >= 0).sum())}

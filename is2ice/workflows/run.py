@@ -35,7 +35,7 @@ from .opening import open_track
 from .options import Options
 from .progress import Bar
 from .receipts import Run, absences, json_line, summary, written
-from .run_record import resumable
+from .run_record import Earlier, resumable
 
 __all__ = ["Chain", "Item", "Options", "Run", "load", "one_track", "open_track", "resume", "run", "survey"]
 
@@ -275,15 +275,11 @@ def run(
     name = place.name  # checked, as the classifier is, before a store is made for nothing
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
-    root = stores.create(store)
-    for line in stores.recover(root):
-        log.info(line)
+    root, chain_of_runs = stores.create(store), _earlier or Earlier.new()
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     look = place.attempted(lambda source: steps.survey(source, beams), may_pass)
-    since = _earlier.since if _earlier else None
-    task = _Task(
-        str(root), options, overwrite, steps, name, threads=2 if name == "serial" else 1, since=since
-    )
+    since, threads = _earlier.id if _earlier else None, 2 if name == "serial" else 1
+    task = _Task(root.url, options, overwrite, steps, name, threads, since, chain_of_runs.id)
 
     def in_blocks(there: Place, run: str, told: Callable[[Any, bool], None]) -> _Task:
         tracks = [item for ok, found in map(look, sources) if ok for item in found if not task.keeps(item)[0]]
@@ -303,7 +299,7 @@ def run(
         may_pass,
         granules=len(sources),
         progress=progress,
-        earlier=_earlier,
+        earlier=chain_of_runs,
         prepare=None if block_km is None else in_blocks,
     )
     segment_blocks.clear(root, resumable(root))
@@ -421,7 +417,8 @@ class _Task:
     chain: Chain
     engine: str
     threads: int
-    since: float | None = None
+    since: str | None = None
+    run: str = ""
 
     def __call__(self, item: Item) -> dict[str, Any]:
         receipt = base_receipt(item, self.engine)
@@ -439,10 +436,17 @@ class _Task:
         track = track.assign_attrs(track_summary=json_line(counts))
         t2 = time.perf_counter()
         stored = stores.write_track(
-            track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
+            track,
+            self.store,
+            overwrite=self.overwrite,
+            parameters=parameters,
+            origin=item.origin,
+            run=self.run,
         )
         seconds = {"load": t1 - t0, "compute": t2 - t1, "write": time.perf_counter() - t2}
         notes = [*track.attrs["notes"], *_replaced(have, self.options)]
+        if stored["outcome"] == "repaired":
+            notes.append("replaced a damaged track")
         return {**receipt, "notes": notes, **written(counts, stored, track, seconds)}
 
     def keeps(self, item: Item) -> tuple[bool, dict[str, Any] | None]:

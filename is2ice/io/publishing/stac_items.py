@@ -55,7 +55,7 @@ def item_of_track(
     track : xarray.Dataset
         One beam, dims ``(x_atc,)``, with the attributes of its store.
     href : str
-        Address of its Zarr group, from where the item lies.
+        Absolute address of its Zarr group.
     collection : str
     licence : str
         SPDX identifier.
@@ -114,7 +114,7 @@ def item_of_track(
         "properties": properties,
         "assets": {"zarr": asset},
         "links": [
-            {"rel": "collection", "href": "../../collection.json", "type": "application/json"},
+            {"rel": "collection", "href": "../../../collection.json", "type": "application/json"},
             {"rel": "derived_from", "href": f"https://cmr.earthdata.nasa.gov/search/granules.umm_json?producer_granule_id={granule}.h5",
              "type": "application/json", "title": granule},
         ],
