@@ -13,6 +13,8 @@ export UV_LINK_MODE ?= copy
 # One BLAS/OpenMP thread per process: parallelism here is over tracks.
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Tests run in as many processes as there are cores; a file stays in one, so that its fixtures are made once.
+PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help env lock demo test test-quick lint types bench clean
@@ -57,10 +59,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 test: lint types  ## formatting, lint, types, doctests and every test
-	$(BIN)/python -m pytest --doctest-modules is2ice tests
+	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests
 
 test-quick: lint types  ## the same without the heavy suites
-	$(BIN)/python -m pytest --doctest-modules is2ice tests -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py

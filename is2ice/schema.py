@@ -20,6 +20,7 @@ __all__ = [
     "CLASSES",
     "OPEN_WATER",
     "SCHEMA_VERSION",
+    "SIMULATED",
     "STAGES",
     "THICK_ICE",
     "THIN_ICE",
@@ -31,6 +32,8 @@ __all__ = [
     "markdown_table",
     "mock_photons",
     "mock_segments",
+    "simulated_by",
+    "titled",
 ]
 
 #: Version of the variables and of the store layout. A store of another major version is refused.
@@ -49,6 +52,9 @@ CLASSES = ("thick_ice", "thin_ice", "open_water")
 _CLASS_FLAGS = {-1: "unlabelled", 0: "thick_ice", 1: "thin_ice", 2: "open_water"}
 
 BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
+
+#: Attribute of all that was made from simulated photons (generator, preset, seed); measured data never have it.
+SIMULATED = "simulated"
 
 #: Bits of ``segment_quality``.
 QUALITY_BITS = {
@@ -600,6 +606,17 @@ def mock_segments(
     else:
         ds.attrs.update(beam="gt2r", spot=3)
     return annotate(ds)
+
+
+def simulated_by(*attrs: Mapping[Any, Any]) -> str:
+    """Return the generators (with preset and seed) of simulated data named by some attributes; empty if measured."""
+    each = {name for one in attrs for name in str(one.get(SIMULATED, "")).split("; ") if name}
+    return "; ".join(sorted(each))
+
+
+def titled(title: str, *attrs: Mapping[Any, Any]) -> str:
+    """Return a title that says so where the data under it are simulated."""
+    return f"SIMULATED: {title}" if simulated_by(*attrs) and not title.startswith("SIMULATED") else title
 
 
 def markdown_table() -> str:

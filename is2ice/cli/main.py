@@ -51,6 +51,9 @@ EXTENSIONS = {
     "train": ("is2ice.cli.models", "train_app", "Train a classifier on labelled stores."),
     "report": ("is2ice.workflows.run_report", "app", "What a run did, from its receipts."),
     "publish": ("is2ice.cli.publish", "publish_app", "Publish a store to a bucket or folder, versioned."),
+    "convert": ("is2ice.cli.care", "convert_app", "Convert a store of an earlier is2ice."),
+    "prune": ("is2ice.cli.care", "prune_app", "Remove replaced tracks that no version holds."),
+    "verify": ("is2ice.cli.care", "verify_app", "Read a store whole and report damaged tracks."),
     "search": ("is2ice.cli.search", "app", "ICESat-2 granules by area, time, track and cycle."),
     "stores": (
         "is2ice.cli.publish",

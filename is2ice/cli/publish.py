@@ -19,10 +19,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
     epilog="Example: is2ice publish ross_sea.zarr s3://bucket/ross_sea --declaration ross_sea_2019_11"
 )
 def publish(
-    store: Annotated[str, typer.Argument(help="Local store, as `is2ice run` writes it.")],
+    store: Annotated[str, typer.Argument(help="Folder or bucket of a store, as `is2ice run` writes it.")],
     target: Annotated[
-        str, typer.Argument(help="s3://bucket/prefix, or a folder: new, empty, or published to before.")
-    ],
+        str | None,
+        typer.Argument(help="Folder or bucket to publish to: new, empty or a store; by default in its place."),
+    ] = None,
     declaration: Annotated[
         str | None, typer.Option(help="Name of a declared store, or a declaration's .toml file.")
     ] = None,
@@ -32,7 +33,7 @@ def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a store: check it, upload what is new, and move the pointer last.
+    """Publish a store: check it, copy what is new, and move the pointer last.
 
     Run again it changes nothing; with new granules in the store, or another declaration, it makes the next version.
     """
@@ -42,6 +43,8 @@ def publish(
     if icechunk:
         from is2ice.io.publishing.icechunk_repository import publish as publish_icechunk
 
+        if target is None:
+            raise ValueError("--icechunk: name the folder or bucket of the repository")
         _quiet_icechunk()
         done = publish_icechunk(store, target, declared=declared, dry_run=dry_run)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
         filled = np.flatnonzero(np.asarray(part["n_photons"]) > 0)
         part = part.isel(x_atc=filled).load()
         columns: dict[str, Any] = {"granule": str(part.attrs.get("granule", "")), "beam": beam}
+        if made_by := schema.simulated_by(part.attrs):
+            columns[schema.SIMULATED] = made_by
         columns["x_atc"] = part["x_atc"].values
         for name, a in part.variables.items():
             if a.dims == ("x_atc",) and name != "x_atc":
@@ -54,7 +57,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
                     columns[f"{name}_{surface}"] = a.values[:, i]
         frame = pd.DataFrame(columns)
         since = pd.to_timedelta(frame["delta_time"], unit="s")
-        frame.insert(3, "time", pd.Timestamp("2018-01-01") + since)
+        frame.insert(list(frame.columns).index("x_atc") + 1, "time", pd.Timestamp("2018-01-01") + since)
         parts.append(frame)
     return pd.concat(parts, ignore_index=True)
 
@@ -97,7 +100,14 @@ def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
 
 def to_netcdf(
-    ds: xr.Dataset, path: str | os.PathLike[str], *, declared: Declaration | str | None = None
+    ds: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    declared: Declaration | str | None = None,
+    creator: str = "",
+    publisher: str = "",
+    institution: str = "",
+    licence: str = "",
 ) -> Path:
     """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
 
@@ -106,8 +116,12 @@ def to_netcdf(
     ds : xarray.Dataset
     path : path
     declared : Declaration or str, optional
-        A declared store, or its name or file, which tells creator, publisher, institution and licence; what it
-        leaves open, ``IS2ICE_CREATOR`` and its like tell (:func:`is2ice.io.stores.declarations.credit`).
+        A declared store, its name or its file: creator, publisher, institution and licence come from it. A
+        declaration shipped with the package names its own makers, not the user's, and gives none of the four.
+    creator, publisher, institution, licence : str
+        Take precedence over the declaration; creator and publisher as ``Name <address> (URL)``. What is named
+        nowhere comes from ``IS2ICE_CREATOR`` and the like, or stays away
+        (:func:`is2ice.io.stores.declarations.credit`).
 
     Raises
     ------
@@ -127,7 +141,10 @@ def to_netcdf(
         granule=str(attrs.get("granule", "track")),
         beam=str(attrs.get("beam", "")),
         inputs=str(attrs.get("inputs", "")),
-        declared=declaration(declared) if isinstance(declared, str) else declared,
+        declared=_credited(
+            declared,
+            {"creator": creator, "publisher": publisher, "institution": institution, "licence": licence},
+        ),
     )
     for a in out.variables.values():  # attributes of the variable's own type
         for name in {"flag_values", "flag_masks", "valid_range"} & a.attrs.keys():
@@ -140,6 +157,18 @@ def to_netcdf(
     with _written(path, ".nc", ".nc4") as file:
         out.to_netcdf(file, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
     return file
+
+
+def _credited(declared: Declaration | str | None, named: dict[str, Any]) -> Declaration:
+    """The declaration with the names a user gives, and without those of a declaration that the package ships."""
+    if declared is None:
+        declared = Declaration("", "", "", "", "", "", "")
+    elif isinstance(declared, str):
+        own = declared.endswith(".toml") or bool(os.environ.get("IS2ICE_STORES"))
+        declared = declaration(declared)
+        if not own:
+            declared = replace(declared, creator="", publisher="", institution="", licence="")
+    return replace(declared, **{name: value for name, value in named.items() if value})
 
 
 @contextmanager
@@ -157,10 +186,12 @@ def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
 
 
 def cite(ds: xr.Dataset) -> str:
-    """What to cite when these data are used: photons, method, software, and the store's own citation."""
-    release = str(ds.attrs.get("release", "006"))
+    """Citations of these data: photons (for simulated ones their generator), method, software, and the store's own."""
+    release, made_by = str(ds.attrs.get("release", "006")), schema.simulated_by(ds.attrs)
     lines = [
-        _ATL03.format(version=release.lstrip("0") or release, release=release),
+        f"Simulated photons in the layout of ATL03: {made_by}. No satellite measured them."
+        if made_by
+        else _ATL03.format(version=release.lstrip("0") or release, release=release),
         _PAPER,
         f"The is2ice developers: is2ice {ds.attrs.get('is2ice_version', __version__)}.",
     ]

@@ -197,8 +197,9 @@ def compare(
     leads = {"ours": _our_leads(track), "theirs": their_leads}
     lead_numbers = _compare_leads(leads, joined)
     numbers: dict[str, Any] = {
-        "ours": _about(track.attrs, "granule", "beam", "release", "segment_length", "classifier", "sea_surface_method"),
-        "theirs": _about(about, "product", "granule", "beam", "release", "layout"),
+        "ours": _about(track.attrs, "granule", "beam", "release", "segment_length", "classifier", "sea_surface_method",
+                       schema.SIMULATED),
+        "theirs": _about(about, "product", "granule", "beam", "release", "layout", schema.SIMULATED),
         "stretch_km": round(float(np.ptp(track["x_atc"].values)) / 1e3, 3),
         "corrections": _differences(shift if correction is not None else np.empty(0)),
         "height": _differences(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from is2ice import schema
+
 if TYPE_CHECKING:
     from .nasa_comparison import Comparison
 
@@ -49,8 +51,8 @@ def text(c: Comparison) -> str:
     n = c.numbers
     leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
     lines = [
-        f"ours: {n['ours'].get('granule')} {n['ours'].get('beam')}",
-        f"theirs: {theirs.get('product')} {theirs.get('granule')}",
+        schema.titled(f"ours: {n['ours'].get('granule')} {n['ours'].get('beam')}", n["ours"]),
+        schema.titled(f"theirs: {theirs.get('product')} {theirs.get('granule')}", theirs),
         f"common stretch {n['stretch_km']} km; ours minus theirs:",
         f"  corrections (taken out)  {_cm(n['corrections'])}",
         f"  height                   {_cm(n['height'])}",
@@ -177,7 +179,9 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
         data = base64.b64encode(image.getvalue()).decode()
         pictures.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
     said = "".join(f"<li>{html.escape(s)}</li>" for s in c.statements)
-    title = html.escape(f"{c.numbers['ours'].get('granule')} {c.numbers['ours'].get('beam')} against NASA")
+    ours, theirs = c.numbers["ours"], c.numbers["theirs"]
+    against = f"{ours.get('granule')} {ours.get('beam')} against NASA"
+    title = html.escape(schema.titled(against, ours, theirs))
     path = Path(path)
     path.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'

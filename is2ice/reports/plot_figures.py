@@ -117,7 +117,7 @@ def _note(ax: Axes, text: str, y: float = 0.5) -> None:
 def _title(c: Comparison, what: str) -> str:
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     product = f"{theirs.get('product')} release {theirs.get('release')}"
-    return f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}"
+    return schema.titled(f"{what}\n{ours.get('granule')} {ours.get('beam')} and {product}", ours, theirs)
 
 
 def _product(c: Comparison) -> str:
@@ -295,7 +295,9 @@ def draw_methods(
         By method, each with h_ref on the same cells.
     """
     figure = _figure(
-        (3.6, 3.0), f"Local sea surface by method\n{title or track.attrs.get('granule', '')}", width
+        (3.6, 3.0),
+        schema.titled(f"Local sea surface by method\n{title or track.attrs.get('granule', '')}", track.attrs),
+        width,
     )
     ax = figure.subplots()
     x0 = float(track["x_atc"].values[0])
@@ -464,7 +466,7 @@ def draw_scene(
     colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
     known = np.isfinite(colour)
     top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
-    figure = _figure((6.4, 4.4), title, width)
+    figure = _figure((6.4, 4.4), schema.titled(title, *(t.attrs for t in tracks)), width)
     ax = figure.subplots()
     grid = grid_of(image)
     extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)

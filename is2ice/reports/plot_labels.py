@@ -208,7 +208,7 @@ def _one_track(track: xr.Dataset, x_atc: tuple[float, float] | None) -> xr.Datas
 def _title(track: xr.Dataset, class_map: xr.Dataset) -> str:
     scene = f"{class_map.attrs.get('scene', '')} {class_map.attrs.get('time', '')}".strip()
     beam = track.attrs.get("beam") or (track["beam"].item() if "beam" in track.coords else "")
-    return f"{track.attrs.get('granule', '')} {beam}\n{scene}".strip()
+    return schema.titled(f"{track.attrs.get('granule', '')} {beam}\n{scene}".strip(), track.attrs)
 
 
 def _draw_colour(ax: Axes, track: xr.Dataset, image: xr.Dataset, shift: Any, across: float) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from is2ice import schema
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -66,7 +68,7 @@ def draw_map(
     FigureCanvasAgg(figure)
     start = str(part["time"].values.astype("datetime64[D]"))
     when = "all time" if made.attrs.get("period") == "all" else f"{made.attrs.get('period')} from {start}"
-    title = fill(f"{made.attrs.get('title', 'Map')}, {when}", 44 if narrow else 90)
+    title = fill(schema.titled(f"{made.attrs.get('title', 'Map')}, {when}", made.attrs), 44 if narrow else 90)
     figure.suptitle(title, fontsize=size + 1)
     panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
     for ax, variable, colours in zip(panels, (name, beside), ("viridis", "cividis"), strict=True):
@@ -101,6 +103,8 @@ def draw_map(
 
 def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:
     """Parallels and meridians, drawn as contours and named near the frame; longitude is cut where it jumps."""
+    if min(part.sizes["x"], part.sizes["y"]) < 2:  # no contour lies in a single row of cells
+        return
     x, y = part["x"].values / 1e3, part["y"].values / 1e3
     latitude, longitude = part["latitude"].values, part["longitude"].values
     style = {"colors": "#555555", "linewidths": 0.5, "alpha": 0.8, "linestyles": "solid"}

@@ -127,7 +127,7 @@ def _title(track: xr.Dataset) -> str:
         parts.append(str(first.astype("datetime64[s]")).replace("T", " ") + " UTC")
     if attrs.get("classifier"):
         parts.append(f"classes: {attrs['classifier']}")
-    return "   ".join(p for p in parts if p)
+    return schema.titled("   ".join(p for p in parts if p), attrs)
 
 
 def _heights(

@@ -95,7 +95,8 @@ def outline(geometry: BaseGeometry) -> BaseGeometry:
     """A footprint as catalogues should give it: a piece drawn the long way round the globe is cut instead.
 
     Some catalogues give an image across the antimeridian as one polygon from -179 to 179 degrees; no image
-    of Sentinel-2 spans half a turn of longitude, so that polygon is meant the short way.
+    of Sentinel-2 spans half a turn of longitude, so that polygon is meant the short way. One that runs on past 180
+    degrees is cut there.
     """
     from shapely import make_valid, transform, union_all
 
@@ -104,6 +105,8 @@ def outline(geometry: BaseGeometry) -> BaseGeometry:
         west, _, east, _ = piece.bounds
         if east - west > 180.0:
             piece = cut_antimeridian(transform(piece, lambda p: np.column_stack([p[:, 0] % 360.0, p[:, 1]])))
+        elif west < -180.0 or east > 180.0:
+            piece = cut_antimeridian(piece)
         pieces.append(make_valid(piece))
     return pieces[0] if len(pieces) == 1 else union_all(pieces)
 

@@ -203,7 +203,7 @@ def cell_sums(
         filled = _column(track, "n_photons", n, 1) > 0
         noise = {name: _errors(track, name, n) for name in values}
         parts.append(_track_sums(columns, filled, noise, grid, period, tuple(values), where))
-    return add(parts)
+    return _marked(add(parts), [segments.attrs])
 
 
 def _column(ds: xr.Dataset, name: str, n: int, missing: float) -> F8:
@@ -253,7 +253,13 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
         known = np.isfinite(columns["latitude"])
         noise = {"freeboard": (own, shared)}
         parts.append(_track_sums(columns, known, noise, grid, period, ("freeboard",), "all"))
-    return add(parts)
+    return _marked(add(parts), [tree.attrs])
+
+
+def _marked(sums: xr.Dataset, attrs: Iterable[Mapping[Any, Any]]) -> xr.Dataset:
+    """Sums that name the generators of the simulated data in them, if there are any."""
+    made_by = schema.simulated_by(*attrs)
+    return sums.assign_attrs({schema.SIMULATED: made_by}) if made_by else sums
 
 
 def _numbered(inside: NDArray[np.bool_]) -> I8:
@@ -355,7 +361,7 @@ def add(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     parts = list(parts)
     if not parts:
         raise ValueError("nothing to add: no sums were given")
-    told = parts[0].attrs
+    told = {k: v for k, v in parts[0].attrs.items() if k != schema.SIMULATED}
     for part in parts[1:]:
         other = [k for k in told if part.attrs.get(k) != told[k]]
         if other:
@@ -373,7 +379,8 @@ def add(parts: Iterable[xr.Dataset]) -> xr.Dataset:
         np.add.at(data[name], at, np.concatenate([p[name].values for p in parts]))
         if cells.size and np.abs(data[name]).max() > _LIMIT:
             raise OverflowError(f"{name}: a cell's sum is too large to be held exactly")
-    return _table(cells, data, grid, {k: told[k] for k in ("period", "values", "means_over")})
+    total = _table(cells, data, grid, {k: told[k] for k in ("period", "values", "means_over")})
+    return _marked(total, [p.attrs for p in parts])
 
 
 # -- maps ---------------------------------------------------------------------------------------------
@@ -469,7 +476,7 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
     for name, text in _COUNTS.items():
         put(name, sums[name].values, text, "1")
     put("length_observed", sums["length_observed"].values / UNIT, "track length with photons")
-    return _described(xr.Dataset(data), grid, times, str(sums.attrs["period"]))
+    return _marked(_described(xr.Dataset(data), grid, times, str(sums.attrs["period"])), [sums.attrs])
 
 
 def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period: str) -> xr.Dataset:

@@ -164,7 +164,7 @@ class _Label:
     engine: str
     labelling: Mapping[str, Any]
     since: str | None = None
-    run: str = ""
+    chain: str = ""
 
     def __call__(self, one: run.Item) -> list[dict[str, Any]]:
         from .label_pass import label_pass
@@ -194,7 +194,7 @@ class _Label:
             overwrite=self.overwrite,
             parameters=parameters,
             origin=item.origin,
-            run=self.run,
+            run=self.chain,
         )
         flat = track.isel(beam=0)
         counts = summary(flat) | {"n_labelled": int((flat["label"].values >= 0).sum())}

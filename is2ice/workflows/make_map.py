@@ -204,8 +204,10 @@ def make_map(
         )
     made = grids.to_map(total, min_segments=options.min_segments, crop=options.crop)
     made.attrs |= {
-        "title": f"ICESat-2 sea ice, {options.grid}, per {options.period}",
-        "source": "ATL10 freeboard" if items[0][1] == "ATL10" else "ATL03 photons through is2ice",
+        "title": schema.titled(f"ICESat-2 sea ice, {options.grid}, per {options.period}", made.attrs),
+        "source": schema.titled(
+            "ATL10 freeboard" if items[0][1] == "ATL10" else "ATL03 photons through is2ice", made.attrs
+        ),
         "tracks": len(parts),
         "tracks_failed": failed,
         "snow": options.snow if {"thickness", "snow_depth"} & set(options.values) else "not used",

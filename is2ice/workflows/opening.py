@@ -15,7 +15,8 @@ from is2ice.errors import StoreError
 from is2ice.io.catalogs.icesat2 import located
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import scrub
-from is2ice.science.epoch import delta_time
+from is2ice.science.area import box_of, in_box
+from is2ice.science.epoch import delta_time, span
 
 from .options import Options
 
@@ -61,7 +62,7 @@ def open_track(
     bbox : (west, south, east, north), optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
-        UTC, or delta_time in seconds.
+        UTC, or delta_time in seconds; an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     length : float, optional
@@ -134,12 +135,9 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
         ds = ds.isel(x_atc=(centre >= subset.x_atc[0]) & (centre < subset.x_atc[1]))
     keep = np.ones(ds["delta_time"].shape, bool)
     if subset.bbox is not None:
-        west, south, east, north = subset.bbox
-        width = (east - west) % 360.0 or (360.0 if east != west else 0.0)
-        latitude, longitude = ds["latitude"].values, ds["longitude"].values
-        keep &= ((longitude - west) % 360.0 <= width) & (latitude >= south) & (latitude <= north)
+        keep &= in_box(ds["longitude"].values, ds["latitude"].values, box_of(subset.bbox))
     if subset.time is not None:
-        first, last = (delta_time(t) for t in subset.time)
+        first, last = map(delta_time, span(subset.time))
         keep &= (ds["delta_time"].values >= first) & (ds["delta_time"].values <= last)
     columns = np.flatnonzero(keep.reshape(-1, keep.shape[-1]).any(axis=0))
     if columns.size == 0:
@@ -148,9 +146,9 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
         )
     if subset.bbox is None and subset.time is None:
         return ds
-    span = slice(int(columns[0]), int(columns[-1]) + 1)
-    mask = xr.DataArray(keep, dims=ds["delta_time"].dims).isel(x_atc=span)
-    ds = ds.isel(x_atc=span)
+    inside = slice(int(columns[0]), int(columns[-1]) + 1)
+    mask = xr.DataArray(keep, dims=ds["delta_time"].dims).isel(x_atc=inside)
+    ds = ds.isel(x_atc=inside)
     for name, a in ds.data_vars.items():
         if "x_atc" in a.dims:
             fill = np.array(stores.missing_value(str(name), a.dtype), a.dtype)

@@ -10,7 +10,8 @@ from typing import Any
 
 from is2ice import schema
 from is2ice.classifiers.registry import fingerprint
-from is2ice.science.epoch import delta_time
+from is2ice.science.area import box_of
+from is2ice.science.epoch import span
 from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__
@@ -81,18 +82,11 @@ class Options:
             plain = tuple(_plain(v) if isinstance(v, Real) else str(v) for v in value)
             object.__setattr__(self, name, plain)
         if self.bbox is not None:
-            west, south, east, north = (float(v) for v in self.bbox)
-            if not (south <= north and abs(west) <= 360 and abs(east) <= 360):
-                raise ValueError(f"bbox {self.bbox}: expected (west, south, east, north) in degrees")
+            box_of(self.bbox)
         if self.reference not in ("auto", "mss", "geoid"):
             raise ValueError(f"reference={self.reference!r}: expected 'auto', 'mss' or 'geoid'")
-        for value in self.time or ():
-            try:
-                delta_time(value)
-            except ValueError as error:
-                raise ValueError(
-                    f"time: {value!r}: expected UTC such as 2019-11-04T19:59:47, or seconds since 2018"
-                ) from error
+        if self.time is not None:
+            span(self.time)
         for name in ("seasurface", "freeboard"):
             object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
         object.__setattr__(self, "classifier", os.fspath(self.classifier))

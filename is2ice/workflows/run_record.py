@@ -106,7 +106,7 @@ class Record:
             return
         stopped = kind in (KeyboardInterrupt, GeneratorExit)
         if not (self.begun or stopped):
-            self.root.delete([self.key, self.journal, *self.root.list(f"{self.journal}/")])
+            self.root.delete([self.key, self.journal, *self.root.objects(f"{self.journal}/")])
             return
         self.document |= {
             "status": "interrupted" if stopped else "broken off",
@@ -164,7 +164,7 @@ def _plain(value: Any) -> Any:
 def _manifests(root: Location) -> dict[str, dict[str, Any]]:
     """The manifests in a store by key, oldest first; what a full disk has left half written is no manifest."""
     out = {}
-    keys = [key for key in root.list(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
+    keys = [key for key in root.objects(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
     for key, raw in zip(keys, root.read_all(keys), strict=True):
         try:
             out[key] = dict(json.loads(raw or b""))
@@ -235,7 +235,7 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
     """Whether a run that has not ended is going on; None where that is not to be told, on another machine."""
     if manifest["status"] != "running":
         return False
-    if manifest.get("machine", manifest["host"]) not in (machine(), platform.node()):
+    if manifest["host"] != platform.node() or manifest.get("machine", machine()) != machine():
         return None
     started = process_start(int(manifest["process"]))
     return started is not None and started == manifest.get("process_started", started)

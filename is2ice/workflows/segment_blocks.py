@@ -193,4 +193,4 @@ def parts_folder(root: Location, run: str) -> str:
 
 def clear(root: Location, keep: Container[str] = ()) -> None:
     """Remove the blocks of the runs of a store that have ended, but for those to keep."""
-    root.delete(key for key in root.list(f"{FOLDER}/") if key.split("/")[1] not in keep)
+    root.delete(key for key in root.objects(f"{FOLDER}/") if key.split("/")[1] not in keep)

@@ -323,8 +323,9 @@ def test_the_package_as_a_zip_is_the_package(tmp_path: Path) -> None:
 
     path = _package_shipping.zipped("is2ice", tmp_path)
     code = (
-        "import sys, is2ice; from is2ice.engines import _ship; from is2ice.classifiers.radiometric import thresholds; "
-        "assert '.zip' in is2ice.__file__; assert thresholds(); print(_ship.digest('is2ice'))"
+        "import sys, is2ice; from is2ice.engines import _package_shipping; "
+        "from is2ice.classifiers.radiometric import thresholds; "
+        "assert '.zip' in is2ice.__file__; assert thresholds(); print(_package_shipping.digest('is2ice'))"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)

@@ -305,7 +305,8 @@ KILLED = """
 import sys
 sys.path.insert(0, sys.argv[2])
 import test_run as t
-from is2ice import pipeline, runs
+from is2ice.workflows import driver as runs
+from is2ice.workflows import run as pipeline
 chain = pipeline.Chain(t.fake_survey, t.slow_load, t.fake_derive)
 def tell(receipt):
     print("done", flush=True)
@@ -329,6 +330,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, sign: signa
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env=services.environment(),
     )
     assert child.stdout is not None
     for _ in range(3):

@@ -18,9 +18,11 @@ import numpy as np
 from is2ice.errors import CatalogError, GranuleError
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
+from is2ice.science.area import box_of, box_shape
+from is2ice.science.epoch import instant, span, stamp
 from is2ice.science.footprints import cut_antimeridian
 
-from .orbits import ground_track, meets
+from .orbits import HALF_WIDTH, ground_track, meets
 from .seas import sea
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ __all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "located", "m
 
 log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
+#: Entries of a page (the most that CMR gives), and seconds that a request may take.
+PAGE, TIMEOUT = 2000, 120.0
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
     "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
@@ -47,7 +51,7 @@ def search(
     rgt: int | Iterable[int] | None = None,
     cycle: int | Iterable[int] | None = None,
     name: str | None = None,
-    limit: int = 2000,
+    limit: int | None = None,
     cmr: str | None = None,
 ) -> geopandas.GeoDataFrame:
     """ICESat-2 granules that meet an area.
@@ -57,7 +61,7 @@ def search(
     where : name of a sea, (west, south, east, north) or shapely geometry, optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
-        UTC.
+        UTC; an end given as a day includes that day.
     product : {"ATL03", "ATL07", "ATL10"}
     release : str or int, optional
         Such as ``"006"``; by default all the catalogue holds.
@@ -65,8 +69,9 @@ def search(
         Reference ground tracks (1 to 1387) and 91-day cycles.
     name : str, optional
         Of a granule, with ``?`` and ``*``, in place of track and cycle.
-    limit : int
-        Most granules taken from the catalogue for each piece of the area.
+    limit : int, optional
+        Most granules taken from the catalogue for each piece of the area; by default all that it holds. What is
+        left out is logged as a warning.
     cmr : str, optional
         Address of another catalogue of this kind; ``IS2ICE_CMR`` by default, else NASA's.
 
@@ -79,7 +84,7 @@ def search(
     Raises
     ------
     CatalogError
-        The catalogue cannot be reached, refuses, or answers otherwise than expected.
+        The catalogue cannot be reached, refuses, or gives fewer entries than it says it holds.
     ValueError
         Nothing to search by.
     """
@@ -89,6 +94,7 @@ def search(
     if where is None and time is None and not names:
         raise ValueError("search: name an area, a time, a track or a granule; the whole archive is too much")
     shape = None if where is None else _shape(where)
+    time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
         for granule in _ask(product, release, time, piece, names, limit, cmr):
@@ -97,6 +103,7 @@ def search(
     if shape is not None and len(frame):
         near = [_near(row, shape) for _, row in frame.iterrows()]
         frame = frame[near].reset_index(drop=True)
+    frame = _one_of_each(frame)
     log.info("%s: %d granules found, %d kept", product, len(found), len(frame))
     return frame
 
@@ -186,21 +193,17 @@ def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
 
 
 def _shape(where: Any) -> BaseGeometry:
-    from shapely import box
     from shapely.geometry.base import BaseGeometry
 
     if isinstance(where, BaseGeometry):
         return cut_antimeridian(where)
     if isinstance(where, str):
         where = sea(where)
-    west, south, east, north = (float(v) for v in where)
-    if not (-90.0 <= south < north <= 90.0 and abs(west) <= 360.0 and abs(east) <= 360.0):
-        raise ValueError(f"search: {where}: expected west, south, east, north in degrees")
-    return cut_antimeridian(box(west, south, east if east > west else east + 360.0, north))
+    return box_shape(box_of(where, "search"))
 
 
 def _ask(
-    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int, cmr: str | None
+    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
 ) -> list[Any]:
     import earthaccess
     import requests
@@ -213,15 +216,79 @@ def _ask(
         if release is not None:
             query.version(f"{int(release):03d}")
         if time is not None:
-            first, last = (f"{np.datetime64(str(t).replace('Z', ''), 's')}Z" for t in time)
-            query.temporal(first, last)
+            query.temporal(stamp(time[0]), stamp(time[1]))
         if piece is not None:
-            query.bounding_box(*piece.bounds)
+            query.bounding_box(*_with_margin(piece))
         if names:
             query.readable_granule_name(names)
-        return list(query.get(limit))
-    except (RuntimeError, requests.RequestException, KeyError) as error:
+        return list(_entries(query, limit))
+    except (RuntimeError, requests.RequestException, KeyError, TypeError, ValueError) as error:
         raise explained(error) from None
+
+
+def _entries(query: Any, limit: int | None) -> Iterator[dict[str, Any]]:
+    """Entries of all pages of a query, each once, counted against what the catalogue says it holds.
+
+    earthaccess ends at the first short page; the catalogue itself ends where it has given all of its hits.
+    """
+    import requests
+
+    seen: set[str] = set()
+    headers, hits = dict(query.headers or {}), 0
+    while True:
+        response = query.session.get(
+            query._build_url(),
+            headers=headers,
+            params={"page_size": min(PAGE, limit or PAGE)},
+            timeout=TIMEOUT,
+        )
+        if not response.ok:
+            raise requests.HTTPError(response.text, response=response)
+        page = response.json()["items"]
+        hits = int(response.headers.get("CMR-Hits", len(seen) + len(page)))
+        for entry in page:
+            if (key := str(entry["meta"]["concept-id"])) not in seen:
+                seen.add(key)
+                yield entry
+                if limit is not None and len(seen) >= limit:
+                    if hits > limit:
+                        log.warning(
+                            "the catalogue holds %d granules, limit=%d leaves out the rest", hits, limit
+                        )
+                    return
+        following = response.headers.get("CMR-Search-After")
+        if len(seen) >= hits or not page or following is None:
+            break
+        headers["cmr-search-after"] = following
+    if len(seen) < hits:
+        raise CatalogError(
+            f"NASA's catalogue (CMR) says that it holds {hits:,} granules and gave {len(seen):,}; try again"
+        )
+
+
+def _with_margin(piece: BaseGeometry) -> tuple[float, float, float, float]:
+    """Box to ask for: the catalogue knows the nadir line, and beams lie beside it."""
+    west, south, east, north = piece.bounds
+    high = HALF_WIDTH / 111_000.0
+    south, north = max(south - high, -90.0), min(north + high, 90.0)
+    wide = high / max(float(np.cos(np.radians(max(abs(south), abs(north))))), 1e-3)
+    if east - west + 2 * wide >= 360.0:
+        return -180.0, south, 180.0, north
+    west, east = ((v + 180.0) % 360.0 - 180.0 for v in (west - wide, east + wide))
+    return west, south, east, north
+
+
+def _one_of_each(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """One row a granule where several providers hold it: the one in the cloud, which can be streamed."""
+    cloud = frame["s3"].notna() | frame["granule_item"].map(_in_cloud).astype(bool)
+    order = cloud[~cloud].index.append(cloud[cloud].index)  # the last of a name is kept
+    kept = frame.loc[order].drop_duplicates("granule", keep="last").index
+    return frame.loc[sorted(kept)].reset_index(drop=True)
+
+
+def _in_cloud(granule: Any) -> bool:
+    provider = str((granule.get("meta") or {}).get("provider-id", ""))
+    return provider.endswith(("_CPRD", "_CLOUD", "CLOUD"))
 
 
 def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogError:
@@ -264,33 +331,49 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
 
     rows, lines = [], []
     for one in granules:
-        granule = one if isinstance(one, DataGranule) else DataGranule(one)
+        granule = one if isinstance(one, DataGranule) else DataGranule(_filled(one))
         rows.append(_row(granule))
         lines.append(_line(granule["umm"]))
     frame = geopandas.GeoDataFrame(pd.DataFrame(rows, columns=list(COLUMNS)), geometry=lines, crs="EPSG:4326")
     for column in ("start", "end"):
-        frame[column] = pd.to_datetime(frame[column], utc=True).dt.tz_localize(None)
+        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").dt.tz_localize(None)
     return frame.sort_values(["start", "granule"], ignore_index=True)
+
+
+def _filled(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry in which fields that are null are absent, and absent lists of addresses are empty."""
+    umm = {k: v for k, v in entry["umm"].items() if v is not None}
+    return {**entry, "umm": {"RelatedUrls": [], **umm}}
+
+
+def _span_of(umm: Mapping[str, Any], named: re.Match[str] | None) -> tuple[Any, Any]:
+    """Beginning and end of a granule, by the time in its name where the entry has none."""
+    extent = umm.get("TemporalExtent") or {}
+    within = extent.get("RangeDateTime") or {}
+    start = within.get("BeginningDateTime") or extent.get("SingleDateTime")
+    if start is None and named is not None:
+        start = stamp(instant(named[3]))
+    return start, within.get("EndingDateTime") or start
 
 
 def _row(granule: Any) -> dict[str, Any]:
     umm = granule["umm"]
     https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
     direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
-    listed = [d.get("Identifier", "") for d in umm.get("DataGranule", {}).get("Identifiers", [])]
+    listed = [str(d.get("Identifier")) for d in (umm.get("DataGranule") or {}).get("Identifiers") or []]
     named = next(
         (m for text in (*https, *direct, *listed, umm["GranuleUR"]) if (m := _NAME.search(text))), None
     )
-    span = umm["TemporalExtent"]["RangeDateTime"]
+    start, end = _span_of(umm, named)
     return {
         "granule": named[0] if named else umm["GranuleUR"],
-        "start": span["BeginningDateTime"],
-        "end": span["EndingDateTime"],
+        "start": start,
+        "end": end,
         "rgt": int(named[4]) if named else None,
         "cycle": int(named[5]) if named else None,
         "region": int(named[6]) if named else None,
-        "release": named[7] if named else str(umm["CollectionReference"].get("Version", "")),
-        "size_mb": round(float(granule["size"]), 1),
+        "release": named[7] if named else str((umm.get("CollectionReference") or {}).get("Version", "")),
+        "size_mb": round(float(granule["size"] or 0.0), 1),
         "https": https[0] if https else None,
         "s3": direct[0] if direct else None,
         "granule_item": granule,
@@ -309,9 +392,12 @@ def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
 
 
 def _orbits(umm: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    orbit = umm.get("SpatialExtent", {}).get("HorizontalSpatialDomain", {}).get("Orbit")
-    if orbit:
+    orbit = ((umm.get("SpatialExtent") or {}).get("HorizontalSpatialDomain") or {}).get("Orbit")
+    if orbit and all(orbit.get(name) is not None for name in _ORBIT):
         yield orbit
+
+
+_ORBIT = ("AscendingCrossing", "StartLatitude", "StartDirection", "EndLatitude", "EndDirection")
 
 
 def _ends(orbit: Mapping[str, Any]) -> tuple[tuple[float, str], tuple[float, str]]:

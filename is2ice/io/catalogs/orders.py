@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from is2ice.errors import CatalogError
 from is2ice.io.remote.earthdata import login, token
+from is2ice.science.area import box_of
+from is2ice.science.epoch import span
 
 from .icesat2 import PRODUCTS, explained
 from .seas import sea
@@ -178,7 +178,7 @@ def order(
     where : name of a sea, (west, south, east, north) or shapely polygon, optional
         What is cut out of them.
     time : (start, end), optional
-        UTC.
+        UTC; an end given as a day includes that day.
     product, release : optional
         Of the granules; by default as their names say.
     skip_preview : bool
@@ -206,18 +206,18 @@ def order(
         )
     parts = names[0].split("_")
     known = product_info(parts[0].split("-")[0] if len(parts) > 1 else product, release or _release(parts))
-    span = None
+    within = None
     if time is not None:
-        start, stop = (np.datetime64(str(t).replace("Z", ""), "s").item() for t in time)
-        span = {"start": start, "stop": stop}
+        first, last = span(time)
+        within = {"start": first.astype("datetime64[s]").item(), "stop": last.astype("datetime64[s]").item()}
     area: Any = None
     if hasattr(where, "wkt"):
         area = harmony.WKT(where.wkt)
     elif where is not None:
-        area = harmony.BBox(*(float(v) for v in (sea(where) if isinstance(where, str) else where)))
+        area = harmony.BBox(*box_of(sea(where) if isinstance(where, str) else where, "order"))
     with _words():
         job = _harmony()._place_order(  # `place_order` prints, and leaves a file in the working folder
-            known.collection, spatial=area, temporal=span, granule_name=names, skip_preview=skip_preview
+            known.collection, spatial=area, temporal=within, granule_name=names, skip_preview=skip_preview
         )
     return Order(str(job))
 

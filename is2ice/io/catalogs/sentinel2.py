@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from is2ice.errors import CatalogError
 from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import public_url
+from is2ice.science.area import box_of, box_shape
+from is2ice.science.epoch import span, stamp
 from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
 
 from .stac_endpoints import endpoint as site_of
@@ -71,7 +73,7 @@ def search_scenes(
     where : ICESat-2 granule, segments, GroundTrack(s), (west, south, east, north) or shapely geometry
         Degrees; west > east crosses the antimeridian, and a track may too.
     time : (start, end), optional
-        UTC; for a track by default its own time and ``within`` around it.
+        UTC, an end given as a day includes that day; for a track by default its own time and ``within`` around it.
     endpoint : str or Endpoint
         A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints` or the address of a STAC API.
     cloud : float, optional
@@ -104,60 +106,124 @@ def search_scenes(
         An area without a time.
     """
     site = site_of(endpoint)
-    shape, span = _wanted(where, time, within, beams)
+    shape, during, tracks = _wanted(where, time, within, beams)
     names = list(collections) if collections is not None else list(site.collections)
     api = client or site.client(retries=retries, timeout=timeout)
     found: dict[tuple[str | None, str], pystac.Item] = {}
     # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
     # geometry across it means. Each asks for its box, which over-selects; positions decide below.
     for piece in getattr(shape, "geoms", [shape]):
-        query: dict[str, Any] = {"bbox": _padded(piece), "datetime": "/".join(map(_stamp, span))}
+        query: dict[str, Any] = {"bbox": _padded(piece), "datetime": "/".join(stamp(t, "ms") for t in during)}
         if names:
             query["collections"] = names
         with told(site, "searched"):
-            for item in api.search(**query, limit=100, max_items=limit).items():
+            for item in _items_of(api.search(**query, limit=100, max_items=limit), limit, site.name):
                 found[item.collection_id, item.id] = item
     frame = scene_frame(found.values(), endpoint=site.name)
-    frame = frame[frame.intersects(shape)] if len(frame) else frame
+    frame = frame[_met(frame, shape, tracks)] if len(frame) else frame
     if cloud is not None and len(frame):
         frame = frame[~(frame["cloud_cover"] > cloud)]
     logger.info("%s: %d scenes found, %d kept", site.name, len(found), len(frame))
     return frame.reset_index(drop=True)
 
 
-def _wanted(where: Any, time: Any, within: float, beams: Any) -> tuple[BaseGeometry, tuple[Any, Any]]:
-    """Geometry to search, cut at the antimeridian, and span of time."""
-    from shapely import box, union_all
+def _wanted(
+    where: Any, time: Any, within: float, beams: Any
+) -> tuple[BaseGeometry, tuple[Any, Any], list[GroundTrack]]:
+    """Geometry to search, cut at the antimeridian, span of time, and the tracks of which it is made."""
+    from shapely import union_all
     from shapely.geometry.base import BaseGeometry
 
     shape: BaseGeometry | None = None
     if isinstance(where, BaseGeometry):
         shape = cut_antimeridian(where)
     elif isinstance(where, tuple) and len(where) == 4 and not isinstance(where[0], GroundTrack):
-        west, south, east, north = (float(v) for v in where)
-        shape = cut_antimeridian(box(west, south, east if east >= west else east + 360.0, north))
+        shape = box_shape(box_of(where, "search_scenes"))
     if shape is not None:
         if time is None:
             raise ValueError("search_scenes: an area needs time=(start, end)")
-        return shape, tuple(np.datetime64(_naive(t), "ns") for t in time)  # type: ignore[return-value]
+        return shape, span(time), []
     tracks = ground_tracks(where, beams)
     if not tracks:
         raise ValueError("search_scenes: no photons in the tracks given, so nowhere to search")
     shape = union_all([track.line(240) for track in tracks])
     if time is not None:
-        return shape, tuple(np.datetime64(_naive(t), "ns") for t in time)  # type: ignore[return-value]
+        return shape, span(time), tracks
     margin = np.timedelta64(round(within * 60e9), "ns")
-    return shape, (min(t.time.min() for t in tracks) - margin, max(t.time.max() for t in tracks) + margin)
+    during = min(t.time.min() for t in tracks) - margin, max(t.time.max() for t in tracks) + margin
+    return shape, during, tracks
 
 
-def _naive(time: Any) -> str:
-    if isinstance(time, datetime):
-        return (time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time).isoformat()
-    return str(time).replace("Z", "")
+def _items_of(search: Any, limit: int | None, where: str) -> Iterator[pystac.Item]:
+    """Items of all pages of a search, with a warning where the catalogue says that it holds more."""
+    import pystac
+
+    if not hasattr(search, "pages_as_dicts"):
+        yield from search.items()
+        return
+    seen: set[tuple[Any, Any]] = set()
+    matched: int | None = None
+    for page in search.pages_as_dicts():
+        said = page.get("numberMatched", (page.get("context") or {}).get("matched"))
+        matched = int(said) if isinstance(said, int | float) else matched
+        for feature in page.get("features") or []:
+            try:
+                item = pystac.Item.from_dict(_tidied(feature), preserve_dict=False)
+            except (
+                KeyError,
+                TypeError,
+                ValueError,
+                AttributeError,
+                pystac.STACError,
+                pystac.STACTypeError,
+            ) as fault:
+                name = feature.get("id") if isinstance(feature, Mapping) else feature
+                logger.warning(
+                    "%s: %s is no STAC item (%s: %s); left out", where, name, type(fault).__name__, fault
+                )
+                continue
+            seen.add((item.collection_id, item.id))
+            yield item
+            if limit is not None and len(seen) >= limit:
+                break
+    if matched is not None and len(seen) < matched:
+        why = (
+            f"limit={limit} leaves out the rest"
+            if limit is not None and len(seen) >= limit
+            else "the rest did not come"
+        )
+        logger.warning("%s: %d scenes match, %d were taken: %s", where, matched, len(seen), why)
 
 
-def _stamp(time: np.datetime64) -> str:
-    return f"{np.datetime_as_string(time, unit='ms')}Z"
+def _tidied(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """An item in which null fields are absent and absent ones that are decoration have their empty value."""
+    given = {k: v for k, v in feature.items() if v is not None}
+    properties = dict(given.get("properties") or {})
+    if properties.get("datetime") is None and properties.get("start_datetime") is not None:
+        properties["datetime"] = properties["start_datetime"]
+    assets = {
+        k: v for k, v in dict(given.get("assets") or {}).items() if isinstance(v, Mapping) and v.get("href")
+    }
+    links = [v for v in given.get("links") or [] if isinstance(v, Mapping) and v.get("href") and v.get("rel")]
+    empty: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "geometry": None,
+        "stac_extensions": [],
+    }
+    return {**empty, **given, "properties": properties, "assets": assets, "links": links}
+
+
+def _met(frame: geopandas.GeoDataFrame, shape: BaseGeometry, tracks: list[GroundTrack]) -> NDArray[np.bool_]:
+    """Scenes that the area meets; of tracks, also those that only positions between its vertices lie in."""
+    from shapely import contains_xy, prepare
+
+    met = frame.intersects(shape).to_numpy(copy=True)
+    for i in np.flatnonzero(~met):
+        outline_ = frame.geometry.iloc[i]
+        prepare(outline_)
+        met[i] = any(contains_xy(outline_, t.longitude[::5], t.latitude[::5]).any() for t in tracks)
+    return met
 
 
 def _padded(piece: BaseGeometry, degrees: float = 0.05) -> list[float]:
@@ -242,7 +308,7 @@ _NAME = re.compile(r"MSI(L1C|L2A)_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 
 def describe(item: Mapping[str, Any]) -> dict[str, Any]:
     """Time, tile, platform, level, baseline and cloud of an item, in the words of any catalogue."""
-    p = item.get("properties", {})
+    p = item.get("properties") or {}
     identity = " ".join(
         str(v) for v in (item.get("id"), p.get("s2:product_uri"), p.get("sentinel:product_id"))
     )
@@ -263,9 +329,17 @@ def describe(item: Mapping[str, Any]) -> dict[str, Any]:
         "platform": f"S2{platform[1]}" if platform else str(p.get("platform", "")),
         "level": level,
         "baseline": baseline,
-        "cloud_cover": np.nan if p.get("eo:cloud_cover") is None else float(p["eo:cloud_cover"]),
+        "cloud_cover": _number(p.get("eo:cloud_cover")),
         "collection": str(item.get("collection", "")),
     }
+
+
+def _number(value: Any) -> float:
+    """A number that decorates an item; NaN where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _level(item: Mapping[str, Any]) -> str:

@@ -96,6 +96,8 @@ class Granule(Identity):
         ``sc_orient``: 0 backward, 1 forward, 2 transition; None when the file does not say.
     beams : tuple of str
         Beams that hold photons.
+    simulated : str
+        Generator, preset and seed of a simulated granule; empty for a measured one.
     notes : list of str
         What a reader should know: what the file lacks, and what stood in for it.
 
@@ -493,6 +495,8 @@ class Granule(Identity):
                 out[name] = getattr(self, name)
         if self.orientation is not None:
             out["sc_orient"] = self.orientation
+        if self.simulated:
+            out[schema.SIMULATED] = self.simulated
         if (traffic := self.traffic) is not None:
             out["traffic"] = str(traffic)
         return out
@@ -549,6 +553,8 @@ class Granule(Identity):
             {name: ("photon", np.asarray(a)[ok].astype(dtypes[name])) for name, a in data.items()},
             attrs={"granule": self.id, "beam": beam, "spot": self.spot(beam) or 0, "release": self.release},
         )
+        if self.simulated:
+            ds.attrs[schema.SIMULATED] = self.simulated
         return schema.annotate(ds, "photons")
 
 

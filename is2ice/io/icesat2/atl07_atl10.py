@@ -26,6 +26,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.schema import SIMULATED
+
+from .identity import simulation
 
 __all__ = ["match_leads", "open_atl07", "open_atl10"]
 
@@ -153,6 +156,8 @@ def _open(path: Any, product: str) -> h5py.File:
 def _attributes(file: h5py.File, path: Any, product: str) -> dict[str, Any]:
     attrs: dict[str, Any] = {"product": product}
     attrs["granule"] = Path(str(getattr(path, "name", path))).stem
+    if made_by := simulation(file):
+        attrs[SIMULATED] = made_by
     for key, where in {
         "release": "ancillary_data/release",
         "rgt": "orbit_info/rgt",

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
-from is2ice.science.epoch import delta_time
+from is2ice.science.area import box_of, in_box
+from is2ice.science.epoch import delta_time, span
 from is2ice.science.segments import TIDES, Background
 
 __all__ = [
@@ -55,7 +56,7 @@ class Subset:
     bbox : (west, south, east, north), optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
-        Anything :class:`numpy.datetime64` takes (UTC), or delta_time in seconds.
+        UTC, or delta_time in seconds (:mod:`is2ice.science.epoch`); an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     """
@@ -68,9 +69,9 @@ class Subset:
         """Which geosegments of a table belong to the subset."""
         keep = np.ones(table.dist_x.size, bool)
         if self.bbox is not None:
-            keep &= self._in_bbox(table, where)
+            keep &= in_box(table.longitude, table.latitude, box_of(self.bbox))
         if self.time is not None:
-            start, end = (delta_time(t) for t in self.time)
+            start, end = map(delta_time, span(self.time))
             keep &= (table.time >= start) & (table.time <= end)
         if self.x_atc is not None:
             first, last = self.x_atc
@@ -84,15 +85,6 @@ class Subset:
                 f"{table.time[-1]:.3f} s"
             )
         return keep
-
-    def _in_bbox(self, table: BeamTable, where: str) -> NDArray[np.bool_]:
-        assert self.bbox is not None
-        west, south, east, north = (float(v) for v in self.bbox)
-        if not (south <= north and abs(west) <= 360 and abs(east) <= 360):
-            raise ValueError(f"{where}: bbox {self.bbox}: expected (west, south, east, north) in degrees")
-        east_of_west = (table.longitude - west) % 360.0
-        width = (east - west) % 360.0 or (360.0 if east != west else 0.0)
-        return (east_of_west <= width) & (table.latitude >= south) & (table.latitude <= north)
 
     def _text(self) -> str:
         parts = [f"{k}={getattr(self, k)}" for k in ("bbox", "time", "x_atc") if getattr(self, k) is not None]

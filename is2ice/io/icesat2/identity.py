@@ -16,13 +16,15 @@ from is2ice.errors import GranuleError, TransitionOrbitError
 
 from .geolocation import text
 
-__all__ = ["ORIENTATION", "Identity"]
+__all__ = ["ORIENTATION", "Identity", "simulation"]
 
 #: Where these facts lie, besides the beams.
 PLACES = (
     "METADATA/DatasetIdentification", "ancillary_data/granule_id", "ancillary_data/release",
     "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient",
 )  # fmt: skip
+#: The twin's line in ``history``, which its ATL03, ATL07 and ATL10 files share.
+TWIN = re.compile(r"(is2ice twin): preset (\S+), seed (\S+)")
 NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")
 #: Spot number by orientation (ATL03 ATBD table 7-6); odd spots are strong.
 SPOTS = {
@@ -54,9 +56,11 @@ class Identity:
     region: int | None
     beams: tuple[str, ...]
     orientation: int | None
+    simulated: str
 
     def __init__(self, f: h5py.File, name: str) -> None:
         self.notes: list[str] = []
+        self.simulated = simulation(f)
         self._identify(f, name)
         self.beams = self._find_beams(f, name)
         self._spots = {
@@ -209,3 +213,11 @@ class Identity:
                 f"{self.id}: no photons of {', '.join(absent)} in the file; it holds {listing}"
             )
         return names
+
+
+def simulation(f: h5py.File) -> str:
+    """Return the generator, preset and seed of a simulated granule or product; empty for a measured one."""
+    if schema.SIMULATED in f.attrs:
+        return text(f.attrs[schema.SIMULATED])
+    found = TWIN.search(text(f.attrs.get("history", b"")))
+    return "{}, preset {}, seed {}".format(*found.groups()) if found else ""

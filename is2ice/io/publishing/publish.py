@@ -217,7 +217,7 @@ class _Publication:
         self.items[key] = item_of_track(ds, href=href, collection=name, licence=licence, **how)
         copied = 0
         if self.place is not self.root:
-            there = self.place.list(path + "/")
+            there = self.place.objects(path + "/")
             lacking = {f"{path}/{n}": raw for n, raw in objects.items() if _lacks(there, f"{path}/{n}", raw)}
             self.place.put_all(lacking)
             copied = sum(map(len, lacking.values()))
@@ -473,7 +473,8 @@ def _declaration(manifest: Mapping[str, Any] | None) -> Declaration | None:
     if told is None:
         return None
     known = {f.name for f in fields(Declaration)}
-    return Declaration(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known})
+    given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known}
+    return Declaration(**given)
 
 
 def _number(manifest: Mapping[str, Any] | None) -> int:

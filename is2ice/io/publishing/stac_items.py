@@ -27,7 +27,9 @@ EXTENSIONS = {
 ZARR = "application/vnd.zarr"
 VERTICES = 120
 #: Attributes of a track that its item repeats.
-KEPT = ("beam", "beam_strength", "release", "rgt", "cycle", "inputs")
+KEPT = ("beam", "beam_strength", "release", "rgt", "cycle", "inputs", schema.SIMULATED)
+#: Platform of simulated tracks, so that a search for those of the satellite does not find them.
+SIMULATED_PLATFORM = "icesat-2-simulated"
 
 
 def item_id(granule: str, beam: str) -> str:
@@ -72,15 +74,16 @@ def item_of_track(
 
     attrs = track.attrs
     granule, beam = str(attrs["granule"]), str(attrs["beam"])
+    made_by = schema.simulated_by(attrs)
     line = next(iter(ground_tracks(track.load()))).line(VERTICES)
     start, end = (f"{str(attrs[f'time_coverage_{k}'])[:23].rstrip('Z')}Z" for k in ("start", "end"))
     properties: dict[str, Any] = {
-        "title": attrs.get("title", f"{granule} {beam}"),
+        "title": schema.titled(str(attrs.get("title", f"{granule} {beam}")), attrs),
         "datetime": start,
         "start_datetime": start,
         "end_datetime": end,
         "created": attrs["date_created"],
-        "platform": "icesat-2",
+        "platform": SIMULATED_PLATFORM if made_by else "icesat-2",
         "instruments": ["atlas"],
         "license": licence or "other",
         "proj:code": attrs.get("crs"),
@@ -92,6 +95,18 @@ def item_of_track(
         **{f"is2ice:{k}": attrs[k] for k in KEPT if k in attrs},
         "is2ice:granule": granule,
     }
+    if made_by:
+        properties["description"] = f"Simulated by {made_by}; no satellite measured this track."
+    links = [{"rel": "collection", "href": "../../../collection.json", "type": "application/json"}]
+    if not made_by:  # a simulated granule is in no archive
+        links.append(
+            {
+                "rel": "derived_from",
+                "href": f"https://cmr.earthdata.nasa.gov/search/granules.umm_json?producer_granule_id={granule}.h5",
+                "type": "application/json",
+                "title": granule,
+            }
+        )
     asset = {
         "href": href,
         "type": ZARR,
@@ -113,12 +128,8 @@ def item_of_track(
         "bbox": bounding_box(line),
         "properties": properties,
         "assets": {"zarr": asset},
-        "links": [
-            {"rel": "collection", "href": "../../../collection.json", "type": "application/json"},
-            {"rel": "derived_from", "href": f"https://cmr.earthdata.nasa.gov/search/granules.umm_json?producer_granule_id={granule}.h5",
-             "type": "application/json", "title": granule},
-        ],
-    }  # fmt: skip
+        "links": links,
+    }
 
 
 def _dimensions(track: xr.Dataset) -> dict[str, Any]:
@@ -172,26 +183,36 @@ def collection_of(
     starts = [i["properties"]["start_datetime"] for i in items]
     ends = [i["properties"]["end_datetime"] for i in items]
     box = bounding_box(unary_union([shape(i["geometry"]) for i in items]))
+    made = [{schema.SIMULATED: i["properties"].get(f"is2ice:{schema.SIMULATED}", "")} for i in items]
+    count = sum(map(bool, map(schema.simulated_by, made)))
+    description = (declared.description if declared else "") or (
+        "Sea-ice class, local sea surface and freeboard along ICESat-2 ground tracks."
+    )
+    if count:
+        some = "All tracks" if count == len(items) else f"{count} of {len(items)} tracks"
+        description = f"SIMULATED: {some} are simulated; no satellite measured them. {description}"
     out: dict[str, Any] = {
         "type": "Collection",
         "stac_version": "1.1.0",
         "id": name,
-        "title": declared.title if declared else "is2ice tracks",
-        "description": (declared.description if declared else "")
-        or "Sea-ice class, local sea surface and freeboard along ICESat-2 ground tracks.",
+        "title": schema.titled(declared.title if declared else "is2ice tracks", *made),
+        "description": description,
         "license": (declared.licence if declared else "") or "other",
-        "keywords": ["ICESat-2", "ATL03", "sea ice", "freeboard"],
+        "keywords": ["ICESat-2", "ATL03", "sea ice", "freeboard", *(["simulation"] if count else [])],
         "extent": {
             "spatial": {"bbox": [box]},
             "temporal": {"interval": [[min(starts), max(ends)]]},
         },
         "summaries": {
-            "platform": ["icesat-2"],
+            "platform": sorted({str(i["properties"]["platform"]) for i in items}),
             "is2ice:release": sorted({str(i["properties"].get("is2ice:release")) for i in items}),
         },
         "links": [{"rel": "item", "href": href, "type": "application/geo+json"} for href in hrefs],
         "assets": {},
     }
+    if count:
+        made_by = schema.simulated_by(*made).split("; ")
+        out["summaries"][f"is2ice:{schema.SIMULATED}"] = made_by
     if declared is not None:
         out["sci:citation"] = declared.citation
         out["stac_extensions"] = [f"{_BASE}/scientific/v1.0.0/schema.json"]

@@ -141,7 +141,7 @@ class Location:
         """Replace an object whose tag is still `before` (None: there is none); return False otherwise."""
         raise NotImplementedError
 
-    def list(self, prefix: str = "") -> dict[str, Object]:
+    def objects(self, prefix: str = "") -> dict[str, Object]:
         """List the objects below a prefix that ends at a ``/``, by key."""
         raise NotImplementedError
 
@@ -227,7 +227,7 @@ class FolderLocation(Location):
             self.put(key, data)
             return True
 
-    def list(self, prefix: str = "") -> dict[str, Object]:
+    def objects(self, prefix: str = "") -> dict[str, Object]:
         out: dict[str, Object] = {}
         waiting = [(prefix.rstrip("/"), self.folder / prefix)]
         while waiting:
@@ -251,7 +251,7 @@ class FolderLocation(Location):
             raise StoreError(f"cannot write to {self.name}: {error.strerror}") from error
 
     def delete(self, keys: Iterable[str]) -> None:
-        parents = set()
+        parents: set[Path] = set()
         for key in keys:
             with suppress(FileNotFoundError):
                 (self.folder / key).unlink()
@@ -391,7 +391,7 @@ class BucketLocation(Location):
             return False
         return True
 
-    def list(self, prefix: str = "") -> dict[str, Object]:
+    def objects(self, prefix: str = "") -> dict[str, Object]:
         with self._faults("listed"):
             found = [o for batch in self._bucket.list(prefix or None) for o in batch]
         return {
@@ -417,7 +417,7 @@ class BucketLocation(Location):
         self.put(f"{key}/{moment}-{uuid.uuid4().hex[:8]}", line.encode())
 
     def lines(self, key: str) -> list[str]:
-        return [raw.decode(errors="replace") for raw in self.read_all(sorted(self.list(key))) if raw]
+        return [raw.decode(errors="replace") for raw in self.read_all(sorted(self.objects(key))) if raw]
 
     def zarr_store(self) -> Any:
         from zarr.storage import ObjectStore

@@ -90,22 +90,24 @@ def describe(
     for name in out.variables:
         if name not in ("trajectory", "spatial_ref"):
             out[name].attrs.setdefault("coverage_content_type", _content_type(str(name), out[name]))
-    stamp = now()
+    stamp, made_by = now(), schema.simulated_by(ds.attrs)
+    photons = f"simulated photons ({made_by}) in the layout of ATL03" if made_by else "ICESat-2 ATL03 photons"
     step = f"{stamp} is2ice {__version__}: written to a Zarr store"
     attrs: dict[str, Any] = {
         "Conventions": "CF-1.11, ACDD-1.3",
         "featureType": "trajectory",
         "cdm_data_type": "Trajectory",
-        "title": f"Along-track sea-ice segments of {granule} {beam}",
+        "title": schema.titled(f"Along-track sea-ice segments of {granule} {beam}", ds.attrs),
         "summary": "Surface height, surface class, local sea surface and total freeboard along one ICESat-2 "
-        "ground track, from ATL03 photons, on a regular along-track grid.",
-        "keywords": "ICESat-2, ATL03, sea ice, surface class, sea surface height, total freeboard",
+        f"ground track, from {photons}, on a regular along-track grid.",
+        "keywords": "ICESat-2, ATL03, sea ice, surface class, sea surface height, total freeboard"
+        + (", simulation" if made_by else ""),
         "project": "is2ice",
-        "source": f"ICESat-2 ATL03 photons, granule {granule}",
+        "source": f"{photons}, granule {granule}",
         "standard_name_vocabulary": "CF Standard Name Table",
         "time_coverage_resolution": "PT0.0003S",
-        "platform": "ICESat-2",
-        "instrument": "ATLAS",
+        "platform": "ICESat-2 (simulated)" if made_by else "ICESat-2",
+        "instrument": "ATLAS (simulated)" if made_by else "ATLAS",
         "processing_level": "L3A (along-track, derived from L2A photons)",
         "id": f"{granule}/{beam}",
         "product_version": __version__,
@@ -113,8 +115,9 @@ def describe(
         "source_granule": granule,
         "naming_authority": "is2ice",
         "comment": COMMENT,
-        "acknowledgement": "ICESat-2 ATL03 photons: NASA National Snow and Ice Data Center Distributed Active Archive "
-        "Center",
+        "acknowledgement": f"Simulated by {made_by}; no satellite measured these photons"
+        if made_by
+        else "ICESat-2 ATL03 photons: NASA National Snow and Ice Data Center Distributed Active Archive Center",
         "is2ice_version": __version__,
         "inputs": inputs,
         "processing_parameters": json.dumps(dict(parameters or {}), sort_keys=True, default=list),

@@ -36,9 +36,21 @@ from is2ice.version import __version__
 from .track_encoding import META, group_meta
 
 __all__ = [
-    "CURRENT", "META", "Place", "attributes", "check_version", "create", "entry_bytes", "entry_key", "is_store", "parse_entry",
-    "resolve", "root_attributes", "root_meta", "track_path",
-]  # fmt: skip
+    "CURRENT",
+    "META",
+    "Place",
+    "attributes",
+    "check_version",
+    "create",
+    "entry_bytes",
+    "entry_key",
+    "is_store",
+    "parse_entry",
+    "resolve",
+    "root_attributes",
+    "root_meta",
+    "track_path",
+]
 
 #: Number of this layout; a root without it is of an earlier one.
 LAYOUT = 2
@@ -67,8 +79,8 @@ _BOILERPLATE = {
 }  # fmt: skip
 COMMENT = (
     "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
-    "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, as "
-    "do the STAC items of a published version (collection.json)."
+    "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "
+    "as do the STAC items of a published version (collection.json)."
 )
 
 

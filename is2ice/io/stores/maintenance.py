@@ -163,7 +163,7 @@ def prune(
     before = time.time() - at_work
     named = {track_path(e["granule"], e["beam"], e["digest"]) for e in kept}
     gone, tracks = [], set()
-    listed = root.list("tracks/")
+    listed = root.objects("tracks/")
     for key, found in listed.items():
         match = _TRACK.fullmatch(key)
         if match is None or found.modified > before:
@@ -174,8 +174,8 @@ def prune(
             tracks.add(path)
     versions = [] if keep is None else stores.version_numbers(root)[:-keep]
     for number in versions:
-        below = root.list(f"versions/{number:06d}/")
-        listed |= below | {stores.version_key(number): root.list("versions/")[stores.version_key(number)]}
+        below = root.objects(f"versions/{number:06d}/")
+        listed |= below | {stores.version_key(number): root.objects("versions/")[stores.version_key(number)]}
         gone += [*below, stores.version_key(number)]
     size = sum(listed[key].size for key in gone)
     if not dry_run:

@@ -46,10 +46,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DRAFT", "META", "Overwrite", "Store", "add_revision", "checksum", "clear_errors", "consolidate", "create", "damage", "draft", "fingerprint", "group_name", "is_store",
-    "keeps", "missing_value", "new_entry", "open_store", "open_track", "parse_entry", "put_track", "read_track", "read_version", "show_track", "track_attributes", "track_summary",
-    "version_key", "version_numbers", "write_track",
-]  # fmt: skip
+    "DRAFT",
+    "META",
+    "Overwrite",
+    "Store",
+    "add_revision",
+    "checksum",
+    "clear_errors",
+    "consolidate",
+    "create",
+    "damage",
+    "draft",
+    "fingerprint",
+    "group_name",
+    "is_store",
+    "keeps",
+    "missing_value",
+    "new_entry",
+    "open_store",
+    "open_track",
+    "parse_entry",
+    "put_track",
+    "read_track",
+    "read_version",
+    "show_track",
+    "track_attributes",
+    "track_summary",
+    "version_key",
+    "version_numbers",
+    "write_track",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -254,7 +280,7 @@ def read_track(root: Location, entry: Mapping[str, Any]) -> dict[str, bytes]:
     DamagedTrackError
     """
     path = track_path(entry["granule"], entry["beam"], entry["digest"])
-    keys = list(root.list(path + "/"))
+    keys = list(root.objects(path + "/"))
     found = {
         key[len(path) + 1 :]: raw
         for key, raw in zip(keys, root.read_all(keys), strict=True)
@@ -341,7 +367,7 @@ def consolidate(
         Tracks added, or of the whole index.
     """
     root = create(store)
-    parts = root.list("index/")
+    parts = root.objects("index/")
     size = sum(part.size for part in parts.values())
     if tracks is None or (size < SMALL_INDEX and len(parts) <= 1) or len(parts) > MANY_PARTS:
         entries = _list_entries(root, _read_index(root, list(parts)))[0]
@@ -379,7 +405,7 @@ def _list_entries(
     root: Location, known: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
     """Tag and entry of each track by key, those that the index lacks read; and the damaged ones, why."""
-    listed = {k: o.tag for k, o in root.list(CURRENT + "/").items() if k.endswith(".json")}
+    listed = {k: o.tag for k, o in root.objects(CURRENT + "/").items() if k.endswith(".json")}
     entries = {k: known[k] for k, tag in listed.items() if k in known and known[k][0] == tag}
     missing = [key for key in listed if key not in entries]
     damaged = {}
@@ -513,7 +539,7 @@ def listing(root: Location, version: int | str | None = None) -> Store:
             )
         entries = [entry for _, entry in known.values()]
     else:
-        found, damaged = _list_entries(root, _read_index(root, root.list("index/")))
+        found, damaged = _list_entries(root, _read_index(root, root.objects("index/")))
         entries = [entry for _, entry in found.values()]
         for reason in damaged.values():
             log.warning("%s", reason)
@@ -529,7 +555,7 @@ def draft(
     place = resolve(store)
     if place.direct is not None or place.granule is not None or isinstance(place.root, HttpLocation):
         raise StoreError(f"{place.name}: expected a whole store, in a folder or a bucket")
-    found, damaged = _list_entries(place.root, _read_index(place.root, place.root.list("index/")))
+    found, damaged = _list_entries(place.root, _read_index(place.root, place.root.objects("index/")))
     return place.root, {f"{e['granule']}/{e['beam']}": e for _, e in found.values()}, damaged
 
 
@@ -547,7 +573,7 @@ def version_key(number: int) -> str:
 
 def version_numbers(root: Location) -> list[int]:
     """Numbers of the versions that are there, published or about to be."""
-    found = (re.fullmatch(r"versions/(\d{6})\.json\.gz", key) for key in root.list("versions/"))
+    found = (re.fullmatch(r"versions/(\d{6})\.json\.gz", key) for key in root.objects("versions/"))
     return sorted(int(match[1]) for match in found if match)
 
 
@@ -712,7 +738,7 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
     else:
         keys = [
             key.removesuffix(".json").split("/")[1:]
-            for key in root.list(CURRENT + "/")
+            for key in root.objects(CURRENT + "/")
             if key.endswith(".json")
         ]
         tracks = [{"granule": g, "beam": b} for g, b in keys]

@@ -30,7 +30,16 @@ from numpy.typing import NDArray
 
 from is2ice.errors import Is2IceError
 
-from .drift_moments import Cells, Layers, information, jacobian, read_layers, track_cells, without_first
+from .drift_moments import (
+    Cells,
+    Layers,
+    information,
+    jacobian,
+    read_layers,
+    resampled_information,
+    track_cells,
+    without_first,
+)
 from .image_grid import Grid, grid_of, segment_crs, segment_positions, transformer
 
 __all__ = ["Drift", "DriftError", "estimate"]
@@ -264,7 +273,7 @@ def estimate(
         return _refuse(blank, "the image is featureless along the track", table)
     best = trials[score.argmax()]
     weights = _draws(moments.shape[1], seed)
-    resampled = [np.where(enough, information(_weighted(moments, w), n), -np.inf).argmax() for w in weights]
+    resampled = np.where(enough, resampled_information(moments, weights, n), -np.inf).argmax(1)
     agreement = float(np.mean(np.hypot(*(trials[resampled] - best).T) < _SAME))
 
     # Resamples may wander as far as the middle search reaches, along a lone lead for instance: those that go
@@ -274,7 +283,7 @@ def estimate(
     if not _shaded(cells, layers, crs, grid, fine[information(moments.sum(1), n).argmax()], n):
         cells, moments, n = cells.without_slope(), without_first(moments), n - 1
     best = fine[information(moments.sum(1), n).argmax()]
-    scatter = np.array([_peak(fine, information(_weighted(moments, w), n), _MIDDLE[1]) for w in weights])
+    scatter = np.array([_peak(fine, s, _MIDDLE[1]) for s in resampled_information(moments, weights, n)])
     same = np.hypot(*(scatter - best).T) < _SAME
     agreement = min(agreement, float(same.mean()))
     fine = best + _square(*_FINE)[0]
@@ -318,10 +327,6 @@ def _moments(cells: Cells, layers: Layers, crs: str, grid: Grid, trials: F8, str
 def _draws(n: int, seed: int) -> F8:
     """How often each stretch is drawn in each resample, shape (draws, n)."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=_DRAWS).astype(float)
-
-
-def _weighted(moments: F8, weights: F8) -> F8:
-    return np.einsum("tsm,s->tm", moments, weights)
 
 
 def _peak(trials: F8, score: F8, step: float) -> F8:

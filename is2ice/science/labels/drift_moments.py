@@ -18,7 +18,15 @@ from is2ice.errors import SchemaError
 
 from .image_grid import Grid, read_near, segment_positions
 
-__all__ = ["Cells", "Layers", "information", "read_layers", "track_cells", "without_first"]
+__all__ = [
+    "Cells",
+    "Layers",
+    "information",
+    "read_layers",
+    "resampled_information",
+    "track_cells",
+    "without_first",
+]
 
 F8 = NDArray[np.float64]
 
@@ -263,20 +271,80 @@ def information(moments: F8, n_features: int) -> F8:
     ndarray, shape (...)
         -inf where there are too few cells.
     """
-    m = moments.shape[-1]
-    d = round((np.sqrt(8 * m + 1) - 3) / 2)
-    n = np.maximum(moments[..., 0], 1.0)
-    mean = moments[..., 1 : 1 + d] / n[..., None]
-    j, k = np.triu_indices(d)
-    s = np.empty((*moments.shape[:-1], d, d))
-    s[..., j, k] = s[..., k, j] = moments[..., 1 + d :] / n[..., None] - mean[..., j] * mean[..., k]
-    floor = np.where(np.arange(d) < n_features, _FLOOR_F, _FLOOR_G)
-    s[..., np.arange(d), np.arange(d)] += floor
-    f, g = s[..., :n_features, :n_features], s[..., n_features:, n_features:]
-    whole = np.linalg.slogdet(s)[1]
-    gain = 0.5 * (np.linalg.slogdet(f)[1] + np.linalg.slogdet(g)[1] - whole)
-    gain -= n_features * (d - n_features) / (2.0 * n)
-    return np.where(moments[..., 0] > 5 * d, gain, -np.inf)
+    d = round((np.sqrt(8 * moments.shape[-1] + 1) - 3) / 2)
+    out = np.empty(moments.shape[:-1])
+    _sum_information(
+        np.ascontiguousarray(moments).reshape(-1, moments.shape[-1]), d, n_features, out.reshape(-1)
+    )
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _sum_information(moments, d, n_features, out):  # type: ignore[no-untyped-def]
+    mean, s, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))
+    for t in range(moments.shape[0]):
+        n = moments[t, 0]
+        if not n > 5 * d:
+            out[t] = -np.inf
+            continue
+        for j in range(d):
+            mean[j] = moments[t, 1 + j] / n
+        p = 1 + d
+        for j in range(d):
+            for k in range(j, d):
+                s[k, j] = moments[t, p] / n - mean[j] * mean[k]
+                p += 1
+            s[j, j] += _FLOOR_F if j < n_features else _FLOOR_G
+        # ln det S = ln det S_ff + the pivots of the image values that follow, so S_ff itself is not needed.
+        gain = _log_pivots(s, n_features, n_features, factor) - _log_pivots(s, 0, n_features, factor)
+        out[t] = 0.5 * gain - n_features * (d - n_features) / (2.0 * n)
+
+
+@njit(cache=True, nogil=True)
+def _log_pivots(s, begin, first, factor):  # type: ignore[no-untyped-def]
+    """Sum of the logarithms of the pivots from ``first`` on, of the block of ``s`` that starts at ``begin``."""
+    total = 0.0
+    for j in range(begin, s.shape[0]):
+        pivot = s[j, j]
+        for k in range(begin, j):
+            pivot -= factor[j, k] * factor[j, k]
+        pivot = max(pivot, 1e-300)  # rounding, where a value is a combination of others
+        factor[j, j] = np.sqrt(pivot)
+        for i in range(j + 1, s.shape[0]):
+            value = s[i, j]
+            for k in range(begin, j):
+                value -= factor[i, k] * factor[j, k]
+            factor[i, j] = value / factor[j, j]
+        if j >= first:
+            total += np.log(pivot)
+    return total
+
+
+def resampled_information(moments: F8, weights: F8, n_features: int) -> F8:
+    """Information at each displacement for resamples of the stretches.
+
+    Parameters
+    ----------
+    moments : ndarray, shape (m, stretches, 1 + D + D (D + 1) / 2)
+        From :meth:`Layers.moments`.
+    weights : ndarray, shape (draws, stretches)
+        Number of times that each stretch is drawn.
+    n_features : int
+        Count of features among the D.
+
+    Returns
+    -------
+    ndarray, shape (draws, m)
+    """
+    trials, _, size = moments.shape
+    flat = np.ascontiguousarray(moments.transpose(1, 0, 2)).reshape(weights.shape[1], -1)
+    # A few draws at once: one product of matrices each, and the sums of a few draws fit in memory.
+    return np.concatenate(
+        [
+            information((weights[k : k + 8] @ flat).reshape(-1, trials, size), n_features)
+            for k in range(0, len(weights), 8)
+        ]
+    )
 
 
 def without_first(moments: F8) -> F8:

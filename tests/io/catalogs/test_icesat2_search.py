@@ -23,6 +23,7 @@ from is2ice.io.catalogs.seas import SEAS, sea
 from is2ice.io.remote import earthdata as login
 from is2ice.io.remote.earthdata import LoginError
 from is2ice.io.remote.source import Source
+from is2ice.science.epoch import span
 from is2ice.workflows import run as pipeline
 
 NAME = "ATL03_20221012161617_03351705_005_01"
@@ -44,8 +45,8 @@ class Replies(services.Quiet):
             self._send(server.status, json.dumps({"errors": server.errors}))
             return
         at, size = int(self.headers.get("CMR-Search-After", 0)), int(server.asked[-1][0]["page_size"][0])
-        page = server.entries[at : at + size]
-        headers = {"CMR-Hits": str(len(server.entries))}
+        page = server.entries[at : at + min(size, server.most)]
+        headers = {"CMR-Hits": str(server.hits or len(server.entries))}
         if page:
             headers["CMR-Search-After"] = str(at + len(page))
         self._send(200, json.dumps({"hits": len(server.entries), "took": 5, "items": page}), headers)
@@ -60,14 +61,18 @@ class Replies(services.Quiet):
 
 @pytest.fixture
 def cmr(monkeypatch):
-    with services.http_server(Replies, entries=[], status=200, errors=[], asked=[]) as server:
+    with services.http_server(
+        Replies, entries=[], status=200, errors=[], asked=[], hits=0, most=2000
+    ) as server:
         monkeypatch.setenv("IS2ICE_CMR", f"{server.url}/search/")
         yield server
 
 
 def moved(entry: dict, crossing: float, number: int) -> dict:
     """The genuine entry, of an orbit that crosses the equator elsewhere."""
-    other = copy.deepcopy(entry)
+    other = json.loads(
+        json.dumps(entry).replace("_0335", f"_{400 + number:04d}")
+    )  # a granule of another name
     other["meta"]["concept-id"] = f"G{number}-NSIDC_ECS"
     other["umm"]["SpatialExtent"]["HorizontalSpatialDomain"]["Orbit"]["AscendingCrossing"] = crossing
     return other
@@ -137,23 +142,30 @@ def test_polar_over_returns(cmr, genuine):
     query, _ = cmr.asked[0]
     assert query["short_name"] == ["ATL03"]
     assert query["version"] == ["005"]
-    assert query["bounding_box"] == ["-160.0,60.0,-140.0,79.0"]
-    assert query["temporal[]"] == ["2022-10-12T00:00:00Z,2022-10-13T00:00:00Z"]
+    west, south, east, north = map(float, query["bounding_box"][0].split(","))
+    assert (south, north) == pytest.approx(
+        (60.0 - 0.135, 79.0 + 0.135), abs=0.001
+    )  # 15 km: beams beside nadir
+    assert (west, east) == pytest.approx((-160.0 - 0.716, -140.0 + 0.716), abs=0.001)
+    assert query["temporal[]"] == ["2022-10-12T00:00:00Z,2022-10-13T23:59:59Z"]
     assert Source.of(row).url.endswith(f"{NAME}.h5")
     assert Source.of(row["granule_item"]).url == Source.of(row).url
 
 
 def test_every_page_is_asked_for(cmr, genuine):
     cmr.entries = [{"meta": {"concept-id": f"G{k}"}, "umm": genuine["umm"]} for k in range(2003)]
-    assert len(icesat2._ask("ATL03", None, ("2022-10-12", "2022-10-13"), None, [], 5000, None)) == 2003
+    assert len(icesat2._ask("ATL03", None, span(("2022-10-12", "2022-10-13")), None, [], 5000, None)) == 2003
     assert [h.get("cmr-search-after") for _, h in cmr.asked] == [None, "2000"]
 
 
 def test_the_antimeridian_and_named_seas(cmr, genuine):
     cmr.entries = [genuine]
     icesat2.search("Ross Sea", ("2022-10-12", "2022-10-13"))
-    boxes = {tuple(q["bounding_box"][0].split(",")) for q, _ in cmr.asked}
-    assert boxes == {("160.0", "-78.5", "180.0", "-60.0"), ("-180.0", "-78.5", "-140.0", "-60.0")}
+    boxes = sorted(tuple(round(float(v)) for v in q["bounding_box"][0].split(",")) for q, _ in cmr.asked)
+    assert boxes == [
+        (159, -79, -179, -60),
+        (179, -79, -139, -60),
+    ]  # the sea in two pieces, each with a margin
     with pytest.raises(CatalogError, match="no such sea; known are amundsen_sea"):
         sea("caspian")
     assert all(-90 <= s < n <= 90 for _, s, _, n in SEAS.values())
@@ -180,7 +192,8 @@ def test_tracks_and_cycles(cmr, genuine):
 def test_matching_products_of_the_orbit(cmr, genuine):
     entries = []
     for hemisphere in ("01", "02"):
-        other = moved(genuine, 31.0, int(hemisphere))
+        other = copy.deepcopy(genuine)
+        other["meta"]["concept-id"] = f"G{hemisphere}-NSIDC_ECS"
         text = json.dumps(other).replace(NAME, f"ATL10-{hemisphere}_20221012150000_03351701_005_01")
         entries.append(json.loads(text))
     cmr.entries = entries
@@ -211,6 +224,61 @@ def test_a_granule_by_its_name(cmr, genuine, tmp_path, monkeypatch):
     monkeypatch.setenv("IS2ICE_CMR", "http://127.0.0.1:9/search/")
     with pytest.raises(CatalogError, match="no file of this name here, and its address cannot be asked for"):
         open_track(NAME)
+
+
+def test_fewer_entries_than_the_catalogue_holds_are_an_error(cmr, genuine):
+    cmr.entries, cmr.hits = [genuine], 7
+    with pytest.raises(CatalogError, match="holds 7 granules and gave 1"):
+        icesat2.search(time=("2022-10-12", "2022-10-13"))
+
+
+def test_short_pages_are_followed_and_doubled_entries_come_once(cmr, genuine):
+    cmr.entries = [moved(genuine, 0.0, k) for k in range(1, 26)]
+    cmr.most = 10  # of a page, whatever is asked for
+    frame = icesat2.search(time=("2022-10-12", "2022-10-13"))
+    assert len(frame) == frame["granule"].nunique() == 25
+    assert len(cmr.asked) == 3
+
+
+def test_a_limit_is_said(cmr, genuine, caplog):
+    cmr.entries = [moved(genuine, 0.0, k) for k in range(1, 26)]
+    assert len(icesat2.search(time=("2022-10-12", "2022-10-13"), limit=20)) == 20
+    assert "holds 25 granules, limit=20" in caplog.text
+
+
+def test_a_granule_of_two_providers_is_one_row_in_the_cloud(cmr, genuine):
+    text = json.dumps(genuine)
+    cloud = json.loads(text.replace("n5eil01u.ecs.nsidc.org", "data.nsidc.earthdatacloud.nasa.gov"))
+    cloud["meta"] |= {"concept-id": "G9-NSIDC_CPRD", "provider-id": "NSIDC_CPRD"}
+    for entries in ([genuine, cloud], [cloud, genuine]):
+        cmr.entries = entries
+        frame = icesat2.search(time=("2022-10-12", "2022-10-13"))
+        assert [g["meta"]["concept-id"] for g in frame["granule_item"]] == ["G9-NSIDC_CPRD"]
+
+
+@pytest.mark.parametrize(
+    "absent", ["TemporalExtent", "SpatialExtent", "DataGranule", "CollectionReference", "RelatedUrls"]
+)
+def test_fields_that_are_null_or_absent_cost_only_themselves(cmr, genuine, absent):
+    for value in ({}, {absent: None}):
+        entry = copy.deepcopy(genuine)
+        del entry["umm"][absent]
+        entry["umm"] |= value
+        cmr.entries = [entry]
+        (row,) = icesat2.search(time=("2022-10-12", "2022-10-13")).to_dict("records")
+        assert row["start"].isoformat().startswith("2022-10-12T16:")
+        assert (row["https"] is None) == (absent == "RelatedUrls")
+
+
+@pytest.mark.parametrize(
+    ("area", "box"),
+    [
+        ((170.0, -75.0, 179.99, -70.0), (169.5, -75.1, -179.4, -69.9)),
+        ((-180.0, 60.0, 180.0, 90.0), (-180.0, 59.9, 180.0, 90.0)),
+    ],
+)
+def test_the_box_asked_for_has_room_for_the_beams_beside_nadir(area, box):
+    assert icesat2._with_margin(icesat2._shape(area)) == pytest.approx(box, abs=0.1)
 
 
 def test_no_hits(cmr):

@@ -233,7 +233,7 @@ def test_a_prefix_that_holds_something_else_is_refused(tmp_path, s3):
     location.location(s3).put("mine/notes.txt", b"mine")
     with pytest.raises(StoreError, match=r"not empty \(it holds mine\) and not a store"):
         publish(local, s3)
-    assert list(location.location(s3).list()) == ["mine/notes.txt"]
+    assert list(location.location(s3).objects()) == ["mine/notes.txt"]
     assert publish(local, f"{s3}/store/").version == 1
     assert publish(local, f"{s3}/store").unchanged
 
@@ -448,7 +448,7 @@ def test_on_s3_read_by_another_process_with_its_address_alone(tmp_path, s3, capl
     assert (count, where) == ("1", s3)
     assert float(total) == pytest.approx(float(track()["freeboard"].sum()), rel=1e-5)
     place = location.location(s3)
-    texts = [raw or b"" for raw in place.read_all(place.list())]
+    texts = [raw or b"" for raw in place.read_all(place.objects())]
     texts += [caplog.text.encode(), said.stdout.encode(), repr(done).encode()]
     assert len(texts) > 50
     assert not any(b"planted" in text for text in texts)

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -521,7 +522,7 @@ def test_one_track_costs_the_same_in_a_small_and_a_large_store(
     read, put, listing = (
         location.FolderLocation.read,
         location.FolderLocation.put,
-        location.FolderLocation.list,
+        location.FolderLocation.objects,
     )
 
     def counted(self, key):  # type: ignore[no-untyped-def]
@@ -537,7 +538,7 @@ def test_one_track_costs_the_same_in_a_small_and_a_large_store(
     )
     monkeypatch.setattr(
         location.FolderLocation,
-        "list",
+        "objects",
         lambda self, prefix="": (seen.append(("list", 0)), listing(self, prefix))[1],
     )
     cost = []
@@ -747,10 +748,11 @@ def test_store_of_another_schema_version(tmp_path: Path, version: str, refused: 
 def test_read_only_target(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     store.write_track(track(10), path)
-    tmp_path.chmod(0o755)
     path.chmod(0o555)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):  # let another user in, up to the folder of temporary files
+        if folder == Path(tempfile.gettempdir()):
+            break
+        folder.chmod(0o755)
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)  # root may write anywhere
