@@ -22,7 +22,9 @@ def publish(
     store: Annotated[str, typer.Argument(help="Folder or bucket of a store, as `is2ice run` writes it.")],
     target: Annotated[
         str | None,
-        typer.Argument(help="Folder or bucket to publish to: new, empty or a store; by default in its place."),
+        typer.Argument(
+            help="Folder or bucket to publish to: new, empty or a store; by default in its place."
+        ),
     ] = None,
     declaration: Annotated[
         str | None, typer.Option(help="Name of a declared store, or a declaration's .toml file.")
