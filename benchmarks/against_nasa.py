@@ -30,8 +30,8 @@ from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.icesat2.atl07_atl10 import SPECULAR
 from is2ice.reports import nasa_comparison, point_density
 from is2ice.reports.nasa_comparison import overlaps
-from is2ice.workflows import run
 from is2ice.workflows.options import Options
+from is2ice.workflows.track import one_track
 
 PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night")
 
@@ -139,7 +139,7 @@ def one_pass(
     found = []
     with Granule(granule) as opened:
         for beam in opened.resolve_beams("strong"):
-            track = run.one_track(opened, beam, options)
+            track = one_track(opened, beam, options)
             tree = atl07_atl10.open_atl10(ten, beam)
             found.append(one_beam(track, None, tree, twin.open_truth(truth, beam)))
     return found

@@ -30,8 +30,9 @@ from twin_passes import TEST, TRAIN, VALIDATION, labelled, prepare, tracks
 
 from is2ice.classifiers import classify
 from is2ice.classifiers.neural import Neural
-from is2ice.classifiers.samples import Samples, from_tracks, split
+from is2ice.classifiers.samples import Samples, from_tracks
 from is2ice.classifiers.scores import ClassScore, score_classes, table
+from is2ice.classifiers.splits import split
 from is2ice.reports import plot_scores
 from is2ice.science import freeboard, seasurface
 from is2ice.science.features import FEATURE_SETS, FeatureSet, build, centres, sequences

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from is2ice import twin
 from is2ice.io.icesat2.atl03 import Granule
-from is2ice.workflows import run
+from is2ice.workflows.track import one_track
 
 PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night", "cloudy", "no_leads")
 
@@ -29,7 +29,7 @@ def one_pass(preset: str, seed: int, length_km: float, folder: Path):
     parts = []
     with Granule(granule) as opened:
         for beam in opened.resolve_beams("strong"):
-            parts.append(twin.score(run.one_track(opened, beam), truth))
+            parts.append(twin.score(one_track(opened, beam), truth))
     granule.unlink()
     truth.unlink()
     return parts

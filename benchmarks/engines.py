@@ -43,6 +43,8 @@ from is2ice.science.labels import transfer
 from is2ice.twin.server.timing_archive import make_archive
 from is2ice.workflows import driver
 from is2ice.workflows import run as pipeline
+from is2ice.workflows.options import Options
+from is2ice.workflows.progress import Bar
 
 ROWS, TRACKS = 1_410_628, 15
 QUICK_JAVA = {"spark.driver.memory": "512m"}
@@ -166,8 +168,8 @@ def long(names: list[str], km: float) -> None:
         scene = twin.Scene.preset("ross_sea_november", seed=3, length_km=km)
         granule = twin.make_granule(scene, folder / "ATL03_20191104195311_05940510_006_01.h5")
         kinds = {
-            "radiometric": pipeline.Options(),
-            "trained": pipeline.Options(classifier=a_model(granule, folder)),
+            "radiometric": Options(),
+            "trained": Options(classifier=a_model(granule, folder)),
         }
         print(f"one track of {km:g} km, {granule.stat().st_size / 1e6:.0f} MB of three beam pairs; seconds")
         for name in names:
@@ -233,7 +235,7 @@ def memory(names: list[str], granules: int) -> None:
             )
 
 
-class Marks(driver.Bar):
+class Marks(Bar):
     """A bar that looks at the memory when a quarter, a half, three quarters and all are done."""
 
     def __init__(self, total: int) -> None:

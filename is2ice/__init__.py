@@ -4,8 +4,8 @@
 >>> ds = is2ice.open_track("ATL03_20191104195311_05940510_006_01.h5")  # doctest: +SKIP
 >>> run = is2ice.run(["ATL03_20191104195311_05940510_006_01.h5"], "ross_sea.zarr")  # doctest: +SKIP
 
-Names are imported when first used, so ``import is2ice`` stays light. ``ds.is2ice`` is there if xarray was imported
-before, else from the first use of any name of is2ice on.
+Names are imported when first used, so ``import is2ice`` stays light. ``ds.is2ice`` is available if xarray was imported
+before, else after the first use of any name of is2ice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .version import __version__ as __version__
 
 
 def _numba_cache() -> None:
-    """Let compiled loops be cached somewhere where neither the package nor the home folder can be written."""
+    """Cache compiled loops in a temporary folder if neither the package nor the home folder can be written."""
     here, home = os.path.dirname(__file__), os.path.expanduser("~")
     if "NUMBA_CACHE_DIR" not in os.environ and not (os.access(here, os.W_OK) or os.access(home, os.W_OK)):
         os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"is2ice-numba-{os.getuid()}")
@@ -30,31 +30,46 @@ _numba_cache()
 
 #: Public name -> its module; a module that is itself the public name ends in "!".
 _PUBLIC = {
+    "Drift": "science.labels.drift",
     "Granule": "io.icesat2.atl03",
+    "LabelOptions": "workflows.label_pass",
+    "MapOptions": "workflows.make_map",
     "Options": "workflows.options",
+    "RunSettings": "workflows.execution",
+    "class_map": "sentinel2",
     "classify": "classifiers",
     "cluster": "engines",
+    "compare": "reports.nasa_comparison",
     "conform": "schema",
     "freeboard": "science.freeboard!",
     "granule_tree": "workflows.opening",
-    "login": "io.remote.earthdata",
     "icestats": "science.icestats!",
+    "label_many": "workflows.label_many",
+    "label_pass": "workflows.label_pass",
+    "login": "io.remote.earthdata",
     "make_map": "workflows.make_map",
-    "one_track": "workflows.run",
+    "one_track": "workflows.track",
+    "open_scene": "sentinel2",
     "open_store": "io.stores.store",
-    "open_track": "workflows.run",
+    "open_track": "workflows.opening",
     "order": "io.catalogs.orders",
     "product_info": "io.catalogs.orders",
     "publish": "io.publishing.publish",
     "quicklook": "reports.plot_track",
+    "reclassify": "workflows.reclassify",
+    "resume": "workflows.run",
     "run": "workflows.run",
     "schema": "schema!",
     "search": "io.catalogs.icesat2",
+    "search_scenes": "io.catalogs.sentinel2",
     "seasurface": "science.seasurface!",
     "segments": "science.segments!",
     "show_versions": "version",
     "thickness": "science.thickness!",
+    "train": "workflows.train",
     "twin": "twin!",
+    "write_map": "workflows.make_map",
+    "write_track": "io.stores.store",
 }
 __all__ = ["__version__", *_PUBLIC]
 
@@ -69,7 +84,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _register() -> None:
-    """Register ``ds.is2ice`` where xarray is loaded: with this import, or with the first name used after it."""
+    """Register ``ds.is2ice`` if xarray is loaded: with this import, or with the first name used after it."""
     loaded = hasattr(sys.modules.get("xarray"), "register_dataset_accessor")  # not still loading
     if loaded and f"{__name__}.reports.accessor" not in sys.modules:
         import_module(".reports.accessor", __name__)
@@ -87,10 +102,13 @@ if TYPE_CHECKING:
     from is2ice.io.catalogs.icesat2 import search as search
     from is2ice.io.catalogs.orders import order as order
     from is2ice.io.catalogs.orders import product_info as product_info
+    from is2ice.io.catalogs.sentinel2 import search_scenes as search_scenes
     from is2ice.io.icesat2.atl03 import Granule as Granule
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
     from is2ice.io.stores.store import open_store as open_store
+    from is2ice.io.stores.store import write_track as write_track
+    from is2ice.reports.nasa_comparison import compare as compare
     from is2ice.reports.plot_track import quicklook as quicklook
     from is2ice.schema import conform as conform
     from is2ice.science import freeboard as freeboard
@@ -98,12 +116,24 @@ if TYPE_CHECKING:
     from is2ice.science import seasurface as seasurface
     from is2ice.science import segments as segments
     from is2ice.science import thickness as thickness
+    from is2ice.science.labels.drift import Drift as Drift
+    from is2ice.sentinel2 import class_map as class_map
+    from is2ice.sentinel2 import open_scene as open_scene
     from is2ice.version import show_versions as show_versions
+    from is2ice.workflows.execution import RunSettings as RunSettings
+    from is2ice.workflows.label_many import label_many as label_many
+    from is2ice.workflows.label_pass import LabelOptions as LabelOptions
+    from is2ice.workflows.label_pass import label_pass as label_pass
+    from is2ice.workflows.make_map import MapOptions as MapOptions
     from is2ice.workflows.make_map import make_map as make_map
+    from is2ice.workflows.make_map import write_map as write_map
     from is2ice.workflows.opening import granule_tree as granule_tree
-    from is2ice.workflows.run import Options as Options
-    from is2ice.workflows.run import one_track as one_track
-    from is2ice.workflows.run import open_track as open_track
+    from is2ice.workflows.opening import open_track as open_track
+    from is2ice.workflows.options import Options as Options
+    from is2ice.workflows.reclassify import reclassify as reclassify
+    from is2ice.workflows.run import resume as resume
     from is2ice.workflows.run import run as run
+    from is2ice.workflows.track import one_track as one_track
+    from is2ice.workflows.train import train as train
 
 _register()

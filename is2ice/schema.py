@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import IntFlag
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = [
     "THICK_ICE",
     "THIN_ICE",
     "UNLABELLED",
+    "LabelFlag",
+    "Quality",
     "Var",
     "annotate",
     "conform",
@@ -56,30 +59,42 @@ BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 #: Attribute of all that was made from simulated photons (generator, preset, seed); measured data never have it.
 SIMULATED = "simulated"
 
-#: Bits of ``segment_quality``.
-QUALITY_BITS = {
-    1: "few_photons",
-    2: "half_of_pulses_fully_saturated",
-    4: "degraded_pointing_removed",
-    8: "correction_missing",
-    16: "height_above_geoid",
-    32: "background_missing",
-    64: "first_photon_bias_from_model",
-    128: "first_photon_bias_outside_range",
-    256: "photons_rejected_by_quality",
-    512: "photon_rate_saturated",
-}
-#: Bits of ``label_flags``: why a segment has no label, or a label by hand.
-LABEL_BITS = {
-    1: "outside_scene",
-    2: "no_data",
-    4: "cloud",
-    8: "cloud_shadow",
-    16: "land",
-    32: "class_transition",
-    64: "scene_conflict",
-    128: "corrected_by_hand",
-}
+
+class Quality(IntFlag):
+    """Bits of ``segment_quality``."""
+
+    FEW_PHOTONS = 1
+    HALF_OF_PULSES_FULLY_SATURATED = 2
+    DEGRADED_POINTING_REMOVED = 4
+    CORRECTION_MISSING = 8
+    HEIGHT_ABOVE_GEOID = 16
+    BACKGROUND_MISSING = 32
+    FIRST_PHOTON_BIAS_FROM_MODEL = 64
+    FIRST_PHOTON_BIAS_OUTSIDE_RANGE = 128
+    PHOTONS_REJECTED_BY_QUALITY = 256
+    PHOTON_RATE_SATURATED = 512
+
+
+class LabelFlag(IntFlag):
+    """Bits of ``label_flags``: reasons why a segment has no label, or a label set by hand."""
+
+    OUTSIDE_SCENE = 1
+    NO_DATA = 2
+    CLOUD = 4
+    CLOUD_SHADOW = 8
+    LAND = 16
+    CLASS_TRANSITION = 32
+    SCENE_CONFLICT = 64
+    CORRECTED_BY_HAND = 128
+
+
+def _names(bits: type[IntFlag]) -> dict[int, str]:
+    return {int(bit): str(bit.name).lower() for bit in bits}
+
+
+#: Names of the bits as they stand in ``flag_meanings``.
+QUALITY_BITS = _names(Quality)
+LABEL_BITS = _names(LabelFlag)
 #: Values of ``h_ref_flag`` (those of ATL10's ``beam_refsurf_interp_flag``).
 H_REF_FLAGS = {
     -1: "none",
@@ -620,7 +635,7 @@ def titled(title: str, *attrs: Mapping[Any, Any]) -> str:
 
 
 def markdown_table() -> str:
-    """The vocabulary as Markdown, as shown in ``stores/SCHEMA.md``."""
+    """Return the vocabulary as Markdown, as shown in ``stores/SCHEMA.md``."""
     lines = [
         "# Variables",
         "",

@@ -26,5 +26,5 @@ def versions() -> dict[str, str]:
 
 
 def show_versions() -> str:
-    """The versions as a table, one a line."""
+    """Return the versions as a table, one a line."""
     return "\n".join(f"{name:16} {value}" for name, value in versions().items())

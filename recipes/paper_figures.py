@@ -21,8 +21,8 @@ from is2ice.reports.nasa_comparison import compare
 from is2ice.science import seasurface
 from is2ice.science.labels.drift import Drift
 from is2ice.sentinel2 import scene
-from is2ice.workflows import run
 from is2ice.workflows.label_pass import LabellingError, label_pass
+from is2ice.workflows.track import one_track
 
 #: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
 WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
@@ -80,9 +80,7 @@ def labels(args):
         beams += f" (the scene does not label {args.beam})"
     for labelled in tracks:
         beam = labelled.attrs["beam"]
-        ours = run.one_track(args.granule, beam).reindex(
-            x_atc=labelled.x_atc, fill_value={"surface_class": -1}
-        )
+        ours = one_track(args.granule, beam).reindex(x_atc=labelled.x_atc, fill_value={"surface_class": -1})
         classes = {k: ours[k] for k in ("surface_class", "class_probability")}
         score = score_labels(labelled.assign(classes))
         scores = score if scores is None else scores + score
@@ -98,7 +96,7 @@ def labels(args):
 
 def figures(args):
     """Name and figure, or name and why there is none."""
-    track = run.one_track(args.granule, args.beam)
+    track = one_track(args.granule, args.beam)
     if args.scene is None:
         yield "2_labels and 4_confusion", "no scene (--scene)"
     else:

@@ -17,10 +17,11 @@ ROOMS = [
     "errors", "version", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
     "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
 ]  # fmt: skip
-#: Engines know nothing of the package; the twin knows words and metrics, never a stage that it judges.
+#: Engines know nothing of the package; the twin knows words, metrics and the geometry of longitudes, never a stage
+#: that it judges.
 ONLY = {
     "engines": {"engines"},
-    "twin": {"twin", "schema", "errors", "version", "science.metrics", "science.epoch"},
+    "twin": {"twin", "schema", "errors", "version", "science.metrics", "science.epoch", "science.footprints"},
 }
 #: Seen by the command line alone.
 CLI_SEES = {"twin"}

@@ -68,7 +68,7 @@ class Neural(Trained):
         ----------
         train, validation : Samples, Dataset or iterable of Datasets
             Validation data choose the epoch and the temperature; they must be of other tracks or blocks
-            (:func:`is2ice.classifiers.samples.split`).
+            (:func:`is2ice.classifiers.splits.split`).
         architecture : str
             One of :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
         features, context, leaking

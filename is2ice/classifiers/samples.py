@@ -18,9 +18,7 @@ from is2ice import schema
 from is2ice.science import features as feats
 from is2ice.science.features import FeatureSet
 
-from .splits import Split, split
-
-__all__ = ["Samples", "Split", "from_tracks", "split"]
+__all__ = ["Samples", "from_tracks"]
 
 #: Sequences in one lazy block.
 BLOCK = 65_536

@@ -1,0 +1,1 @@
+"""Commands of ``is2ice``, a file each."""

@@ -1,15 +1,16 @@
-"""``is2ice bench scaling``: a simulated archive on each engine with 1, 2, ... workers, and what more would do."""
+"""Command ``is2ice bench scaling``: a simulated archive on each engine, with 1, 2, ... workers."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .console import json_text
+from .console import AsJson, expand_flags, out, print_json
 
 __all__ = ["app"]
 
@@ -19,13 +20,28 @@ ENGINES = ("processes", "dask", "spark")
 
 @app.callback()
 def _group() -> None:
-    """How a run scales, measured here and projected."""
+    """Measure and project the scaling of a run."""
+
+
+@dataclass(frozen=True)
+class ArchiveFlags:
+    """Flags of the simulated archive."""
+
+    granules: Annotated[int, typer.Option("--granules", min=2, help="Granules of the simulated archive.")] = (
+        24
+    )
+    length_km: Annotated[float, typer.Option("--length-km", min=4.0, help="Length of a granule, km.")] = 8.0
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Folder to work in, kept; else a temporary one.")
+    ] = None
 
 
 @app.command(
     epilog="Example: is2ice bench scaling --engine dask --engine spark --workers 1 --workers 2 --granules 24"
 )
+@expand_flags
 def scaling(
+    archive: ArchiveFlags,
     engine: Annotated[
         list[str] | None, typer.Option("--engine", help="processes, dask, spark; repeatable. All by default.")
     ] = None,
@@ -33,12 +49,9 @@ def scaling(
         list[int] | None,
         typer.Option("--workers", help="Repeatable; 1, 2, 4 ... up to the cores by default."),
     ] = None,
-    granules: Annotated[int, typer.Option(min=2, help="Of the simulated archive.")] = 24,
-    length_km: Annotated[float, typer.Option(min=4.0, help="Of a granule.")] = 8.0,
     cores: Annotated[list[int] | None, typer.Option("--project", help="Cores to project to.")] = None,
-    tasks: Annotated[int, typer.Option(help="Tasks of the projected archive.")] = 3000,
-    folder: Annotated[Path | None, typer.Option(help="To work in, kept; else a temporary one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    tasks: Annotated[int, typer.Option("--tasks", help="Tasks of the projected archive.")] = 3000,
+    as_json: AsJson = False,
 ) -> None:
     """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
     from is2ice.engines._common import cpus
@@ -53,8 +66,8 @@ def scaling(
         raise ValueError(f"--workers {min(workers)}: expected at least one")
     counts = workers or [n for n in (1, 2, 4, 8, 16, 32) if n <= cpus()]
     with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
-        place = folder or Path(temporary)
-        data = make_archive(place / "archive", granules, length_km=length_km)
+        place = archive.folder or Path(temporary)
+        data = make_archive(place / "archive", archive.granules, length_km=archive.length_km)
         rate = s.bandwidth(place)
         timings, models = [], {}
         for name in names:
@@ -68,13 +81,17 @@ def scaling(
                 if not s.fits(counts, mine[0].tasks):
                     continue
                 models[kind, name] = s.Model.fit(
-                    [t.workers for t in mine], [t.reduce for t in mine], mine[0].tasks, min(spent),
-                    task_bytes=mine[0].read / mine[0].tasks, bandwidth=rate,
-                )  # fmt: skip
+                    [t.workers for t in mine],
+                    [t.reduce for t in mine],
+                    mine[0].tasks,
+                    min(spent),
+                    task_bytes=mine[0].read / mine[0].tasks,
+                    bandwidth=rate,
+                )
         busy = os.getloadavg()[0] > 1.5 * max(cpus(), *counts)
         where = {
-            "granules": granules,
-            "length_km": length_km,
+            "granules": archive.granules,
+            "length_km": archive.length_km,
             "megabytes": round(data.bytes / 1e6, 1),
             "cores": cpus(),
             "load_average": round(os.getloadavg()[0], 2),
@@ -83,14 +100,14 @@ def scaling(
         }
         ahead: dict[str, Any] = {"cores": cores or [16, 64, 1000], "tasks": tasks}
         if as_json:
-            typer.echo(json_text(where | s.document(timings, models, **ahead)))
+            print_json(where | s.document(timings, models, **ahead))
             return
-        typer.echo(
-            f"{granules} granules of {length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, load average "
-            f"{where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
+        out.print(
+            f"{archive.granules} granules of {archive.length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, "
+            f"load average {where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
         )
         if busy:
-            typer.echo(
-                "The machine is busy with other work: these times, and what is projected from them, say little.\n"
+            out.print(
+                "The machine is busy with other work: these times, and their projection, mean little.\n"
             )
-        typer.echo(s.tables(timings, models, **ahead))
+        out.print(s.tables(timings, models, **ahead))

@@ -1,4 +1,4 @@
-"""The whole chain on simulated passes, offline, scored against the truth: ``is2ice demo``."""
+"""Command ``is2ice demo``: the whole chain on simulated passes, offline, scored against the truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
+
+from .console import out as console
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +44,7 @@ def demo(
     """Simulate a pass, run the whole chain on it, score it against the truth and draw it.
 
     Other passes are labelled from simulated Sentinel-2 images, a classifier is trained on the labels, and the
-    pass, which it has not seen, is classified with it as well. Nothing of the truth is read before the score.
+    pass, which it has not seen, is classified with it as well. The truth is not read before the score.
 
     Example: is2ice demo --preset marginal_ice_zone --seed 3 --out demo
     """
@@ -52,15 +53,15 @@ def demo(
     from is2ice.twin.scene.scene import Scene
     from is2ice.twin.scores import score
     from is2ice.twin.truth import open_truth
-    from is2ice.workflows import run as pipeline
+    from is2ice.workflows.opening import open_track
+    from is2ice.workflows.run import run as run_tracks
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
-    say = Console(soft_wrap=True, highlight=False)
     started = time.perf_counter()
 
     def step(text: str) -> None:
-        say.print(f"[bold]{time.perf_counter() - started:5.0f} s[/bold]  {text}")
+        console.print(f"{time.perf_counter() - started:5.0f} s  {text}")
 
     out.mkdir(parents=True, exist_ok=True)
     step(f"simulating {length_km:.0f} km of {preset} (seed {seed}), three strong beams, photon by photon")
@@ -71,30 +72,30 @@ def demo(
 
     store = out / "demo.zarr"
     step("photons -> 2 m segments -> classes -> sea surface -> freeboard -> Zarr")
-    run = pipeline.run([granule_path], store, engine=engine, progress=None)
-    say.print(run.report())
+    run = run_tracks([granule_path], store, engine=engine, progress=None)
+    console.print(run.report())
     if not run.ok:
         raise typer.Exit(1)
 
-    model = _train(out, preset, seed, step, say.print) if train else None
+    model = _train(out, preset, seed, step, console.print) if train else None
     if model is not None:
         from is2ice.workflows.reclassify import reclassify
 
         step("classifying the first pass, which the model has not seen; sea surface and freeboard follow")
         again = reclassify(store, out / "demo_trained.zarr", model, engine=engine, overwrite="always")
         if not again.ok:
-            say.print(again.report())
+            console.print(again.report())
             raise typer.Exit(1)
 
     step("opening the stores again and scoring them against the truth")
     truth = open_truth(truth_path)
     stores = {"radiometric": store} | ({"trained": out / "demo_trained.zarr"} if model is not None else {})
-    tracks = {k: pipeline.open_track(path, granule=granule_path.stem) for k, path in stores.items()}
+    tracks = {k: open_track(path, granule=granule_path.stem) for k, path in stores.items()}
     scores = {name: score(track, truth) for name, track in tracks.items()}
     best = list(scores)[-1]
-    say.print(scores[best].table())
+    console.print(scores[best].table())
     if len(scores) > 1:
-        say.print("\n".join(_side_by_side(scores)))
+        console.print("\n".join(_side_by_side(scores)))
     (out / "score.json").write_text(json.dumps({k: s.to_dict() for k, s in scores.items()}, indent=1))
     pictures = _draw(tracks[best], granule_path, out)
     step(f"done: {', '.join(map(str, [*pictures, *stores.values(), out / 'score.json']))}")
@@ -103,7 +104,7 @@ def demo(
 # -- training -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Pass:
-    """A pass to train on: made anew from its number, so that any process can make it."""
+    """A pass to train on, simulated from its number, so that any process can make it."""
 
     number: int
     preset: str
@@ -117,7 +118,7 @@ class _Pass:
 
 
 def _labelled(item: _Pass) -> str:
-    """Simulate a pass and its image, label the one from the other, store it; what became of it, as text."""
+    """Simulate a pass and its image, label the one from the other, store it, and describe the outcome."""
     from is2ice import schema
     from is2ice.io.stores import store as stores
     from is2ice.science.labels import transfer
@@ -150,7 +151,7 @@ def _labelled(item: _Pass) -> str:
 def _train(
     out: Path, preset: str, seed: int, step: Callable[[str], None], say: Callable[[str], None]
 ) -> Path | None:
-    """Label other passes from their images and train on them; None, with a word on why, where that cannot be."""
+    """Label other passes from their images and train on them; report the reason and return None if that fails."""
     from is2ice import engines
 
     if find_spec("tensorflow") is None:
@@ -185,20 +186,22 @@ def _fit(
     ]
     step(f"training on {len(cubes) - 1} passes, the last one chooses the epoch")
 
-    def told(row: dict[str, float]) -> None:
+    def report(row: dict[str, float]) -> None:
         say(
             f"         loss {row['loss']:.4f}  other pass: loss {row['val_loss']:.4f}, accuracy "
             f"{row['val_accuracy']:.4f}, macro-F1 {row['val_macro_f1']:.3f}  ({row['seconds']:.1f} s)"
         )
 
-    model = Neural.fit(cubes[:-1], cubes[-1], "default", epochs=EPOCHS, patience=2, seed=seed, progress=told)
+    model = Neural.fit(
+        cubes[:-1], cubes[-1], "default", epochs=EPOCHS, patience=2, seed=seed, progress=report
+    )
     model.save(out / "model", overwrite=True)
     return out / "model"
 
 
-# -- telling ------------------------------------------------------------------------------------------
+# -- results ------------------------------------------------------------------------------------------
 def _side_by_side(scores: dict[str, Score]) -> list[str]:
-    """One row a classifier, of segments away from class edges; freeboard of all segments."""
+    """Write one row per classifier: segments away from class edges, and freeboard of all segments."""
     names = ("thick", "thin", "water")
     lines = [
         "",
@@ -222,9 +225,8 @@ def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
     from is2ice.io.icesat2.atl03 import Granule, Subset
     from is2ice.reports import plot_track
 
-    # The beam with the most leads shows most.
-    pieces = track["lead_index"].max("x_atc").values
-    beam = str(track["beam"].values[int(np.argmax(pieces))])
+    leads = track["lead_index"].max("x_atc").values
+    beam = str(track["beam"].values[int(np.argmax(leads))])  # the beam with the most leads
     window = _window(track.sel(beam=beam))
     with Granule(granule_path) as granule:
         photons = granule.photons(beam, Subset(x_atc=window))
@@ -239,7 +241,7 @@ def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
 
 
 def _window(track: xr.Dataset, length: float = 5000.0) -> tuple[float, float]:
-    """Five kilometres about the first lead, or the first five of the track."""
+    """Return five kilometres about the first lead, or the first five of the track."""
     x = track["x_atc"].values
     lead = (track["lead_index"].values >= 0).nonzero()[0]
     middle = x[lead[0]] if lead.size else x[0] + length / 2

@@ -1,4 +1,4 @@
-"""Commands for trained models: ``is2ice train``, ``is2ice classify``, and the card that ``is2ice info`` shows."""
+"""Commands ``is2ice train`` and ``is2ice classify``, and the card of a model that ``is2ice show`` prints."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from .console import json_text
+from .console import AsJson, expand_flags, out, print_json
+from .engine_options import EngineFlags, OverwriteFlag
 
 __all__ = ["classify_app", "show_card", "train_app"]
 
 train_app = typer.Typer(add_completion=False)
 classify_app = typer.Typer(add_completion=False)
-out = Console(soft_wrap=True, highlight=False, markup=False)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @train_app.command(epilog="Example: is2ice train ross.toml --replicas 2")
 def train(
     config: Annotated[Path, typer.Argument(help="Configuration (TOML): see below.")],
-    replicas: Annotated[int, typer.Option(min=1, help="Processes that share the data, under Horovod.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+    replicas: Annotated[
+        int, typer.Option("--replicas", min=1, help="Number of processes that share the data, under Horovod.")
+    ] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Train a classifier on labelled stores and save it with its card.
@@ -37,21 +37,22 @@ def train(
 
     seed = 0
 
-    \[data] features ("default", "paper" or "notebook"), leaking (features made from labels, wanted all the same),
+    \[data] features ("default", "paper" or "notebook"), leaking (features made from labels, if wanted nevertheless),
     context (cells on each side), normalisation ("z" or "published"), split ("scene", "track", "block" or
-    "random_windows"), test and validation (shares), block and guard (m, of the split by block: length of a stretch,
-    and the gap left where two parts meet)
+    "random_windows"), test and validation (shares), block and guard (m, of the split by block: length of a
+    stretch, and the gap between two parts)
 
     \[training] epochs, batch, learning_rate, loss, gamma, class_weights, patience
 
-    \[parameters] of the architecture
+    \[parameters] parameters of the architecture
 
-    A training that was interrupted goes on from its last epoch when the same command is given again.
+    The same command resumes an interrupted training from its last epoch.
     """
     from is2ice.classifiers.replicas import started_as
     from is2ice.workflows import train as training
+    from is2ice.workflows.training_config import read_config
 
-    chosen = training.read_config(config)
+    chosen = read_config(config)
     rank, size = started_as()
     if replicas > 1 and size == 1:
         more = [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
@@ -61,7 +62,7 @@ def train(
     total = chosen.training.get("epochs")
     count = 0
 
-    def told(row: dict[str, float]) -> None:
+    def report(row: dict[str, float]) -> None:
         nonlocal count
         count += 1
         values = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k != "seconds")
@@ -70,46 +71,51 @@ def train(
     card = training.train(
         chosen,
         overwrite=overwrite,
-        progress=None if as_json else told,
+        progress=None if as_json else report,
         say=_nothing if as_json else out.print,
     )
     if rank == 0:
         if as_json:
-            print(json_text(card))  # noqa: T201  nothing but JSON
+            print_json(card)
         else:
             show_card(str(chosen.model))
 
 
 @classify_app.command(
-    epilog="Example: is2ice classify segments.zarr --model models/ross --store classified.zarr --engine processes"
+    epilog="Example: is2ice classify segments.zarr --classifier models/ross --store classified.zarr --engine processes"
 )
+@expand_flags
 def classify(
     source: Annotated[str, typer.Argument(help="A store of tracks, path or URL.")],
-    model: Annotated[str, typer.Option(help="Folder made by `is2ice train`, or radiometric.")],
-    store: Annotated[str, typer.Option(help="Store to write to; made if absent.")],
-    granule: Annotated[list[str] | None, typer.Option(help="Only these granules (repeatable).")] = None,
-    method: Annotated[str | None, typer.Option(help="Sea surface method; as stored by default.")] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes, dask, gateway or spark.")] = "serial",
-    workers: Annotated[int | None, typer.Option(min=1, help="Of all engines but serial.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a scheduler, a Gateway or a Spark master.")] = None,
-    conf: Annotated[
-        list[str] | None, typer.Option("--conf", help="key=value for Spark or the Gateway; repeatable.")
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="radiometric, or a folder made by `is2ice train`.")
+    ],
+    store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
+    engine: EngineFlags,
+    granule: Annotated[
+        list[str] | None, typer.Option("--granule", help="Only this granule; repeatable.")
     ] = None,
-    overwrite: Annotated[str, typer.Option(help="different, always or never.")] = "different",
+    method: Annotated[
+        str | None, typer.Option("--method", help="Method of the sea surface; as stored by default.")
+    ] = None,
+    overwrite: OverwriteFlag = "different",
     as_json: AsJson = False,
 ) -> None:
-    """Classify stored tracks with a model; sea surface and freeboard follow. Granules: `is2ice run --classifier`."""
-    from is2ice.workflows.driver import engine_options
+    """Classify stored tracks; sea surface and freeboard follow. For granules see `is2ice run --classifier`."""
     from is2ice.workflows.reclassify import reclassify
 
     done = reclassify(
-        source, store, model, granules=granule or None, method=method, engine=engine,
-        engine_options=engine_options(engine, workers, address, conf or ()),
+        source,
+        store,
+        classifier,
+        granules=granule or None,
+        method=method,
         overwrite=overwrite,  # type: ignore[arg-type]
         progress=False if as_json else None,
-    )  # fmt: skip
+        **engine.keywords(),
+    )
     if as_json:
-        print(json_text(done.to_dict()))  # noqa: T201  nothing but JSON
+        print_json(done.to_dict())
     else:
         out.print(done.report())
     if not done.ok:
@@ -121,12 +127,11 @@ def show_card(folder: str, *, as_json: bool = False) -> None:
     from is2ice.classifiers import model_folder
 
     if as_json:
-        card = {**model_folder.read_card(folder), "checksum": model_folder.checksum(folder)}
-        print(json_text(card))  # noqa: T201  nothing but JSON
+        print_json({**model_folder.read_card(folder), "checksum": model_folder.checksum(folder)})
         return
     for line in model_folder.describe(folder):
         out.print(line)
 
 
 def _nothing(text: Any) -> None:
-    """Say nothing."""
+    """Drop a line."""

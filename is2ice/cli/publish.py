@@ -1,18 +1,19 @@
-"""Commands ``is2ice publish`` and ``is2ice stores``."""
+"""Commands ``is2ice publish`` and ``is2ice declarations``."""
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-__all__ = ["publish_app", "stores_app"]
+from .console import AsJson, out, print_json
 
-publish_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-stores_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+__all__ = ["declarations_app", "publish_app"]
+
+publish_app = typer.Typer(add_completion=False)
+declarations_app = typer.Typer(add_completion=False)
 
 
 @publish_app.command(
@@ -27,7 +28,7 @@ def publish(
         ),
     ] = None,
     declaration: Annotated[
-        str | None, typer.Option(help="Name of a declared store, or a declaration's .toml file.")
+        str | None, typer.Option("--declaration", help="Name of a declaration, or its .toml file.")
     ] = None,
     icechunk: Annotated[
         bool, typer.Option("--icechunk", help="Publish into an Icechunk repository instead.")
@@ -37,11 +38,11 @@ def publish(
 ) -> None:
     """Publish a store: check it, copy what is new, and move the pointer last.
 
-    Run again it changes nothing; with new granules in the store, or another declaration, it makes the next version.
+    A second call changes nothing; new granules in the store, or another declaration, make the next version.
     """
-    from is2ice.io.stores.declarations import declaration as declared_as
+    from is2ice.io.stores.declarations import declaration as by_name
 
-    declared = declared_as(declaration) if declaration else None
+    declared = by_name(declaration) if declaration else None
     if icechunk:
         from is2ice.io.publishing.icechunk_repository import publish as publish_icechunk
 
@@ -53,35 +54,38 @@ def publish(
         from is2ice.io.publishing.publish import publish as publish_store
 
         done = publish_store(store, target, declared=declared, dry_run=dry_run)
-    typer.echo(json.dumps(asdict(done)) if as_json else f"{'would publish to ' if dry_run else ''}{done}")
+    if as_json:
+        print_json(asdict(done))
+    else:
+        out.print(f"{'would publish to ' if dry_run else ''}{done}")
 
 
 def _quiet_icechunk() -> None:
-    """Errors alone of what Icechunk logs in colours, unless ICECHUNK_LOG asks for more."""
-    import os
-
+    """Let Icechunk log errors only, unless ICECHUNK_LOG asks for more."""
     import icechunk
 
     if "ICECHUNK_LOG" not in os.environ:
         icechunk.set_logs_filter("error")
 
 
-@stores_app.command(epilog="Example: is2ice stores ross_sea_2019_11")
-def stores(
-    name: Annotated[str | None, typer.Argument(help="One store, in full.")] = None,
-    folder: Annotated[str | None, typer.Option(help="Of declarations; by default the package's own.")] = None,
+@declarations_app.command(epilog="Example: is2ice declarations ross_sea_2019_11")
+def declarations(
+    name: Annotated[str | None, typer.Argument(help="One declaration, in full.")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", help="Folder of declarations; by default the package's own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the declared stores: what each holds, where it is, its licence, citation and update policy."""
-    from is2ice.io.stores.declarations import declaration as declared_as
-    from is2ice.io.stores.declarations import declarations
+    """List the declared stores: contents, address, licence, citation and update policy of each."""
+    from is2ice.io.stores.declarations import declaration as by_name
+    from is2ice.io.stores.declarations import declarations as listed
 
-    found = {name: declared_as(name, folder)} if name else declarations(folder)
+    found = {name: by_name(name, folder)} if name else listed(folder)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found.values()]))
+        print_json([asdict(one) for one in found.values()])
     elif name:
         for key, value in asdict(found[name]).items():
-            typer.echo(f"{key:15} {value if value != '' else '-'}")
+            out.print(f"{key:15} {value if value != '' else '-'}")
     else:
         for one in found.values():
-            typer.echo(f"{one.name:20} {one.url or '(not published yet)'}  {one.licence}  {one.title}")
+            out.print(f"{one.name:20} {one.url or '(not published yet)'}  {one.licence}  {one.title}")

@@ -1,46 +1,72 @@
-"""Commands for the U-Net: train it on automatic labels of scenes, and class scenes with it."""
+"""Commands ``is2ice unet``: train a U-Net on automatic labels of scenes, and classify scenes with it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from .console import json_text
+from .console import AsJson, expand_flags, out, print_json
 
 __all__ = ["app", "write_classes"]
 
 app = typer.Typer(no_args_is_help=True, help="U-Net for Sentinel-2 scenes, trained on automatic labels.")
-out = Console(soft_wrap=True, highlight=False, markup=False)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command(epilog="Example: is2ice unet train a.json b.json --validation c.json --model models/s2")
+@dataclass(frozen=True)
+class TileFlags:
+    """Flags of the tiles to train on."""
+
+    labels: Annotated[
+        str, typer.Option("--labels", help="Filter that makes the labels: guarded, published or threshold.")
+    ] = "guarded"
+    size: Annotated[int, typer.Option("--size", help="Pixels per side of a tile.")] = 256
+    white: Annotated[float, typer.Option("--white", help="Reflectance of the value 255.")] = 1.0
+
+    def tiles(self, items: list[str], inputs: Any) -> Any:
+        """Cut labelled tiles out of scenes."""
+        from is2ice.sentinel2 import scene as sentinel2
+        from is2ice.sentinel2 import tiles as s2tiles
+
+        parts = []
+        for item in items:
+            scene = sentinel2.open_scene(item).compute()
+            classes = sentinel2.class_map(scene, self.labels, white=self.white)
+            parts.append(s2tiles.tiles_of(scene, classes, inputs, size=self.size))
+        return s2tiles.Tiles.joined(parts)
+
+
+@dataclass(frozen=True)
+class FitFlags:
+    """Flags of the training itself."""
+
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the tiles.")] = 20
+    copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of a tile per epoch.")] = 3
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0
+
+
+@app.command(epilog="Example: is2ice unet train a.json b.json --validation c.json --out models/s2")
+@expand_flags
 def train(
     scenes: Annotated[list[str], typer.Argument(help="STAC items, path or URL.")],
-    model: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    model: Annotated[Path, typer.Option("--out", help="Folder to write the model to.")],
+    tile: TileFlags,
+    fit: FitFlags,
     validation: Annotated[
-        list[str] | None, typer.Option(help="STAC item to choose the epoch by (repeatable).")
+        list[str] | None, typer.Option("--validation", help="STAC item to choose the epoch by; repeatable.")
     ] = None,
-    architecture: Annotated[str, typer.Option(help="default, or published (grey).")] = "default",
-    labels: Annotated[
-        str, typer.Option(help="Filter that makes the labels: guarded, published or threshold.")
-    ] = "guarded",
-    size: Annotated[int, typer.Option(help="Pixels per side of a tile.")] = 256,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the tiles.")] = 20,
-    copies: Annotated[
-        int, typer.Option(min=1, help="Times a tile is seen in an epoch, turned and veiled.")
-    ] = 3,
-    white: Annotated[float, typer.Option(help="Reflectance of the value 255.")] = 1.0,
-    checkpoint: Annotated[Path | None, typer.Option(help="File to go on from after an interruption.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and veils.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
-    as_json: Json = False,
+    architecture: Annotated[
+        str, typer.Option("--architecture", help="default, or published (grey).")
+    ] = "default",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train on tiles of scenes, labelled by a filter; run under `horovodrun` every process takes its share."""
+    """Train on tiles of scenes, labelled by a filter; under `horovodrun` every process takes its share."""
     from is2ice.classifiers import tensorflow_logging
     from is2ice.classifiers.model_folder import is_model
     from is2ice.classifiers.replicas import launched
@@ -48,66 +74,53 @@ def train(
     from is2ice.errors import ModelError
 
     for flag, value, known in (
-        ("--labels", labels, ("guarded", "published", "threshold")),
+        ("--labels", tile.labels, ("guarded", "published", "threshold")),
         ("--architecture", architecture, tuple(ARCHITECTURES)),
     ):
         if value not in known:
             raise ValueError(f"{flag} {value}: expected one of {', '.join(known)}")
     if model.exists() and not (overwrite and is_model(model)):
-        raise ModelError(f"{model}: it exists; name another folder, or pass --overwrite to replace a model")
+        raise ModelError(f"{model}: it exists; choose another --out, or pass --overwrite to replace a model")
     inputs = ("grey",) if architecture == "published" else None
     replicas = launched()
     tensorflow_logging.start()
-    tiles = _tiles(scenes, labels, inputs, size, white)
-    held = _tiles(validation, labels, tiles.inputs, size, white) if validation else None
+    tiles = tile.tiles(scenes, inputs)
+    held = tile.tiles(validation, tiles.inputs) if validation else None
 
-    def told(row: dict[str, float]) -> None:
+    def report(row: dict[str, float]) -> None:
         if not as_json:
             out.print("  ".join(f"{k} {v:.4f}" for k, v in row.items()))
 
-    made = UNet.fit(
-        tiles, held, architecture, epochs=epochs, copies=copies, seed=seed, replicas=replicas,
-        checkpoint=checkpoint, progress=told,
-    )  # fmt: skip
+    made = UNet.fit(tiles, held, architecture, replicas=replicas, progress=report, **vars(fit))
     if replicas.is_root:
         made = made.save(model, overwrite=overwrite)
         if as_json:
-            print(json_text({**made.card, "checksum": made.checksum}))  # noqa: T201  nothing but JSON
+            print_json({**made.card, "checksum": made.checksum})
         else:
             out.print(f"wrote {model}: {made.model.count_params():,} parameters, {len(tiles)} tiles")
 
 
-def _tiles(items: list[str], labels: str, inputs: Any, size: int, white: float) -> Any:
-    from is2ice.sentinel2 import scene as sentinel2
-    from is2ice.sentinel2 import tiles as s2tiles
-
-    parts = []
-    for item in items:
-        scene = sentinel2.open_scene(item).compute()
-        classes = sentinel2.class_map(scene, labels, white=white)
-        parts.append(s2tiles.tiles_of(scene, classes, inputs, size=size))
-    return s2tiles.Tiles.joined(parts)
-
-
-@app.command(epilog="Example: is2ice unet classify item.json --model models/s2 classes.tif")
+@app.command(epilog="Example: is2ice unet classify item.json --classifier models/s2 --out classes.tif")
 def classify(
     scene: Annotated[str, typer.Argument(help="A STAC item, path or URL.")],
-    raster: Annotated[Path, typer.Argument(help="GeoTIFF to write: classes, and the mask as a second band.")],
-    model: Annotated[Path, typer.Option(help="Folder of a trained U-Net.")],
-    as_json: Json = False,
+    classifier: Annotated[Path, typer.Option("--classifier", help="Folder of a trained U-Net.")],
+    raster: Annotated[
+        Path, typer.Option("--out", help="GeoTIFF to write: classes, and the mask as a second band.")
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Class a whole scene and write the map."""
+    """Classify a whole scene and write the map."""
     from is2ice.classifiers.unet import UNet
     from is2ice.sentinel2 import scene as sentinel2
 
-    found = UNet.load(model)
+    found = UNet.load(classifier)
     image = sentinel2.open_scene(scene)
-    # The white of the card: the network knows its scale.
+    # The white of the card, which is the scale that the network was trained with.
     classes = sentinel2.class_map(image, "unet", model=found, white=float(found.card["white"])).compute()
     write_classes(classes, raster)
     shares = sentinel2.shares(classes)
     if as_json:
-        print(json_text({"raster": raster, "shares": shares}))  # noqa: T201  nothing but JSON
+        print_json({"raster": raster, "shares": shares})
     else:
         out.print(f"wrote {raster}: " + ", ".join(f"{k} {v:.1%}" for k, v in shares.items()))
 
@@ -130,10 +143,19 @@ def write_classes(classes: Any, raster: Path) -> None:
     part = raster.with_name(f".{raster.name}.part")
     try:
         with rasterio.open(
-            part, "w", driver="GTiff", dtype="int16", count=2, width=grid.columns, height=grid.rows, crs=grid.crs,
-            transform=from_origin(grid.left, grid.top, grid.pixel, grid.pixel), nodata=-1, tiled=True,
+            part,
+            "w",
+            driver="GTiff",
+            dtype="int16",
+            count=2,
+            width=grid.columns,
+            height=grid.rows,
+            crs=grid.crs,
+            transform=from_origin(grid.left, grid.top, grid.pixel, grid.pixel),
+            nodata=-1,
+            tiled=True,
             compress="deflate",
-        ) as f:  # fmt: skip
+        ) as f:
             for k, name in enumerate(("surface_class", "mask"), 1):
                 f.write(classes[name].transpose("y", "x").values.astype("int16"), k)
                 f.set_band_description(k, name)

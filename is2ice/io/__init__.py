@@ -1,0 +1,1 @@
+"""Reading, writing, searching and publishing: remote files, stores, ICESat-2 products, catalogues."""

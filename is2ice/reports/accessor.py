@@ -1,5 +1,7 @@
-"""``ds.is2ice``: what one does with segments, from the dataset itself. Registered by ``import is2ice`` where xarray is
-loaded, and by the first use of any of its names."""
+"""Accessor ``ds.is2ice``: exports, figures and citation of segments from the dataset itself.
+
+Registered by ``import is2ice`` if xarray is loaded, else by the first use of any of its names.
+"""
 
 from __future__ import annotations
 
@@ -61,15 +63,15 @@ class IS2IceAccessor:
         return ds.isel(beam=ds["spot"].values % 2 == 1)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """Filled segments as points."""
+        """Return the filled segments as points."""
         return export.to_geodataframe(self._ds)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
-        """Filled segments as GeoParquet."""
+        """Write the filled segments as GeoParquet."""
         return export.to_parquet(self._ds, path)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Filled segments as CSV."""
+        """Write the filled segments as CSV."""
         return export.to_csv(self._ds, path)
 
     def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path:
@@ -77,7 +79,7 @@ class IS2IceAccessor:
         return export.to_netcdf(self._ds, path, **options)
 
     def quicklook(self, **options: Any) -> Any:
-        """A picture of one track (see :func:`is2ice.quicklook`)."""
+        """Draw one track (see :func:`is2ice.quicklook`)."""
         from .plot_track import quicklook
 
         ds = self._ds
@@ -86,5 +88,5 @@ class IS2IceAccessor:
         return quicklook(ds.squeeze("beam") if "beam" in ds.dims else ds, **options)
 
     def cite(self) -> str:
-        """What to cite."""
+        """Return the text to cite."""
         return export.cite(self._ds)

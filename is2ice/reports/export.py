@@ -35,7 +35,7 @@ _PAPER = (
 
 
 def to_frame(ds: xr.Dataset) -> pd.DataFrame:
-    """Filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
+    """Return the filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
     import pandas as pd
 
     parts = []
@@ -63,7 +63,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
-    """The table of :func:`to_frame` with points (EPSG:4326)."""
+    """Return the table of :func:`to_frame` with points (EPSG:4326)."""
     import geopandas
 
     frame = to_frame(ds)
@@ -72,7 +72,7 @@ def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
 
 
 def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as GeoParquet (``.parquet``).
+    """Write the filled segments as GeoParquet (``.parquet``).
 
     Raises
     ------
@@ -87,7 +87,7 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
 
 def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
+    """Write the filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
 
     Raises
     ------
@@ -160,7 +160,7 @@ def to_netcdf(
 
 
 def _credited(declared: Declaration | str | None, named: dict[str, Any]) -> Declaration:
-    """The declaration with the names a user gives, and without those of a declaration that the package ships."""
+    """Return the declaration with the names a user gives, and without those of a declaration that the package ships."""
     if declared is None:
         declared = Declaration("", "", "", "", "", "", "")
     elif isinstance(declared, str):
@@ -173,7 +173,7 @@ def _credited(declared: Declaration | str | None, named: dict[str, Any]) -> Decl
 
 @contextmanager
 def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
-    """A file that is about to be written, its name and folder checked."""
+    """Check name and folder of a file that is about to be written."""
     from is2ice.io.stores.layout import clear_errors  # whose import may be what has brought this module in
 
     file = Path(path)
@@ -201,7 +201,7 @@ def cite(ds: xr.Dataset) -> str:
 
 
 def known(ds: xr.Dataset) -> xr.Dataset:
-    """The dataset, if it holds segments.
+    """Return the dataset if it holds segments; else raise.
 
     Raises
     ------

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,18 +59,6 @@ class Comparison:
     def to_json(self) -> str:
         """Numbers and statements."""
         return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
-
-    def report(self) -> str:
-        """The numbers as text."""
-        from .nasa_comparison_report import text
-
-        return text(self)
-
-    def write_html(self, path: str | os.PathLike[str]) -> Path:
-        """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
-        from .nasa_comparison_report import write_html
-
-        return write_html(self, path)
 
 
 def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
@@ -133,7 +120,7 @@ def _list(value: Any) -> list[str]:
 
 
 def _their_correction(segments: xr.Dataset) -> F8 | None:
-    """What the product took from its heights, m: mean sea surface, tides, and DAC (or IB where it has no DAC)."""
+    """Sum the product's corrections of its heights, m: mean sea surface, tides, and DAC (or IB where it has no DAC)."""
     inverse = next((n for n in ("dac", "ib") if n in segments and segments[n].notnull().any()), None)
     names = ["mss", "tide_ocean", "tide_equilibrium", *([inverse] if inverse else [])]
     if not all(n in segments for n in names):
@@ -166,7 +153,6 @@ def compare(
     ValueError
         No product, another pass or beam, or no common stretch.
     """
-
     beam = str(track.attrs.get("beam", ""))
     if "beam" in track.dims or not beam:
         raise ValueError("expected one track with attrs['beam'], such as cube.sel(beam='gt2r')")
@@ -273,7 +259,7 @@ def _differences(d: F8, sigma: F8 | None = None) -> dict[str, Any]:
 
 
 def _sections(ten: xr.DataTree, joined: xr.Dataset) -> xr.Dataset:
-    """Reference surfaces of ATL10 with the mean of ours over the same segments."""
+    """Join the reference surfaces of ATL10 with the mean of ours over the same segments."""
     sections = ten["sections"].to_dataset()
     at = np.abs(joined["x_atc"].values[:, None] - sections["x_atc"].values[None, :])
     nearest = at.argmin(1) if sections.sizes.get("section", 0) else np.empty(0, int)
@@ -408,7 +394,7 @@ def _classes(joined: xr.Dataset) -> dict[str, dict[str, int]]:
 def not_comparable(
     track: xr.Dataset, about: dict[str, Any], joined: xr.Dataset, numbers: dict[str, Any], corrected: bool
 ) -> list[str]:
-    """What is not comparable, and why, in plain words.
+    """List the quantities that cannot be compared, with the reasons.
 
     Parameters
     ----------

@@ -7,17 +7,14 @@ import html
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-from rich.console import Console
+from typing import Any
 
 from is2ice import schema
 
-if TYPE_CHECKING:
-    from .nasa_comparison import Comparison
+from .nasa_comparison import Comparison
+from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
 
-__all__ = ["app", "text", "write_html"]
+__all__ = ["text", "write_html"]
 
 _CSS = (
     "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
@@ -38,7 +35,7 @@ def _cm(d: dict[str, Any] | None) -> str:
 
 
 def _spread(d: dict[str, Any], name: str, scale: float = 1.0) -> str:
-    """A spread, which one value does not have."""
+    """Format a spread; a single value has none."""
     return "-" if d["n"] < 2 or d.get(name) is None else f"{scale * d[name]:.2f}"
 
 
@@ -47,7 +44,7 @@ def _or(value: Any, instead: str = "-") -> str:
 
 
 def text(c: Comparison) -> str:
-    """The numbers of a comparison as text for a terminal."""
+    """Return the numbers of a comparison as text for a terminal."""
     n = c.numbers
     leads, density, freeboard, theirs = n["leads"], n["density"], n["freeboard"], n["theirs"]
     lines = [
@@ -104,7 +101,7 @@ def _budget(density: dict[str, Any]) -> list[str]:
 
 
 def _table(caption: str, head: list[str], rows: list[list[Any]]) -> str:
-    """An HTML table; the first column names the rows."""
+    """Return an HTML table; the first column names the rows."""
     cells = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in head) + "</tr>"]
     for name, *values in rows:
         told = "".join(f"<td>{html.escape(f'{v:,}' if isinstance(v, int) else _or(v))}</td>" for v in values)
@@ -166,8 +163,6 @@ def _tables(c: Comparison) -> str:
 
 def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
-    from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
-
     pictures = []
     for title, draw in (
         ("Heights, classes and leads", draw_classes),
@@ -188,63 +183,3 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
         f"<h1>{title}</h1>{_tables(c)}{''.join(pictures)}<h2>Not comparable</h2><ul>{said}</ul></html>\n"
     )
     return path
-
-
-def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
-    """On which beams the product has leads in our stretch, where it has none on ours."""
-    from is2ice.io.icesat2.atl07_atl10 import open_atl10
-
-    first, last = (float(c.track["x_atc"].values[k]) for k in (0, -1))
-    there = []
-    for name, node in open_atl10(atl10).children.items():
-        at = node["leads"].to_dataset()["x_atc"].values
-        if ((at >= first) & (at <= last)).any():
-            there.append(str(name))
-    return (
-        f"ATL10 has no lead on {beam} in this stretch, and so no sea surface of its own; beams with leads here: "
-        f"{', '.join(there) or 'none'}."
-    )
-
-
-app = typer.Typer(add_completion=False)
-out = Console(soft_wrap=True, highlight=False, markup=False)
-
-
-@app.command(epilog="Example: is2ice compare ATL03_x.h5 gt2r --atl10 ATL10-02_x.h5 --out report.html")
-def command(
-    source: Annotated[str, typer.Argument(help="An ATL03 granule, or a store of ours.")],
-    beam: Annotated[str, typer.Argument(help="The beam.")],
-    granule: Annotated[str | None, typer.Option(help="One granule of a store that holds several.")] = None,
-    atl07: Annotated[Path | None, typer.Option(help="ATL07 of the pass.")] = None,
-    atl10: Annotated[Path | None, typer.Option(help="ATL10 of the pass.")] = None,
-    path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Ours against ATL07 or ATL10 on the same beam: heights, sea surface, freeboard, points, leads, classes."""
-    from is2ice.io.stores import store as stores
-    from is2ice.workflows import run
-
-    from .nasa_comparison import compare
-
-    if path is not None and path.suffix not in (".html", ".json"):
-        raise ValueError(f"{path}: expected a report ending in .html or .json")
-    if stores.is_store(source):
-        track = stores.open_track(source, granule, [beam], chunks=None)
-        track = track.isel(beam=0).assign_attrs(beam=beam)
-    else:
-        track = run.one_track(source, beam)
-    result = compare(track, atl07, atl10)
-    if atl10 is not None and not result.leads["theirs"].size:
-        result.statements.append(_leads_elsewhere(result, atl10, beam))
-    if path is not None and path.suffix == ".html":
-        result.write_html(path)
-    elif path is not None:
-        path.write_text(result.to_json() + "\n")
-    if as_json:
-        print(result.to_json())  # noqa: T201
-        return
-    out.print(result.report())
-    for line in result.statements:
-        out.print(f"not comparable: {line}")
-    if path is not None:
-        out.print(f"report: {path}")

@@ -5,7 +5,7 @@ They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the i
 :func:`is2ice.reports.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or
 a column of one
 (8.5 cm): letters keep their size, legends and panels move. Classes have the colours of
-:data:`is2ice.reports.plot_track.COLOURS` in
+:data:`is2ice.reports.plot_style.COLOURS` in
 every figure, products and methods others; every kind of colour vision tells them apart.
 """
 
@@ -22,13 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
-from .plot_track import COLOURS, NAMES, SEA, SERIES, THEIRS
+from .nasa_comparison import Comparison
+from .plot_style import COLOURS, NAMES, SEA, SERIES, THEIRS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .nasa_comparison import Comparison
 
 __all__ = [
     "draw_classes",
@@ -62,7 +61,7 @@ _NARROW = 5.0
 
 
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
-    """A figure `width` cm wide, with its height (inches) for a page and for a column."""
+    """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -266,7 +265,7 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
 
 
 def _sections(ax: Axes, at: F8, value: F8, error: F8, span: tuple[float, float]) -> None:
-    """Reference surfaces of ATL10, each over its 10 km, with their errors; ends within the picture are marked."""
+    """Draw the reference surfaces of ATL10, each over its 10 km, with their errors; mark ends within the picture."""
     if not at.size:
         return
     most = 100 * float(np.nanmax(error, initial=0.0))

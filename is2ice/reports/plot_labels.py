@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
-from .plot_track import BACKGROUND, COLOURS, NAMES, RATE
+from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def straighten(
     shift: tuple[float, float] | Drift = (0.0, 0.0),
     across: float = 300.0,
 ) -> tuple[F8, F8, list[NDArray[Any]]]:
-    """An image as the track sees it: along the track by across it.
+    """Resample an image to along-track by across-track coordinates.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def draw_labels(
 
 
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:
-    """The score over the displacements searched, with the one found and its 2-sigma ellipse.
+    """Draw the score over the displacements searched, with the one found and its 2-sigma ellipse.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def draw_map(
     width: float = 18.0,
     path: str | os.PathLike[str] | None = None,
 ) -> Figure:
-    """A variable of a map, with its standard error (or spread) beside it.
+    """Draw a variable of a map, with its standard error (or spread) beside it.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:
 def _name_lines(
     ax: Any, lines: Any, name: Callable[[float], str], size: float, taken: list[tuple[float, float]]
 ) -> None:
-    """The value of each contour where it comes nearest to the frame: the cells with values lie in the middle."""
+    """Label each contour where it comes nearest to the frame: the cells with values lie in the middle."""
     from matplotlib.patheffects import withStroke
 
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()

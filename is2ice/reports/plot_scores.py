@@ -10,7 +10,7 @@ import numpy as np
 
 from is2ice import schema
 
-from .plot_track import NAMES, SERIES
+from .plot_style import NAMES, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,7 +149,7 @@ def learning_curves(
 def ablation(
     rows: Mapping[str, Mapping[str, float]], *, measure: str = "macro-F1", path: Path | None = None
 ) -> Figure:
-    """A measure (%) of each variant of a model, the first being the whole: one bar a variant.
+    """Draw one bar for each variant of a model: a metric in per cent; the first variant is the whole model.
 
     Parameters
     ----------

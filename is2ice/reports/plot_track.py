@@ -11,21 +11,16 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 
+from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "quicklook"]
+__all__ = ["quicklook"]
 
 F8 = NDArray[np.float64]
 
-#: Okabe-Ito colours, told apart by every kind of colour vision; dark is water, light is ice.
-COLOURS = {-1: "#BBBBBB", 0: "#56B4E9", 1: "#E69F00", 2: "#00468B"}
-NAMES = {-1: "unlabelled", 0: "thick ice", 1: "thin ice", 2: "open water"}
-#: What is no class never has a class's colour: our sea surface and all that is ours beside another's, rates, NASA's.
-SEA, FREEBOARD, RATE, BACKGROUND, THEIRS = "#D55E00", "#333333", "#009E73", "#7A5195", "#AA3377"
-#: Curves that are neither: methods, engines, models, epochs.
-SERIES = ("#000000", "#D55E00", "#009E73", "#7A5195", "#8C8C8C", "#B59B6A")
 #: More points than this are thinned out evenly, and the legend says so.
 MAX_PHOTONS = 400_000
 MAX_POINTS = 60_000
@@ -99,7 +94,7 @@ def quicklook(
 
 
 def _span(track: xr.Dataset, km: F8) -> tuple[float, float]:
-    """The whole track; or its longest stretch, if most of it is gaps of more than 5 km."""
+    """Return the range of the whole track, or of its longest stretch, if most of it is gaps of more than 5 km."""
     filled = np.flatnonzero(_values(track, "n_photons") > 0)
     whole = (0.0, float(km[-1]) + 1e-3)
     if filled.size == 0:
@@ -315,7 +310,7 @@ def _thin(rows: NDArray[np.intp], limit: int) -> tuple[NDArray[np.intp], int]:
 
 
 def _values(track: xr.Dataset, name: str) -> F8:
-    """A variable as float64, all NaN where it is not there."""
+    """Return a variable as float64, or all NaN if the track lacks it."""
     if name not in track:
         return np.full(track.sizes["x_atc"], np.nan)
     return np.asarray(track[name], "f8")

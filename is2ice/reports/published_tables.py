@@ -53,7 +53,7 @@ PASS = "ross_sea_november, strong beams"  # noqa: S105  a kind of scene
 
 
 def read_measured(folder: str | Path) -> dict[str, Any]:
-    """What the benchmarks have left in a folder, None for each of :data:`FILES` that is not there."""
+    """Read the results of the benchmarks from a folder; None for each of :data:`FILES` that is missing."""
     out: dict[str, Any] = {}
     for name, file in FILES.items():
         path = Path(folder) / file
@@ -123,7 +123,7 @@ def table_1(pairs: Iterable[Any], shifts: dict[int, str] | None = None) -> str:
 
 
 def scaling_rows(measured: Any, kind: str) -> list[dict[str, Any]]:
-    """What ``is2ice bench scaling --json`` timed of one kind of work."""
+    """Return the times of one kind of work from ``is2ice bench scaling --json``."""
     return [r for r in (measured or {}).get("measured", ()) if r["kind"] == kind and r.get("measured", True)]
 
 

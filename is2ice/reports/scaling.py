@@ -34,6 +34,7 @@ from is2ice.workflows import label_many
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.options import Options
 from is2ice.workflows.receipts import Run
+from is2ice.workflows.track import survey
 
 __all__ = ["Model", "Timing", "bandwidth", "document", "fits", "measure", "overhead", "tables"]
 
@@ -63,7 +64,7 @@ class Timing:
 
 
 def nothing(item: Any) -> None:
-    """A task without work."""
+    """Do nothing: a task without work."""
 
 
 def measure(
@@ -139,7 +140,7 @@ def _timed(
             ),
         }
         began = time.perf_counter()
-        tasks = len(granules) if kind == "labelling" else len(pipeline.survey(str(segments), None))
+        tasks = len(granules) if kind == "labelling" else len(survey(str(segments), None))
         lazy = time.perf_counter() - began
         read = (
             sum(os.stat(p).st_size for p in granules)
@@ -272,7 +273,7 @@ def fits(workers: Sequence[int], tasks: int) -> bool:
 def document(
     timings: Sequence[Timing], models: Mapping[tuple[str, str], Model], *, cores: Sequence[int], tasks: int
 ) -> dict[str, Any]:
-    """What :func:`tables` prints, for JSON: measured, published and projected times apart, each named so.
+    """Return the content of :func:`tables` for JSON: measured, published and projected times apart, each named so.
 
     Returns
     -------

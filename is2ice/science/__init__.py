@@ -1,0 +1,1 @@
+"""Science on arrays and Datasets, from photons to freeboard and maps."""

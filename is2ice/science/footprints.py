@@ -73,7 +73,13 @@ def utc(delta_time: F8) -> NDArray[np.datetime64]:
 
 
 def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
-    """Cut a geometry whose longitudes run on past 180 degrees into pieces within -180..180 (RFC 7946, 3.1.9)."""
+    """Cut a geometry whose longitudes run on past 180 degrees into pieces within -180..180 (RFC 7946, 3.1.9).
+
+    Parameters
+    ----------
+    geometry : shapely geometry
+        Continuous longitudes, in any turn of 360 degrees.
+    """
     from shapely import affinity, box, union_all
 
     west, _, east, _ = geometry.bounds

@@ -17,7 +17,7 @@ is the true width only where the crossing is square; a floe's *chord* likewise.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -281,7 +281,7 @@ def _spacing(table: xr.Dataset) -> tuple[NDArray[np.intp], F8]:
     """Leads that have one before them across nothing but a complete floe, and the distance of their middles."""
     kind, whole, x = table["kind"].values, table["complete"].values, table["x"].values
     floe = np.flatnonzero((kind == ICE) & whole)
-    return cast(NDArray[np.intp], floe + 1), x[floe + 1] - x[floe - 1]
+    return floe + 1, x[floe + 1] - x[floe - 1]
 
 
 def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import NoSignalError
+from is2ice.schema import Quality
 
 from .first_photon_bias import FirstPhotonBias, from_model
 from .photon_kernels import background_at, cell_statistics, count_pulses, interpolate_nodes, pool, pulse_runs
@@ -188,12 +189,12 @@ def segment_block(
     out["h_spread"] = core_spread
 
     quality = np.zeros(n, np.uint16)
-    quality[filled & (count < 3)] |= 1
+    quality[filled & (count < 3)] |= Quality.FEW_PHOTONS
     _set_node_flags(quality, nodes, centre, length)
-    quality[stats["bad"][inner]] |= 256
+    quality[stats["bad"][inner]] |= Quality.PHOTONS_REJECTED_BY_QUALITY
 
     out["background_counts"], out["background_rate"] = _background(background, out["delta_time"])
-    quality[filled & ~np.isfinite(out["background_rate"])] |= 32
+    quality[filled & ~np.isfinite(out["background_rate"])] |= Quality.BACKGROUND_MISSING
 
     fpb, source_bits = _first_photon_bias(bias, rate, core_spread, filled)
     out["first_photon_bias"] = fpb
@@ -201,9 +202,9 @@ def segment_block(
 
     correction = out[reference] + sum((out[c] for c in corrections), np.zeros(n))
     out["height"] = out["h_core"] - correction - fpb
-    quality[filled & ~np.isfinite(correction)] |= 8
+    quality[filled & ~np.isfinite(correction)] |= Quality.CORRECTION_MISSING
     if reference == "geoid":
-        quality[filled] |= 16
+        quality[filled] |= Quality.HEIGHT_ABOVE_GEOID
     out["segment_quality"] = quality
     table = schema.SEGMENTS
     return {name: np.asarray(a).astype(table[name].dtype, copy=False) for name, a in out.items()}
@@ -280,9 +281,9 @@ def _set_node_flags(quality: NDArray[np.uint16], nodes: Nodes, centre: F8, lengt
         near = np.where(centre - nodes.x[j - 1] < nodes.x[j] - centre, j - 1, j)
     within = np.abs(nodes.x[near] - centre) <= 10.5 + length
     if nodes.saturated is not None:
-        quality[within & (nodes.saturated[near] >= 0.5)] |= 2
+        quality[within & (nodes.saturated[near] >= 0.5)] |= Quality.HALF_OF_PULSES_FULLY_SATURATED
     if nodes.degraded is not None:
-        quality[within & nodes.degraded[near]] |= 4
+        quality[within & nodes.degraded[near]] |= Quality.DEGRADED_POINTING_REMOVED
 
 
 def _background(background: Background | None, time: F8) -> tuple[F8, F8]:
@@ -305,9 +306,9 @@ def _first_photon_bias(
     value, clipped = bias(rate, np.where(np.isfinite(spread), spread, 0.1))
     value = np.where(filled, value, np.nan)
     if bias.source == "model":
-        bits[filled] |= 64
-    bits[filled & clipped] |= 128
-    bits[filled & (rate > bias.limit)] |= 512
+        bits[filled] |= Quality.FIRST_PHOTON_BIAS_FROM_MODEL
+    bits[filled & clipped] |= Quality.FIRST_PHOTON_BIAS_OUTSIDE_RANGE
+    bits[filled & (rate > bias.limit)] |= Quality.PHOTON_RATE_SATURATED
     return value, bits
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.schema import LabelFlag
 
 from . import cloud_filter
 from . import tiles as s2tiles
@@ -26,7 +27,6 @@ METHODS = (*FILTERS, "unet")
 _COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]
 
-_BIT = {name: bit for bit, name in schema.LABEL_BITS.items()}
 #: Classes of SCL, by what they mean here. Over sea ice SCL is a poor witness: it has called all of a scene
 #: of the Ross Sea water (75 %) or cloud (25 %) and nothing ice.
 _SCL_CLOUD, _SCL_SHADOW, _SCL_LAND = (8, 9, 10), (3,), (4, 5)
@@ -116,7 +116,7 @@ def class_map(
             work, *arrays, depth=depth, boundary="none", dtype=np.int8, meta=np.zeros((0, 0), np.int8),
             allow_rechunk=False,
         )  # fmt: skip
-    gone = (mask & np.uint16(_BIT["no_data"] | _BIT["land"])) != 0
+    gone = (mask & np.uint16(LabelFlag.NO_DATA | LabelFlag.LAND)) != 0
     classes = da.where(gone, np.int8(schema.UNLABELLED), classes).astype(np.int8)
     out = xr.Dataset(
         {"surface_class": (("y", "x"), classes), "mask": (("y", "x"), mask)},
@@ -125,7 +125,8 @@ def class_map(
     out["surface_class"].attrs = _flags(
         {-1: "unlabelled", **dict(enumerate(schema.CLASSES))}, "values", "surface class"
     )
-    bits = {b: n for b, n in schema.LABEL_BITS.items() if n in ("no_data", "cloud", "cloud_shadow", "land")}
+    written = LabelFlag.NO_DATA | LabelFlag.CLOUD | LabelFlag.CLOUD_SHADOW | LabelFlag.LAND
+    bits = {bit: name for bit, name in schema.LABEL_BITS.items() if bit & written}
     out["mask"].attrs = _flags(bits, "masks", "why a class is not to be trusted")
     keep = ("scene", "time", "crs", "tile", "platform", "level", "baseline", "offset", "cloud_cover")
     attrs = {k: scene.attrs[k] for k in keep if k in scene.attrs}
@@ -250,7 +251,7 @@ class _Evidence:
         valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
         brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
         if "infrared" in self.cloud:
-            out[cloud_filter.cloud_in_infrared(brightest, bands["B11"])] |= _BIT["cloud"]
+            out[cloud_filter.cloud_in_infrared(brightest, bands["B11"])] |= LabelFlag.CLOUD
         for name, classes, wanted in (
             ("cloud", _SCL_CLOUD, "scl" in self.cloud),
             ("cloud_shadow", _SCL_SHADOW, self.shadow == "scl"),
@@ -258,8 +259,8 @@ class _Evidence:
         ):
             where = self.scl(bands, classes, wanted)
             if where is not None:
-                out[where] |= np.uint16(_BIT[name])
-        out[~valid] = _BIT["no_data"]
+                out[where] |= LabelFlag[name.upper()]
+        out[~valid] = LabelFlag.NO_DATA
         return out
 
 
@@ -294,7 +295,7 @@ def _published(
     per_tile: int | None,
     tiles: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> Any:
-    """The published filter: contrasts by tile with their neighbourhood, then the scene's one table."""
+    """Apply the published filter: contrasts by tile with their neighbourhood, then one table of the scene."""
     import dask.array as da
 
     blank = np.zeros((0, 0), np.int8)
@@ -363,7 +364,7 @@ def _rasterised(land: Any, scene: xr.Dataset) -> NDArray[np.uint16]:
             f"{scene.attrs.get('scene', 'scene')}: no CRS, so outlines of land cannot be laid on it"
         )
     shapes = [g for g in land.to_crs(str(box.crs)).geometry if g is not None and not g.is_empty]
-    bit = np.uint16(_BIT["land"])
+    bit = np.uint16(LabelFlag.LAND)
     if not shapes:
         return np.zeros(box.shape, np.uint16)
     return rasterize(
@@ -393,14 +394,14 @@ def shares(classes: xr.Dataset) -> dict[str, float]:
     free = (mask == 0) & (found != schema.UNLABELLED)
     out = {"usable": float(free.mean())}
     for name in ("no_data", "cloud", "cloud_shadow", "land"):
-        out[name] = float(((mask & _BIT[name]) != 0).mean())
+        out[name] = float(((mask & LabelFlag[name.upper()]) != 0).mean())
     for code, name in enumerate(schema.CLASSES):
         out[name] = float((found[free] == code).mean()) if free.any() else float("nan")
     return out
 
 
 def require_usable(classes: xr.Dataset, least: float = 0.01) -> xr.Dataset:
-    """A class map that has something to say.
+    """Raise an error if a class map holds no class.
 
     Raises
     ------

@@ -85,7 +85,7 @@ def brightness(red: U1, green: U1, blue: U1) -> U1:
 
 
 def threshold(value: U1) -> I1:
-    """Published classes: V up to 30 water, 31-204 thin ice, from 205 thick ice."""
+    """Return the published classes: V up to 30 water, 31-204 thin ice, from 205 thick ice."""
     out = np.full(value.shape, schema.THICK_ICE, np.int8)
     out[value <= THIN] = schema.THIN_ICE
     out[value <= WATER] = schema.OPEN_WATER
@@ -98,7 +98,7 @@ def threshold(value: U1) -> I1:
 def published_contrast(
     red: U1, green: U1, blue: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION
 ) -> tuple[U1, Mask]:
-    """Steps 1-5 of the published filter: contrast with the local background, and water.
+    """Apply steps 1-5 of the published filter: contrast with the local background, and water.
 
     Water (V <= 30) is made white; grey is taken with red and blue swapped, as the published code does;
     dilation; a median of a large aperture is the background; 255 minus the difference from it.
@@ -133,7 +133,7 @@ def _stretch(values: NDArray[np.int64], present: Mask) -> NDArray[np.int64]:
 
 
 def published_table(histogram: NDArray[Any]) -> tuple[I1, int]:
-    """Steps 6-12 of the published filter as a table from contrast to class.
+    """Return steps 6-12 of the published filter as a table from contrast to class.
 
     Otsu's threshold, the two stretches and the truncation at 235 depend on the histogram of all contrasts
     only, so a scene is worked in two passes: histogram, then table.

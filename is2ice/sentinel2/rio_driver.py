@@ -47,5 +47,6 @@ class NamingDriver(RioDriver):
         self.scene, self.assets = scene, assets
 
     def open(self, src: Any, ctx: Any) -> Any:
+        """Open a source; errors name its scene and asset."""
         name = f"{self.scene}: asset {self.assets.get(src.uri, '?')}"
         return _NamingReader(super().open(src, ctx), name, src.uri)

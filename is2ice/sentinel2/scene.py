@@ -37,7 +37,7 @@ def open_scene(
     retries: int = 3,
     timeout: float = 30.0,
 ) -> xr.Dataset:
-    """A Sentinel-2 scene as lazy reflectance, on the 10 m grid of its own UTM zone.
+    """Open a Sentinel-2 scene as lazy reflectance, on the 10 m grid of its own UTM zone.
 
     Parameters
     ----------

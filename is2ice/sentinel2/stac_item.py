@@ -1,4 +1,4 @@
-"""What a STAC item says of a Sentinel-2 scene: assets of the bands, grid, and what its numbers mean.
+"""Read a STAC item of a Sentinel-2 scene: assets of the bands, grid, and meaning of its numbers.
 
 Catalogues name assets differently, and three traps lie in the numbers: from processing baseline 04.00 on they
 carry 1000 more, in scenes reprocessed since (Collection 1) whatever the sensing date; Earth Search takes the
@@ -101,7 +101,7 @@ def _by_band(assets: Mapping[str, Any], band: str) -> str | None:
 
 
 def numbers_of(item: Mapping[str, Any], key: str, offset: int | None = None) -> Numbers:
-    """What the numbers of an asset mean, by the item's own words and never by the sensing date.
+    """Return the meaning of the numbers of an asset, by the item's own words and never by the sensing date.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def _first(*values: Any) -> Any:
 
 
 def verified(item: Mapping[str, Any], numbers: Numbers, samples: Mapping[str, NDArray[Any]]) -> Numbers:
-    """The meaning of the numbers, checked against a coarse look at the numbers themselves.
+    """Check the meaning of the numbers against a coarse look at the numbers themselves.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ class _opened:
 def read_small(
     item: Mapping[str, Any], key: str, href: str, box: GeoBox | None = None, most: int = 256
 ) -> NDArray[Any]:
-    """A coarse look at an asset, from its overviews; compares its grid with the one the item states.
+    """Read an asset coarsely, from its overviews; compare its grid with the one the item states.
 
     Raises
     ------
@@ -302,7 +302,7 @@ def _chain(fault: BaseException | None) -> Iterator[str]:
 
 
 def explain(fault: BaseException, name: str, href: str) -> SceneError:
-    """What a failed read means: access refused, signature expired, server away, file damaged.
+    """Explain a failed read: access refused, signature expired, server away, file damaged.
 
     The address is given without its signature.
     """

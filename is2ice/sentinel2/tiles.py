@@ -27,7 +27,7 @@ F4 = NDArray[np.float32]
 #: Share of a tile's side that it has in common with the next.
 OVERLAP = 0.25
 #: Bits of a mask that thin cloud and shadow set.
-_SKY = sum(bit for bit, name in schema.LABEL_BITS.items() if name in ("cloud", "cloud_shadow"))
+_SKY = schema.LabelFlag.CLOUD | schema.LabelFlag.CLOUD_SHADOW
 #: Brighter than any surface or cloud, reflectance over the white of the scale.
 _BRIGHTEST = 1.5
 
@@ -110,7 +110,7 @@ def inputs_of(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def stacked(bands: Mapping[str, NDArray[Any]], inputs: Sequence[str], white: float = 1.0) -> F4:
-    """Inputs of a network, ``(rows, columns, channels)``: reflectance over white, or grey of 8 bits.
+    """Return the inputs of a network, ``(rows, columns, channels)``: reflectance over white, or grey of 8 bits.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def classify(
 
 
 def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Indices beyond the ends folded back inside."""
+    """Reflect indices beyond the ends back inside."""
     folded = np.where(index < 0, -index - 1, index)
     folded = np.where(folded >= n, 2 * n - 1 - folded, folded)
     return np.clip(folded, 0, n - 1)

@@ -101,7 +101,7 @@ class Score:
         }
 
     def table(self) -> str:
-        """The scores as text for a terminal."""
+        """Return the scores as text for a terminal."""
         return "\n".join(_lines(self))
 
 

@@ -321,21 +321,10 @@ def simulated_bias(strength: str, incident: float, roughness: float = 0.10, shot
     from .icesat2.beam import dead_times
     from .icesat2.instrument import NS
 
+    pulse = np.array([instrument.PULSE_SIGMA * NS, 0.0, 0.0, 0.1, 0.0, 0.1])
+
     def mean_height(dead: Array) -> float:
-        capacity = int(shots * (incident + 4))
-        out = (
-            np.empty(capacity, np.int32), np.empty(capacity), np.empty(capacity, np.uint8),
-            np.empty(capacity, np.uint8), np.empty(capacity, np.int8),
-        )  # fmt: skip
-        rows = np.ones(41)
-        cells = np.ones((41, 1))
-        n = photons.simulate_shots(
-            0, np.full(shots, 20.0), incident, np.zeros(shots), np.full(shots, -20.0), 40.0, np.zeros(shots),
-            0.0, rows, cells, np.zeros((41, 1), np.float32), np.full((41, 1), roughness, np.float32), 2.75,
-            np.array([instrument.PULSE_SIGMA * NS, 0.0, 0.0, 0.1, 0.0, 0.1]), dead, np.array([0.0, 1.0]),
-            np.zeros(2), np.zeros(dead.size, np.int64), np.uint64(5), *out,
-        )  # fmt: skip
-        return float(out[1][:n].mean())
+        return float(photons.simulate_level(shots, incident, roughness, dead, pulse, seed=5).h.mean())
 
     dead = dead_times(strength) * NS
     return 100.0 * (mean_height(dead) - mean_height(np.zeros(dead.size)))

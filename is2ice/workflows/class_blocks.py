@@ -1,25 +1,22 @@
-"""Classes of a trained model for one long track, evaluated in blocks by several workers.
+"""Evaluate a trained model for one long track in blocks, on several workers.
 
-A worker puts the track's segments together and makes its features (the light and the low level of the ice are common to
-tens of kilometres, and quick to read). Then blocks of cells are evaluated, each with as many cells beyond its ends as
-the model's windows reach: its halo. Blocks begin at fixed cells of the track, and a model evaluates batches that begin
-at fixed cells, so the bits are those of the whole track whoever evaluates what.
+A worker puts the segments of the track together and makes its features (the light and the low level of the ice are
+common to tens of kilometres, and quick to read). Then blocks of cells are evaluated, each with as many cells beyond its
+ends as the windows of the model reach (its halo). Blocks begin at fixed cells of the track, and a model evaluates
+batches that begin at fixed cells, so the bits are those of the whole track for every distribution of the blocks.
 
-Features and classes wait beside the blocks of segments (:mod:`is2ice.workflows.segment_blocks`), under a
-checksum of the segments that
-they are of; what is missing is evaluated where the track is written.
+Features and classes wait beside the blocks of segments (:mod:`is2ice.workflows.segment_blocks`), under a checksum of
+their segments; a missing block is evaluated where the track is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -30,18 +27,14 @@ from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
 from .options import Options
-
-if TYPE_CHECKING:
-    from .driver import Place
+from .segment_blocks import Blocks
 
 __all__ = ["Classes", "prepare"]
-
-log = logging.getLogger("is2ice")
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Some cells of a track whose features are in a file."""
+    """Cells of a track whose features are in a file."""
 
     track: str
     key: str
@@ -54,28 +47,28 @@ class Cells:
 
 @dataclass(frozen=True)
 class Classes:
-    """Classifies a track from its evaluated blocks, and makes them.
+    """Classify a track from its evaluated blocks, and make them.
 
     Attributes
     ----------
     folder : str
-        Where features and blocks are.
+        Folder of features and blocks.
     cells : int
-        Segments a block.
+        Segments per block.
     """
 
     folder: str
     cells: int
 
     def __call__(self, segments: xr.Dataset, options: Options) -> xr.Dataset:
-        """Segments with class and probabilities, as :func:`is2ice.classifiers.classify` gives them."""
+        """Add class and probabilities to segments, as :func:`is2ice.classifiers.classify` does."""
         from is2ice.classifiers.neural import loaded
 
         evaluated = self._read(_key(segments, options), segments.sizes["x_atc"])
         return loaded(options.classifier).predict(segments, evaluated=evaluated)
 
     def features(self, load: Callable[..., xr.Dataset], options: Options, item: Any) -> tuple[str, int]:
-        """Put the features of a track into the folder; the key they are under, and the cells of the track."""
+        """Put the features of a track into the folder; return their key and the number of cells of the track."""
         from is2ice.classifiers.neural import loaded
 
         segments = load(item.source, item.beam, options, threads=1)
@@ -97,7 +90,7 @@ class Classes:
         self._put(name, loaded(options.classifier).evaluate(values, some.first, some.stop))
 
     def _read(self, key: str, n: int) -> NDArray[np.float32] | None:
-        """Probabilities of all cells of a track; None where a block is missing."""
+        """Read the probabilities of all cells of a track; return None if a block is missing."""
         blocks = []
         for first in range(0, n, self.cells):
             if (block := self._get(f"{key}-{first}.npy")) is None:
@@ -117,61 +110,39 @@ class Classes:
 
 
 def _key(segments: xr.Dataset, options: Options) -> str:
-    """Tells segments and a model from all others."""
+    """Key that distinguishes segments and model from all others."""
     what = f"{__version__} {stores.checksum(segments)} {options.classifier_checksum}"
     return hashlib.sha256(what.encode()).hexdigest()[:24]
 
 
 def prepare(
-    folder: str, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset], place: Place,
-    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
-) -> Classes:  # fmt: skip
-    """Evaluate the blocks of some tracks on an engine; give what classifies a track from them.
+    blocks: Blocks, items: Iterable[Any], options: Options, load: Callable[..., xr.Dataset]
+) -> Classes:
+    """Evaluate the blocks of some tracks, and return the callable that classifies a track from them.
 
     Parameters
     ----------
-    folder : str
-        Address from :func:`is2ice.workflows.segment_blocks.parts_folder`.
+    blocks : Blocks
+        Their length is rounded to batches of the model.
     items : iterable of Item
         The tracks to come.
-    options, place, may_pass
-        Of the run; its classifier is a trained model.
+    options : Options
+        Those of the run; their classifier is a trained model.
     load : callable
-        Loads a track's segments: those that :mod:`is2ice.workflows.segment_blocks` has made.
-    km : float
-        Length of a block; rounded to batches of the model.
-    told : callable
-        Of each block, and whether it failed.
+        Loads the segments of a track, from the blocks that :mod:`is2ice.workflows.segment_blocks` has made.
     """
     from is2ice.classifiers.neural import BLOCK
 
-    cells = BLOCK * max(1, round(km * 1e3 / options.length / BLOCK))
-    classes = Classes(folder, cells)
-    tracks = []
-    for item, made in _done(place, partial(classes.features, load, options), items, may_pass, told):
-        tracks.append((str(item), *made))
-    blocks = (
+    cells = BLOCK * max(1, round(blocks.km * 1e3 / options.length / BLOCK))
+    classes = Classes(blocks.folder, cells)
+    tracks = [
+        (str(item), *made) for item, made in blocks.map(partial(classes.features, load, options), items)
+    ]
+    parts = (
         Cells(track, key, first, min(first + cells, n))
         for track, key, n in tracks
         for first in range(0, n, cells)
     )
-    for _ in _done(place, partial(classes.evaluate, options), blocks, may_pass, told):
+    for _ in blocks.map(partial(classes.evaluate, options), parts):
         pass
     return classes
-
-
-def _done(
-    place: Place,
-    fn: Callable[[Any], Any],
-    items: Iterable[Any],
-    may_pass: Callable[[BaseException], bool],
-    told: Callable[[Any, bool], None],
-) -> Iterator[tuple[Any, Any]]:
-    """Items and results on an engine; a failure is told when the track comes to it."""
-    with closing(place.map(fn, items, may_pass)) as results:  # type: ignore[type-var]
-        for item, result in results:
-            told(item, isinstance(result, BaseException))
-            if isinstance(result, BaseException):
-                log.debug("%s: %s", item, result)
-            else:
-                yield item, result

@@ -1,38 +1,38 @@
-"""Many passes labelled from their images, on any engine, into a store."""
+"""Label many passes from their images, on any engine, into a store."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from is2ice.io.stores import store as stores
 
-from . import driver, run
+from .driver import Job, KeepReceipt, base_receipt, drive, failure, is_up_to_date
+from .execution import RunSettings
+from .manifest import Manifest, named
+from .progress import Bar
 from .receipts import Run, summary, written
-from .run_record import Earlier
+from .run import DuplicateGuard
+from .run_record import Earlier, resumed
+from .track import Item, survey
 
 __all__ = ["label_many", "resume"]
 
 
 def label_many(
-    passes: Iterable[Any],
+    sources: Iterable[Any],
     scenes: Any,
     store: str | os.PathLike[str],
     *,
     beams: str | Iterable[str] | None = None,
-    engine: Any = "serial",
-    workers: int | None = None,
-    engine_options: Mapping[str, Any] | None = None,
-    overwrite: stores.Overwrite = "different",
-    retries: int = 2,
-    progress: bool | None = None,
-    _earlier: driver.Earlier | None = None,
-    **labelling: Any,
+    settings: RunSettings | None = None,
+    **keywords: Any,
 ) -> Run:
     """Label the segments of many passes and store them.
 
@@ -40,69 +40,40 @@ def label_many(
 
     Parameters
     ----------
-    passes : iterable of sources
+    sources : iterable of sources
         ATL03 granules, as for :func:`is2ice.run`.
     scenes : STAC items or name of a catalogue, or a function of a pass
-        As for :func:`is2ice.workflows.label_pass.label_pass`; a function gives each pass its own.
+        As for :func:`is2ice.label_pass`; a function gives each pass its own.
     store : str or Path
-    beams, engine, workers, engine_options, overwrite, retries, progress
+    beams : optional
         As for :func:`is2ice.run`.
-    **labelling
-        Further options of :func:`is2ice.workflows.label_pass.label_pass`. A mapping of displacements may
-        name the scenes of
-        all passes.
+    settings : RunSettings, optional
+    **keywords
+        Settings as for :func:`is2ice.run`, and options of :func:`is2ice.label_pass`. A mapping of displacements may
+        name the scenes of all passes.
 
     Returns
     -------
     Run
-        A receipt a track; of a pass that failed, one with beam None.
+        One receipt per track; for a pass that failed, one with beam None.
+
+    Raises
+    ------
+    ValueError
+        An unknown engine or setting, or nothing to label.
     """
-    extra = dict(engine_options or {}) | ({} if workers is None else {"workers": workers})
-    place = driver.Place(engine, extra, retries)
-    name = place.name
-    if overwrite not in ("different", "always", "never"):
-        raise ValueError(f"overwrite={overwrite!r}: expected 'different', 'always' or 'never'")
-    listed = list(passes)
-    if not listed or (isinstance(scenes, list | tuple) and not scenes):
-        raise ValueError(
-            "nothing to label: expected at least one granule, and at least one scene or catalogue"
-        )
-    root, chain = stores.create(store), _earlier or Earlier.new()
-    beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
-    of = scenes if callable(scenes) else _Same(scenes)
-    since = _earlier.id if _earlier else None
-    task = _Label(root.url, of, beams, overwrite, name, labelling, since, chain.id)
-    manifest = _manifest(listed, scenes, beams, labelling, overwrite)
-
-    look = place.attempted(lambda source: run.survey(source, beams), run.may_pass)
-
-    def items(record: Callable[[Mapping[str, Any]], None], bar: Any) -> Iterable[run.Item]:
-        met = run.Met(name)
-        for source in listed:
-            bar.found(1)
-            ok, found = look(source)
-            if not ok:
-                record(driver.failure(run.Item(source, "", ""), found, name))
-            elif found and (again := met.before(run.Item(source, found[0].granule, ""))) is not None:
-                record(again)
-            else:
-                yield run.Item(source, "", "")
-
-    return driver.drive(
-        root, manifest, place, task, items, run.may_pass,
-        granules=len(listed), progress=progress, earlier=chain,
-    )  # fmt: skip
+    return _label(sources, scenes, store, beams, settings, keywords)
 
 
 def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
-    """Go on with the last labelling of a store: what it did is kept, what it did not do or failed at is done.
+    """Resume the last labelling of a store: finished passes are kept, the others are labelled.
 
     Parameters
     ----------
     store : str or Path
     **changes
-        Of ``engine``, ``workers``, ``engine_options``, ``retries`` and ``progress`` of :func:`label_many`; or
-        ``sources``, ``scenes`` and options of the labelling that cannot be read from what is written of them.
+        ``engine``, ``workers``, ``engine_options``, ``retries`` and ``progress`` of :func:`label_many`; or
+        ``sources``, ``scenes`` and options of the labelling that its record cannot give back.
 
     Returns
     -------
@@ -111,25 +82,102 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     Raises
     ------
     StoreError
-        No labelling to go on with, or its sources or scenes cannot be opened again.
+        No labelling to resume, or its sources or scenes cannot be opened again.
     """
-    manifest, changes = driver.resumed(store, "labels", changes)
-    told = manifest["options"]
-    how = {"scenes": told["scenes"], "beams": manifest["beams"], "overwrite": manifest["overwrite"]}
-    changes = how | told["labels"] | changes
-    return label_many(changes.pop("sources"), changes.pop("scenes"), store, **changes)
+    manifest, changes, earlier = resumed(store, "labels", changes)
+    recorded = manifest["options"]
+    keywords = {"scenes": recorded["scenes"], "overwrite": manifest["overwrite"]}
+    keywords |= recorded["labels"] | changes
+    sources, scenes = keywords.pop("sources"), keywords.pop("scenes")
+    return _label(sources, scenes, store, manifest["beams"], None, keywords, earlier)
+
+
+def _label(
+    sources: Iterable[Any],
+    scenes: Any,
+    store: str | os.PathLike[str],
+    beams: Any,
+    settings: RunSettings | None,
+    keywords: Mapping[str, Any],
+    earlier: Earlier | None = None,
+) -> Run:
+    names = {f.name for f in fields(RunSettings)}
+    settings = RunSettings.merged(settings, {k: v for k, v in keywords.items() if k in names})
+    labelling = {k: v for k, v in keywords.items() if k not in names}
+    listed = tuple(sources)
+    if not listed or (isinstance(scenes, list | tuple) and not scenes):
+        raise ValueError(
+            "nothing to label: expected at least one granule, and at least one scene or catalogue"
+        )
+    root = stores.create(store)
+    beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
+    manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
+    return drive(
+        _Passes(
+            root,
+            manifest,
+            settings,
+            listed,
+            earlier or Earlier.new(),
+            earlier is not None,
+            scenes,
+            beams,
+            labelling,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class _Passes(Job):
+    """The job of :func:`label_many`."""
+
+    scenes: Any
+    beams: Any
+    labelling: Mapping[str, Any]
+
+    @property
+    def task(self) -> _Label:
+        return _Label(
+            self.root.url,
+            self.scenes if callable(self.scenes) else _Same(self.scenes),
+            self.beams,
+            self.settings.overwrite,
+            self.settings.execution.name,
+            self.labelling,
+            self.earlier.id if self.resumes else None,
+            self.earlier.id,
+        )
+
+    def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item]:
+        """Yield the passes, each as an item without a beam."""
+        engine = self.settings.execution.name
+        guard = DuplicateGuard(engine)
+        look = self.settings.execution.attempted(partial(_surveyed, self.beams))
+        for source in self.sources:
+            bar.found(1)
+            ok, found = look(source)
+            if not ok:
+                record(failure(Item(source, "", ""), found, engine))
+            elif found and (again := guard.before(Item(source, found[0].granule, ""))) is not None:
+                record(again)
+            else:
+                yield Item(source, "", "")
+
+
+def _surveyed(beams: Any, source: Any) -> list[Item]:
+    return survey(source, beams)
 
 
 def _manifest(
-    listed: list[Any], scenes: Any, beams: Any, labelling: Mapping[str, Any], overwrite: str
-) -> driver.Manifest:
-    told, again = _told(scenes)
+    listed: tuple[Any, ...], scenes: Any, beams: Any, labelling: Mapping[str, Any], overwrite: str
+) -> Manifest:
+    recorded, again = _recorded(scenes)
     plain = all(isinstance(v, str | int | float | None) for v in labelling.values())
     options = {
-        "scenes": told,
+        "scenes": recorded,
         "labels": dict(labelling) if plain else {k: str(v) for k, v in labelling.items()},
     }
-    manifest = driver.Manifest.of("labels", listed, beams, options, overwrite)
+    manifest = Manifest.of("labels", listed, beams, options, overwrite)
     return replace(manifest, again=manifest.again and again and plain)
 
 
@@ -145,7 +193,7 @@ class _Same:
 
 @dataclass(frozen=True)
 class _OfScene:
-    """Displacements of the scenes of many passes: each pass knows only its own."""
+    """Displacements of the scenes of many passes; a pass knows only its own."""
 
     drifts: Mapping[str, Any] = field(repr=False)
 
@@ -155,7 +203,7 @@ class _OfScene:
 
 @dataclass(frozen=True)
 class _Label:
-    """What a worker does with a pass: label, write its tracks, and a receipt for each."""
+    """Work on a pass: label, write its tracks, and return a receipt for each."""
 
     store: str
     scenes: Callable[[Any], Any]
@@ -166,13 +214,16 @@ class _Label:
     since: str | None = None
     chain: str = ""
 
-    def __call__(self, one: run.Item) -> list[dict[str, Any]]:
+    def __call__(self, one: Item) -> list[dict[str, Any]]:
         from .label_pass import label_pass
 
         scenes = self.scenes(one.source)
-        parameters = {"labels": {k: str(v) for k, v in self.labelling.items()}, "scenes": _told(scenes)[0]}
-        tracks = run.survey(one.source, self.beams)
-        kept = [self._kept(item, parameters) for item in tracks]
+        parameters = {
+            "labels": {k: str(v) for k, v in self.labelling.items()},
+            "scenes": _recorded(scenes)[0],
+        }
+        tracks = survey(one.source, self.beams)
+        kept = [self._up_to_date(item, parameters) for item in tracks]
         if kept and all(kept):
             return [receipt for receipt in kept if receipt]
         began = time.perf_counter()
@@ -184,7 +235,7 @@ class _Label:
         return [self._write(item, segments, parameters, each) for item in tracks]
 
     def _write(
-        self, item: run.Item, segments: xr.Dataset, parameters: Mapping[str, Any], compute: float
+        self, item: Item, segments: xr.Dataset, parameters: Mapping[str, Any], compute: float
     ) -> dict[str, Any]:
         began = time.perf_counter()
         track = segments.sel(beam=[item.beam]).assign_attrs(granule=item.granule)
@@ -199,23 +250,23 @@ class _Label:
         flat = track.isel(beam=0)
         counts = summary(flat) | {"n_labelled": int((flat["label"].values >= 0).sum())}
         seconds = {"load": 0.0, "compute": compute, "write": time.perf_counter() - began}
-        return {**driver.base_receipt(item, self.engine), **written(counts, stored, flat, seconds)}
+        return {**base_receipt(item, self.engine), **written(counts, stored, flat, seconds)}
 
-    def _kept(self, item: run.Item, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _up_to_date(self, item: Item, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         inputs = stores.fingerprint(item.granule, item.beam, parameters, item.origin)
-        keeps, _ = driver.kept(self.store, item, inputs, self.overwrite, self.since)
-        return {**driver.base_receipt(item, self.engine), "outcome": "skipped"} if keeps else None
+        keeps, _ = is_up_to_date(self.store, item, inputs, self.overwrite, self.since)
+        return {**base_receipt(item, self.engine), "outcome": "skipped"} if keeps else None
 
 
-def _told(scenes: Any) -> tuple[Any, bool]:
-    """Scenes as a store can hold them (paths, URLs, names of catalogues, ids), and whether these open them again."""
+def _recorded(scenes: Any) -> tuple[Any, bool]:
+    """Return scenes in the form that a store can hold (path, URL, catalogue, id), and True if that opens them again."""
     if isinstance(scenes, list | tuple):
-        told = [_told(scene) for scene in scenes]
-        return [what for what, _ in told], all(ok for _, ok in told)
+        parts = [_recorded(scene) for scene in scenes]
+        return [text for text, _ in parts], all(ok for _, ok in parts)
     if isinstance(scenes, os.PathLike) or (
         isinstance(scenes, str) and ("://" in scenes or os.path.exists(scenes))
     ):
-        return driver.named(scenes)
+        return named(scenes)
     if isinstance(scenes, str):
         return scenes, True
     return str(getattr(scenes, "id", type(scenes).__name__)), False

@@ -1,12 +1,12 @@
-"""A pass and its images: from a granule and scenes to labelled segments, joining the rooms."""
+"""Label the segments of a pass from coincident Sentinel-2 scenes."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import xarray as xr
 
@@ -16,15 +16,16 @@ from is2ice.science.labels import transfer
 from is2ice.science.labels.drift import Drift
 
 if TYPE_CHECKING:
+    import geopandas
     import pandas as pd
 
     from is2ice.science.labels.corrections import Corrections
 
-__all__ = ["Labelled", "LabellingError", "label_pass"]
+__all__ = ["LabelKeywords", "LabelOptions", "Labelled", "LabellingError", "label_pass"]
 
 log = logging.getLogger("is2ice")
 
-#: Track kept beyond the outline of the images, m: the ice there may have drifted in.
+#: Track kept beyond the outline of the images, m: ice from there may have drifted in.
 _BEYOND = 2000.0
 
 
@@ -41,9 +42,9 @@ class Labelled:
     segments : xarray.Dataset
         Cube with ``label`` and ``label_flags``.
     drifts : dict of str to Drift
-        By scene, refused ones included.
+        Displacements by scene, refused ones included.
     classes, reflectance : dict of str to xarray.Dataset
-        Of the scenes used, lazy.
+        Class maps and images of the scenes used, lazy.
     """
 
     segments: xr.Dataset
@@ -52,24 +53,82 @@ class Labelled:
     reflectance: dict[str, xr.Dataset] = field(repr=False)
 
     def table(self) -> pd.DataFrame:
-        """Displacement of each scene: one row, with score, error, verdict, and how the scene was used."""
+        """Tabulate the displacement of each scene: score, error, verdict, and use of the scene."""
         import pandas as pd
 
         rows = [
             {
-                "scene": name, "dx": d.dx, "dy": d.dy, "metres": d.distance, "score": d.score,
-                "uncertainty": d.uncertainty, "accepted": d.accepted, "used": self._used(name),
+                "scene": name,
+                "dx": d.dx,
+                "dy": d.dy,
+                "metres": d.distance,
+                "score": d.score,
+                "uncertainty": d.uncertainty,
+                "accepted": d.accepted,
+                "used": self._used(name),
                 "reason": d.reason,
             }
             for name, d in self.drifts.items()
-        ]  # fmt: skip
+        ]
         return pd.DataFrame(rows)
 
     def _used(self, name: str) -> str:
-        """What became of a scene: used with its displacement, as if nothing had moved, or not at all."""
+        """Describe the use of a scene: with its displacement, as if nothing had moved, or not at all."""
         if name not in self.classes:
             return "no"
         return "yes" if self.drifts[name].accepted else "as unmoved: 0, 0"
+
+
+class LabelKeywords(TypedDict, total=False):
+    """Keywords of a labelling; see :class:`LabelOptions`."""
+
+    within: float
+    refused: str
+    search: float
+    transition: float
+    conflict: str
+    corrections: Corrections | None
+    classes: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Options of a labelling.
+
+    Attributes
+    ----------
+    within : float
+        Largest time between pass and image, minutes.
+    refused : {"skip", "still", "raise"}
+        Treatment of a scene whose displacement is refused: it gives no labels, it is used as if the ice had not moved,
+        or the call fails.
+    search : float
+        Largest displacement along each axis, m.
+    transition, conflict, corrections
+        As for :func:`is2ice.science.labels.transfer.transfer`; the default transition leaves no label in leads narrower
+        than about 40 m.
+    classes : mapping, optional
+        Further options of :func:`is2ice.class_map`.
+
+    Raises
+    ------
+    ValueError
+        A value out of range.
+    """
+
+    within: float = 80.0
+    refused: str = "skip"
+    search: float = 1000.0
+    transition: float = 1.5
+    conflict: str = "closest"
+    corrections: Corrections | None = field(default=None, repr=False)
+    classes: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.refused not in ("skip", "still", "raise"):
+            raise ValueError(f"refused: expected 'skip', 'still' or 'raise', got {self.refused!r}")
+        if not self.within > 0:
+            raise ValueError(f"within: expected minutes above 0 between pass and image, got {self.within!r}")
 
 
 def label_pass(
@@ -77,14 +136,9 @@ def label_pass(
     scenes: Any,
     *,
     beams: str | Iterable[str] | None = None,
-    within: float = 80.0,
     drift: str | Drift | Mapping[str, str | Drift] | Callable[[str], str | Drift] = "estimate",
-    refused: str = "skip",
-    search: float = 1000.0,
-    transition: float = 1.5,
-    conflict: str = "closest",
-    corrections: Corrections | None = None,
-    classes: Mapping[str, Any] | None = None,
+    options: LabelOptions | None = None,
+    **keywords: Unpack[LabelKeywords],
 ) -> Labelled:
     """Label the segments of a pass from coincident scenes.
 
@@ -96,21 +150,13 @@ def label_pass(
         As for :func:`is2ice.workflows.pairing.pairs`.
     beams : optional
         Strong beams by default.
-    within : float
-        Most minutes between pass and image.
     drift : {"estimate", "none"}, Drift, or mapping or function of scene to one of these
-        A scene that the mapping does not name is estimated; it may name no others than those given or found.
-    refused : {"skip", "still", "raise"}
-        What becomes of a scene whose displacement is refused: it gives no labels, it is used as if the ice
-        had not moved, or the call fails.
-    search : float
-        Largest displacement along each axis, m.
-    transition, conflict, corrections
-        As for :func:`is2ice.science.labels.transfer.transfer`; the usual transition leaves no label in leads
-        narrower than some
-        40 m.
-    classes : mapping, optional
-        Further options of :func:`is2ice.sentinel2.scene.class_map`.
+        Displacement of the ice from pass to image. A scene that the mapping does not name is estimated; the mapping may
+        name no scenes other than those given or found.
+    options : LabelOptions, optional
+    **keywords
+        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections`` and ``classes`` of
+        :class:`LabelOptions`; they take precedence over `options`.
 
     Returns
     -------
@@ -124,22 +170,42 @@ def label_pass(
         An unknown option; a displacement of a scene that is not there; no scenes.
     """
     from is2ice.classifiers import radiometric
-    from is2ice.sentinel2.scene import class_map, open_scene
 
     from .opening import open_track
+
+    options = replace(options or LabelOptions(), **keywords)
+    found = _overlaps(source, scenes, beams, drift, options.within)
+    reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
+    segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
+    shifts, maps, light = _displaced(segments, found, drift, options)
+    if not maps:
+        why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
+        raise LabellingError(
+            f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
+            "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
+        )
+    crs = str(segments.attrs["crs"])
+    ds = transfer.transfer(
+        segments,
+        list(maps.values()),
+        shift=[d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps],
+        transition=options.transition,
+        conflict=options.conflict,
+        corrections=options.corrections,
+    )
+    return Labelled(ds, shifts, maps, light)
+
+
+def _overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
+    """Pair the pass with its scenes; refuse displacements of scenes that are not among them."""
     from .pairing import pairs
 
-    if refused not in ("skip", "still", "raise"):
-        raise ValueError(f"refused: expected 'skip', 'still' or 'raise', got {refused!r}")
-    if not within > 0:
-        raise ValueError(f"within: expected minutes above 0 between pass and image, got {within!r}")
     for given in drift.values() if isinstance(drift, Mapping) else () if callable(drift) else (drift,):
         _check_drift(given)
     if isinstance(scenes, list | tuple) and not scenes:
         raise ValueError(f"{source}: no scenes given; name STAC items, or a catalogue such as 'earth_search'")
-    found = pairs(
-        source, os.fspath(scenes) if isinstance(scenes, os.PathLike) else scenes, within, beams=beams
-    )
+    scenes = os.fspath(scenes) if isinstance(scenes, os.PathLike) else scenes
+    found = pairs(source, scenes, within, beams=beams)
     rejected = found.attrs.get("rejected", {})
     known = {*found["scene"].astype(str), *map(str, rejected)}
     if isinstance(drift, Mapping) and (unknown := sorted(set(map(str, drift)) - known)):
@@ -149,36 +215,32 @@ def label_pass(
     if found.empty:
         why = "; ".join(f"{k}: {v}" for k, v in rejected.items())
         raise LabellingError(f"{source}: no scene within {within:g} minutes over the track. {why}".strip())
-    reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
-    segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
+    return found
+
+
+def _displaced(
+    segments: xr.Dataset, found: geopandas.GeoDataFrame, drift: Any, options: LabelOptions
+) -> tuple[dict[str, Drift], dict[str, xr.Dataset], dict[str, xr.Dataset]]:
+    """Return displacements of all scenes, and class maps and images of those to use."""
+    from is2ice.sentinel2.scene import class_map, open_scene
+
     shifts: dict[str, Drift] = {}
     maps, light = {}, {}
     for _, pair in found.drop_duplicates("scene").iterrows():
         name = str(pair["scene"])
         image = open_scene(pair["item"])
-        code = class_map(image, **(classes or {}))
-        shifts[name] = _displacement(segments, image, code, _given(drift, name), search)
+        code = class_map(image, **(options.classes or {}))
+        shifts[name] = _displacement(segments, image, code, _given(drift, name), options.search)
         log.info("%s: %s", name, shifts[name].reason)
-        if not shifts[name].accepted and refused == "raise":
+        if not shifts[name].accepted and options.refused == "raise":
             shifts[name].shift_in(shifts[name].crs)
-        if shifts[name].accepted or refused == "still":
+        if shifts[name].accepted or options.refused == "still":
             maps[name], light[name] = code, image
-    if not maps:
-        why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
-        raise LabellingError(
-            f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
-            "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
-        )
-    crs = str(segments.attrs["crs"])
-    moved = [d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps]
-    ds = transfer.transfer(
-        segments, list(maps.values()), shift=moved, transition=transition, conflict=conflict, corrections=corrections
-    )  # fmt: skip
-    return Labelled(ds, shifts, maps, light)
+    return shifts, maps, light
 
 
 def _given(drift: Any, name: str) -> Any:
-    """What was said of the displacement of one scene."""
+    """Return the displacement given for one scene."""
     if isinstance(drift, Mapping):
         return drift.get(name, "estimate")
     if not callable(drift):

@@ -1,11 +1,11 @@
-"""One way to open a track, be it a granule's photons or what a store holds."""
+"""Open a track: from the photons of a granule, or from a store."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import xarray as xr
@@ -19,11 +19,28 @@ from is2ice.science.area import box_of, in_box
 from is2ice.science.epoch import delta_time, span
 
 from .options import Options
+from .segment_blocks import segmenting
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["SegmentKeywords", "granule_tree", "open_track"]
 
-__all__ = ["granule_tree", "open_track"]
+#: Options that are lists of values.
+_LISTS = ("quality", "corrections")
+#: Options that select a part of the segments.
+_PART = ("bbox", "time", "x_atc")
+
+
+class SegmentKeywords(TypedDict, total=False):
+    """Keywords of :func:`open_track` that select or decide the segments."""
+
+    bbox: tuple[float, float, float, float] | None
+    time: tuple[Any, Any] | None
+    x_atc: tuple[float, float] | None
+    length: float
+    confidence: int
+    quality: Iterable[int]
+    corrections: Iterable[str]
+    reference: str
+    first_photon: str | None
 
 
 def open_track(
@@ -33,102 +50,73 @@ def open_track(
     store: str | os.PathLike[str] | None = None,
     granule: str | None = None,
     version: int | None = None,
-    bbox: tuple[float, float, float, float] | None = None,
-    time: tuple[Any, Any] | None = None,
-    x_atc: tuple[float, float] | None = None,
-    length: float | None = None,
-    confidence: int | None = None,
-    quality: Iterable[int] | None = None,
-    corrections: Iterable[str] | None = None,
-    reference: str = "auto",
-    first_photon: str | None = "auto",
     chunks: int = schema.CHUNK,
+    **segments: Unpack[SegmentKeywords],
 ) -> xr.Dataset:
-    """The 2 m segments of a granule, or the tracks of a store, as a lazy cube.
+    """Open the 2 m segments of a granule, or the tracks of a store, as a lazy cube.
 
     Parameters
     ----------
     source : path, URL, file object, earthaccess granule or zarr.Group
-        An ATL03 granule, also by its name alone, which NASA's archive is then searched for; or a store, a granule
+        An ATL03 granule, also by its name alone, for which NASA's archive is then searched; or a store, a granule
         in it, or a track in it.
     beams : {"strong", "weak", "all"}, name or names, optional
         By default the strong beams of a granule, or every beam stored.
     store : path or URL, optional
         Then `source` is the name of a granule in it.
     granule : str, optional
-        Which one, where a store holds several.
+        Granule of a store that holds several.
     version : int, optional
-        Of a published store; the current one by default.
-    bbox : (west, south, east, north), optional
-        Degrees; west > east crosses the antimeridian.
-    time : (start, end), optional
-        UTC, or delta_time in seconds; an end given as a day includes that day.
-    x_atc : (first, last), optional
-        Along-track distance, m.
-    length : float, optional
-        Segment length, m; 2 by default. This and what follows is of a granule; of a store it is what its
-        segments were made with, and asking for anything else is an error.
-    confidence : int, optional
-        Lowest sea-ice confidence of a signal photon; 3 by default.
-    quality : iterable of int, optional
-        Photon quality codes accepted; 0 by default.
-    corrections : iterable of str, optional
-        Of tide_ocean, tide_equilibrium and dac; by default all.
-    reference : {"auto", "mss", "geoid"}
-    first_photon : {"auto", "cal19", "model"} or None
+        Version of a published store; the current one by default.
     chunks : int
         Cells in one Dask block along ``x_atc``.
+    **segments
+        ``bbox``, ``time`` and ``x_atc`` select a part; ``length``, ``confidence``, ``quality``, ``corrections``,
+        ``reference`` and ``first_photon`` decide the segments, all as in :class:`is2ice.Options`. The segments of a
+        store have been made: there, a value other than theirs is an error.
 
     Returns
     -------
     xarray.Dataset
-        Dims ``(beam, x_atc)``, Dask-backed. A granule gives :data:`is2ice.schema.SEGMENTS`; a store also
-        what was derived.
+        Dims ``(beam, x_atc)``, Dask-backed. A granule gives :data:`is2ice.schema.SEGMENTS`; a store also the derived
+        variables.
 
     Raises
     ------
     GranuleError, StoreError
-        When the source is neither, or the selection is empty.
+        The source is neither a granule nor a store, or the selection is empty.
+    TypeError
+        An unknown keyword.
     ValueError
-        For a store whose segments were made otherwise than asked for.
+        A value that is not possible; a store whose segments were made with other options than asked for.
     """
-    from is2ice.io.icesat2.atl03 import Subset
-    from is2ice.science.segments import Selection
-
+    if unknown := sorted(set(segments) - set(SegmentKeywords.__annotations__)):
+        known = ", ".join(SegmentKeywords.__annotations__)
+        raise TypeError(f"unexpected keyword {', '.join(unknown)}; expected some of {known}")
+    given: dict[str, Any] = {k: v for k, v in segments.items() if v is not None or k == "first_photon"}
+    lists: dict[str, Any] = {k: tuple(given[k]) for k in _LISTS if not isinstance(given.get(k, ""), str)}
+    asked = Options(**(given | lists))
     if store is not None:
         source, granule = store, granule or str(source)
     if store is not None or stores.is_store(source) or hasattr(source, "store_path"):
         ds = stores.open_track(source, granule, beams, chunks=chunks, version=version)
-        asked = {
-            "length": length,
-            "confidence": confidence,
-            "quality": None if quality is None else list(quality),
-            "corrections": None if corrections is None else list(corrections),
-            "reference": None if reference == "auto" else reference,
-            "first_photon": None if first_photon == "auto" else first_photon or "none",
-        }
         where = scrub(str(source))
-        _refuse_other(ds, where, asked)
-        return _stored_subset(ds, Options(bbox=bbox, time=time, x_atc=x_atc), where)
+        _refuse_other(ds, where, {k: getattr(asked, k) for k in given})
+        return _stored_subset(ds, asked, where)
+    from is2ice.io.icesat2.atl03 import Subset
     from is2ice.io.icesat2.lazy_cube import open_cube
 
-    given = {"length": length, "confidence": confidence, "quality": quality, "corrections": corrections}
-    made = Options(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     return open_cube(
         located(source),
         beams,
-        Subset(bbox, time, x_atc),
+        Subset(asked.bbox, asked.time, asked.x_atc),
         chunks=chunks,
-        length=made.length,
-        selection=Selection(made.confidence, made.quality),
-        reference=reference,
-        corrections=made.corrections,
-        first_photon=first_photon,
+        **segmenting(asked),
     )
 
 
 def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
-    """Part of a stored cube: trimmed along ``x_atc``, and emptied between as a granule's subset is."""
+    """Cut a part out of a stored cube: trimmed along ``x_atc``, and emptied between as a granule's subset is."""
     half = float(ds.attrs["segment_length"]) / 2
     if subset.x_atc is not None:
         centre = ds["x_atc"].values + half
@@ -157,7 +145,7 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
 
 
 def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
-    """Raise where stored segments were made otherwise than asked for; None is not asked."""
+    """Raise an error if stored segments were made with other options than asked for."""
     attrs = ds.attrs
     stored = json.loads(attrs.get("processing_parameters", "{}")) | {
         "length": float(attrs["segment_length"]),
@@ -166,18 +154,20 @@ def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
     }
     for name, value in asked.items():
         have = stored.get(name)
-        if value is None or value == have:
+        automatic = value == "auto" and name in ("reference", "first_photon")
+        value = "none" if name == "first_photon" and value is None else value
+        if name in _PART or automatic or value == have:
             continue
         if isinstance(have, list) and set(have) == set(value):
             continue
-        held = f"stored with {name}={have!r}" if have is not None else f"stored without a word on {name}"
+        held = f"stored with {name}={have!r}" if have is not None else f"stored without a record of {name}"
         raise ValueError(
             f"{name}={value!r}: the segments of {where} are {held}; leave it out, or open the granule"
         )
 
 
 def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr.DataTree:
-    """A granule as a tree: a node a beam with its segments, lazily, and on request its photons below.
+    """Open a granule as a tree: a node per beam with its segments, lazily, and on request its photons below.
 
     Parameters
     ----------
@@ -190,9 +180,6 @@ def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr
     -------
     xarray.DataTree
     """
-    from is2ice.io.catalogs.icesat2 import located
-    from is2ice.workflows.opening import open_track
-
     source = located(source)
     cube = open_track(source, beams)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}

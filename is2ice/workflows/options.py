@@ -1,57 +1,76 @@
-"""What decides the result of a track."""
+"""Options that decide the result of a track: plain values, checked when they are made."""
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from numbers import Real
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from numbers import Integral, Real
 from typing import Any
 
 from is2ice import schema
 from is2ice.classifiers.registry import fingerprint
+from is2ice.science import freeboard, seasurface
 from is2ice.science.area import box_of
 from is2ice.science.epoch import span
 from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__
 
-__all__ = ["Options"]
+__all__ = ["Options", "pin_classifier"]
+
+#: Values accepted for options that are words.
+_WORDS: Mapping[str, tuple[str | None, ...]] = {
+    "reference": ("auto", "mss", "geoid"),
+    "first_photon": ("auto", "cal19", "model", None),
+    "method": tuple(METHODS),
+    "until": ("segments", "classes", "freeboard"),
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the result of a track, and nothing else.
+    """Options that decide the result of a track, and nothing else.
+
+    Values are checked when the object is made; no file is read.
 
     Attributes
     ----------
     length : float
         Segment length, m.
     confidence : int
-        Lowest sea-ice confidence of a signal photon.
+        Lowest sea-ice confidence of a signal photon, 0 to 4.
     quality : tuple of int
         Photon quality codes accepted.
     bbox : (west, south, east, north), optional
         Degrees; west > east crosses the antimeridian.
     time : (start, end), optional
-        UTC as ISO 8601, or delta_time in seconds.
+        UTC as ISO 8601, or delta_time in seconds; an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     corrections : tuple of str
-        Of tide_ocean, tide_equilibrium and dac.
+        Any of tide_ocean, tide_equilibrium and dac.
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"radiometric"``, or the folder of a trained model; its path is made absolute, so that workers and a run
-        that is resumed from elsewhere find it.
+        ``"radiometric"``, or the folder of a trained model.
     classifier_checksum : str
-        Of the trained model, read from it; a model that has changed makes another result.
+        Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
+        another result.
     method : str
-        Of the sea surface (:mod:`is2ice.science.seasurface`).
+        Method of the sea surface (:mod:`is2ice.science.seasurface`).
     until : {"segments", "classes", "freeboard"}
         The last step done.
     seasurface, freeboard : mapping
         Further parameters of :func:`is2ice.science.seasurface.estimate` and :func:`is2ice.science.freeboard.compute`.
+
+    Raises
+    ------
+    ValueError
+        A value that no track can be made with; the message names the option.
     """
 
     length: float = schema.SEGMENT_LENGTH
@@ -71,79 +90,163 @@ class Options:
     freeboard: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, kind in (("length", float), ("confidence", int)):
-            object.__setattr__(self, name, kind(getattr(self, name)))
-        for name, size in (("bbox", 4), ("time", 2), ("x_atc", 2)):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if len(value) != size:
-                raise ValueError(f"{name}={value!r}: expected {size} values")
-            plain = tuple(_plain(v) if isinstance(v, Real) else str(v) for v in value)
-            object.__setattr__(self, name, plain)
-        if self.bbox is not None:
-            box_of(self.bbox)
-        if self.reference not in ("auto", "mss", "geoid"):
-            raise ValueError(f"reference={self.reference!r}: expected 'auto', 'mss' or 'geoid'")
-        if self.time is not None:
-            span(self.time)
-        for name in ("seasurface", "freeboard"):
-            object.__setattr__(self, name, {k: _plain(v) for k, v in getattr(self, name).items()})
-        object.__setattr__(self, "classifier", os.fspath(self.classifier))
-        self._name_model()
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r}: expected one of {', '.join(METHODS)}")
-        if self.until not in ("segments", "classes", "freeboard"):
-            raise ValueError(f"until={self.until!r}: expected 'segments', 'classes' or 'freeboard'")
-        object.__setattr__(self, "quality", tuple(int(q) for q in self.quality))
-        object.__setattr__(self, "corrections", tuple(self.corrections))
-
-    def _name_model(self) -> None:
-        """Read the model's checksum, or check that the model is still the one that is meant."""
-        if self.classifier == "radiometric" or (
-            self.classifier_checksum and not os.path.isdir(self.classifier)
-        ):
-            return  # a stored track's options may name a model that is elsewhere
-        have = fingerprint(self.classifier)
-        if have:
-            object.__setattr__(self, "classifier", os.path.abspath(self.classifier))
-        if self.classifier_checksum not in ("", have):
-            raise ValueError(
-                f"classifier {self.classifier}: its checksum is {have}, expected {self.classifier_checksum}; the model "
-                "in this folder has been replaced"
-            )
-        object.__setattr__(self, "classifier_checksum", have)
+        for name, expected in _WORDS.items():
+            if (value := getattr(self, name)) not in expected:
+                raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, expected))}")
+        checked = {
+            "length": _number("length", self.length),
+            "confidence": _code("confidence", self.confidence, 4),
+            "quality": tuple(_code("quality", q) for q in _several("quality", self.quality)),
+            "bbox": None if self.bbox is None else _bbox(self.bbox),
+            "time": None if self.time is None else _period(self.time),
+            "x_atc": None if self.x_atc is None else _stretch(self.x_atc),
+            "corrections": _corrections(self.corrections),
+            "classifier": os.fspath(self.classifier),
+            "seasurface": _parameters("seasurface", self.seasurface, _seasurface_parameters()),
+            "freeboard": _parameters("freeboard", self.freeboard, _names(freeboard.compute)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def parameters(self) -> dict[str, Any]:
-        """As JSON can hold them."""
+        """Return the options in the form that JSON can hold."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if not self.classifier_checksum:  # nothing that was trained
             del plain["classifier_checksum"]
-        if self.until == "freeboard":  # all of it
+        if self.until == "freeboard":  # the whole chain
             del plain["until"]
         return plain
 
-    def told(self) -> dict[str, Any]:
-        """As a store tells them: a trained model by its folder's name and its checksum, wherever it lies here."""
+    def stored_parameters(self) -> dict[str, Any]:
+        """Return the options as a store records them: a trained model by folder name and checksum, not by path."""
         plain = self.parameters()
         return plain | {"classifier": os.path.basename(plain["classifier"])}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Options:
-        """Options from :meth:`parameters`, such as a stored track's ``processing_parameters``.
+        """Make options from :meth:`parameters`, such as the ``processing_parameters`` of a stored track.
 
         Raises
         ------
         ValueError
-            For a name that is not an option.
+            A name that is no option.
         """
-        unknown = set(parameters) - {f.name for f in fields(cls)}
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(parameters) - set(known))
         if unknown:
-            raise ValueError(f"unknown options {sorted(unknown)}; this is is2ice {__version__}")
+            raise ValueError(
+                f"unknown options {unknown}; this is is2ice {__version__}, expected {', '.join(known)}"
+            )
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
         return cls(**plain)
 
 
+def pin_classifier(options: Options) -> Options:
+    """Read the checksum of a trained model into the options, or check that the model is still the same.
+
+    The path of the model is made absolute, so that workers, and a run that is resumed from elsewhere, find it.
+
+    Raises
+    ------
+    ValueError, ModelError
+        As :func:`is2ice.classifiers.registry.usable`; or the model in the folder has been replaced.
+    """
+    if options.classifier == "radiometric" or options.until == "segments":
+        return options
+    have = fingerprint(options.classifier)
+    if options.classifier_checksum not in ("", have):
+        raise ValueError(
+            f"classifier {options.classifier}: its checksum is {have}, expected {options.classifier_checksum}; the "
+            "model in this folder has been replaced"
+        )
+    return replace(options, classifier=os.path.abspath(options.classifier), classifier_checksum=have)
+
+
+# -- checks -------------------------------------------------------------------------------------------
+def _number(name: str, value: Any) -> float:
+    """Return a positive finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name}={value!r}: expected a positive number of metres")
+    return number
+
+
+def _code(name: str, value: Any, most: int = 127) -> int:
+    """Return a whole number from 0 to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= most:
+        raise ValueError(f"{name}={value!r}: expected a whole number from 0 to {most}")
+    return int(value)
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the entries of a list; text is none."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name}={value!r}: expected a tuple or list, such as ({value!r},)")
+    return tuple(value)
+
+
+def _pair(name: str, value: Any, size: int) -> tuple[Any, ...]:
+    """Return the plain values of a box or an interval."""
+    entries = _several(name, value)
+    if len(entries) != size:
+        raise ValueError(f"{name}={value!r}: expected {size} values, got {len(entries)}")
+    return tuple(_plain(v) if isinstance(v, Real) else str(v) for v in entries)
+
+
+def _bbox(value: Any) -> tuple[Any, ...]:
+    """Return the plain values of a box, once it is checked."""
+    box_of(value)
+    return _pair("bbox", value, 4)
+
+
+def _period(value: Any) -> tuple[Any, ...]:
+    """Return the plain values of a span of time, once it is checked."""
+    period = _pair("time", value, 2)
+    span(period)
+    return period
+
+
+def _stretch(value: Any) -> tuple[Any, ...]:
+    stretch = _pair("x_atc", value, 2)
+    if not all(isinstance(v, Real) and math.isfinite(v) for v in stretch) or not stretch[0] < stretch[1]:
+        raise ValueError(f"x_atc={value!r}: expected (first, last) in metres with first < last")
+    return stretch
+
+
+def _corrections(value: Any) -> tuple[str, ...]:
+    names = tuple(map(str, _several("corrections", value)))
+    if unknown := [name for name in names if name not in TIDES]:
+        raise ValueError(f"corrections: unknown {', '.join(unknown)}; expected any of {', '.join(TIDES)}")
+    return names
+
+
+def _parameters(name: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name}={value!r}: expected a mapping of parameters")
+    if unknown := sorted(set(map(str, value)) - set(known)):
+        raise ValueError(f"{name}: unknown {', '.join(unknown)}; expected any of {', '.join(known)}")
+    return {k: _plain(v) for k, v in value.items()}
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the keyword-only parameters of a function."""
+    given = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in given if p.kind is p.KEYWORD_ONLY)
+
+
+@cache
+def _seasurface_parameters() -> tuple[str, ...]:
+    """Names of the parameters of the sea surface that an option may set; estimate passes some on to sea_surface."""
+    own = _names(seasurface.estimate)
+    set_by_estimate = {"method", "spacing", "extent", "scale"}
+    return tuple(
+        dict.fromkeys([*own, *(n for n in _names(seasurface.sea_surface) if n not in set_by_estimate)])
+    )
+
+
 def _plain(value: Any) -> Any:
-    """A NumPy scalar or array as Python's own, which JSON can hold."""
+    """Return a NumPy scalar or array as Python's own type, which JSON can hold."""
     return value.tolist() if hasattr(value, "tolist") else value

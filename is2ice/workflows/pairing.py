@@ -1,4 +1,4 @@
-"""Pairs of ICESat-2 passes and Sentinel-2 scenes: where they overlap and how far apart they are in time.
+"""Pairs of ICESat-2 passes and Sentinel-2 scenes: overlap in space, and difference in time.
 
 The time of a pass is that of its photons over the scene. A granule's own time is that of its start, up to
 seven minutes earlier.
@@ -29,9 +29,23 @@ logger = logging.getLogger("is2ice")
 
 #: Columns of a frame of pairs, besides ``geometry``.
 COLUMNS = (
-    "granule", "beam", "strength", "scene", "is2_time", "s2_time", "minutes", "overlap_km", "x_atc_first",
-    "x_atc_last", "tile", "platform", "level", "baseline", "cloud_cover", "item",
-)  # fmt: skip
+    "granule",
+    "beam",
+    "strength",
+    "scene",
+    "is2_time",
+    "s2_time",
+    "minutes",
+    "overlap_km",
+    "x_atc_first",
+    "x_atc_last",
+    "tile",
+    "platform",
+    "level",
+    "baseline",
+    "cloud_cover",
+    "item",
+)
 
 #: Photons further apart than this are not joined, m.
 _GAP = 200.0
@@ -46,7 +60,7 @@ def pairs(
     least_km: float = 0.0,
     **search: Any,
 ) -> geopandas.GeoDataFrame:
-    """Passes and scenes that see the same place within some minutes of each other.
+    """Find passes and scenes that see the same place within some minutes of each other.
 
     Parameters
     ----------
@@ -56,11 +70,11 @@ def pairs(
         Scenes of :func:`is2ice.io.catalogs.sentinel2.search_scenes`, items of any form, or the name or address of a
         catalogue, which is then searched.
     within : float
-        Minutes.
+        Largest difference in time, minutes.
     beams : optional
-        Of a granule; the strong ones by default.
+        Beams of a granule; the strong ones by default.
     least_km : float
-        Shortest overlap kept.
+        Shortest overlap kept, km.
     **search
         Further options of :func:`is2ice.io.catalogs.sentinel2.search_scenes`, such as ``cloud=30``.
 
@@ -69,7 +83,7 @@ def pairs(
     geopandas.GeoDataFrame
         One row for each beam over each scene, nearest in time first: :data:`COLUMNS` and ``geometry``, the
         ground track over the scene. ``is2_time`` is the mean time of the photons there, ``minutes`` the
-        scene's time less that. ``attrs["rejected"]`` says of every other scene why it is none.
+        scene's time less that. ``attrs["rejected"]`` gives the reason for every other scene.
 
     Raises
     ------
@@ -124,7 +138,7 @@ def _listed(items: Any) -> list[Any]:
 def _with_scene(
     tracks: list[GroundTrack], scene: Any, within: float, least_km: float
 ) -> tuple[list[tuple[dict[str, Any], BaseGeometry]], str]:
-    """Rows of the tracks over a scene; where there are none, why."""
+    """Return rows and shapes of the tracks over a scene, and the reason if there are none."""
     from shapely import Point, contains_xy, prepare
 
     to_plane, footprint = local_plane(scene.geometry)
@@ -182,7 +196,7 @@ def _row(
 
 
 def _length(x_atc: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
-    """Kilometres of track with photons over the scene; gaps are not counted."""
+    """Measure the track with photons over the scene, km; gaps are not counted."""
     if inside.sum() < 2:
         return 0.0
     step = np.diff(x_atc)
@@ -203,7 +217,7 @@ def _piece(track: GroundTrack, inside: NDArray[np.bool_]) -> BaseGeometry:
 
 
 def summary(found: geopandas.GeoDataFrame) -> pd.DataFrame:
-    """Pairs as a table like the paper's: one row for each pass and scene.
+    """Tabulate pairs as the paper does: one row for each pass and scene.
 
     Parameters
     ----------

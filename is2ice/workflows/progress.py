@@ -11,16 +11,16 @@ __all__ = ["Bar", "progress"]
 
 
 class Bar:
-    """Progress that does not show."""
+    """Progress without display."""
 
     def found(self, tracks: int) -> None:
-        """A granule was opened and holds so many tracks."""
+        """Take the number of tracks in a granule that was opened."""
 
     def finished(self, receipt: Mapping[str, Any]) -> None:
-        """A track is done, skipped or failed."""
+        """Take the receipt of a track that is done, skipped or failed."""
 
     def prepared(self, block: str) -> None:
-        """A block of a track is ready."""
+        """Take the name of a block of a track that is ready."""
 
 
 class RichBar(Bar):
@@ -44,7 +44,7 @@ class RichBar(Bar):
 
 @contextmanager
 def progress(show: bool | None, granules: int) -> Iterator[Bar]:
-    """A bar on standard error if asked for, or by default if that is a terminal."""
+    """Show a bar on standard error if asked for, or by default if that is a terminal."""
     if not (sys.stderr.isatty() if show is None else show):
         yield Bar()
         return

@@ -1,4 +1,4 @@
-"""What a run did: counts of a track, one receipt a track, and the report of them all."""
+"""Receipts of a run: counts of a track, one receipt per track, and a report of all."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["Run", "absences", "summary", "written"]
 
 
 def summary(track: xr.Dataset) -> dict[str, Any]:
-    """Counts and means of one processed track, as JSON can hold them.
+    """Count and average one processed track, in the form that JSON can hold.
 
     Parameters
     ----------
     track : xarray.Dataset
-        Dims ``(x_atc,)``; what a stage has not added is left out.
+        Dims ``(x_atc,)``; variables that no stage has added are left out.
 
     Returns
     -------
     dict
-        ``n_cells``, ``n_filled``; ``n_thick_ice``, ``n_thin_ice``, ``n_open_water`` and ``n_unlabelled`` of all cells
-        (a cell that no photon came back from may be dark water); ``n_leads``, ``n_h_ref`` (of filled cells),
-        ``n_freeboard``, ``freeboard_mean`` and ``freeboard_median`` (m; None without any).
+        ``n_cells``, ``n_filled``; ``n_thick_ice``, ``n_thin_ice``, ``n_open_water`` and ``n_unlabelled`` over all cells
+        (a cell without photons may be dark water); ``n_leads``, ``n_h_ref`` (over filled cells), ``n_freeboard``,
+        ``freeboard_mean`` and ``freeboard_median`` (m; None without any).
     """
     filled = np.asarray(track["n_photons"]) > 0
     out: dict[str, Any] = {
@@ -62,12 +62,12 @@ def summary(track: xr.Dataset) -> dict[str, Any]:
 
 
 def absences(track: xr.Dataset) -> list[str]:
-    """What a reader of the track should know is not there, a line each."""
+    """List what a track lacks, one line each, for its reader."""
     counts, notes = summary(track), []
     filled = np.asarray(track["n_photons"]) > 0
     n = max(counts["n_filled"], 1)
     if "background_rate" in track and not np.isfinite(np.asarray(track["background_rate"])[filled]).any():
-        notes.append("no background rate: the classes rest on photon rate and width alone")
+        notes.append("no background rate: the classes use photon rate and width alone")
     if "height" in track and not np.isfinite(np.asarray(track["height"])[filled]).any():
         notes.append("no corrected height: a correction is missing everywhere")
     if counts.get("n_unlabelled", 0) == counts["n_cells"]:
@@ -87,18 +87,18 @@ def absences(track: xr.Dataset) -> list[str]:
 def written(
     counts: Mapping[str, Any], stored: Mapping[str, Any], track: xr.Dataset, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """What the receipt of a track says once it is written.
+    """Return the fields of a receipt that a written track adds.
 
     Parameters
     ----------
     counts : mapping
         :func:`summary` of the track.
     stored : mapping
-        Of :func:`is2ice.io.stores.store.write_track`.
+        Result of :func:`is2ice.io.stores.store.write_track`.
     track : xarray.Dataset
-        For its checksum, and what reading it has cost.
+        Source of the checksum and of the traffic of reading.
     seconds : mapping
-        Of ``load``, ``compute`` and ``write``.
+        Times of ``load``, ``compute`` and ``write``.
     """
     return {
         **counts,
@@ -114,13 +114,13 @@ def written(
 
 @dataclass(frozen=True)
 class Run:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes
     ----------
     store : str
     receipts : tuple of dict
-        One a track, in order of completion: ``granule``, ``beam``, ``source``, ``outcome`` ("done",
+        One per track, in order of completion: ``granule``, ``beam``, ``source``, ``outcome`` ("done",
         "skipped" or "failed"), ``stored`` ("written" or "replaced"), ``error``, ``notes``, the counts of
         :func:`summary`, ``seconds`` (load, compute, write), ``engine``, ``host``. A
         granule that cannot be opened has one with beam None.
@@ -171,13 +171,13 @@ class Run:
         return f"<b>{html.escape(repr(self)[1:-1])} in {self.seconds:.1f} s</b>{body}"
 
     def table(self) -> pd.DataFrame:
-        """One row a receipt."""
+        """Return a table with one row per receipt."""
         import pandas as pd
 
         return pd.json_normalize(list(self.receipts))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return everything in the form of JSON."""
         return {
             "store": self.store,
             "ok": self.ok,
@@ -191,12 +191,12 @@ class Run:
         }
 
     def report(self) -> str:
-        """The run in plain text: a line a track, what is absent, what failed and why."""
+        """Report the run in plain text: a line per track, what is absent, and failures with their reasons."""
         lines = []
         for r in sorted(self.receipts, key=lambda r: (r["granule"] or "", r["beam"] or "")):
             name = f"{r['granule'] or r['source']} {r['beam'] or ''}".rstrip()
             lines.append(f"{name}: {_line(r, name)}")
-        # What all tracks of a granule lack is said once.
+        # What all tracks of a granule lack is reported once.
         for granule, notes in _shared_notes(self.receipts).items():
             lines += [f"  note {granule}: {note}" for note in notes]
         lines.append(
@@ -217,7 +217,7 @@ def _line(r: Mapping[str, Any], name: str) -> str:
             f"{r['n_thick_ice']:,} thick ice, {r['n_thin_ice']:,} thin ice, {r['n_open_water']:,} open water"
         )
     if "n_leads" in r:
-        parts.append(f"{r['n_leads']:,} pieces of leads")
+        parts.append(f"{r['n_leads']:,} lead segments")
     if r.get("freeboard_mean") is not None:
         parts.append(
             f"freeboard mean {r['freeboard_mean']:.3f} m, median {r['freeboard_median']:.3f} m "
@@ -229,7 +229,7 @@ def _line(r: Mapping[str, Any], name: str) -> str:
 
 
 def _shared_notes(receipts: tuple[dict[str, Any], ...]) -> dict[str, list[str]]:
-    """Notes by granule, or by track where not all tracks of the granule have them."""
+    """Collect notes by granule, or by track if not all tracks of the granule have them."""
     there = {(r["granule"], r["beam"]) for r in receipts if r["outcome"] != "failed"}
     tracks = Counter(granule for granule, _ in there)
     noted = {(r["granule"], r["beam"], note) for r in receipts for note in r.get("notes", ())}
@@ -245,5 +245,5 @@ def _shared_notes(receipts: tuple[dict[str, Any], ...]) -> dict[str, list[str]]:
 
 
 def json_line(document: Mapping[str, Any]) -> str:
-    """One line of JSON."""
+    """Write a document as one line of JSON."""
     return json.dumps(document, default=str)

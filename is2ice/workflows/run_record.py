@@ -1,6 +1,6 @@
-"""What a run leaves in its store: ``.runs/<id>.json``, what was asked for and how it ended; receipts in ``<id>.jsonl``.
+"""Record of a run in its store: request and outcome in ``.runs/<id>.json``, receipts in ``<id>.jsonl``.
 
-Both are written as things happen, so that a run that was killed has left its record. No secret goes into them.
+Both are written as things happen, so that a run that was killed leaves its record. No secret is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from is2ice import engines
 from is2ice.errors import StoreError
@@ -22,13 +23,12 @@ from is2ice.io.urls import scrub
 from is2ice.science import epoch
 from is2ice.version import __version__
 
+from .execution import RETRY, ExecutionSettings
+from .manifest import Manifest
 from .processes import machine, process_start
 from .receipts import Run, json_line
 
-if TYPE_CHECKING:
-    from .driver import Manifest, Place
-
-__all__ = ["Earlier", "Record", "alive", "last", "read", "resumable"]
+__all__ = ["Earlier", "Record", "alive", "command_to_resume", "last", "read", "resumable", "resumed"]
 
 log = logging.getLogger("is2ice")
 
@@ -38,7 +38,7 @@ _USER = re.compile(r"//[^/\s]*@")
 
 
 class Earlier(NamedTuple):
-    """Runs that continue each other: the id of their chain, and when the first was begun, s since 1970."""
+    """Chain of runs that resume each other: its id, and the start of the first in seconds since 1970."""
 
     id: str
     since: float
@@ -55,22 +55,21 @@ class Record:
     Attributes
     ----------
     of : str
-        Id of the run, or of the first one that it goes on with.
+        Id of the run, or of the first run of a chain of resumed ones.
     begun : bool
-        Whether there were workers and they were given something. What never came to that leaves no record, so that
-        the run before stays the last.
+        True once workers have been given something. A run that fails before leaves no record, so that the run before
+        it stays the last.
     """
 
     def __init__(
-        self, root: Location, manifest: Manifest, place: Place, earlier: Earlier | None = None
+        self, root: Location, manifest: Manifest, execution: ExecutionSettings, earlier: Earlier | None = None
     ) -> None:
         self.root = root
         self.begun = False
-        options, withheld = _told(place.options)
+        options, withheld = _storable(execution.options)
         now = epoch.now()
         # Runs are numbered, since a clock may be set back between two of them.
-        numbers = [one.get("number", 0) for one in _manifests(root).values()]
-        number = max(numbers, default=0) + 1
+        number = max((one.get("number", 0) for one in _manifests(root).values()), default=0) + 1
         name = f"{number:06d}-{now.replace(':', '').replace('-', '')}-{os.getpid()}"
         self.of = earlier.id if earlier else name
         self.document: dict[str, Any] = {
@@ -82,10 +81,10 @@ class Record:
             "started": now,
             "clock": time.time(),
             "is2ice": __version__,
-            "engine": place.name,
+            "engine": execution.name,
             "engine_options": options,
             "withheld": withheld,
-            "where": _plain(place.engine.where) if isinstance(place.engine, engines.Cluster) else "",
+            "where": _plain(execution.engine.where) if isinstance(execution.engine, engines.Cluster) else "",
             "host": platform.node(),
             "process": os.getpid(),
             "process_started": process_start(os.getpid()),
@@ -116,17 +115,17 @@ class Record:
         self.save()
 
     def write(self, document: Mapping[str, Any]) -> None:
-        """A receipt."""
+        """Write a receipt."""
         self.root.append(self.journal, json_line(document))
 
     def block(self, failed: bool, seconds: float) -> None:
-        """Count a block of a track that was prepared, so many seconds after the run was begun."""
-        told = self.document.setdefault("blocks", {"made": 0, "failed": 0, "seconds": 0.0})
-        told["failed" if failed else "made"] += 1
-        told["seconds"] = round(seconds, 3)
+        """Count a prepared block of a track; `seconds` is the time since the start of the run."""
+        blocks = self.document.setdefault("blocks", {"made": 0, "failed": 0, "seconds": 0.0})
+        blocks["failed" if failed else "made"] += 1
+        blocks["seconds"] = round(seconds, 3)
 
     def finish(self, run: Run) -> None:
-        """Say that it has ended, and how."""
+        """Write the end of the run and its counts."""
         counts = {"done": len(run.done), "skipped": len(run.skipped), "failed": len(run.failed)}
         self.document |= {
             "status": "finished",
@@ -141,20 +140,20 @@ class Record:
         self.root.put(self.key, json.dumps(self.document, indent=1, default=list).encode())
 
 
-def _told(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What of an engine's options can be written down, and the names of those that cannot, or not whole."""
+def _storable(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the engine options that are safe to store, and the names of those withheld in whole or in part."""
     out: dict[str, Any] = {}
     for name, value in options.items():
         if isinstance(value, Mapping):
             out[name] = {k: v for k, v in value.items() if not _SECRET.search(k) and _plain(v) == v}
         elif isinstance(value, str | int | float | None) and not _SECRET.search(name):
             out[name] = _plain(value)
-    withheld = [k for k, v in options.items() if k not in ("retry_on", "retry_wait") and out.get(k, ...) != v]
+    withheld = [k for k, v in options.items() if k not in RETRY and out.get(k, ...) != v]
     return out, withheld
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it; of an address no user and password."""
+    """Return a value in the form of JSON; an address loses user and password."""
     if isinstance(value, str):
         return _USER.sub("//", scrub(value))
     return value if isinstance(value, int | float | None) else None
@@ -232,7 +231,7 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
 
 
 def alive(manifest: Mapping[str, Any]) -> bool | None:
-    """Whether a run that has not ended is going on; None where that is not to be told, on another machine."""
+    """Return True if a run is in progress; None if it runs on another machine, where this cannot be known."""
     if manifest["status"] != "running":
         return False
     if manifest["host"] != platform.node() or manifest.get("machine", machine()) != machine():
@@ -242,8 +241,79 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
 
 
 def resumable(root: Location) -> set[str]:
-    """First ids of the runs that are going on in a store, and of the last one if it has not finished."""
+    """Return the first ids of the runs in progress in a store, and of the last one if it has not finished."""
     found = list(_manifests(root).values())
     going = [m for m in found if alive(m) is not False]
     going += [m for m in found[-1:] if m["status"] != "finished"]
     return {m.get("of", m["id"]) for m in going}
+
+
+# -- resuming
+def resumed(
+    store: str | os.PathLike[str], kind: str, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], Earlier]:
+    """Read the last run of a store and collect the arguments that resume it.
+
+    Parameters
+    ----------
+    store : str or Path
+    kind : {"run", "labels"}
+        Kind of run expected.
+    changes : mapping
+        Arguments to change, such as ``engine``; ``sources`` if the recorded ones cannot be opened.
+
+    Returns
+    -------
+    manifest : dict
+    changes : dict
+        With ``sources``, ``engine`` and ``engine_options``.
+    earlier : Earlier
+        The run itself.
+
+    Raises
+    ------
+    StoreError
+        No such run, or one whose record is not enough to resume it.
+    """
+    manifest, _ = read(store)
+    if manifest["kind"] != kind:
+        raise StoreError(
+            f"{store}: its last run is of kind {manifest['kind']}; resume it by {command_to_resume(manifest, store)}"
+        )
+    if not manifest["again"] and "sources" not in changes:
+        raise StoreError(
+            f"{store}: the sources of its last run cannot be opened from its record (signed URLs, open files, objects "
+            "of a Python session); give them again"
+        )
+    if manifest["where"] and "engine" not in changes:
+        raise StoreError(
+            f"{store}: its last run was on a cluster ({manifest['where']}); name an engine to resume it"
+        )
+    begun = manifest.get("begun", datetime.fromisoformat(manifest["started"]).timestamp())
+    out = {"sources": manifest["sources"], **changes}
+    if "engine" not in changes:
+        out |= _same_engine(store, manifest, changes)
+    return manifest, out, Earlier(manifest.get("of", manifest["id"]), begun)
+
+
+def _same_engine(
+    store: str | os.PathLike[str], manifest: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the engine of a run and its options with the changes."""
+    before, given = manifest["engine_options"], dict(changes.get("engine_options") or {})
+    missing = [name for name in manifest.get("withheld", ()) if name not in given]
+    if missing:
+        raise StoreError(
+            f"{store}: {', '.join(missing)} of its last run's engine ({manifest['engine']}) is not recorded, or not "
+            "in full, as it may hold secrets; give it again, or name an engine"
+        )
+    given = {k: {**before.get(k, {}), **v} if isinstance(v, Mapping) else v for k, v in given.items()}
+    return {"engine": manifest["engine"], "engine_options": {**before, **given}}
+
+
+def command_to_resume(manifest: Mapping[str, Any], store: str | os.PathLike[str]) -> str:
+    """Return the command that resumes a run."""
+    if manifest["kind"] == "classes":
+        return "the same is2ice classify command, which skips finished tracks"
+    command = {"run": "is2ice run", "labels": "is2ice labels many"}[manifest["kind"]]
+    return f"{command} --resume --store {store}"

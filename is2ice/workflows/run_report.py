@@ -1,31 +1,27 @@
-"""``is2ice report RUN``: what a run did, from the manifest and receipts in its store."""
+"""Report of a run from the manifest and receipts in its store: counts, times, failures."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from is2ice.cli.console import json_text
-
-from . import driver
 from .receipts import Run
+from .run_record import alive, command_to_resume
 
-__all__ = ["app", "text"]
+__all__ = ["figures", "text"]
 
-app = typer.Typer()
 STEPS = ("load", "compute", "write")
 
 
 def figures(manifest: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Counts and times of a run: seconds a step over all tracks, workers, and how busy they were.
+    """Count and time a run: seconds per step over all tracks, workers, and the share of time that they worked.
 
     Returns
     -------
     dict
-        ``wall_s`` is that of the whole run (None where it did not end), ``worked_s`` the sum over tracks.
+        Wall-clock time ``wall_s`` of the whole run (None if it did not end), ``worked_s`` summed over tracks, seconds;
+        bytes; counts; ``busy`` as a fraction.
     """
     done = run.done
     seconds = {step: round(sum(r["seconds"][step] for r in done), 3) for step in STEPS}
@@ -35,7 +31,7 @@ def figures(manifest: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {
         "id": manifest["id"],
         "status": manifest["status"],
-        "alive": driver.alive(manifest),
+        "alive": alive(manifest),
         "blocks": manifest.get("blocks"),
         "started": manifest["started"],
         "finished": manifest.get("finished"),
@@ -56,7 +52,7 @@ def figures(manifest: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 
 def text(manifest: Mapping[str, Any], run: Run) -> str:
-    """The report in plain text: the run, its steps, its slowest tracks, and what failed and why."""
+    """Write the report in plain text: the run, its steps, its slowest tracks, and the failures with their reasons."""
     f = figures(manifest, run)
     workers = (
         f"{f['workers']} workers on {', '.join(f['hosts'])}" if f["workers"] else "no track was computed"
@@ -80,39 +76,23 @@ def text(manifest: Mapping[str, Any], run: Run) -> str:
     lines += [f"slowest: {r['granule']} {r['beam']} {sum(r['seconds'].values()):.2f} s" for r in slow]
     for r in run.failed:
         lines.append(f"FAILED {r['granule'] or r['source']} {r['beam'] or ''}: {r['error']}")
-    again = driver.again(manifest, run.store)
+    again = command_to_resume(manifest, run.store)
     if f["alive"] is None:
-        lines.append(
-            f"whether it is still going on can be told on {manifest['host']} only; if it is not: {again}"
-        )
+        lines.append(f"only {manifest['host']} can show if it is still in progress; if it is not: {again}")
     elif not f["alive"] and manifest["status"] != "finished":
         lines.append(f"not finished: {again}")
     elif run.failed and not f["alive"]:
-        lines.append(f"what failed is tried again by {again}")
+        lines.append(f"failed tracks are tried again by {again}")
     return "\n".join(lines)
 
 
 def _state(manifest: Mapping[str, Any]) -> str:
-    """How a run stands, and when it was begun and ended."""
-    going, began = driver.alive(manifest), f"started {manifest['started']}"
+    """Describe the state of a run, and its start and end."""
+    going, began = alive(manifest), f"started {manifest['started']}"
     if manifest["status"] != "running":
         return f"{manifest['status']}; {began}, finished {manifest.get('finished') or 'never'}"
     if going:
-        return f"going on in process {manifest['process']} on {manifest['host']}; {began}"
+        return f"in progress in process {manifest['process']} on {manifest['host']}; {began}"
     if going is None:
         return f"running when it last wrote, in process {manifest['process']} on {manifest['host']}; {began}"
-    return f"killed (process {manifest['process']} on {manifest['host']} is no more); {began}, finished never"
-
-
-@app.command(epilog="Example: is2ice report ross_sea.zarr")
-def report(
-    run: Annotated[str, typer.Argument(help="A store (its last run), or a file of its folder .runs.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every receipt.")] = False,
-) -> None:
-    """What a run did: engine, workers, seconds a step, slowest tracks, failures."""
-    manifest, read = driver.read(run)
-    if as_json:
-        document = figures(manifest, read) | {"manifest": manifest, "receipts": list(read.receipts)}
-        typer.echo(json_text(document))
-    else:
-        typer.echo(text(manifest, read))
+    return f"killed (process {manifest['process']} on {manifest['host']} has ended); {began}, not finished"

@@ -1,16 +1,15 @@
-"""One long track on several workers: its photons are read and resampled in blocks, and put together.
+"""Compute one long track on several workers: photons are read and resampled in blocks, then put together.
 
-Photons to segments is the long part, and goes block by block: :meth:`is2ice.io.icesat2.atl03.Granule.block`
-reads what a block
-needs beyond its ends (its halo) and gives the same cells whatever the blocks. A trained model's classes go block by
-block too (:mod:`is2ice.workflows.class_blocks`). The rest is by nature common to a whole track, is quick (timed by
-``benchmarks/engines.py long``), and is made once the blocks are together, so that the result has the same bits: the
-radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it, however long that is; the sea
-surface's uncertainty takes the slopes between all leads of the track and their departures from it; freeboard is a
-difference, which costs less than sending it.
+Photons to segments takes most of the time and is done block by block: :meth:`is2ice.io.icesat2.atl03.Granule.block`
+reads what a block needs beyond its ends (its halo) and gives the same cells for every division into blocks. Classes of
+a trained model are computed in blocks too (:mod:`is2ice.workflows.class_blocks`). The other steps need the whole track,
+are quick (timed by ``benchmarks/engines.py long``), and are done once the blocks are together, so that the result has
+the same bits: the radiometric tree reads the light of the ice over 10 km and, across a gap, from beyond it; the
+uncertainty of the sea surface takes the slopes between all leads of the track and their departures from it; freeboard
+is a difference, which costs less than its transport.
 
-Blocks wait in the store's hidden folder ``.parts``, those of each run in a folder of their own. A run that is resumed
-finds those of the run before; one that is missing is simply computed where the track is put together.
+Blocks wait in the store's hidden folder ``.parts``, in a folder per run. A resumed run finds the blocks of the run
+before; a missing block is computed where the track is put together.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
+from .execution import ExecutionSettings
 from .options import Options
 
 if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Plan
 
-    from .driver import Place
 
-__all__ = ["Joined", "Part", "clear", "parts_folder", "prepare", "segmenting"]
+__all__ = ["Blocks", "Joined", "Part", "clear", "parts_folder", "prepare", "segmenting"]
 
 log = logging.getLogger("is2ice")
 
@@ -50,7 +49,7 @@ FOLDER = ".parts"
 
 
 def segmenting(options: Options) -> dict[str, Any]:
-    """What of the options decides the segments, as :meth:`is2ice.io.icesat2.atl03.Granule.plan` takes it."""
+    """Return the options that decide the segments, as :meth:`is2ice.io.icesat2.atl03.Granule.plan` takes them."""
     from is2ice.science.segments import Selection
 
     return {
@@ -77,16 +76,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Joined:
-    """Loads a track from its blocks, and makes them.
+    """Load a track from its blocks, and make them.
 
     Attributes
     ----------
     folder : str
-        Where the blocks are.
+        Folder of the blocks.
     cells : int
-        Segments a block.
+        Segments per block.
     whole : callable
-        Loads a track: :func:`is2ice.workflows.run.load`.
+        Loads a track: :func:`is2ice.workflows.track.load`.
     """
 
     folder: str
@@ -127,38 +126,62 @@ class Joined:
         return block if all(a.shape[0] == n for a in block.values()) else None
 
     def _key(self, source: Any, beam: str, options: Options) -> str:
-        """Tells blocks of one track, file and set of options from all others."""
+        """Key that distinguishes the blocks of one track, file and set of options from all others."""
         made_by = [__version__, schema.SCHEMA_VERSION]
         what = [*made_by, Source.of(source).fingerprint(), beam, self.cells, options.parameters()]
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
-def prepare(
-    folder: str, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset], place: Place,
-    may_pass: Callable[[BaseException], bool], km: float, told: Callable[[Any, bool], None],
-) -> Joined:  # fmt: skip
-    """Make the blocks of some tracks on an engine; give what loads a track from them.
+@dataclass(frozen=True)
+class Blocks:
+    """Place and workers for the blocks of a run.
 
-    Parameters
+    Attributes
     ----------
     folder : str
         Address from :func:`parts_folder`.
-    items : iterable of Item
-        The tracks to come.
-    options, whole, place, may_pass
-        Of the run.
+    execution : ExecutionSettings
+        Workers, already started.
     km : float
         Length of a block.
-    told : callable
-        Of each block, and whether it failed.
+    report : callable
+        Takes each block, and True if it failed.
     """
-    joined = Joined(folder, max(1, round(km * 1e3 / options.length)), whole)
-    parts = _parts(items, options, joined.cells)
-    with closing(place.map(partial(joined.make, options), parts, may_pass)) as results:  # type: ignore[type-var]
-        for part, result in results:
-            if isinstance(result, BaseException):  # told when the track comes to it
-                log.debug("%s: %s", part, result)
-            told(part, isinstance(result, BaseException))
+
+    folder: str
+    execution: ExecutionSettings
+    km: float
+    report: Callable[[Any, bool], None]
+
+    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Apply a function on the workers; yield items and results. Failures are left to the task of the track."""
+        with closing(self.execution.map(fn, items)) as results:  # type: ignore[type-var]
+            for item, result in results:
+                failed = isinstance(result, BaseException)
+                self.report(item, failed)
+                if failed:
+                    log.debug("%s: %s", item, result)
+                else:
+                    yield item, result
+
+
+def prepare(
+    blocks: Blocks, items: Iterable[Any], options: Options, whole: Callable[..., xr.Dataset]
+) -> Joined:
+    """Make the blocks of some tracks, and return the callable that loads a track from them.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    items : iterable of Item
+        The tracks to come.
+    options : Options
+    whole : callable
+        Loads a whole track.
+    """
+    joined = Joined(blocks.folder, max(1, round(blocks.km * 1e3 / options.length)), whole)
+    for _ in blocks.map(partial(joined.make, options), _parts(items, options, joined.cells)):
+        pass
     return joined
 
 
@@ -172,7 +195,7 @@ def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]
             with Granule(item.source) as granule:
                 subset = Subset(options.bbox, options.time, options.x_atc)
                 n = granule.plan(item.beam, subset, **segmenting(options)).n
-        except Exception as error:  # told when the track comes to it
+        except Exception as error:  # reported by the task of the track
             log.debug("%s: %s", item, error)
             continue
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))

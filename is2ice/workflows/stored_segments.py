@@ -1,4 +1,4 @@
-"""Stored tracks as the beginning of new ones: their segments, to be classified and levelled otherwise."""
+"""Segments of stored tracks, from which classes, sea surface and freeboard are computed again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .options import Options
 
 __all__ = ["as_stored", "segments", "select"]
 
-#: Attributes of what was derived, or of the stored track as such.
+#: Attributes of derived variables, or of the stored track as such.
 _DERIVED = (
     "classifier",
     "classifier_checksum",
@@ -35,7 +35,7 @@ _DERIVED = (
 def select(
     store: str | os.PathLike[str], beams: str | Iterable[str] | None
 ) -> Iterator[tuple[str, str, str, dict[str, Any], str]]:
-    """Path, granule, beam, origin and release of the tracks that a selection of beams names; all by default."""
+    """Yield path, granule, beam, origin and release of the tracks that a selection of beams names; all by default."""
     listed = stores.open_store(store)
     root = listed.location.rstrip("/")
     for granule in listed.granules:
@@ -48,7 +48,7 @@ def select(
 
 
 def segments(track: str, options: Options) -> xr.Dataset:
-    """The segments of a stored track, with its labels if it has some, in memory.
+    """Read the segments of a stored track, with its labels if it has some, into memory.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def segments(track: str, options: Options) -> xr.Dataset:
 
 
 def as_stored(track: str) -> xr.Dataset:
-    """The same, whatever they were made with."""
+    """Read the segments and labels of a stored track, made with any options, into memory."""
     return _plain(open_track(track))
 
 
 def _plain(ds: xr.Dataset) -> xr.Dataset:
-    """Segments and labels in memory, without what was derived from them."""
+    """Return segments and labels in memory, without derived variables."""
     kept = [name for name in ds.data_vars if name in schema.SEGMENTS or name in schema.LABELS]
     out = ds[kept].compute().reset_coords(drop=True)
     return out.assign_attrs({k: v for k, v in ds.attrs.items() if k not in _DERIVED})

@@ -23,7 +23,7 @@ from is2ice.classifiers.neural import Neural, loaded
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError
 from is2ice.science import features
-from is2ice.workflows.run import Options
+from is2ice.workflows.options import Options
 
 
 def a_track(n: int = 3000, seed: int = 0, beam: str = "gt1r", granule: str = "A") -> xr.Dataset:

@@ -7,11 +7,12 @@ import pytest
 import xarray as xr
 
 from is2ice import schema
-from is2ice.classifiers.samples import Samples, from_tracks, split
+from is2ice.classifiers.samples import Samples, from_tracks
+from is2ice.classifiers.splits import split
 from is2ice.errors import StoreError
 from is2ice.io.stores import store
 from is2ice.science import features
-from is2ice.workflows.training_data import labelled_samples
+from is2ice.workflows.train import labelled_samples
 
 
 def a_cube(granule: str, scenes: list[str], n: int = 3_000, seed: int = 0) -> xr.Dataset:

@@ -267,19 +267,23 @@ def test_no_data_stays_without_a_class(items, trained):
 
 def test_commands(items, tmp_path):
     run, folder = CliRunner(), str(tmp_path / "model")
-    told = ["--model", folder, "--size", "64", "--epochs", "1", "--copies", "1"]
+    told = ["--out", folder, "--size", "64", "--epochs", "1", "--copies", "1"]
     made = run.invoke(app, ["train", str(items["train"]), "--validation", str(items["other"]), *told])
     assert made.exit_code == 0, made.output
     assert "16 tiles" in made.stdout
     assert "val_accuracy" in made.stdout
     again = run.invoke(app, ["train", str(items["train"]), *told])
     assert isinstance(again.exception, ModelError)
-    wrong = run.invoke(app, ["train", "no.json", "--model", str(tmp_path / "m"), "--labels", "xx"])
+    wrong = run.invoke(app, ["train", "no.json", "--out", str(tmp_path / "m"), "--labels", "xx"])
     assert "--labels xx: expected one of guarded, published" in str(wrong.exception)
-    absent = run.invoke(app, ["classify", str(items["other"]), "c.tif", "--model", str(tmp_path / "m")])
+    absent = run.invoke(
+        app, ["classify", str(items["other"]), "--out", "c.tif", "--classifier", str(tmp_path / "m")]
+    )
     assert "expected a folder made by `is2ice unet train`" in str(absent.exception)
     raster = tmp_path / "classes.tif"
-    done = run.invoke(app, ["classify", str(items["other"]), str(raster), "--model", folder, "--json"])
+    done = run.invoke(
+        app, ["classify", str(items["other"]), "--out", str(raster), "--classifier", folder, "--json"]
+    )
     assert done.exit_code == 0, done.output
     with rasterio.open(raster) as f:
         assert (f.count, f.shape, f.nodata) == (2, (256, 256), -1)

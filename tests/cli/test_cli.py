@@ -15,7 +15,7 @@ import pytest
 
 import is2ice
 from is2ice import schema
-from is2ice.cli.main import EXTENSIONS, main
+from is2ice.cli.main import COMMANDS, main
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.stores import store
 from is2ice.twin.icesat2.flat_beam import write_beam
@@ -50,7 +50,7 @@ def small_store(tmp_path: Path) -> Path:
 
 
 def test_info_of_a_genuine_granule(cli, granule: Path) -> None:  # type: ignore[no-untyped-def]
-    code, out, _ = cli("info", granule, "--counts")
+    code, out, _ = cli("show", granule, "--counts")
     assert code == 0
     for expected in (
         NAME,
@@ -63,7 +63,7 @@ def test_info_of_a_genuine_granule(cli, granule: Path) -> None:  # type: ignore[
         "403 km",
     ):
         assert expected in out, expected
-    code, out, _ = cli("info", granule, "--counts", "--json")
+    code, out, _ = cli("show", granule, "--counts", "--json")
     document = json.loads(out)
     (beam,) = document["beams"]
     assert beam["photons"] == 2909
@@ -82,11 +82,13 @@ def test_run_show_and_quicklook(cli, granule: Path, tmp_path: Path) -> None:  # 
     assert code == 0
     document = json.loads(out)
     assert (document["done"], document["skipped"]) == (0, 1)
-    code, out, _ = cli("show", path, NAME, "gt1l", "--plot", tmp_path / "q.png", "--photons", granule)
+    code, out, _ = cli("show", path, NAME, "gt1l")
     assert code == 0
     assert "n_filled" in out
+    code, out, _ = cli("quicklook", path, "gt1l", "--out", tmp_path / "q.png", "--photons", granule)
+    assert code == 0
     assert (tmp_path / "q.png").stat().st_size > 20_000
-    code, out, _ = cli("info", path)
+    code, out, _ = cli("show", path)
     assert NAME in out
 
 
@@ -155,7 +157,16 @@ def test_show_lists_a_store(cli, small_store: Path, tmp_path: Path) -> None:  # 
     code, out, _ = cli("show", small_store, "ATL03_x", "gt2r", "--json")
     assert json.loads(out)[0]["attributes"]["featureType"] == "trajectory"
     code, _, _ = cli(
-        "show", small_store, "ATL03_x", "gt2r", "--plot", tmp_path / "a.png", "--km", "0.1", "0.3"
+        "quicklook",
+        small_store,
+        "gt2r",
+        "--granule",
+        "ATL03_x",
+        "--out",
+        tmp_path / "a.png",
+        "--km",
+        "0.1",
+        "0.3",
     )
     assert code == 0
     assert (tmp_path / "a.png").exists()
@@ -166,11 +177,12 @@ def test_show_lists_a_store(cli, small_store: Path, tmp_path: Path) -> None:  # 
     [
         (("show", "{store}", "nothing"), "nothing is not in"),
         (("show", "{store}", "ATL03_x", "gt3l"), "it holds gt1r, gt2r"),
-        (("show", "{store}", "--plot", "a.png"), "--plot draws one track"),
-        (("show", "{store}", "ATL03_x", "gt1r", "--plot", "a.txt"), "ending in .png"),
-        (("show", "{store}", "ATL03_x", "gt1r", "--plot", "/nowhere/a.png"), "no such folder"),
+        (("quicklook", "{store}", "--out", "a.png"), "draws one track, 2 match"),
+        (("quicklook", "{store}", "gt1r", "--method", "nasa"), "drawn as it is stored"),
+        (("quicklook", "{store}", "gt1r", "--out", "a.txt"), "ending in .png"),
+        (("quicklook", "{store}", "gt1r", "--out", "/nowhere/a.png"), "no such folder"),
         (("show", "{tmp}/none.zarr"), "not an is2ice store: no such folder"),
-        (("info", "{tmp}/none.h5"), "no such file"),
+        (("show", "{tmp}/none.h5"), "no such file"),
         (("run", "x.h5", "--store", "{tmp}/file"), "Not a directory"),
     ],
 )
@@ -187,10 +199,10 @@ def test_bad_input_is_one_clear_line_and_exit_2(
 
 def test_not_hdf5_and_debug(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "page.h5").write_text("<html>please log in</html>")
-    code, _, err = cli("info", tmp_path / "page.h5")
+    code, _, err = cli("show", tmp_path / "page.h5")
     assert code == 2
     assert "not an HDF5 file" in err
-    code, _, err = cli("--debug", "info", tmp_path / "page.h5")
+    code, _, err = cli("--debug", "show", tmp_path / "page.h5")
     assert code == 2
     assert "Traceback" in err
     cli("versions")  # leaves debugging off again
@@ -213,7 +225,7 @@ def test_usage_help_and_versions(cli) -> None:  # type: ignore[no-untyped-def]
 
 def test_extensions_are_listed_and_reached(cli) -> None:  # type: ignore[no-untyped-def]
     out = cli("--help")[1]
-    for name in EXTENSIONS:
+    for name in COMMANDS:
         assert name in out
         assert cli(name, "--help")[0] == 0
 
@@ -224,7 +236,7 @@ def test_module_and_script_run_the_same(tmp_path: Path) -> None:
     assert module.stdout.startswith("# Variables")
     script = Path(sys.executable).with_name("is2ice")
     if script.exists():
-        done = subprocess.run([script, "info", tmp_path / "none.h5"], capture_output=True, text=True)
+        done = subprocess.run([script, "show", tmp_path / "none.h5"], capture_output=True, text=True)
         assert done.returncode == 2
         assert "no such file" in done.stderr
 
@@ -251,7 +263,7 @@ def test_ctrl_c_is_130_and_leaves_a_store(granule: Path, tmp_path: Path) -> None
     err = child.stderr.read()
     child.stderr.close()
     assert child.wait(60) == 130, err
-    assert "is2ice run --resume goes on from there" in err
+    assert "is2ice run --resume does the rest" in err
     assert 1 <= len(store.open_store(path)) < 40
 
 
@@ -260,7 +272,7 @@ def test_names_in_brackets_are_not_styles(cli, tmp_path: Path) -> None:  # type:
         code, out, _ = cli("run", name, "--store", tmp_path / "s.zarr")
         assert code == 2
         assert name in out
-        code, _, err = cli("info", name)
+        code, _, err = cli("show", name)
         assert code == 2
         assert f"{name}: no such file" in err
     for beam in ("gt1r", "gt2r"):
@@ -273,7 +285,7 @@ def test_names_in_brackets_are_not_styles(cli, tmp_path: Path) -> None:  # type:
 
 def test_a_wrong_picture_is_refused_before_the_work(cli, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     worked = []
-    monkeypatch.setattr("is2ice.workflows.run.survey", lambda *a: worked.append(a))
+    monkeypatch.setattr("is2ice.workflows.track.survey", lambda *a: worked.append(a))
     for path, why in ((tmp_path / "q.txt", "ending in .png"), (tmp_path / "no" / "q.png", "no such folder")):
         code, _, err = cli("quicklook", "any.h5", "--out", path)
         assert code == 2

@@ -11,7 +11,7 @@ import xarray as xr
 pytest.importorskip("matplotlib")
 
 from is2ice import schema
-from is2ice.reports import plot_track
+from is2ice.reports import plot_style, plot_track
 
 STAGES = ("classified", "seasurface", "freeboard")
 
@@ -55,17 +55,17 @@ def test_colours_are_distinct_in_lightness() -> None:
         r, g, b = to_rgb(colour)
         return 0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2
 
-    values = sorted(lightness(plot_track.COLOURS[c]) for c in (0, 2))
+    values = sorted(lightness(plot_style.COLOURS[c]) for c in (0, 2))
     assert values[1] - values[0] > 0.2
     others = {
-        plot_track.SEA,
-        plot_track.FREEBOARD,
-        plot_track.RATE,
-        plot_track.BACKGROUND,
-        plot_track.THEIRS,
-        *plot_track.SERIES,
+        plot_style.SEA,
+        plot_style.FREEBOARD,
+        plot_style.RATE,
+        plot_style.BACKGROUND,
+        plot_style.THEIRS,
+        *plot_style.SERIES,
     }
-    assert not others & set(plot_track.COLOURS.values()), "what is no class has a class's colour"
+    assert not others & set(plot_style.COLOURS.values()), "what is no class has a class's colour"
 
 
 def test_what_is_absent_is_said() -> None:

@@ -315,20 +315,20 @@ def test_command_line(small_store, tmp_path, capsys):
     from is2ice.cli.main import main
 
     with pytest.raises(SystemExit) as stopped:
-        main(["grid", str(small_store), "--out", str(tmp_path / "m.nc"), "--cell", "12500", "--period", "all",
-              "--plot", str(tmp_path / "m.png"), "--json"])  # fmt: skip
+        main(["map", str(small_store), "--out", str(tmp_path / "m.nc"), "--cell", "12500", "--period", "all",
+              "--out", str(tmp_path / "m.png"), "--json"])  # fmt: skip
     assert not stopped.value.code
     told = json.loads(capsys.readouterr().out)
     assert told["tracks"] == 4
     assert 0.5 < told["freeboard"]["mean"] < 1.2
     assert (tmp_path / "m.png").stat().st_size > 10_000
     with pytest.raises(SystemExit) as stopped:
-        main(["grid", str(small_store), "--out", str(tmp_path / "m.tif")])
+        main(["map", str(small_store), "--out", str(tmp_path / "m.tif")])
     assert stopped.value.code == 2
     # One product that cannot be read: told, the rest mapped, exit 1.
     (tmp_path / "bad.h5").write_text("x")
     with pytest.raises(SystemExit) as stopped:
-        main(["grid", SAMPLE, str(tmp_path / "bad.h5"), "--out", str(tmp_path / "p.nc")])
+        main(["map", SAMPLE, str(tmp_path / "bad.h5"), "--out", str(tmp_path / "p.nc")])
     assert stopped.value.code == 1
     assert "bad.h5" in capsys.readouterr().err
 

@@ -11,7 +11,7 @@ import pytest
 from is2ice import twin
 from is2ice.io.icesat2 import atl07_atl10
 from is2ice.science.leads import find_leads
-from is2ice.workflows import run
+from is2ice.workflows.track import one_track
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_sea_surface_and_freeboard(passes, preset):
     for seed in (41, 42):
         granule, truth = passes(preset, seed)
         for beam in ("gt1r", "gt2r", "gt3r"):
-            scores.append(twin.score(run.one_track(granule, beam), truth))
+            scores.append(twin.score(one_track(granule, beam), truth))
     sea = reduce(add, (s.all for s in scores)).h_ref_by_flag["from_leads"]
     freeboard = reduce(add, (s.interior for s in scores)).freeboard_by_flag["from_leads"]
     assert sea.n > 100_000
@@ -58,7 +58,7 @@ def test_sea_surface_and_freeboard(passes, preset):
 def test_no_lead_no_freeboard(passes):
     granule, _ = passes("no_leads", 43, 30.0)
     for beam in ("gt1r", "gt2r", "gt3r"):
-        track = run.one_track(granule, beam)
+        track = one_track(granule, beam)
         assert (track.h_ref_flag == -1).all()
         assert track.h_ref.isnull().all()
         assert track.freeboard.isnull().all()

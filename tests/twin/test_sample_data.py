@@ -9,7 +9,7 @@ import pytest
 
 from is2ice import open_track, twin
 from is2ice.twin import sample
-from is2ice.workflows import run
+from is2ice.workflows.track import one_track
 
 FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
 GRANULE = FOLDER / "ATL03_20191116193412_07410510_006_01.h5"
@@ -30,7 +30,7 @@ def test_a_changed_file_is_named(tmp_path):
 
 
 def test_the_chain_runs_on_it():
-    track = run.one_track(GRANULE, "gt3r")
+    track = one_track(GRANULE, "gt3r")
     score = twin.score(track, FOLDER / "truth" / "truth.nc")
     assert score.interior.point.accuracy > 0.9
     assert np.isfinite(track.freeboard).any()

@@ -13,7 +13,7 @@ from is2ice.twin import statistics
 from is2ice.twin.icesat2 import beam as simulate
 from is2ice.twin.icesat2 import instrument, photons
 from is2ice.twin.icesat2.instrument import NS, C
-from is2ice.twin.icesat2.photons import simulate_shots
+from is2ice.twin.icesat2.photons import simulate_level
 
 KM = 4.0
 
@@ -277,21 +277,8 @@ def test_background_is_the_true_rate(h5):
 def flat_shots(incident: float, strength: str, n: int = 60_000, noise: float = 0.0, rough: float = 0.1):
     """Photons of a flat rough surface: shots, heights, pixels, edges."""
     dead = simulate.dead_times(strength) * NS
-    capacity = int(n * (incident + noise + 3))
-    out = (
-        np.empty(capacity, np.int32),
-        np.empty(capacity),
-        np.empty(capacity, np.uint8),
-        np.empty(capacity, np.uint8),
-        np.empty(capacity, np.int8),
-    )
     pulse = np.array([instrument.PULSE_SIGMA * NS, 0.0, 0.0, 0.1, 0.0, 0.1])
-    k = simulate_shots(
-        0, np.full(n, 20.0), incident, np.full(n, noise), np.full(n, -20.0), 40.0, np.zeros(n), 0.0, np.ones(41),
-        np.ones((41, 1)), np.zeros((41, 1), np.float32), np.full((41, 1), rough, np.float32), 2.75, pulse, dead,
-        np.array([0.0, 1.0]), np.zeros(2), np.zeros(dead.size, np.int64), np.uint64(7), *out,
-    )  # fmt: skip
-    shot, h, channel, count, kind = (a[:k] for a in out)
+    shot, h, channel, count, kind = simulate_level(n, incident, rough, dead, pulse, noise=noise, seed=7)
     return shot, h, (channel.astype(int) - 1) % 60, channel > 60, count, kind
 
 
@@ -361,16 +348,7 @@ def test_calibration_table_agrees_with_the_simulated_receiver():
     n = 300_000
 
     def clipped(dead: np.ndarray) -> tuple[float, float, float]:
-        out = (
-            np.empty(n * 12, np.int32), np.empty(n * 12), np.empty(n * 12, np.uint8), np.empty(n * 12, np.uint8),
-            np.empty(n * 12, np.int8),
-        )  # fmt: skip
-        k = simulate_shots(
-            0, np.full(n, 20.0), 8.0, np.zeros(n), np.full(n, -20.0), 40.0, np.zeros(n), 0.0, np.ones(41),
-            np.ones((41, 1)), np.zeros((41, 1), np.float32), np.full((41, 1), 0.1, np.float32), 2.75, pulse, dead,
-            np.array([0.0, 1.0]), np.zeros(2), np.zeros(16, np.int64), np.uint64(3), *out,
-        )  # fmt: skip
-        h = out[1][:k]
+        h = simulate_level(n, 8.0, 0.1, dead, pulse, seed=3).h
         reach = (instrument.CENTROID_REACH + 3 * 0.1 / NS) * NS
         h = h[np.abs(h) < reach]
         low, high = np.quantile(h, [0.1, 0.9])
@@ -445,9 +423,10 @@ def test_confidence_sees_photons_only():
     shot = np.repeat(np.arange(40, dtype=np.int32), 3)
     h = np.full(120, 10.05)
     shot, h = np.append(shot, [39, 39]).astype(np.int32), np.append(h, [17.0, 40.0])
-    conf, density, peak = np.zeros(122, np.int8), np.zeros(122, np.float32), np.zeros(122, np.float32)
-    limits = np.array([3.0, 8.0, 0.07])
-    photons.confidence(shot, h, np.full(1, 1e6), 40, 40, 0.22, 0.0, 50.0, 2 / C, limits, conf, density, peak)
+    histogram = photons.Histogram(40, 0.22, 0.0, 50.0, 2 / C, np.array([3.0, 8.0, 0.07]))
+    found = photons.Found.empty(122)
+    photons.confidence(shot, h, np.full(1, 1e6), 40, histogram, found)
+    conf = found.confidence
     assert np.all(conf[:120] == 4)
     assert conf[120:].tolist() == [1, 0]  # within 10 m of the surface: buffer; beyond: noise
 

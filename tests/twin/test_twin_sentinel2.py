@@ -15,18 +15,14 @@ import pytest
 import rasterio
 from pyproj import Geod, Transformer
 
+from is2ice.science.footprints import cut_antimeridian
 from is2ice.twin.scene import optics
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.scene.tracks import sun
-from is2ice.twin.sentinel2.make_scene import (
-    Image,
-    _place,
-    classify_scene,
-    make_scene,
-    radiometric_offset,
-)
+from is2ice.twin.sentinel2.image import Image, classify_scene, radiometric_offset
+from is2ice.twin.sentinel2.make_scene import _place, make_scene
 from is2ice.twin.sentinel2.mgrs_tiles import Tile, orbit, tile_at
-from is2ice.twin.server.granule_items import bounding_box, cut_antimeridian
+from is2ice.twin.server.granule_items import bounding_box
 
 BANDS = ("B02", "B03", "B04", "B08", "B11")
 

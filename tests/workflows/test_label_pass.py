@@ -24,6 +24,7 @@ from is2ice.science.labels.corrections import Correction, Corrections
 from is2ice.science.labels.drift import Drift, DriftError
 from is2ice.twin.sentinel2.make_scene import make_scene
 from is2ice.twin.server.local_archive import LocalCloud
+from is2ice.workflows import run_record
 from is2ice.workflows.label_pass import LabellingError, label_pass
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,8 +83,8 @@ def test_many_passes_on_an_engine(pass_and_image, tmp_path, dask_cluster):
 
 def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
     """From another folder, by the command: what was labelled is kept, what failed is tried again."""
-    from is2ice.workflows import driver, run_report
     from is2ice.workflows import run as pipeline
+    from is2ice.workflows import run_report
     from is2ice.workflows.label_many import label_many
 
     granule, item = pass_and_image
@@ -102,10 +103,10 @@ def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
         (granule.stem, "skipped"),
         (late.stem, "done"),
     ]
-    manifest, _ = driver.read("s.zarr")
+    manifest, _ = run_record.read("s.zarr")
     assert manifest["options"] == {"scenes": str(item), "labels": {"drift": "none"}}
     assert "is2ice labels many --resume" in run_report.text(manifest | {"status": "interrupted"}, first)
-    with pytest.raises(StoreError, match=r"is of labels; go on with that by is2ice labels many --resume"):
+    with pytest.raises(StoreError, match=r"is of kind labels; resume it by is2ice labels many --resume"):
         pipeline.resume("s.zarr")
     with pytest.raises(ValueError, match="nothing to label"):
         label_many([granule], [], tmp_path / "t.zarr")
@@ -178,15 +179,19 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
     part = store.open_track(target, chunks=None)["label"].sel(beam="gt2r", x_atc=slice(x0, x0 + 18))
     assert part.values.tolist() == [2] * 10
     picture = tmp_path / "part.png"
-    drawn = run.invoke(app, ["draw", f"{target}/{name}", str(item), str(picture), "--corrections", hand])
+    drawn = run.invoke(
+        app, ["draw", f"{target}/{name}", str(item), "--out", str(picture), "--corrections", hand]
+    )
     assert drawn.exit_code == 0, drawn.output
     assert picture.stat().st_size > 50_000
     ds = store.open_track(f"{target}/{granule.stem}/gt1r", chunks=None)
     assert ds.attrs["label_methods"] == ["guarded"]
     store.write_track(ds.assign_attrs(label_methods=["unet 0123"]), tmp_path / "net.zarr")
-    drawn = run.invoke(app, ["draw", f"{tmp_path}/net.zarr/{granule.stem}/gt1r", str(item), str(picture)])
+    drawn = run.invoke(
+        app, ["draw", f"{tmp_path}/net.zarr/{granule.stem}/gt1r", str(item), "--out", str(picture)]
+    )
     assert drawn.exit_code == 2
-    assert "pass --unet" in " ".join(drawn.output.replace("│", " ").split())
+    assert "pass --classifier" in " ".join(drawn.output.replace("│", " ").split())
 
 
 def test_from_search_to_labelled_cube_on_the_local_cloud(pass_and_image, monkeypatch):

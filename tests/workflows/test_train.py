@@ -22,8 +22,9 @@ from is2ice.errors import ModelError, StoreError
 from is2ice.io.stores import store
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.reclassify import reclassify
-from is2ice.workflows.run import Chain
-from is2ice.workflows.train import launch, read_config, train
+from is2ice.workflows.track import Chain
+from is2ice.workflows.train import launch, train
+from is2ice.workflows.training_config import read_config
 
 CONFIG = """
 labelled = "labelled.zarr"
@@ -213,7 +214,7 @@ def test_info_of_an_edited_card_and_of_weights_cut_short(model, tmp_path, capsys
     card["training"]["history"]["best"] = 99
     (copy / "card.json").write_text(json.dumps(card))
     (copy / "weights.npz").write_bytes((copy / "weights.npz").read_bytes()[:-10])
-    code, out, err = command(capsys, "info", copy)
+    code, out, err = command(capsys, "show", copy)
     assert code == 0, err
     assert "4 epochs, best 99: no such epoch; the card was edited" in out
     assert "NOT USABLE" in out.splitlines()[-1]
@@ -238,11 +239,11 @@ def test_a_terminal_sees_no_notes_of_the_compiler(folder):
 
 
 def test_info_shows_the_card(model, capsys):
-    code, out, _ = command(capsys, "info", model)
+    code, out, _ = command(capsys, "show", model)
     assert code == 0
     for word in ("mlp of windows", "release", "h_cor_mean", "A/gt", "macro_f1", "is2ice", "seed", "split"):
         assert word in out
-    code, out, _ = command(capsys, "info", model, "--json")
+    code, out, _ = command(capsys, "show", model, "--json")
     assert code == 0
     assert json.loads(out)["checksum"] == model_folder.checksum(model)
 
@@ -251,7 +252,15 @@ def test_info_shows_the_card(model, capsys):
 def test_stored_tracks_are_classified_anew(model, folder, tmp_path, capsys):
     target = tmp_path / "classified.zarr"
     code, out, err = command(
-        capsys, "classify", folder / "labelled.zarr", "--model", model, "--store", target, "--granule", "A"
+        capsys,
+        "classify",
+        folder / "labelled.zarr",
+        "--classifier",
+        model,
+        "--store",
+        target,
+        "--granule",
+        "A",
     )
     assert code == 0, err
     assert "A" in out
@@ -266,7 +275,7 @@ def test_stored_tracks_are_classified_anew(model, folder, tmp_path, capsys):
     np.testing.assert_array_equal(done["height"], was["height"])
     parameters = json.loads(done.attrs["processing_parameters"])
     assert parameters["classifier_checksum"] == model_folder.checksum(model)
-    with pytest.raises(StoreError, match="is of classes; go on with that by the same is2ice classify"):
+    with pytest.raises(StoreError, match="is of kind classes; resume it by the same is2ice classify"):
         pipeline.resume(target)
     # The same again is skipped; another model in the folder is another result.
     again = reclassify(folder / "labelled.zarr", target, model, granules=["A"])

@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -198,11 +199,10 @@ def _describe(name: str, command: Any, lines: list[str]) -> None:
 def _api() -> str:
     import inspect
 
-    import is2ice
-
+    face = import_module(__name__.split(".")[0])
     lines = []
-    for name in sorted(n for n in is2ice.__all__ if not n.startswith("__")):
-        thing = getattr(is2ice, name)
+    for name in sorted(n for n in face.__all__ if not n.startswith("__")):
+        thing = getattr(face, name)
         lines += _entry(f"is2ice.{name}", thing)
         if inspect.ismodule(thing):
             for inner in getattr(thing, "__all__", ()):
@@ -236,7 +236,7 @@ _GENERATED: dict[str, Callable[[], str]] = {"schema": _schema, "commands": _comm
 
 # -- pictures of the sample ---------------------------------------------------------------------------
 def _track(beam: str) -> Any:
-    from is2ice.workflows.run import one_track
+    from is2ice.workflows.track import one_track
 
     if beam not in _made:
         _made[beam] = one_track(SAMPLE, beam)

@@ -1,0 +1,1 @@
+"""Search for granules and scenes, areas of the oceans, orbits and orders."""

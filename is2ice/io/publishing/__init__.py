@@ -1,0 +1,1 @@
+"""Publish a store: versions, STAC items, Icechunk repositories."""

@@ -1,0 +1,1 @@
+"""Remote files: byte ranges, chunks of HDF5, credentials."""

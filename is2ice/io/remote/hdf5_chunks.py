@@ -30,7 +30,7 @@ _DEFLATE, _SHUFFLE = 1, 2
 
 
 @njit(cache=True, nogil=True)
-def _unshuffle(raw, out, size, n):
+def _unshuffle(raw, out, size, n):  # type: ignore[no-untyped-def]
     """Bytes of n items of ``size`` bytes, sorted by significance, back into items."""
     for b in range(size):
         base = b * n

@@ -1,0 +1,1 @@
+"""Zarr stores of tracks and their declarations."""

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
-from is2ice.io.remote.location import Location, is_url, location
+from is2ice.io.remote.location import Location, clear_errors, is_url, location
 from is2ice.io.urls import public_url
 from is2ice.version import __version__
 
@@ -41,6 +41,7 @@ __all__ = [
     "Place",
     "attributes",
     "check_version",
+    "clear_errors",
     "create",
     "entry_bytes",
     "entry_key",

@@ -1,0 +1,1 @@
+"""Labels of segments from images: ice drift, transfer, corrections by hand."""

@@ -37,7 +37,6 @@ __all__ = ["Correction", "Corrections", "review"]
 log = logging.getLogger("is2ice")
 
 _NAMES = {name: code for code, name in enumerate(schema.CLASSES)} | {"unlabelled": schema.UNLABELLED}
-_BY_HAND = next(bit for bit, name in schema.LABEL_BITS.items() if name == "corrected_by_hand")
 _HEADER = "# Labels corrected by hand; the later line wins. Distances in m along the track.\n"
 
 
@@ -213,7 +212,8 @@ class Corrections:
         by_hand = xr.DataArray(codes, dims=segments["label"].dims)
         corrected = by_hand > -2
         label = xr.where(corrected, by_hand, segments["label"].variable)
-        flags = segments["label_flags"] | (corrected * np.uint16(_BY_HAND)).astype(np.uint16)
+        bit = np.uint16(schema.LabelFlag.CORRECTED_BY_HAND)
+        flags = segments["label_flags"] | (corrected * bit).astype(np.uint16)
         dims = segments["label"].dims
         ds = segments.assign(label=(dims, label.data.astype(np.int8)), label_flags=(dims, flags.data))
         ds = schema.annotate(ds, "labels")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+from is2ice.schema import LabelFlag
 from is2ice.science.epoch import EPOCH
 
 from .image_grid import Grid, grid_of, read_near, segment_crs, segment_positions
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from .corrections import Corrections
     from .drift import Drift
 
-__all__ = ["CONFLICT", "method_of", "summary", "transfer"]
+__all__ = ["method_of", "summary", "transfer"]
 
 I1 = NDArray[np.int8]
 U2 = NDArray[np.uint16]
 F8 = NDArray[np.float64]
 
-OUTSIDE, NO_DATA, TRANSITION, CONFLICT, BY_HAND = 1, 2, 32, 64, 128
+#: Compiled code knows whole numbers only.
+_OUTSIDE, _NO_DATA, _TRANSITION = (
+    int(bit) for bit in (LabelFlag.OUTSIDE_SCENE, LabelFlag.NO_DATA, LabelFlag.CLASS_TRANSITION)
+)
 #: Segments worked on at a time, eagerly.
 _BLOCK = 262_144
 
@@ -210,7 +214,8 @@ def _label(
     away = np.abs(np.stack([time - s.time for s in scenes]))
     # The scene that answers: one that gives a label before one that does not, one that sees the place before
     # one that does not, then the closest in time.
-    rank = np.where(labels >= 0, 0, np.where(flags & OUTSIDE, 2, 1)) * 1e12 + np.nan_to_num(away)
+    outside = flags & LabelFlag.OUTSIDE_SCENE
+    rank = np.where(labels >= 0, 0, np.where(outside, 2, 1)) * 1e12 + np.nan_to_num(away)
     best = np.argmin(rank, axis=0)[None]
     label = np.take_along_axis(labels, best, 0)[0]
     flag = np.take_along_axis(flags, best, 0)[0]
@@ -218,7 +223,7 @@ def _label(
     clash = differ.any(axis=0) & (label >= 0)
     nearest = np.take_along_axis(away, best, 0)
     tie = (differ & (np.abs(away - nearest) < 1.0)).any(axis=0)
-    flag[clash] |= CONFLICT
+    flag[clash] |= LabelFlag.SCENE_CONFLICT
     label[clash & (tie if conflict == "closest" else True)] = schema.UNLABELLED
     return label, flag
 
@@ -252,7 +257,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
         if np.isnan(r):
             continue
         if r < 0.0 or c < 0.0 or r >= rows or c >= columns:
-            flags[i] = 1
+            flags[i] = _OUTSIDE
             continue
         a, b = int(r) - row0, int(c) - column0
         own = code[a, b]
@@ -261,7 +266,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
             return i
         bits = mask[a, b] if masked else 0
         if own < 0 and bits == 0:
-            bits = 2
+            bits = _NO_DATA
         if own >= 0 and reach > 0.0:
             near = False
             for p in range(max(a - k, 0), min(a + k + 1, height)):
@@ -275,7 +280,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
                     if dr * dr + dc * dc <= reach * reach:
                         near = True
             if near:
-                bits |= 32
+                bits |= _TRANSITION
         flags[i] = bits
         if bits == 0:
             label[i] = own

@@ -1,0 +1,1 @@
+"""Simulated ICESat-2 products."""

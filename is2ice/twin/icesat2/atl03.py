@@ -128,7 +128,7 @@ def make_granule(
             log.debug("%s %s: %d photons", path.name, beam, data.photons["h"].size)
         start, end = min(s for s, _ in spans), max(e for _, e in spans)
         atl03_ancillary.write(
-            h5, scene, names, release, sc_orient, orbit, float(start), float(end), path.stem
+            h5, scene, names, release, sc_orient, orbit, (float(start), float(end)), path.stem
         )
     part.replace(path)
     if truth_path is not None:
@@ -139,7 +139,7 @@ def make_granule(
 
 
 def _create(path: Path, *, paged: bool) -> h5py.File:
-    """New file whose bytes hold no clock (newer object headers would); paged as from release 007."""
+    """Create a file without time stamps (newer object headers hold some), paged as from release 007."""
     create, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_V110)
     if paged:

@@ -35,11 +35,11 @@ def write(
     release: str,
     sc_orient: int,
     orbit: dict[str, int],
-    start: float,
-    end: float,
+    span: tuple[float, float],
     name: str,
 ) -> None:
     """Write every group of the granule that belongs to no beam, and the root's attributes."""
+    start, end = span
     _root(h5, scene, beams, release, start, end, name)
     _orbit_info(h5, scene, sc_orient, orbit, start)
     _ancillary(h5, scene, beams, release, orbit, start, end)

@@ -259,7 +259,7 @@ def _nearest(axis: Array, value: Array) -> NDArray[np.intp]:
 
 
 def _along(group: h5py.Group, name: str) -> tuple[Array, Array]:
-    """Times and values of a 20 m variable, without fill."""
+    """Return times and values of a 20 m variable, without fill values."""
     value = group[name][:].astype(float)
     good = np.abs(value) < 1e30
     return group["delta_time"][:][good], value[good]
@@ -367,7 +367,7 @@ def surface_types(
 
 
 def section_of(x: Array, start: float) -> NDArray[np.int64]:
-    """Number, from 0, of the 10 km section that each distance lies in."""
+    """Return the number, from 0, of the 10 km section of each distance."""
     return np.floor((x - start) / SECTION).astype(np.int64)
 
 

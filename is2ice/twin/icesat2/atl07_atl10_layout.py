@@ -70,7 +70,7 @@ def _f4(units: str, long_name: str, source: str = "Sea Ice ATBD", content: str =
 
 
 def _plain(units: str, long_name: str, source: str = "Sea Ice ATBD") -> Column:
-    """A float without declared fill, as the product has some."""
+    """Write a float without a declared fill value, as the product has some."""
     return _col("f4", units, long_name, source, _REF)
 
 

@@ -226,7 +226,7 @@ def find_leads(x: Array, height: Array, sigma: Array, ssh: NDArray[np.bool_], id
 
 
 def reference_surfaces(leads: Leads, start: float, n: int, *, smooth: bool = True) -> Sections:
-    """Reference surface of each of `n` sections of 10 km from `start` on.
+    """Return the reference surface of each of `n` sections of 10 km from `start` on.
 
     Leads are averaged with inverse variance; a mean outside +-0.5 m is refused. Empty sections are filled as
     the product says: on a straight line between two surfaces at most 30 s and 0.05 m apart (flag 1) or in the two

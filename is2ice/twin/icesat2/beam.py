@@ -94,7 +94,7 @@ def sea_level(scene: Scene, track: BeamTrack, x_atc: Array) -> Array:
 
 
 def background_rate(scene: Scene, track: BeamTrack, x_atc: Array, strength: str) -> Array:
-    """True background rate of a beam, Hz: sunlight from about 35 m of surface and from the air above.
+    """Return the true background rate of a beam, Hz: sunlight from about 35 m of surface and from the air above.
 
     Parameters
     ----------
@@ -214,24 +214,20 @@ class _Receiver:
         delayed = np.interp(x, strip.x, 1.0 - np.exp(-0.5 * tau))
         capacity = int(x.size * (3.0 * self.rate + rate.max() * 2 * self.band / C + 4.0)) + 10_000
         while True:
-            out: dict[str, NDArray] = {
-                "shot": np.empty(capacity, np.int32),
-                "h": np.empty(capacity),
-                "channel": np.empty(capacity, np.uint8),
-                "count": np.empty(capacity, np.uint8),
-                "kind": np.empty(capacity, np.int8),
-            }
+            found = photons.Detected.empty(capacity)
             edge = self.edge.copy()
-            n = photons.simulate_shots(
-                first, x, self.rate, rate * 2 * self.band / C, top - self.band - base, self.band, delayed,
-                strip.x[0], rows, cells, strip.height, strip.rough, SIGMA_FOOTPRINT, self.pulse, self.dead,
-                self.afterpulse, self.tep, edge, self.seed, *out.values(),
-            )  # fmt: skip
+            shots = photons.Shots(
+                first, x, self.rate, rate * 2 * self.band / C, top - self.band - base, delayed
+            )
+            surface = photons.Strip(strip.x[0], rows, cells, strip.height, strip.rough, SIGMA_FOOTPRINT)
+            receiver = photons.Receiver(self.pulse, self.dead, self.afterpulse, self.tep, edge, self.band)
+            n = photons.simulate_shots(shots, surface, receiver, self.seed, found)
             if n >= 0:
                 break
             capacity *= 2
         self.edge = edge
-        out = {name: array[:n] for name, array in out.items()}
+        out: dict[str, NDArray] = found.first(n)._asdict()
+        out["count"] = out.pop("number")
         out["h"] = out["h"] + base[out["shot"]]
         out["shot"] = out["shot"] + np.int32(first)
         return out
@@ -257,17 +253,12 @@ def _find_signal(scene: Scene, beam: str, data: BeamData, true_rate: Array) -> N
     bottom = float(ph["h"].min()) if ph["h"].size else 0.0
     extent = float(np.ptp(ph["h"])) + 1.0 if ph["h"].size else 1.0
     n = ph["h"].size
-    ph["conf"], ph["density"], ph["peak"] = (
-        np.zeros(n, np.int8),
-        np.zeros(n, np.float32),
-        np.zeros(n, np.float32),
-    )
     # Outside the telemetry band there is no surface: a first estimate, smoothed over 13 records.
     estimate = _running_mean(beyond / outside, 13)
-    photons.confidence(
-        ph["shot"], ph["h"], estimate, data.n_shots, WINDOW[data.strength], BIN_HEIGHT, bottom, extent, 2 / C,
-        LEVELS, ph["conf"], ph["density"], ph["peak"],
-    )  # fmt: skip
+    histogram = photons.Histogram(WINDOW[data.strength], BIN_HEIGHT, bottom, extent, 2 / C, LEVELS)
+    found = photons.Found.empty(n)
+    photons.confidence(ph["shot"], ph["h"], estimate, data.n_shots, histogram, found)
+    ph["conf"], ph["density"], ph["peak"] = found
     signal = ph["conf"] >= 2
     n_signal = np.bincount(record[signal], minlength=n_rec)
     removed = _signal_height(record[signal], ph["h"][signal], n_rec)

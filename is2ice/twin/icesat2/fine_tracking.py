@@ -285,7 +285,7 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
     out = np.full((mean.size, 5), np.nan)
     _fit(
         np.ascontiguousarray(counts, np.float64), np.asarray(span, np.int64), np.asarray(mean, np.float64),
-        pulse.table, pulse.centre, BOTTOM, BIN, HALF_HEIGHTS, out,
+        pulse.table, pulse.centre, HALF_HEIGHTS, out,
     )  # fmt: skip
     quality = np.full(mean.size, -1, np.int8)
     valid = np.isfinite(out[:, 0])
@@ -317,7 +317,7 @@ def _misfit(p, k0, k1, offset, row, table):  # pragma: no cover - compiled
 
 
 @_jit
-def _fit(counts, span, mean, table, centre, bottom, bin_size, half, out):  # pragma: no cover - compiled
+def _fit(counts, span, mean, table, centre, half, out):  # pragma: no cover - compiled
     rows = table.shape[0]
     around = np.empty((3, 3))
     for s in range(counts.shape[0]):
@@ -329,7 +329,7 @@ def _fit(counts, span, mean, table, centre, bottom, bin_size, half, out):  # pra
             continue
         p = counts[s] / n
         # Heights are counted from the bin centre nearest the mean, so waveforms need no interpolation.
-        nearest = int(np.floor((mean[s] - bottom) / bin_size))
+        nearest = int(np.floor((mean[s] - BOTTOM) / BIN))
         base = centre + 5 * (k0 - nearest)
         best, bi, bj = np.inf, 0, 0
         for i in range(0, rows, 5):
@@ -357,7 +357,7 @@ def _fit(counts, span, mean, table, centre, bottom, bin_size, half, out):  # pra
                 curve = e0 - 2 * best + e2
                 if curve > 0:
                     fj = bj + 0.5 * (e0 - e2) / curve
-        out[s, 0] = bottom + (nearest + 0.5) * bin_size + 0.01 * fj
+        out[s, 0] = BOTTOM + (nearest + 0.5) * BIN + 0.01 * fj
         out[s, 1] = 0.01 * fi
         out[s, 2] = np.sqrt(best / p.size)
         out[s, 3] = bi

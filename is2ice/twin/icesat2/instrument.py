@@ -78,7 +78,7 @@ def pulse_offset() -> float:
 
 
 def renewal(incident: Array, density: Array, dt: float, dead: float) -> Array:
-    """Detected density of one pixel with a non-paralysable dead time, exactly.
+    """Return the detected density of one pixel with a non-paralysable dead time, exactly.
 
     ``r(t) = lambda f(t) [1 - integral of r over the dead time before t]``, stepped in time.
 

@@ -6,12 +6,27 @@ shot's photons do not depend on blocks, threads or on other shots, but for the t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from is2ice.twin.scene.fields import mix, uniform
 
-__all__ = ["confidence", "simulate_shots"]
+__all__ = [
+    "Detected",
+    "Found",
+    "Histogram",
+    "Receiver",
+    "Shots",
+    "Strip",
+    "confidence",
+    "simulate_level",
+    "simulate_shots",
+]
+
+Array = NDArray[np.float64]
 
 _U = np.uint64
 _GOLD = _U(0x9E3779B97F4A7C15)
@@ -47,39 +62,63 @@ def _poisson_small(mean, state):
     return n, state
 
 
-@_jit
-def simulate_shots(
-    first, x_shot, incident, noise, band_bottom, band_height, delay_share, along0, rows, cells, height, rough,
-    sigma_along, pulse, dead, afterpulse, tep, edge, seed, out_shot, out_h, out_channel, out_count, out_kind,
-):  # fmt: skip
-    """Simulate a run of shots of one beam.
+class Shots(NamedTuple):
+    """A run of shots.
 
-    Parameters
+    Attributes
     ----------
     first : int
         Number of the first shot in the pass (for its random stream).
-    x_shot : (n,) float64
+    x : (n,) float64
         Along-track place of each shot, m.
     incident : float
-        Incident photons per shot per unit of `rows` weight.
+        Incident photons per shot per unit of row weight.
     noise : (n,) float64
         Mean background photons in the telemetry band.
-    band_bottom : (n,) float64
+    bottom : (n,) float64
         Bottom of the band above the surface's zero, m.
-    band_height : float
-        m.
-    delay_share : (n,) float64
+    delayed : (n,) float64
         Share of photons scattered forward in cloud and so delayed.
-    along0 : float
-        Along-track centre of row 0 of the strip, m (rows are 1 m apart).
+    """
+
+    first: int
+    x: Array
+    incident: float
+    noise: Array
+    bottom: Array
+    delayed: Array
+
+
+class Strip(NamedTuple):
+    """Surface along the track, in rows of 1 m across the footprint.
+
+    Attributes
+    ----------
+    begin : float
+        Along-track centre of row 0, m.
     rows : (m,) float64
         Backscatter of a row, weighted across the footprint.
     cells : (m, c) float64
         Cumulative weight across each row, ending at 1.
     height, rough : (m, c) float32
         m.
-    sigma_along : float
+    sigma : float
         Footprint, m.
+    """
+
+    begin: float
+    rows: Array
+    cells: Array
+    height: NDArray[np.float32]
+    rough: NDArray[np.float32]
+    sigma: float
+
+
+class Receiver(NamedTuple):
+    """Pulse and detector of a beam.
+
+    Attributes
+    ----------
     pulse : (6,) float64
         Core sigma, offset (both m), then (share, mean m) of two tails.
     dead : (pixels,) float64
@@ -90,39 +129,142 @@ def simulate_shots(
         Mean photons per shot of the transmitter echo and its height in the band, m; 0 for none.
     edge : (pixels,) int64
         Edge of the last event of each pixel; updated.
+    band : float
+        Height of the telemetry band, m.
+    """
+
+    pulse: Array
+    dead: Array
+    afterpulse: Array
+    tep: Array
+    edge: NDArray[np.int64]
+    band: float
+
+
+class Detected(NamedTuple):
+    """Photons that are written.
+
+    Attributes
+    ----------
+    shot : int32
+        From 0.
+    h : float64
+        Height above zero, m.
+    channel : uint8
+        1-120 before the PCE offset: pixel + 1, plus 60 for the second edge.
+    number : uint8
+        Number of the event in its channel and shot.
+    kind : int8
+        0 noise, 1 signal, 2 afterpulse, 3 echo; for tests only, never written.
+    """
+
+    shot: NDArray[np.int32]
+    h: Array
+    channel: NDArray[np.uint8]
+    number: NDArray[np.uint8]
+    kind: NDArray[np.int8]
+
+    @classmethod
+    def empty(cls, n: int) -> Detected:
+        """Make room for ``n`` photons."""
+        return cls(
+            np.empty(n, np.int32),
+            np.empty(n),
+            np.empty(n, np.uint8),
+            np.empty(n, np.uint8),
+            np.empty(n, np.int8),
+        )
+
+    def first(self, n: int) -> Detected:
+        """Return the first ``n`` photons."""
+        return Detected(self.shot[:n], self.h[:n], self.channel[:n], self.number[:n], self.kind[:n])
+
+
+class _Events(NamedTuple):
+    """Events of one shot in no order, and the state of the pixels."""
+
+    t: Array
+    kind: NDArray[np.int8]
+    pixel: NDArray[np.int64]
+    last: Array
+    per_channel: NDArray[np.int64]
+
+
+def simulate_level(
+    shots: int, incident: float, rough: float, dead: Array, pulse: Array, *, noise: float = 0.0, seed: int = 0
+) -> Detected:
+    """Simulate shots over a level surface at 0 m, without afterpulses and echo, in a band of 20 m either side.
+
+    Parameters
+    ----------
+    shots : int
+    incident : float
+        Photons per shot.
+    rough : float
+        Roughness of the surface, m.
+    dead : (pixels,) float64
+        Dead time, as m of height.
+    pulse : (6,) float64
+        As for :class:`Receiver`.
+    noise : float
+        Background photons per shot in the band.
+    seed : int
+    """
+    run = Shots(
+        0, np.full(shots, 20.0), incident, np.full(shots, noise), np.full(shots, -20.0), np.zeros(shots)
+    )
+    level = np.zeros((41, 1), np.float32)
+    strip = Strip(0.0, np.ones(41), np.ones((41, 1)), level, np.full((41, 1), rough, np.float32), 2.75)
+    edge = np.zeros(dead.size, np.int64)
+    receiver = Receiver(pulse, dead, np.array([0.0, 1.0]), np.zeros(2), edge, 40.0)
+    out = Detected.empty(int(shots * (incident + noise + 4)))
+    n = simulate_shots(run, strip, receiver, np.uint64(seed), out)
+    return out.first(n)
+
+
+@_jit
+def simulate_shots(shots, strip, receiver, seed, out):
+    """Simulate a run of shots of one beam.
+
+    Parameters
+    ----------
+    shots : Shots
+    strip : Strip
+    receiver : Receiver
+        Its edges are updated.
     seed : uint64
-    out_* : arrays
-        Shot (int32, from 0), height above zero (float64, m), channel (uint8, 1-120 before the PCE
-        offset: pixel + 1, plus 60 for the second edge), count (uint8), kind (int8: 0 noise, 1 signal,
-        2 afterpulse, 3 echo; for tests only, never written).
+    out : Detected
+        Filled.
 
     Returns
     -------
     int
         Photons written, or -1 where the arrays are too small.
     """
-    n_pix = dead.size
+    pulse, tep, rows, cells = receiver.pulse, receiver.tep, strip.rows, strip.cells
+    n_pix = receiver.dead.size
     t = np.empty(_MAX)
     h = np.empty(_MAX)
     kind = np.empty(_MAX, np.int8)
     pix = np.empty(_MAX, np.int64)
     last = np.empty(n_pix)
     per_channel = np.zeros(2 * n_pix, np.int64)
+    events = _Events(t, kind, pix, last, per_channel)
     m_rows = rows.size
     weight = np.empty(16)
     k = 0
-    for q in range(x_shot.size):
-        state = mix(seed ^ mix(_U(first + q) * _GOLD + _ONE))
+    for q in range(shots.x.size):
+        state = mix(seed ^ mix(_U(shots.first + q) * _GOLD + _ONE))
         # -- light from the footprint --
-        r0 = int(np.floor(x_shot[q] - along0 + 0.5)) - 7
+        r0 = int(np.floor(shots.x[q] - strip.begin + 0.5)) - 7
         total = 0.0
         for i in range(15):
             r = r0 + i
             if 0 <= r < m_rows:
-                d = (along0 + r - x_shot[q]) / sigma_along
+                d = (strip.begin + r - shots.x[q]) / strip.sigma
                 total += np.exp(-0.5 * d * d) * rows[r]
             weight[i] = total
-        n, state = _poisson(incident * total / (sigma_along * 2.5066282746310002), state)
+        n, state = _poisson(shots.incident * total / (strip.sigma * 2.5066282746310002), state)
         n = min(n, _MAX // 2)
         for e in range(n):
             state += _GOLD
@@ -141,25 +283,30 @@ def simulate_shots(
             state += _GOLD
             u2 = 6.283185307179586 * uniform(mix(state))
             radius = np.sqrt(-2.0 * np.log(u1))
-            z = height[r, j] + rough[r, j] * radius * np.cos(u2) - pulse[0] * radius * np.sin(u2) + pulse[1]
+            z = (
+                strip.height[r, j]
+                + strip.rough[r, j] * radius * np.cos(u2)
+                - pulse[0] * radius * np.sin(u2)
+                + pulse[1]
+            )
             state += _GOLD
             u = uniform(mix(state))
             if u < pulse[2] + pulse[4]:
                 state += _GOLD
                 z += (pulse[3] if u < pulse[2] else pulse[5]) * np.log(1.0 - uniform(mix(state)))
-            if delay_share[q] > 0.0:
+            if shots.delayed[q] > 0.0:
                 state += _GOLD
-                if uniform(mix(state)) < delay_share[q]:
+                if uniform(mix(state)) < shots.delayed[q]:
                     state += _GOLD
                     z += 0.10 * np.log(1.0 - uniform(mix(state)))
             h[e] = z
             kind[e] = 1
         # -- background and echo --
-        m, state = _poisson(noise[q], state)
+        m, state = _poisson(shots.noise[q], state)
         m = min(m, _MAX // 4)
         for e in range(n, n + m):
             state += _GOLD
-            h[e] = band_bottom[q] + band_height * uniform(mix(state))
+            h[e] = shots.bottom[q] + receiver.band * uniform(mix(state))
             kind[e] = 0
         n += m
         if tep[0] > 0.0:
@@ -169,7 +316,7 @@ def simulate_shots(
                 u1 = 1.0 - uniform(mix(state))
                 state += _GOLD
                 h[n] = (
-                    band_bottom[q]
+                    shots.bottom[q]
                     + tep[1]
                     + pulse[0] * np.sqrt(-2 * np.log(u1)) * np.cos(6.283185307179586 * uniform(mix(state)))
                 )
@@ -187,51 +334,46 @@ def simulate_shots(
         start = k
         for o in range(n):
             e = order[o]
-            k, state, full = _record(
-                e, q, t, kind, pix, last, dead, edge, per_channel, afterpulse, state,
-                band_bottom[q], band_height, k, out_shot, out_h, out_channel, out_count, out_kind,
-            )  # fmt: skip
+            k, state, full = _record(e, q, shots.bottom[q], events, receiver, state, k, out)
             if full:
                 return -1
         if k - start > 1:
-            _by_pixel(start, k, out_h, out_channel, out_count, out_kind)
+            _by_pixel(start, k, out)
     return k
 
 
 @_jit
-def _record(
-    e, q, t, kind, pix, last, dead, edge, per_channel, afterpulse, state, bottom, band, k,
-    out_shot, out_h, out_channel, out_count, out_kind,
-):  # fmt: skip
+def _record(e, shot, bottom, events, receiver, state, k, out):
     """Detect event `e` where its pixel is live, and an afterpulse that may follow in the same pixel."""
-    p = pix[e]
-    when, what = t[e], kind[e]
-    while when - last[p] >= dead[p]:
-        last[p] = when
-        if bottom <= -when < bottom + band:
-            if k >= out_h.size:
+    p = events.pixel[e]
+    when, what = events.t[e], events.kind[e]
+    while when - events.last[p] >= receiver.dead[p]:
+        events.last[p] = when
+        if bottom <= -when < bottom + receiver.band:
+            if k >= out.h.size:
                 return k, state, True
-            edge[p] = 1 - edge[p]
-            c = p + edge[p] * dead.size
-            per_channel[c] += 1
-            out_shot[k], out_h[k], out_kind[k] = q, -when, what
-            out_channel[k] = p + 1 + 60 * edge[p]
-            out_count[k] = min(per_channel[c], 255)
+            receiver.edge[p] = 1 - receiver.edge[p]
+            c = p + receiver.edge[p] * receiver.dead.size
+            events.per_channel[c] += 1
+            out.shot[k], out.h[k], out.kind[k] = shot, -when, what
+            out.channel[k] = p + 1 + 60 * receiver.edge[p]
+            out.number[k] = min(events.per_channel[c], 255)
             k += 1
         if what == 2:
             break
         state += _GOLD
-        if uniform(mix(state)) >= afterpulse[0]:
+        if uniform(mix(state)) >= receiver.afterpulse[0]:
             break
         state += _GOLD
-        when = when + dead[p] - afterpulse[1] * np.log(1.0 - uniform(mix(state)))
+        when = when + receiver.dead[p] - receiver.afterpulse[1] * np.log(1.0 - uniform(mix(state)))
         what = np.int8(2)
     return k, state, False
 
 
 @_jit
-def _by_pixel(a, b, h, channel, count, kind):
+def _by_pixel(a, b, out):
     """Order one shot's photons by pixel, then time, as the product does (insertion sort)."""
+    h, channel, count, kind = out.h, out.channel, out.number, out.kind
     for i in range(a + 1, b):
         hi, ci, ni, ki = h[i], channel[i], count[i], kind[i]
         key = (ci - 1) % 60
@@ -257,10 +399,56 @@ def _poisson_threshold(mean, chance):
     return n
 
 
+class Histogram(NamedTuple):
+    """Windows of shots and bins of height in which signal is looked for.
+
+    Attributes
+    ----------
+    window : int
+        Shots.
+    bin : float
+        m.
+    bottom, extent : float
+        Lowest height and extent, m.
+    per_metre : float
+        2 / c, s per m.
+    limits : (3,) float64
+        Signal-to-background of medium and of high confidence; share of the densest bin at which the
+        signal ends.
+    """
+
+    window: int
+    bin: float
+    bottom: float
+    extent: float
+    per_metre: float
+    limits: Array
+
+
+class Found(NamedTuple):
+    """Signal found, a value for each photon.
+
+    Attributes
+    ----------
+    confidence : (n,) int8
+    density : (n,) float32
+        Photons in the photon's bin and its neighbours relative to the window's densest three bins.
+    peak : (n,) float32
+        Height of the window's densest bin, m.
+    """
+
+    confidence: NDArray[np.int8]
+    density: NDArray[np.float32]
+    peak: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n: int) -> Found:
+        """Make room for ``n`` photons."""
+        return cls(np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.float32))
+
+
 @_jit
-def confidence(
-    shot, h, rate, n_shots, window, bin_height, bottom, band, per_metre, limits, conf, density, peak
-):
+def confidence(shot, h, rate, n_shots, histogram, out):
     """Signal confidence from the density of photons alone (in the spirit of the ATL03 ATBD, section 5).
 
     Half-overlapping windows of shots; in each a histogram of height; bins that background would fill
@@ -275,24 +463,15 @@ def confidence(
         Height, m.
     rate : (shots / 50,) float64
         Background rate of each 50-shot record, Hz, from the records themselves.
-    n_shots, window : int
-    bin_height : float
-        m.
-    bottom, band : float
-        Lowest height and extent of the histogram, m.
-    per_metre : float
-        2 / c, s per m.
-    limits : (3,) float64
-        Signal-to-background of medium and of high confidence; share of the densest bin at which the
-        signal ends.
-    conf : (n,) int8
-    density : (n,) float32
-        Photons in the photon's bin and its neighbours relative to the window's densest three bins.
-    peak : (n,) float32
-        Height of the window's densest bin, m. All three are filled.
+    n_shots : int
+    histogram : Histogram
+    out : Found
+        Filled.
     """
+    window, bin_height, bottom, limits = histogram.window, histogram.bin, histogram.bottom, histogram.limits
+    conf, density, peak = out.confidence, out.density, out.peak
     half = window // 2
-    bins = int(band / bin_height) + 2
+    bins = int(histogram.extent / bin_height) + 2
     count = np.zeros(bins, np.int64)
     level = np.zeros(bins, np.int8)
     conf[:] = 0
@@ -313,7 +492,7 @@ def confidence(
             count[min(max(int((h[i] - bottom) / bin_height), 0), bins - 1)] += 1
         span = min(s + window, n_shots) - max(s, 0)
         record = min(max(s + half, 0) // 50, rate.size - 1)
-        mean = rate[record] * bin_height * per_metre * span
+        mean = rate[record] * bin_height * histogram.per_metre * span
         seed, grow = max(_poisson_threshold(mean, 1e-9), 3), max(_poisson_threshold(mean, 1e-2), 2)
         # The late tail of a bright return is not a surface: signal ends at a small share of the densest bin.
         tail = int(limits[2] * count.max()) + 1

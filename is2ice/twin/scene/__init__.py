@@ -1,0 +1,1 @@
+"""The simulated sea ice, its optics and the tracks over it."""

@@ -6,8 +6,11 @@ cut into tiles, and nothing has to be kept in memory.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["candidate_leads", "noise_field", "surface_kernel"]
 
@@ -213,27 +216,60 @@ def _in_lead(x, y, lead, water, key):
     return (NILAS if young < 0.5 else GREY_ICE), young
 
 
+class Leads(NamedTuple):
+    """Leads near some points.
+
+    Attributes
+    ----------
+    tile_of : (n,) int64
+        Fine tile of each point, into `start`.
+    start, numbers, table
+        From :func:`candidate_leads`.
+    water : float
+        Stage below which a lead is open water.
+    """
+
+    tile_of: NDArray[np.int64]
+    start: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    table: NDArray[np.float64]
+    water: float
+
+
+class Surface(NamedTuple):
+    """Surface at each point.
+
+    Attributes
+    ----------
+    kind : (n,) int8
+    height, albedo, rough, rate : (n,) float32
+        m above local sea level, 532 nm albedo, rms (m), backscatter relative to snow.
+    """
+
+    kind: NDArray[np.int8]
+    height: NDArray[np.float32]
+    albedo: NDArray[np.float32]
+    rough: NDArray[np.float32]
+    rate: NDArray[np.float32]
+
+
 @_jit
-def surface_kernel(x, y, tile_of, start, index, leads, water, p, key, kind, height, albedo, rough, rate):
+def surface_kernel(x, y, near, p, key, out):
     """Fill the surface at each point.
 
     Parameters
     ----------
     x, y : (n,) float64
         Metres from the scene's origin.
-    tile_of : (n,) int64
-        Fine tile of each point, into `start`.
-    start, index, leads
-        From :func:`candidate_leads`.
-    water : float
-        Stage below which a lead is open water.
+    near : Leads
     p : (9,) float64
         floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, calm roughness, snow albedo.
     key : uint64
-    kind : (n,) int8
-    height, albedo, rough, rate : (n,) float32
-        Filled: m above local sea level, 532 nm albedo, rms (m), backscatter relative to snow.
+    out : Surface
+        Filled.
     """
+    kind, height, albedo, rough, rate = out
+    tile_of, start, index, leads, water = near
     size, gap, share, sail, relief, log_median, log_sigma = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     for q in range(x.size):
         px, py = x[q], y[q]

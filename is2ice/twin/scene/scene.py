@@ -127,7 +127,7 @@ class Scene:
         return self.parameters.start_time
 
     def at(self, time: datetime) -> Scene:
-        """The same scene at another UTC time: ice moved by its drift, clouds by the wind."""
+        """Return the scene at another UTC time: ice moved by its drift, clouds by the wind."""
         return replace(self, time=time.replace(tzinfo=None))
 
     def _moved(
@@ -192,10 +192,9 @@ class Scene:
                 p.snow_albedo_std,
             ]
         )
-        fields.surface_kernel(
-            px, py, tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water, settings,
-            self._key(1), kind, height, albedo, rough, rate,
-        )  # fmt: skip
+        near = fields.Leads(tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water)
+        out = fields.Surface(kind, height, albedo, rough, rate)
+        fields.surface_kernel(px, py, near, settings, self._key(1), out)
         return SurfaceSample(
             kind.reshape(shape),
             CLASS_OF_KIND[kind].reshape(shape),
@@ -354,7 +353,7 @@ class Scene:
         return self.length_km * 1000.0
 
     def tracks(self, sc_orient: int = 1) -> dict[str, BeamTrack]:
-        """The six ground tracks for an orientation (which sets only the timing of the beams)."""
+        """Return the six ground tracks for an orientation (which sets only the timing of the beams)."""
         return _tracks(self.parameters, self.length, sc_orient)
 
     def track(self, beam: str, sc_orient: int = 1) -> BeamTrack:

@@ -76,7 +76,7 @@ class BeamTrack:
         return self.t_start + (np.asarray(x_atc, float) - self.x_start) / GROUND_SPEED
 
     def normal(self, x_atc: ArrayLike) -> tuple[Array, Array]:
-        """Unit vector to the left of the track in the crs, times the local scale factor.
+        """Return the unit vector to the left of the track in the crs, times the local scale factor.
 
         ``xy + a * normal`` is ``a`` metres to the left on the ground.
         """
@@ -103,7 +103,7 @@ def distance_from_node(latitude: float, ascending: bool) -> float:
 def make_tracks(
     crs: str, lon: float, lat: float, ascending: bool, length: float, start: datetime, sc_orient: int
 ) -> dict[str, BeamTrack]:
-    """The six ground tracks of a pass.
+    """Return the six ground tracks of a pass.
 
     The reference track is the geodesic with the orbit's heading at its start; over some hundred
     kilometres that is within a few kilometres of the true orbit, and nothing depends on it.

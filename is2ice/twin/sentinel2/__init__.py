@@ -1,0 +1,1 @@
+"""Simulated Sentinel-2 images and their STAC items."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pystac
     from numpy.typing import NDArray
 
-    from .make_scene import Image
+    from .image import Image
 
 __all__ = ["ASSETS", "SCL_CLASSES", "add_to_collection", "image_item"]
 

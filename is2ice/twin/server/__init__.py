@@ -1,0 +1,1 @@
+"""Local servers that behave as NASA's archive and STAC catalogues do."""

@@ -46,7 +46,7 @@ class Faults:
             self._plan = plan
 
     def next(self) -> dict[str, Any]:
-        """The fault of this request; empty when none befalls it."""
+        """Return the fault to apply to this request; empty for none."""
         with self._lock:
             for one in self._plan:
                 if one["skip"] > 0:

@@ -98,7 +98,7 @@ class _Handler(RangeRequestHandler):
             self._answer(200, "{}")
 
     def _answer(self, status: int, text: str, *, counted: bool = False) -> None:
-        """A whole answer of our own; by default not counted, since asking must not change the answer."""
+        """Send a complete answer; by default not counted, since a question must not change the counts."""
         body = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

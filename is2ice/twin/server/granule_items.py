@@ -11,11 +11,13 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
+from is2ice.science.footprints import cut_antimeridian
+
 if TYPE_CHECKING:
     import pystac
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["bounding_box", "cut_antimeridian", "granule_item", "line_footprint"]
+__all__ = ["bounding_box", "granule_item", "line_footprint"]
 
 _EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"(?:processed_)?(ATL\d\d)(?:-0[12])?_\d{14}_\d{8}_(\d{3})_\d\d.*")
@@ -28,26 +30,6 @@ _POSITIONS = (
 )
 #: Points kept of one ground track.
 _POINTS = 60
-
-
-def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
-    """Cut a geometry whose longitudes run on past 180 degrees into pieces within -180..180 (RFC 7946, 3.1.9).
-
-    Parameters
-    ----------
-    geometry : shapely geometry
-        Longitudes continuous, in any turn of 360 degrees.
-    """
-    from shapely import affinity, box, union_all
-
-    west, _, east, _ = geometry.bounds
-    turns = range(int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0)) + 1)
-    pieces = []
-    for k in turns:
-        piece = geometry.intersection(box(360.0 * k - 180.0, -90.0, 360.0 * k + 180.0, 90.0))
-        if not piece.is_empty and (piece.area > 0 or piece.length > 0):
-            pieces.append(affinity.translate(piece, xoff=-360.0 * k))
-    return pieces[0] if len(pieces) == 1 else union_all(pieces)
 
 
 def bounding_box(geometry: BaseGeometry) -> list[float]:

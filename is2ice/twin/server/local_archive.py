@@ -290,7 +290,7 @@ class LocalCloud:
 
 
 def _program(name: str) -> str:
-    """A script of this Python environment, whether or not it has been activated."""
+    """Return the path of a script of this Python environment, activated or not."""
     beside = Path(sys.executable).with_name(name)
     found = os.fspath(beside) if beside.is_file() else shutil.which(name)
     if found is None:

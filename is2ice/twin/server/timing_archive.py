@@ -34,7 +34,7 @@ class Archive:
 
 
 def make_archive(folder: Path, granules: int, *, length_km: float = 8.0, seed: int = 7) -> Archive:
-    """A twin archive: one simulated pass with its image, under the names of many.
+    """Build an archive of one simulated pass with its image, under many names.
 
     Every granule is read and computed as if it were alone; that they hold the same photons changes no timing.
     """

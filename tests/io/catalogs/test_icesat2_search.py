@@ -304,7 +304,7 @@ def test_the_command(cmr, genuine, tmp_path):
     cmr.entries = [genuine]
     run = CliRunner().invoke
     box = ["--bbox", "-160", "60", "-140", "79"]
-    done = run(cli.app, ["search", *box, "--map", str(tmp_path / "m.html"), "--json"])
+    done = run(cli.app, ["search", *box, "--out", str(tmp_path / "m.html"), "--json"])
     assert done.exit_code == 0, (done.output, done.exception)
     assert json.loads(done.stdout)[0]["granule"] == NAME
     assert NAME in (tmp_path / "m.html").read_text()

@@ -630,9 +630,9 @@ def test_commands(tmp_path):
     assert json.loads(done.output)["added"] == [f"{FIRST}/gt2r"]
     shown = run(cli.app, ["show", str(target)])
     assert "gt2r" in shown.output
-    listed = run(cli.app, ["stores"])
+    listed = run(cli.app, ["declarations"])
     assert "ross_sea_2019_11" in listed.output
     assert "(not published yet)" in listed.output
-    one = json.loads(run(cli.app, ["stores", "demo", "--json"]).output)
+    one = json.loads(run(cli.app, ["declarations", "demo", "--json"]).output)
     assert one[0]["licence"] == "MIT"
     assert publishing.publish(local, target).bytes == 0
