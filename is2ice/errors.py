@@ -7,6 +7,7 @@ __all__ = [
     "DamagedTrackError",
     "GranuleError",
     "Is2IceError",
+    "MissingExtraError",
     "ModelError",
     "NoSignalError",
     "RemoteError",
@@ -18,6 +19,10 @@ __all__ = [
 
 class Is2IceError(Exception):
     """Base of every error raised on purpose by the package."""
+
+
+class MissingExtraError(Is2IceError, ImportError):
+    """A package of an extra is not installed."""
 
 
 class GranuleError(Is2IceError, ValueError):

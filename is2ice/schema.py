@@ -19,6 +19,7 @@ from is2ice.errors import SchemaError
 
 __all__ = [
     "CLASSES",
+    "COORDINATES",
     "OPEN_WATER",
     "SCHEMA_VERSION",
     "SIMULATED",
@@ -35,12 +36,14 @@ __all__ = [
     "markdown_table",
     "mock_photons",
     "mock_segments",
+    "segments_of",
     "simulated_by",
     "titled",
+    "with_coordinates",
 ]
 
 #: Version of the variables and of the store layout. A store of another major version is refused.
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 #: Start of ``delta_time``: the 18 leap seconds between GPS and UTC are inside the product's epoch.
 EPOCH = "seconds since 2018-01-01T00:00:00Z"
@@ -55,6 +58,10 @@ CLASSES = ("thick_ice", "thin_ice", "open_water")
 _CLASS_FLAGS = {-1: "unlabelled", 0: "thick_ice", 1: "thin_ice", 2: "open_water"}
 
 BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
+
+#: Coordinates of segments besides ``x_atc``. ``time`` is derived from ``delta_time`` when segments are opened; a file
+#: holds it instead of ``delta_time`` (the same seconds), so that any reader of CF times has it.
+COORDINATES = ("time", "latitude", "longitude", "x", "y")
 
 #: Attribute of all that was made from simulated photons (generator, preset, seed); measured data never have it.
 SIMULATED = "simulated"
@@ -372,6 +379,59 @@ def annotate(ds: xr.Dataset, *stages: str) -> xr.Dataset:
     return ds
 
 
+def segments_of(ds: xr.Dataset) -> xr.Dataset:
+    """Return segments with ``delta_time`` in seconds, as all computations take them, without coordinates of the face.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Segments as opened by this package, or by plain xarray with or without decoded times.
+    """
+    have = ds.variables
+    if "delta_time" in have and "time" in have:
+        ds = ds.drop_vars("time")
+    elif "time" in have and ds["time"].dtype.kind in "fM":
+        ds = ds.rename(time="delta_time")
+    if "delta_time" in ds.variables and ds["delta_time"].dtype.kind == "M":
+        seconds = xr.apply_ufunc(
+            _seconds, ds["delta_time"].variable, dask="parallelized", output_dtypes=[np.dtype("f8")]
+        )
+        seconds.attrs = SEGMENTS["delta_time"].attrs()
+        ds = ds.assign(delta_time=seconds)
+    return ds.reset_coords([n for n in ("delta_time", *COORDINATES) if n in ds.coords and n not in ds.dims])
+
+
+def with_coordinates(ds: xr.Dataset) -> xr.Dataset:
+    """Return segments with ``time`` (UTC, datetime64), positions and ``x``, ``y`` as coordinates."""
+    ds = segments_of(ds)
+    if "delta_time" in ds:
+        time = xr.apply_ufunc(
+            _utc, ds["delta_time"].variable, dask="parallelized", output_dtypes=[np.dtype("M8[ns]")]
+        )
+        time.attrs = {"standard_name": "time", "long_name": "time of the middle of the segment, UTC"}
+        ds = ds.assign_coords(time=time)
+    return ds.set_coords([name for name in COORDINATES if name in ds])
+
+
+_EPOCH = np.datetime64("2018-01-01", "ns")
+
+
+def _utc(seconds: np.ndarray) -> np.ndarray:
+    """UTC of seconds since the epoch, to the nanosecond; whole seconds apart, since their product would round."""
+    known = np.isfinite(seconds)
+    whole = np.floor(np.where(known, seconds, 0.0))
+    rest = np.rint((np.where(known, seconds, 0.0) - whole) * 1e9)
+    ns = whole.astype(np.int64) * 1_000_000_000 + rest.astype(np.int64)
+    return np.where(known, _EPOCH + ns.astype("m8[ns]"), np.datetime64("NaT", "ns"))
+
+
+def _seconds(utc: np.ndarray) -> np.ndarray:
+    """Seconds since the epoch of UTC; the inverse of :func:`_utc`, bit for bit."""
+    ns = (utc.astype("M8[ns]") - _EPOCH).astype(np.int64)
+    whole, rest = np.divmod(ns, 1_000_000_000)
+    return np.where(np.isnat(utc), np.nan, whole + rest / 1e9)
+
+
 def encoding(ds: xr.Dataset, *, chunk: int = CHUNK, shard: int = SHARD) -> dict[str, dict[str, Any]]:
     """Zarr encoding of a segment dataset: dtype, chunks and shards along ``x_atc``.
 
@@ -498,7 +558,8 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
     if not isinstance(ds, xr.Dataset):
         raise TypeError(f"conform: expected an xarray.Dataset, got {type(ds).__name__}")
     stages = stages or ("segments",)
-    faults = _faults(ds, stages, values)
+    in_a_file = "delta_time" not in ds.variables and "time" in ds.variables and ds["time"].dtype.kind == "f"
+    faults = _faults(ds.rename(time="delta_time") if in_a_file else ds, stages, values)
     if "segments" in stages and "x_atc" in ds.coords and ds["x_atc"].ndim == 1 and ds.sizes["x_atc"] > 1:
         step = np.diff(ds["x_atc"].values)
         length = float(ds.attrs.get("segment_length", step[0]))
@@ -640,6 +701,9 @@ def markdown_table() -> str:
         "# Variables",
         "",
         f"Schema version {SCHEMA_VERSION}. Written by `python -m is2ice schema`; do not edit by hand.",
+        "",
+        "In files, `delta_time` of segments has the name `time`: the same seconds, which readers of CF times decode.",
+        "Opened with is2ice, segments have `delta_time` in seconds, and `time` (datetime64, UTC) derived from it.",
         "",
     ]
     for stage, table in STAGES.items():

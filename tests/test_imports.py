@@ -14,14 +14,23 @@ PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
 #: The rooms, lowest first. A module imports from its own room and from rooms above it in this list, nothing else.
 ROOMS = [
-    "errors", "version", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
+    "errors", "version", "extras", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
     "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
 ]  # fmt: skip
-#: Engines know nothing of the package; the twin knows words, metrics and the geometry of longitudes, never a stage
+#: Engines know nothing of the package but extras; the twin knows words, metrics and geometry, never a stage
 #: that it judges.
 ONLY = {
-    "engines": {"engines"},
-    "twin": {"twin", "schema", "errors", "version", "science.metrics", "science.epoch", "science.footprints"},
+    "engines": {"engines", "extras"},
+    "twin": {
+        "twin",
+        "extras",
+        "schema",
+        "errors",
+        "version",
+        "science.metrics",
+        "science.epoch",
+        "science.footprints",
+    },
 }
 #: Seen by the command line alone.
 CLI_SEES = {"twin"}

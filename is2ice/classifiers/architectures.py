@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from is2ice import schema
+from is2ice.extras import require
 
 from .losses import ALPHA
 
@@ -167,6 +168,7 @@ def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: 
 
 def _default_along(model: Any, *, near: int, dense: tuple[int, ...], **_: Any) -> Callable[[Any], Any]:
     """As :func:`_default` without dropout and noise, for every cell that has a window."""
+    require("tensorflow")
     import tensorflow as tf
 
     middle = model.input_shape[1] // 2

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.extras import require
+
 __all__ = ["ALPHA", "balanced", "focal"]
 
 #: Class weights of the published notebook: thick ice, thin ice, open water.
@@ -42,6 +44,7 @@ def focal(class_weights: Sequence[float] | None = None, gamma: float = 2.0) -> C
         raise ValueError(f"class_weights={class_weights!r}: expected one number >= 0 a class, not all 0")
 
     def loss(labels: Any, logits: Any) -> Any:
+        require("tensorflow")
         import tensorflow as tf
 
         # A one-hot product, not a gather: its gradient is a product too, where a gather's scatters.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.extras import require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
@@ -152,6 +153,7 @@ class Neural(Trained):
     @cached_property
     def _along(self) -> Any:
         """The model for all cells of a stretch of track at once, where its architecture allows that."""
+        require("tensorflow")
         import tensorflow as tf
 
         kind = architectures.ARCHITECTURES[self.card["architecture"]]

@@ -7,6 +7,8 @@ import re
 import sys
 import tempfile
 
+from is2ice.extras import require
+
 __all__ = ["start"]
 
 #: Lines of the first compilation, of severity INFO, and the remark that comes before the first of them. No setting
@@ -19,6 +21,7 @@ def start() -> None:
 
     Call it once threads and devices are set; with ``TF_CPP_MIN_LOG_LEVEL=0`` nothing is held back.
     """
+    require("tensorflow")
     import tensorflow as tf
 
     work = tf.function(lambda x: x + 1.0, jit_compile=True)

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.extras import require
+
 from . import model_folder
 
 __all__ = ["Trained"]
@@ -61,6 +63,7 @@ class Trained:
     # -- inference -----------------------------------------------------------------------------------
     @cached_property
     def _forward(self) -> Any:
+        require("tensorflow")
         import tensorflow as tf
 
         shape = (self.company, *self.model.input_shape[1:])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError
+from is2ice.extras import require
 
 from . import losses
 from .replicas import Alone, Replicas
@@ -236,6 +237,7 @@ def one_thread() -> None:
     The layers here are so small that handing parts of them to other threads costs more than it gains; further
     cores serve further replicas, or other tracks.
     """
+    require("tensorflow")
     import tensorflow as tf
 
     try:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.extras import require
 
 from . import training
 from .architectures import _seeded
@@ -247,6 +248,7 @@ class UNet(Trained):
         return int(self.card["size"])
 
     def _outputs(self, x: Any) -> Any:
+        require("tensorflow")
         import tensorflow as tf
 
         return tf.nn.softmax(self.model(x, training=False))

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import message
 
 from .console import err, out, scrubbed, state
 
@@ -117,6 +118,9 @@ def main(args: list[str] | None = None) -> None:
         app(args=args, standalone_mode=True)
     except (Is2IceError, ValueError, FileNotFoundError) as error:
         _fail(error, str(error), 2)
+    except ModuleNotFoundError as error:
+        line = message(error.name or "")
+        _fail(error, line or f"{error} (unexpected; --debug shows where)", 2 if line else 3)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (unexpected; --debug shows the traceback)", 3)
 

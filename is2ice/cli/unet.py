@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from is2ice.extras import require
+
 from .console import AsJson, expand_flags, out, print_json
 
 __all__ = ["app", "write_classes"]
@@ -134,6 +136,7 @@ def write_classes(classes: Any, raster: Path) -> None:
         From :func:`is2ice.sentinel2.scene.class_map`, with its grid.
     raster : Path
     """
+    require("rasterio")
     import rasterio
     from rasterio.transform import from_origin
 

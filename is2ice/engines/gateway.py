@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from is2ice.extras import require
+
 from ._common import Pairs, Unreachable
 from .dask import _feed, _same_package
 
@@ -63,6 +65,7 @@ def gateway_client(
     TimeoutError
         No worker came.
     """
+    require("dask_gateway")
     from aiohttp import ClientConnectionError
     from dask_gateway import Gateway
 

@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from is2ice.extras import require
+
 from . import _package_shipping
 from ._common import Pairs, Unreachable, count
 
@@ -215,6 +217,7 @@ def spark_context(
         )
     with warnings.catch_warnings():  # of pandas 3, whose data frames are not used here
         warnings.filterwarnings("ignore", category=FutureWarning)
+        require("pyspark")
         from pyspark import SparkConf, SparkContext
     running = SparkContext._active_spark_context
     if running is not None and master is None and workers is None and not conf:

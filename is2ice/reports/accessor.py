@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from is2ice import schema
+
 from . import export
 
 if TYPE_CHECKING:
     import geopandas
+
+    from .nasa_comparison import Comparison
 
 __all__ = ["IS2IceAccessor"]
 
@@ -34,25 +38,80 @@ class IS2IceAccessor:
 
     def __repr__(self) -> str:
         ds = self._ds
-        beams = (
-            ", ".join(map(str, ds["beam"].values)) if "beam" in ds.dims else str(ds.attrs.get("beam", "?"))
-        )
+        named = ds["beam"].values.ravel() if "beam" in ds.coords else [ds.attrs.get("beam", "?")]
+        beams = ", ".join(map(str, named))
         km = ds.sizes["x_atc"] * float(ds.attrs.get("segment_length", 2.0)) / 1e3
-        return f"<is2ice segments of {ds.attrs.get('granule', '?')}: {beams}; {km:.1f} km>"
+        about = f"is2ice segments of {ds.attrs.get('granule', '?')}: {beams}; {km:.1f} km"
+        return f"<{schema.titled(about, ds.attrs)}>"
 
     def _repr_html_(self) -> str:
         import html
 
         ds = self._ds
-        rows = {
-            k: ds.attrs.get(k)
-            for k in ("granule", "release", "rgt", "cycle", "crs", "height_reference", "traffic")
-        }
+        about = (schema.SIMULATED, "granule", "release", "rgt", "cycle", "crs", "height_reference", "traffic")
+        rows = {k: ds.attrs.get(k) for k in about}
         body = "".join(
             f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items() if v is not None
         )
         notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in ds.attrs.get("notes", ()))
         return f"<b>{html.escape(repr(self)[1:-1])}</b><table>{body}</table><ul>{notes}</ul>"
+
+    def _one(self, asked: str) -> xr.Dataset:
+        """One track, dims ``(x_atc,)``, with its beam in the attributes."""
+        ds = self._ds
+        if ds.sizes.get("beam", 1) != 1:
+            raise ValueError(f"ds.is2ice.{asked}: one beam at a time, such as ds.sel(beam='gt2r').is2ice")
+        if "beam" in ds.coords:
+            about = {k: ds[k].values.ravel()[0].item() for k in ("beam", "spot") if k in ds.coords}
+            ds = ds.squeeze("beam") if "beam" in ds.dims else ds
+            ds = ds.drop_vars(("beam", "spot"), errors="ignore").assign_attrs(about)
+        return ds
+
+    def classify(self, model: Any = "radiometric") -> xr.Dataset:
+        """Add the surface class of every segment (see :func:`is2ice.classify`)."""
+        from is2ice.classifiers import classify
+
+        return schema.with_coordinates(classify(schema.segments_of(self._ds), model))
+
+    def sea_surface(self, method: str = "crossfit", **options: Any) -> xr.Dataset:
+        """Add the local sea surface of one classified track (see :func:`is2ice.seasurface.estimate`)."""
+        from is2ice.science import seasurface
+
+        track = schema.segments_of(self._one("sea_surface"))
+        return schema.with_coordinates(seasurface.estimate(track, method, **options))
+
+    def freeboard(self, **options: Any) -> xr.Dataset:
+        """Add the total freeboard above the local sea surface (see :func:`is2ice.freeboard.compute`)."""
+        from is2ice.science import freeboard
+
+        return schema.with_coordinates(freeboard.compute(schema.segments_of(self._ds), **options))
+
+    def thickness(self, snow: Any = "auto", **options: Any) -> xr.Dataset:
+        """Add snow depth and ice thickness (see :func:`is2ice.thickness.compute`).
+
+        Parameters
+        ----------
+        snow : str or Snow
+            A snow model, its name, or a word such as ``"constant:0.2"``.
+        **options
+        """
+        from is2ice.science import thickness
+        from is2ice.science.snowmodels import snow_model
+
+        model = snow_model(snow) if isinstance(snow, str) else snow
+        return schema.with_coordinates(thickness.compute(schema.segments_of(self._ds), model, **options))
+
+    def stats(self, **options: Any) -> dict[str, Any]:
+        """Lead fraction, leads, floes, ridges and roughness of one track (:func:`is2ice.icestats.statistics`)."""
+        from is2ice.science.icestats import statistics
+
+        return statistics(schema.segments_of(self._one("stats")).load(), **options)
+
+    def compare(self, atl07: Any = None, atl10: Any = None) -> Comparison:
+        """Compare one track with ATL07, ATL10 or both of the same pass."""
+        from .nasa_comparison import compare
+
+        return compare(schema.segments_of(self._one("compare")).load(), atl07, atl10)
 
     @property
     def strong(self) -> xr.Dataset:
@@ -82,10 +141,11 @@ class IS2IceAccessor:
         """Draw one track (see :func:`is2ice.quicklook`)."""
         from .plot_track import quicklook
 
-        ds = self._ds
-        if ds.sizes.get("beam", 1) != 1:
-            raise ValueError("ds.is2ice.quicklook: one beam at a time, such as ds.sel(beam='gt2r').is2ice")
-        return quicklook(ds.squeeze("beam") if "beam" in ds.dims else ds, **options)
+        return quicklook(self._one("quicklook"), **options)
+
+    def plot(self, **options: Any) -> Any:
+        """Draw one track: another name of :meth:`quicklook`."""
+        return self.quicklook(**options)
 
     def cite(self) -> str:
         """Return the text to cite."""

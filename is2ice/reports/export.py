@@ -14,6 +14,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import StoreError
+from is2ice.extras import require
 from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.declarations import Declaration, declaration
 from is2ice.version import __version__
@@ -38,7 +39,7 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
     """Return the filled segments as a table, one row each; ``time`` in UTC, probabilities one column a class."""
     import pandas as pd
 
-    parts = []
+    ds, parts = schema.with_coordinates(ds), []
     for part in [ds.isel(beam=[k]) for k in range(ds.sizes["beam"])] if "beam" in ds.dims else [ds]:
         named = part["beam"].values if "beam" in part.coords else part.attrs.get("beam", "")
         beam = str(np.ravel(named)[0])  # a coordinate with or without a dimension, or an attribute
@@ -50,20 +51,20 @@ def to_frame(ds: xr.Dataset) -> pd.DataFrame:
             columns[schema.SIMULATED] = made_by
         columns["x_atc"] = part["x_atc"].values
         for name, a in part.variables.items():
-            if a.dims == ("x_atc",) and name != "x_atc":
+            if a.dims == ("x_atc",) and name not in ("x_atc", "time"):
                 columns[str(name)] = a.values
             elif a.dims == ("x_atc", "surface"):
                 for i, surface in enumerate(part["surface"].values):
                     columns[f"{name}_{surface}"] = a.values[:, i]
         frame = pd.DataFrame(columns)
-        since = pd.to_timedelta(frame["delta_time"], unit="s")
-        frame.insert(list(frame.columns).index("x_atc") + 1, "time", pd.Timestamp("2018-01-01") + since)
+        frame.insert(list(frame.columns).index("x_atc") + 1, "time", part["time"].values)
         parts.append(frame)
     return pd.concat(parts, ignore_index=True)
 
 
 def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
     """Return the table of :func:`to_frame` with points (EPSG:4326)."""
+    require("geopandas")
     import geopandas
 
     frame = to_frame(ds)
@@ -206,12 +207,13 @@ def known(ds: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     ValueError
-        For what is none (xarray hides an AttributeError of an accessor).
+        For a dataset without segments (xarray hides an AttributeError of an accessor).
     """
+    ds = schema.with_coordinates(ds) if "x_atc" in ds.dims else ds
     lacks = [n for n in ("n_photons", "delta_time", "latitude", "longitude") if n not in ds.variables]
     if lacks or "x_atc" not in ds.dims:
         raise ValueError(
             f"ds.is2ice: expected segments along x_atc, as is2ice.open_track gives; this dataset lacks "
             f"{', '.join(lacks) or 'x_atc'} (vocabulary: is2ice.schema, {schema.SCHEMA_VERSION})"
         )
-    return ds
+    return ds.drop_vars(("spatial_ref", "trajectory"), errors="ignore")

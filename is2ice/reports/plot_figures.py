@@ -20,6 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
 from .nasa_comparison import Comparison
@@ -62,6 +63,7 @@ _NARROW = 5.0
 
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
     """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
 from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
@@ -126,6 +127,7 @@ def draw_labels(
     ValueError
         Several beams, no label, or nothing within ``x_atc``.
     """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -160,6 +162,7 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
     ValueError
         The displacement was not searched for.
     """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
+from is2ice.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,7 @@ def draw_map(
     ValueError
         No such variable, or no cell with a value.
     """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from is2ice import schema
+from is2ice.extras import require
 
 from .plot_style import NAMES, SERIES
 
@@ -184,6 +185,7 @@ def _styles() -> list[dict[str, Any]]:
 
 
 def _figure(size: tuple[float, float]) -> Figure:
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 
 from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA
 
@@ -59,6 +60,7 @@ def quicklook(
     ValueError
         For a cube of several beams, or a window without segments.
     """
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,6 +68,7 @@ def quicklook(
         if track.sizes["beam"] != 1:
             raise ValueError(f"{track.sizes['beam']} beams: give one, such as cube.sel(beam=['gt1r'])")
         track = track.isel(beam=0).assign_attrs(beam=str(track["beam"].values[0]))
+    track = schema.segments_of(track)
     start = float(track["x_atc"].values[0])
     km = (track["x_atc"].values + float(track.attrs.get("segment_length", 2.0)) / 2 - start) / 1e3
     lo, hi = x if x is not None else _span(track, km)

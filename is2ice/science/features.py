@@ -21,6 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import require
 
 from .along_track import spots
 from .feature_columns import Track
@@ -386,6 +387,7 @@ def _moments(x: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each column, in double precision."""
     if isinstance(x, np.ndarray):
         return x.mean(axis=0, dtype="f8"), x.std(axis=0, dtype="f8")
+    require("dask_ml")
     from dask_ml.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(x.astype("f8"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.extras import require
 from is2ice.science.epoch import EPOCH
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class GroundTrack:
 
     def line(self, vertices: int = 60) -> BaseGeometry:
         """The track as a line of few vertices, cut at the antimeridian."""
+        require("shapely")
         from shapely import LineString
 
         few = np.unique(np.linspace(0, self.time.size - 1, vertices).astype(int))
@@ -80,6 +82,7 @@ def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
     geometry : shapely geometry
         Continuous longitudes, in any turn of 360 degrees.
     """
+    require("shapely")
     from shapely import affinity, box, union_all
 
     west, _, east, _ = geometry.bounds
@@ -104,6 +107,7 @@ def outline(geometry: BaseGeometry) -> BaseGeometry:
     of Sentinel-2 spans half a turn of longitude, so that polygon is meant the short way. One that runs on past 180
     degrees is cut there.
     """
+    require("shapely")
     from shapely import make_valid, transform, union_all
 
     pieces = []
@@ -122,6 +126,7 @@ def local_plane(geometry: BaseGeometry) -> tuple[Transformer, BaseGeometry]:
 
     Edges keep straight in longitude and latitude, as GeoJSON means them.
     """
+    require("shapely")
     from pyproj import Transformer
     from shapely import segmentize, transform, union_all
 

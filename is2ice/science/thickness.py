@@ -362,6 +362,14 @@ def compute(
         made[f"thickness_uncertainty_{name}"] = back(np.where(known, np.sqrt(square), np.nan))
     out = segments.assign(made)
     _describe(out, model, rho)
+    if rows.size and not np.isfinite(depth).any():
+        south, north = place["latitude"].min(), place["latitude"].max()
+        out.attrs["notes"] = [
+            *out.attrs.get("notes", ()),
+            f"no thickness: the snow model {model.name} has no depth between latitudes {south:.2f} and {north:.2f}"
+            + (f" (it covers the Arctic north of {_WARREN_SOUTH:g} N)" if isinstance(model, Warren) else "")
+            + "; snow='auto' takes the model of the hemisphere",
+        ]
     return out
 
 

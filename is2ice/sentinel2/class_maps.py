@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 from is2ice.schema import LabelFlag
 
 from . import cloud_filter
@@ -355,6 +356,7 @@ def _looked_up(coded: NDArray[np.uint16], table: NDArray[np.int8]) -> NDArray[np
 
 def _rasterised(land: Any, scene: xr.Dataset) -> NDArray[np.uint16]:
     """Bit of land where the outlines of a GeoDataFrame cover pixel centres."""
+    require("odc.stac", "rasterio")
     import odc.geo.xr  # noqa: F401  (registers the accessor)
     from rasterio.features import rasterize
 

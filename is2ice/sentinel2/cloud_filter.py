@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.extras import require
 
 __all__ = [
     "HALO",
@@ -109,6 +110,7 @@ def published_contrast(
         255 where a pixel equals its background.
     water : bool
     """
+    require("skimage")
     from scipy.ndimage import maximum_filter
     from skimage.filters import rank
 
@@ -149,6 +151,7 @@ def published_table(histogram: NDArray[Any]) -> tuple[I1, int]:
     otsu : int
         The threshold found.
     """
+    require("skimage")
     from skimage.filters import threshold_otsu
 
     counts = np.asarray(histogram)
@@ -222,6 +225,7 @@ def _fine(blocks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _light(values: U1, mask: Mask, window: int) -> U1:
     """Brightness of the bright ice around each pixel, from the pixels of a mask; 0 where there are none."""
+    require("skimage")
     from skimage.filters import rank
 
     mean, known = _blocks(values, mask)
@@ -232,6 +236,7 @@ def _light(values: U1, mask: Mask, window: int) -> U1:
 
 def _refined(values: U1, light: NDArray[Any], mask: Mask) -> NDArray[Any]:
     """Light from the mean of what it makes thick ice, where such ice is near."""
+    require("skimage")
     from skimage.filters import rank
 
     mean, known = _blocks(values, mask & (values >= _THICK_SHARE * light))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from is2ice.extras import require
 from is2ice.io.catalogs.sentinel2 import describe, item_of
 from is2ice.io.catalogs.stac_endpoints import signed
 
@@ -79,6 +80,7 @@ def open_scene(
     }
     colours = [b for b in keys if b != "SCL"]
     finest = next((b for b in ("B02", "B03", "B04", "B08") if b in keys), next(iter(keys)))
+    require("rasterio")
     import rasterio
 
     with rasterio.Env(**gdal_settings(hrefs, retries, timeout)):
@@ -103,6 +105,7 @@ def _load(
     document: dict[str, Any], keys: dict[str, str], hrefs: dict[str, str], box: Any, chunks: int
 ) -> xr.Dataset:
     """Digital numbers through odc-stac, from an item that holds the wanted assets under their bands' names."""
+    require("odc.stac", "pystac")
     import odc.stac
     import pystac
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import require
 from is2ice.io.catalogs.sentinel2 import describe
 from is2ice.io.catalogs.stac_endpoints import endpoints, settings
 
@@ -196,6 +197,7 @@ def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
     SceneError
         No grid, or one not in metres.
     """
+    require("odc.stac")
     from affine import Affine
     from odc.geo.geobox import GeoBox
     from pyproj import CRS

@@ -21,7 +21,7 @@ from is2ice.science.epoch import delta_time, span
 from .options import Options
 from .segment_blocks import segmenting
 
-__all__ = ["SegmentKeywords", "granule_tree", "open_track"]
+__all__ = ["SegmentKeywords", "granule_tree", "matches", "open_track"]
 
 #: Options that are lists of values.
 _LISTS = ("quality", "corrections")
@@ -79,7 +79,7 @@ def open_track(
     -------
     xarray.Dataset
         Dims ``(beam, x_atc)``, Dask-backed. A granule gives :data:`is2ice.schema.SEGMENTS`; a store also the derived
-        variables.
+        variables. ``time`` (UTC), ``latitude``, ``longitude``, ``x`` and ``y`` are coordinates.
 
     Raises
     ------
@@ -102,21 +102,44 @@ def open_track(
         ds = stores.open_track(source, granule, beams, chunks=chunks, version=version)
         where = scrub(str(source))
         _refuse_other(ds, where, {k: getattr(asked, k) for k in given})
-        return _stored_subset(ds, asked, where)
+        return schema.with_coordinates(_stored_subset(ds, asked, where))
     from is2ice.io.icesat2.atl03 import Subset
     from is2ice.io.icesat2.lazy_cube import open_cube
 
-    return open_cube(
+    cube = open_cube(
         located(source),
         beams,
         Subset(asked.bbox, asked.time, asked.x_atc),
         chunks=chunks,
         **segmenting(asked),
     )
+    return schema.with_coordinates(cube)
+
+
+def matches(source: Any) -> list[Any]:
+    """Return the local files and stores that a pattern such as ``"data/ATL03_*.h5"`` names, in order of name.
+
+    Any other source, and a file whose own name holds such letters, is returned unchanged.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a pattern that nothing matches.
+    """
+    from glob import glob, has_magic
+
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    if not has_magic(text) or "://" in text or os.path.exists(text):
+        return [source]
+    found = sorted(glob(os.path.expanduser(text), recursive=True))
+    if not found:
+        raise FileNotFoundError(f"{text}: no file or store matches this pattern")
+    return found
 
 
 def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
     """Cut a part out of a stored cube: trimmed along ``x_atc``, and emptied between as a granule's subset is."""
+    ds = schema.segments_of(ds)
     half = float(ds.attrs["segment_length"]) / 2
     if subset.x_atc is not None:
         centre = ds["x_atc"].values + half

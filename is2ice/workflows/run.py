@@ -26,6 +26,7 @@ from . import class_blocks, segment_blocks
 from .driver import Job, KeepReceipt, ReportBlock, base_receipt, drive, failure, is_up_to_date
 from .execution import ExecutionSettings, RunKeywords, RunSettings
 from .manifest import Manifest
+from .opening import matches
 from .options import Options, pin_classifier
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
@@ -85,7 +86,7 @@ def run(
     """
     return process(
         Request(
-            tuple([sources] if _is_one(sources) else sources),
+            tuple(s for one in ([sources] if _is_one(sources) else sources) for s in matches(one)),
             store,
             beams=beams,
             options=options or Options(),

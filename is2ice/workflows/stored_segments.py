@@ -77,6 +77,7 @@ def as_stored(track: str) -> xr.Dataset:
 
 def _plain(ds: xr.Dataset) -> xr.Dataset:
     """Return segments and labels in memory, without derived variables."""
+    ds = schema.segments_of(ds)
     kept = [name for name in ds.data_vars if name in schema.SEGMENTS or name in schema.LABELS]
     out = ds[kept].compute().reset_coords(drop=True)
     return out.assign_attrs({k: v for k, v in ds.attrs.items() if k not in _DERIVED})

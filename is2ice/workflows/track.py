@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from is2ice import engines
+from is2ice import engines, schema
 from is2ice.errors import ModelError
 from is2ice.io.catalogs.icesat2 import located
 from is2ice.io.remote.source import Source
@@ -166,7 +166,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
         As :func:`is2ice.workflows.options.pin_classifier`.
     """
     options = pin_classifier(options or Options())
-    return finish(derive(load(source, beam, options), options), options)
+    return schema.with_coordinates(finish(derive(load(source, beam, options), options), options))
 
 
 def finish(track: xr.Dataset, options: Options) -> xr.Dataset:

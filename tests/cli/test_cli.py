@@ -330,8 +330,8 @@ def test_run_takes_a_part_of_a_track_and_refuses_wrong_parts_at_once(cli, tmp_pa
     assert code == 0, err
     assert "of 100 segments filled" in out
     for option, why in (
-        (("--reference", "sea"), "reference='sea': expected 'auto', 'mss' or 'geoid'"),
-        (("--time", "2019-11-16T19:34:12", "soon"), "time: 'soon': expected UTC"),
+        (("--reference", "sea"), "reference='sea': expected one of 'auto', 'mss', 'geoid'"),
+        (("--time", "2019-11-16T19:34:12", "soon"), "time 'soon': expected UTC"),
     ):
         code, _, err = cli("run", granule, "--store", tmp_path / "never.zarr", *option)
         assert code == 2

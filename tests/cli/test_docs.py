@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+import types
 from importlib.resources import files
 
 import pytest
@@ -43,6 +45,18 @@ def test_commands_and_names_are_all_told(site):
         assert f"<h2>is2ice {name}</h2>" in commands
     for name in is2ice.__all__:
         assert name.startswith("__") or f"<h2>is2ice.{name}</h2>" in api
+
+
+def test_the_face_is_one_set():
+    """Names, dir() and the table of commands agree; no submodule stands in for a public function."""
+    table = files("is2ice.cli.docs").joinpath("pages/api.md").read_text()
+    assert set(dir(is2ice)) == set(is2ice.__all__)
+    for command, python in re.findall(r"^\| (`is2ice .+?) \| (.+) \|$", table, re.MULTILINE):
+        assert {c.split()[1] for c in re.findall(r"`(.+?)`", command)} <= set(COMMANDS)
+        assert set(re.findall(r"`(\w+)`", python)) <= set(is2ice.__all__)
+    for name, home in is2ice._PUBLIC.items():
+        importlib.import_module(f"is2ice.{home.removesuffix('!')}")
+        assert isinstance(getattr(is2ice, name), types.ModuleType) == home.endswith("!"), name
 
 
 def test_commands_on_the_pages_name_files_that_exist():

@@ -66,6 +66,15 @@ def test_warren_at_the_pole_and_elsewhere():
     assert np.isnan(thickness.compute(ice(0.6, lat=60.0), "warren").thickness.values).all()
 
 
+def test_snow_of_the_other_hemisphere_says_why_there_is_no_thickness():
+    made = thickness.compute(ice([0.4, 0.3], lat=-74.0), Warren())
+    assert np.isnan(made.thickness).all()
+    (note,) = made.attrs["notes"]
+    assert "warren has no depth between latitudes -74.00 and -74.00" in note
+    assert "Arctic north of 70 N" in note
+    assert "notes" not in thickness.compute(ice([0.4]), Constant(0.2)).attrs
+
+
 @pytest.mark.parametrize("on", ["lonlat", "xy"])
 def test_a_climatology_of_ones_own(on):
     if on == "lonlat":

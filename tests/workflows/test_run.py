@@ -98,7 +98,7 @@ def test_options_survive_json() -> None:
         Options.from_parameters({"colour": 1})
     with pytest.raises(ValueError, match=r"expected \(west, south, east, north\)"):
         Options(bbox=(170, -72, -150, -78))
-    with pytest.raises(ValueError, match=r"bbox=\(1, 2, 3\): expected 4 values, got 3"):
+    with pytest.raises(ValueError, match=r"bbox=\(1, 2, 3\): expected \(west"):
         Options(bbox=(1, 2, 3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method='foo': expected one of"):
         Options(method="foo")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from is2ice.errors import CatalogError, GranuleError
+from is2ice.extras import require
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape
@@ -141,7 +142,7 @@ def located(source: Any) -> Any:
     Parameters
     ----------
     source : str or any
-        Such as ``"ATL03_20191104195311_05940510_006_01"``.
+        Such as ``"ATL03_20191104195311_05940510_006_01"``, with or without ``.h5``.
 
     Returns
     -------
@@ -155,15 +156,16 @@ def located(source: Any) -> Any:
     CatalogError
         It cannot be asked.
     """
-    if not isinstance(source, str) or _NAME.fullmatch(source) is None or os.path.exists(source):
+    bare = source.removesuffix(".h5") if isinstance(source, str) else ""
+    if _NAME.fullmatch(bare) is None or os.path.exists(source):
         return source
     try:
-        frame = search(product=source[:5], name=f"{source}*")
+        frame = search(product=bare[:5], name=f"{bare}*")
     except CatalogError as error:
         raise CatalogError(
             f"{source}: no file of this name here, and its address cannot be asked for: {error}"
         ) from None
-    frame = frame[frame["granule"] == source]
+    frame = frame[frame["granule"] == bare]
     if not len(frame):
         raise GranuleError(
             f"{source}: no file of this name here, and no such granule in NASA's catalogue (CMR)"
@@ -193,6 +195,7 @@ def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
 
 
 def _shape(where: Any) -> BaseGeometry:
+    require("shapely")
     from shapely.geometry.base import BaseGeometry
 
     if isinstance(where, BaseGeometry):
@@ -205,6 +208,7 @@ def _shape(where: Any) -> BaseGeometry:
 def _ask(
     product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
 ) -> list[Any]:
+    require("earthaccess")
     import earthaccess
     import requests
 
@@ -325,6 +329,7 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
     geopandas.GeoDataFrame
         :data:`COLUMNS` and ``geometry``.
     """
+    require("geopandas", "earthaccess")
     import geopandas
     import pandas as pd
     from earthaccess.results import DataGranule
@@ -382,6 +387,7 @@ def _row(granule: Any) -> dict[str, Any]:
 
 def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
     """The pass on the ground; None where the entry does not tell its orbit."""
+    require("shapely")
     from shapely import LineString, union_all
 
     lines = [
@@ -429,6 +435,7 @@ def granule_map(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str] | No
     -------
     folium.Map
     """
+    require("folium")
     import folium
 
     chart = folium.Map(tiles="CartoDB positron", control_scale=True)

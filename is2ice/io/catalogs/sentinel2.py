@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import CatalogError
+from is2ice.extras import require
 from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import public_url
@@ -131,6 +132,7 @@ def _wanted(
     where: Any, time: Any, within: float, beams: Any
 ) -> tuple[BaseGeometry, tuple[Any, Any], list[GroundTrack]]:
     """Geometry to search, cut at the antimeridian, span of time, and the tracks of which it is made."""
+    require("shapely")
     from shapely import union_all
     from shapely.geometry.base import BaseGeometry
 
@@ -254,6 +256,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
     geopandas.GeoDataFrame
         :data:`COLUMNS` and ``geometry``; ``item`` is the item's dictionary.
     """
+    require("geopandas", "shapely")
     import geopandas
     import pandas as pd
     from shapely.geometry import shape
@@ -276,6 +279,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
 
 def item_of(source: Any) -> dict[str, Any]:
     """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
+    require("pystac")
     import pystac
     import urllib3
 
@@ -365,6 +369,7 @@ def scene_map(
     -------
     folium.Map
     """
+    require("folium", "shapely")
     import folium
     from shapely import transform
     from shapely.geometry import mapping

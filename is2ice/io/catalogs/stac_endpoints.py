@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from is2ice.errors import CatalogError
+from is2ice.extras import require
 from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Endpoint:
         CatalogError
             Unreachable, or no STAC API.
         """
+        require("pystac_client")
         import pystac_client
 
         with told(self, "opened"):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from is2ice import schema
 from is2ice.science.footprints import SPACING, GroundTrack, utc
 
 __all__ = ["ground_tracks"]
@@ -63,6 +64,7 @@ def _of_granule(source: Any, beams: str | Iterable[str] | None) -> Iterator[Grou
 
 
 def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
+    segments = schema.segments_of(segments)
     needed = ("delta_time", "latitude", "longitude", "x_atc")
     missing = [name for name in needed if name not in segments.variables]
     if missing:

@@ -8,6 +8,7 @@ from typing import Any
 
 from is2ice import schema
 from is2ice.errors import StoreError
+from is2ice.extras import require
 from is2ice.io.remote.location import Location, location
 from is2ice.io.remote.object_store import s3_settings
 from is2ice.io.stores import store as stores
@@ -31,6 +32,7 @@ def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
     StoreError
         Not such a place, or it holds something else.
     """
+    require("icechunk")
     import icechunk
 
     place = location(where)
@@ -47,6 +49,7 @@ def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
 
 
 def _storage(text: str) -> Any:
+    require("icechunk")
     import icechunk
 
     if text.startswith("s3://"):
@@ -89,6 +92,7 @@ def publish(
     last stays current, and the others are in the history. A folder as repository is for one publisher at a time:
     Icechunk has no safe commits there.
     """
+    require("icechunk")
     import icechunk
 
     wanted, root = source(store)

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from is2ice import schema
+from is2ice.extras import require
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.stores.declarations import Declaration, who
 from is2ice.version import __version__
@@ -70,6 +71,7 @@ def item_of_track(
     -------
     dict
     """
+    require("shapely")
     from shapely.geometry import mapping
 
     attrs = track.attrs
@@ -177,6 +179,7 @@ def collection_of(
     hrefs : sequence of str
         Addresses of the items, from where the collection lies.
     """
+    require("shapely")
     from shapely.geometry import shape
     from shapely.ops import unary_union
 
@@ -228,6 +231,7 @@ def collection_of(
 
 def geoparquet_of(items: Iterable[Mapping[str, Any]]) -> bytes:
     """Items as one stac-geoparquet file."""
+    require("stac_geoparquet")
     from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
     table = parse_stac_items_to_arrow([_flat(item) for item in items]).read_all()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import require
 
 if TYPE_CHECKING:
     import earthaccess
@@ -51,6 +52,7 @@ def login(*, again: bool = False) -> earthaccess.Auth:
     LoginError
         Nothing to log in with, a token that has expired, or a refusal.
     """
+    require("earthaccess")
     import earthaccess
 
     auth = earthaccess.__auth__
@@ -77,6 +79,7 @@ def logged_in() -> bool:
 
     if "earthaccess" not in sys.modules:
         return False
+    require("earthaccess")
     import earthaccess
 
     auth = getattr(earthaccess, "__auth__", None)

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 #: Variables a stored track declares as auxiliary coordinates.
-COORDINATES = ("delta_time", "latitude", "longitude", "x", "y")
+COORDINATES = schema.COORDINATES
 #: Heights above a mean sea surface, of which there is no code of its own, and above the geoid of ATL03 (EGM2008).
 VERTICAL = {"mss": "EPSG:5714", "geoid": "EPSG:3855"}
 COMMENT = (
@@ -66,7 +66,10 @@ def describe(
     ----------
     CF Conventions 1.11, sections 2.6, 5.6, 9 and H.4; Attribute Convention for Data Discovery 1.3.
     """
+    ds = schema.segments_of(ds)
     out = schema.annotate(ds).drop_encoding()
+    if "delta_time" in out:  # one time in a file, under the name that every reader knows
+        out = out.rename(delta_time="time")
     out = out.set_coords([name for name in COORDINATES if name in out])
     out["trajectory"] = ((), np.array(f"{granule}/{beam}", object))
     out["trajectory"].attrs = {"cf_role": "trajectory_id", "long_name": "granule and beam"}

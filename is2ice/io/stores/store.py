@@ -342,7 +342,7 @@ def checksum(ds: xr.Dataset) -> str:
 
 def _content(ds: xr.Dataset) -> dict[str, str]:
     digest = hashlib.sha256()
-    for name in sorted(map(str, ds.variables)):
+    for name in sorted(str(n) for n in ds.variables if n != "time"):  # which only repeats delta_time
         values = np.ascontiguousarray(ds[name].values)
         digest.update(name.encode())
         digest.update(repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes())
@@ -672,7 +672,8 @@ def open_track(
     -------
     xarray.Dataset
         Dims ``(beam, x_atc)`` on the smallest grid that holds every beam; cells a beam does not reach are
-        empty. A track opened by its own path has dims ``(x_atc,)``. ``delta_time`` stays in seconds.
+        empty. A track opened by its own path has dims ``(x_atc,)``. ``delta_time`` is in seconds, ``time`` the same
+        as UTC; this, ``latitude``, ``longitude``, ``x`` and ``y`` are coordinates.
 
     Raises
     ------

@@ -106,6 +106,9 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
     k0 = min(first)
     n = max(k + m for k, m in zip(first, size, strict=True)) - k0
     arrays = [dict(g.arrays()) for g in groups]
+    for held in arrays:
+        if "time" in held:  # the name of delta_time in a file
+            held["delta_time"] = held.pop("time")
     variables: dict[str, xr.Variable] = {}
     for name in sorted(set().union(*arrays)):
         if name in (*_STORE_ONLY, "x_atc"):
@@ -134,7 +137,7 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
     order = [name for name in schema.variables() if name in variables]
     order += [name for name in variables if name not in order]
     ds = xr.Dataset({name: variables[name] for name in order}, coords=coords, attrs=common)
-    return schema.annotate(ds)
+    return schema.with_coordinates(schema.annotate(ds))
 
 
 def _variable(arrays: Sequence[Any], offsets: Sequence[int], n: int, chunk: int | None, fill: Any) -> Any:

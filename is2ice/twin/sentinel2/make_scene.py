@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from is2ice.extras import require
 from is2ice.twin.scene import optics
 
 from .image import BLOCK, MIN_SUN, NO_CLASS, Image, radiometric_offset
@@ -144,6 +145,7 @@ def make_scene(
 
 def _write(image: Image, home: Path, truth: Path) -> NDArray[np.int64]:
     """Write the rasters of an image; returns the number of pixels of each scene class."""
+    require("rasterio")
     import rasterio
     from rasterio.crs import CRS
     from rasterio.shutil import copy

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from is2ice.extras import require
 from is2ice.twin.server.granule_items import bounding_box
 
 from .mgrs_tiles import orbit
@@ -113,6 +114,7 @@ def image_item(image: Image, counts: NDArray[Any], offset: int, offset_applied: 
     offset_applied : bool
         Whether it was taken out of the files again.
     """
+    require("pystac", "shapely")
     import pystac
     from shapely.geometry import mapping
 

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from is2ice.errors import Is2IceError
+from is2ice.extras import require
 
 from .granule_items import granule_item
 
@@ -206,6 +207,7 @@ class LocalCloud:
 
     def items(self) -> Iterator[pystac.Item]:
         """Items of the folder, with the addresses of the file server."""
+        require("pystac")
         import pystac
 
         described: set[Path] = set()

@@ -208,15 +208,18 @@ def test_matching_products_of_the_orbit(cmr, genuine):
 def test_a_granule_by_its_name(cmr, genuine, tmp_path, monkeypatch):
     cmr.entries = [genuine]
     assert icesat2.located(NAME).endswith(f"/{NAME}.h5")
+    assert icesat2.located(f"{NAME}.h5") == icesat2.located(NAME)
     assert f"{NAME}*" in str(cmr.asked[0][0])
     asked = len(cmr.asked)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / NAME).write_text("")
+    for name in (NAME, f"{NAME}.h5"):  # files of these names come first
+        (tmp_path / name).write_text("")
     for other in (NAME, f"{NAME}.h5", "s3://b/x", tmp_path, f"https://host/{NAME}.h5"):
         assert icesat2.located(other) is other
     assert len(cmr.asked) == asked
     cmr.entries = []
     (tmp_path / NAME).unlink()
+    (tmp_path / f"{NAME}.h5").unlink()
     with pytest.raises(GranuleError, match="no file of this name here, and no such granule in NASA's"):
         open_track(NAME)
     run = pipeline.run(NAME, tmp_path / "s.zarr", engine_options={"retry_wait": 0.0})
