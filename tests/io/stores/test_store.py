@@ -669,7 +669,7 @@ def test_a_store_of_an_earlier_layout_is_converted(tmp_path: Path) -> None:
     assert maintenance.convert(old, new) == 1
     assert maintenance.convert(old, new) == 0
     back = store.open_track(new / GRANULE / "gt2r")
-    assert values(back) == values(track(60))
+    assert values(track(60)).items() <= values(back).items()
     assert back.attrs["inputs"] == "abc"
     xr.testing.assert_identical(
         xr.open_zarr(new / GRANULE / "gt2r").load(), xr.open_zarr(old / GRANULE / "gt2r").load()
