@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CatalogError",
+    "DamagedTrackError",
     "GranuleError",
     "Is2IceError",
     "MissingExtraError",
@@ -56,6 +57,10 @@ class SchemaError(Is2IceError, ValueError):
 
 class StoreError(Is2IceError, OSError):
     """A store cannot be read or written: read-only, another schema version, not a store."""
+
+
+class DamagedTrackError(StoreError):
+    """A stored track is not what was written: an object of it is absent, changed, or cannot be decoded."""
 
 
 class ModelError(Is2IceError, ValueError):

@@ -20,10 +20,13 @@ declarations_app = typer.Typer(add_completion=False)
     epilog="Example: is2ice publish ross_sea.zarr s3://bucket/ross_sea --declaration ross_sea_2019_11"
 )
 def publish(
-    store: Annotated[str, typer.Argument(help="Local store, as `is2ice run` writes it.")],
+    store: Annotated[str, typer.Argument(help="Folder or bucket of a store, as `is2ice run` writes it.")],
     target: Annotated[
-        str, typer.Argument(help="s3://bucket/prefix, or a folder: new, empty, or published to before.")
-    ],
+        str | None,
+        typer.Argument(
+            help="Folder or bucket to publish to: new, empty or a store; by default in its place."
+        ),
+    ] = None,
     declaration: Annotated[
         str | None, typer.Option("--declaration", help="Name of a declaration, or its .toml file.")
     ] = None,
@@ -33,7 +36,7 @@ def publish(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a store: check it, upload what is new, and move the pointer last.
+    """Publish a store: check it, copy what is new, and move the pointer last.
 
     A second call changes nothing; new granules in the store, or another declaration, make the next version.
     """
@@ -43,6 +46,8 @@ def publish(
     if icechunk:
         from is2ice.io.publishing.icechunk_repository import publish as publish_icechunk
 
+        if target is None:
+            raise ValueError("--icechunk: name the folder or bucket of the repository")
         _quiet_icechunk()
         done = publish_icechunk(store, target, declared=declared, dry_run=dry_run)
     else:

@@ -12,21 +12,22 @@ their segments; a missing block is evaluated where the track is written.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from is2ice.io.remote.location import location
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
 from .options import Options
-from .segment_blocks import Blocks, new_file
+from .segment_blocks import Blocks
 
 __all__ = ["Classes", "prepare"]
 
@@ -73,35 +74,39 @@ class Classes:
         segments = load(item.source, item.beam, options, threads=1)
         key = _key(segments, options)
         values = loaded(options.classifier).features(segments)
-        with new_file(self._path(f"{key}-features.npy")) as stream:
-            np.save(stream, values, allow_pickle=False)
+        self._put(f"{key}-features.npy", values)
         return key, len(values)
 
     def evaluate(self, options: Options, some: Cells) -> None:
         """Evaluate a block and put it into the folder, if it is not there."""
         from is2ice.classifiers.neural import loaded
 
-        path = self._path(f"{some.key}-{some.first}.npy")
-        if path.exists():
+        name = f"{some.key}-{some.first}.npy"
+        if self._get(name) is not None:
             return
-        values = np.load(self._path(f"{some.key}-features.npy"), mmap_mode="r", allow_pickle=False)
-        probability = loaded(options.classifier).evaluate(values, some.first, some.stop)
-        with new_file(path) as stream:
-            np.save(stream, probability, allow_pickle=False)
+        values = self._get(f"{some.key}-features.npy")
+        if values is None:
+            raise FileNotFoundError(f"{self.folder}/{some.key}-features.npy: the features of {some} are gone")
+        self._put(name, loaded(options.classifier).evaluate(values, some.first, some.stop))
 
     def _read(self, key: str, n: int) -> NDArray[np.float32] | None:
         """Read the probabilities of all cells of a track; return None if a block is missing."""
         blocks = []
         for first in range(0, n, self.cells):
-            try:
-                blocks.append(np.load(self._path(f"{key}-{first}.npy"), allow_pickle=False))
-            except FileNotFoundError:
+            if (block := self._get(f"{key}-{first}.npy")) is None:
                 return None
+            blocks.append(block)
         out = np.concatenate(blocks)
         return out if len(out) == n else None
 
-    def _path(self, name: str) -> Path:
-        return Path(self.folder) / name
+    def _put(self, name: str, values: NDArray) -> None:
+        stream = io.BytesIO()
+        np.save(stream, values, allow_pickle=False)
+        location(self.folder).put(name, stream.getvalue())
+
+    def _get(self, name: str) -> NDArray | None:
+        held = location(self.folder).read(name)
+        return None if held is None else np.load(io.BytesIO(held[0]), allow_pickle=False)
 
 
 def _key(segments: xr.Dataset, options: Options) -> str:
@@ -129,7 +134,7 @@ def prepare(
     from is2ice.classifiers.neural import BLOCK
 
     cells = BLOCK * max(1, round(blocks.km * 1e3 / options.length / BLOCK))
-    classes = Classes(str(blocks.folder), cells)
+    classes = Classes(blocks.folder, cells)
     tracks = [
         (str(item), *made) for item, made in blocks.map(partial(classes.features, load, options), items)
     ]

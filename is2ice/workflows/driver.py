@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from is2ice.io.remote.location import Location
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
@@ -47,7 +47,7 @@ class Job(ABC):
 
     Attributes
     ----------
-    root : Path
+    root : Location
         Store to write to.
     manifest : Manifest
     settings : RunSettings
@@ -57,11 +57,12 @@ class Job(ABC):
         The run that this one resumes.
     """
 
-    root: Path
+    root: Location
     manifest: Manifest
     settings: RunSettings
     sources: tuple[Any, ...]
-    earlier: Earlier | None
+    earlier: Earlier
+    resumes: bool
 
     #: True if :meth:`prepare` has work for the workers before the first item.
     prepares = False
@@ -103,6 +104,7 @@ def drive(job: Job) -> Run:
     """
     started = time.perf_counter()
     receipts: list[dict[str, Any]] = []
+    written: list[tuple[str, str]] = []
     settings, execution = job.settings, job.settings.execution
     with (
         Record(job.root, job.manifest, execution, job.earlier) as record,
@@ -111,6 +113,8 @@ def drive(job: Job) -> Run:
 
         def keep(receipt: Mapping[str, Any]) -> None:
             receipts.append(dict(receipt))
+            if receipt["outcome"] == "done":
+                written.append((receipt["granule"], receipt["beam"]))
             record.write(receipt)
             bar.finished(receipt)
 
@@ -135,17 +139,15 @@ def drive(job: Job) -> Run:
                     for receipt in result if isinstance(result, list) else [result]:
                         keep(receipt)
         finally:
-            stores.consolidate(job.root)
-        done = Run(
-            str(job.root), tuple(receipts), execution.name, time.perf_counter() - started, str(record.log)
-        )
+            stores.consolidate(job.root, written)
+        done = Run(job.root.url, tuple(receipts), execution.name, time.perf_counter() - started, record.log)
         record.finish(done)
     return done
 
 
 # -- tracks that are stored already -------------------------------------------------------------------
 def is_up_to_date(
-    store: str | os.PathLike[str], item: Any, inputs: str, overwrite: stores.Overwrite, since: float | None
+    store: str | os.PathLike[str], item: Any, inputs: str, overwrite: stores.Overwrite, since: str | None
 ) -> tuple[bool, dict[str, Any] | None]:
     """Return True if the stored track of an item is kept, and its attributes (None without a stored track).
 
@@ -156,8 +158,8 @@ def is_up_to_date(
     inputs : str
         :func:`is2ice.io.stores.store.fingerprint` of the inputs from which the track would be made.
     overwrite : {"different", "always", "never"}
-    since : float, optional
-        Start of the run that this one resumes, s since 1970: tracks that it has written are kept.
+    since : str, optional
+        Id of the chain of runs that this one resumes: tracks that these have written are kept.
     """
     have = stores.track_attributes(store, item.granule, item.beam)
     if have is None:
@@ -165,8 +167,7 @@ def is_up_to_date(
     keeps = stores.keeps(have, inputs, overwrite)
     if keeps or since is None or have.get("inputs") != inputs:
         return keeps, have
-    path = os.path.join(store, item.granule, item.beam, stores.META)
-    return os.stat(path).st_mtime >= since, have
+    return have["run"] == since, have
 
 
 # -- receipts -----------------------------------------------------------------------------------------

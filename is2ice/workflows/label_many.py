@@ -110,10 +110,21 @@ def _label(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
     root = stores.create(store)
-    stores.recover(root)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
-    return drive(_Passes(root, manifest, settings, listed, earlier, scenes, beams, labelling))
+    return drive(
+        _Passes(
+            root,
+            manifest,
+            settings,
+            listed,
+            earlier or Earlier.new(),
+            earlier is not None,
+            scenes,
+            beams,
+            labelling,
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -127,13 +138,14 @@ class _Passes(Job):
     @property
     def task(self) -> _Label:
         return _Label(
-            str(self.root),
+            self.root.url,
             self.scenes if callable(self.scenes) else _Same(self.scenes),
             self.beams,
             self.settings.overwrite,
             self.settings.execution.name,
             self.labelling,
-            self.earlier.since if self.earlier else None,
+            self.earlier.id if self.resumes else None,
+            self.earlier.id,
         )
 
     def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item]:
@@ -199,7 +211,8 @@ class _Label:
     overwrite: stores.Overwrite
     engine: str
     labelling: Mapping[str, Any]
-    since: float | None = None
+    since: str | None = None
+    chain: str = ""
 
     def __call__(self, one: Item) -> list[dict[str, Any]]:
         from .label_pass import label_pass
@@ -227,7 +240,12 @@ class _Label:
         began = time.perf_counter()
         track = segments.sel(beam=[item.beam]).assign_attrs(granule=item.granule)
         stored = stores.write_track(
-            track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
+            track,
+            self.store,
+            overwrite=self.overwrite,
+            parameters=parameters,
+            origin=item.origin,
+            run=self.chain,
         )
         flat = track.isel(beam=0)
         counts = summary(flat) | {"n_labelled": int((flat["label"].values >= 0).sum())}

@@ -174,15 +174,22 @@ def process(request: Request) -> Run:
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
     root = stores.create(request.store)
-    for line in stores.recover(root):
-        log.info(line)
     beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
     settings = request.settings
     manifest = Manifest.of(
         request.kind, request.sources, beams, options.parameters(), settings.overwrite, request.block_km
     )
     job = _Tracks(
-        root, manifest, settings, request.sources, request.earlier, options, request.chain, beams, card
+        root,
+        manifest,
+        settings,
+        request.sources,
+        request.earlier or Earlier.new(),
+        request.earlier is not None,
+        options,
+        request.chain,
+        beams,
+        card,
     )
     done = drive(job)
     segment_blocks.clear(root, resumable(root))
@@ -205,9 +212,11 @@ class _Tracks(Job):
     @property
     def task(self) -> _Task:
         name = self.settings.execution.name
-        since = self.earlier.since if self.earlier else None
+        since, chain = self.earlier.id if self.resumes else None, self.earlier.id
         threads = 2 if name == "serial" else 1
-        return _Task(str(self.root), self.options, self.settings.overwrite, self.chain, name, threads, since)
+        return _Task(
+            self.root.url, self.options, self.settings.overwrite, self.chain, name, threads, since, chain
+        )
 
     def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item]:
         """Yield the tracks of all sources, which are opened only as fast as the engine draws items."""
@@ -297,7 +306,8 @@ class _Task:
     chain: Chain
     engine: str
     threads: int
-    since: float | None = None
+    since: str | None = None
+    run: str = ""
 
     def __call__(self, item: Item) -> dict[str, Any]:
         receipt = base_receipt(item, self.engine)
@@ -315,10 +325,17 @@ class _Task:
         track = track.assign_attrs(track_summary=json_line(counts))
         t2 = time.perf_counter()
         stored = stores.write_track(
-            track, self.store, overwrite=self.overwrite, parameters=parameters, origin=item.origin
+            track,
+            self.store,
+            overwrite=self.overwrite,
+            parameters=parameters,
+            origin=item.origin,
+            run=self.run,
         )
         seconds = {"load": t1 - t0, "compute": t2 - t1, "write": time.perf_counter() - t2}
         notes = [*track.attrs["notes"], *_replaced(have, self.options)]
+        if stored["outcome"] == "repaired":
+            notes.append("replaced a damaged track")
         return {**receipt, "notes": notes, **written(counts, stored, track, seconds)}
 
     def is_up_to_date(self, item: Item) -> tuple[bool, dict[str, Any] | None]:

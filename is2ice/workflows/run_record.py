@@ -5,28 +5,27 @@ Both are written as things happen, so that a run that was killed leaves its reco
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
 import platform
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from is2ice import engines
 from is2ice.errors import StoreError
-from is2ice.io.stores import store as stores
-from is2ice.io.stores.layout import _started, write_json
+from is2ice.io.remote.location import Location, location
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
 from is2ice.version import __version__
 
 from .execution import RETRY, ExecutionSettings
 from .manifest import Manifest
+from .processes import machine, process_start
 from .receipts import Run, json_line
 
 __all__ = ["Earlier", "Record", "alive", "command_to_resume", "last", "read", "resumable", "resumed"]
@@ -39,10 +38,15 @@ _USER = re.compile(r"//[^/\s]*@")
 
 
 class Earlier(NamedTuple):
-    """The run that others resume: its id, and its start in seconds since 1970."""
+    """Chain of runs that resume each other: its id, and the start of the first in seconds since 1970."""
 
     id: str
     since: float
+
+    @classmethod
+    def new(cls) -> Earlier:
+        """Begin a chain of runs."""
+        return cls(uuid.uuid4().hex[:12], time.time() // 1)
 
 
 class Record:
@@ -58,20 +62,19 @@ class Record:
     """
 
     def __init__(
-        self, root: Path, manifest: Manifest, execution: ExecutionSettings, earlier: Earlier | None = None
+        self, root: Location, manifest: Manifest, execution: ExecutionSettings, earlier: Earlier | None = None
     ) -> None:
         self.root = root
         self.begun = False
         options, withheld = _storable(execution.options)
         now = epoch.now()
-        name = stem = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
-        for k in itertools.count(1):  # several in a second
-            if not (root / FOLDER / f"{name}.json").exists():
-                break
-            name = f"{stem}-{k}"
+        # Runs are numbered, since a clock may be set back between two of them.
+        number = max((one.get("number", 0) for one in _manifests(root).values()), default=0) + 1
+        name = f"{number:06d}-{now.replace(':', '').replace('-', '')}-{os.getpid()}"
         self.of = earlier.id if earlier else name
         self.document: dict[str, Any] = {
             "id": name,
+            "number": number,
             "of": self.of,
             "status": "running",
             "begun": earlier.since if earlier else time.time() // 1,
@@ -84,29 +87,25 @@ class Record:
             "where": _plain(execution.engine.where) if isinstance(execution.engine, engines.Cluster) else "",
             "host": platform.node(),
             "process": os.getpid(),
-            "process_started": _started(os.getpid()),
+            "process_started": process_start(os.getpid()),
+            "machine": machine(),
             **{k: getattr(manifest, k) for k in type(manifest).__dataclass_fields__},
         }
 
     def __enter__(self) -> Record:
-        folder = self.root / FOLDER
-        with stores.clear_errors(self.root):
-            folder.mkdir(exist_ok=True)
-            self.path = folder / f"{self.document['id']}.json"
-            self.log = self.path.with_suffix(".jsonl")
-            self.save()
-            self.stream = self.log.open("a", buffering=1)
+        self.key = f"{FOLDER}/{self.document['id']}.json"
+        self.journal = f"{FOLDER}/{self.document['id']}.jsonl"
+        self.log = f"{self.root.url}/{self.journal}"
+        self.save()
         self.write({k: self.document[k] for k in ("started", "is2ice", "engine", "options")})
         return self
 
     def __exit__(self, kind: Any, fault: Any, trace: Any) -> None:
-        self.stream.close()
         if fault is None:
             return
         stopped = kind in (KeyboardInterrupt, GeneratorExit)
         if not (self.begun or stopped):
-            self.path.unlink(missing_ok=True)
-            self.log.unlink(missing_ok=True)
+            self.root.delete([self.key, self.journal, *self.root.objects(f"{self.journal}/")])
             return
         self.document |= {
             "status": "interrupted" if stopped else "broken off",
@@ -117,7 +116,7 @@ class Record:
 
     def write(self, document: Mapping[str, Any]) -> None:
         """Write a receipt."""
-        self.stream.write(json_line(document) + "\n")
+        self.root.append(self.journal, json_line(document))
 
     def block(self, failed: bool, seconds: float) -> None:
         """Count a prepared block of a track; `seconds` is the time since the start of the run."""
@@ -138,8 +137,7 @@ class Record:
 
     def save(self) -> None:
         """Write the manifest in one step."""
-        with stores.clear_errors(self.root):
-            write_json(self.path, self.document, indent=1, default=list)
+        self.root.put(self.key, json.dumps(self.document, indent=1, default=list).encode())
 
 
 def _storable(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -162,78 +160,87 @@ def _plain(value: Any) -> Any:
 
 
 # -- read back ----------------------------------------------------------------------------------------
-def _manifests(store: str | os.PathLike[str]) -> dict[Path, dict[str, Any]]:
-    """Read the manifests in a store, oldest first; a file that a full disk has left half written is ignored."""
+def _manifests(root: Location) -> dict[str, dict[str, Any]]:
+    """The manifests in a store by key, oldest first; what a full disk has left half written is no manifest."""
     out = {}
-    for path in (Path(store).expanduser() / FOLDER).glob("*.json"):
-        if path.name.startswith("."):
-            continue
+    keys = [key for key in root.objects(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
+    for key, raw in zip(keys, root.read_all(keys), strict=True):
         try:
-            out[path] = json.loads(path.read_text())
-        except (ValueError, FileNotFoundError):
-            log.warning("%s: not a whole manifest", path)
-    return dict(sorted(out.items(), key=lambda one: (one[1]["started"], one[1].get("clock", 0.0))))
+            out[key] = dict(json.loads(raw or b""))
+        except ValueError:
+            log.warning("%s/%s: not a whole manifest", root.name, key)
+    return dict(sorted(out.items(), key=lambda one: _order(one[1])))
 
 
-def last(store: str | os.PathLike[str]) -> Path:
-    """Return the path of the manifest of a store's last run.
+def _order(manifest: Mapping[str, Any]) -> tuple[int, str, float]:
+    """Runs in the order of their numbers; those without one came before."""
+    return manifest.get("number", 0), str(manifest["started"]), float(manifest.get("clock", 0.0))
+
+
+def last(store: str | os.PathLike[str] | Location) -> str:
+    """The manifest of a store's last run.
 
     Raises
     ------
     StoreError
         A store without runs, or no store.
     """
-    found = list(_manifests(store))
+    root = location(store)
+    found = list(_manifests(root))
     if not found:
-        folder = Path(store).expanduser() / FOLDER
-        raise StoreError(f"{store}: no run has left a manifest here ({folder} holds none)")
-    return found[-1]
+        raise StoreError(f"{store}: no run has left a manifest here ({root.name}/{FOLDER} holds none)")
+    return f"{root.url}/{found[-1]}"
 
 
 def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
-    """Read manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
+    """Manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
 
     Returns
     -------
     manifest : dict
     run : Run
-        For a run that was killed, the receipts up to then.
+        Of a run that was killed, the receipts up to then.
 
     Raises
     ------
     StoreError
         No run there.
     """
-    path = Path(run).expanduser()
-    path = last(path) if path.is_dir() else path.with_suffix(".json")
-    if not path.exists():
+    text = os.fspath(run).rstrip("/")
+    folder, mark, name = text.rpartition(f"/{FOLDER}/")
+    root = location(folder if mark else text)
+    key = f"{FOLDER}/{name.removesuffix('l').removesuffix('.json')}.json" if mark else None
+    key = key or last(root).removeprefix(f"{root.url}/")
+    held = root.read(key)
+    if held is None:
         raise StoreError(f"{run}: no such run; expected a store, or a file of its folder {FOLDER}")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = dict(json.loads(held[0]))
     except ValueError:
-        raise StoreError(f"{path}: not a whole manifest; the disk was full, or its run was killed") from None
-    lines = path.with_suffix(".jsonl")
+        raise StoreError(
+            f"{root.name}/{key}: not a whole manifest; the disk was full, or its run was killed"
+        ) from None
     receipts = []
-    for line in lines.read_text().splitlines()[1:] if lines.exists() else ():
+    for line in root.lines(f"{key}l")[1:]:
         try:
             receipts.append(json.loads(line))
         except ValueError:  # cut short as its run was killed
-            log.warning("%s: a receipt cut short", lines)
+            log.warning("%s/%sl: a receipt cut short", root.name, key)
     seconds = float(manifest.get("seconds", 0.0))
-    return manifest, Run(str(path.parent.parent), tuple(receipts), manifest["engine"], seconds, str(lines))
+    return manifest, Run(root.url, tuple(receipts), manifest["engine"], seconds, f"{root.url}/{key}l")
 
 
 def alive(manifest: Mapping[str, Any]) -> bool | None:
     """Return True if a run is in progress; None if it runs on another machine, where this cannot be known."""
     if manifest["status"] != "running":
         return False
-    if manifest["host"] != platform.node():
+    if manifest["host"] != platform.node() or manifest.get("machine", machine()) != machine():
         return None
-    started = _started(int(manifest["process"]))
+    started = process_start(int(manifest["process"]))
     return started is not None and started == manifest.get("process_started", started)
 
 
-def resumable(root: Path) -> set[str]:
+def resumable(root: Location) -> set[str]:
     """Return the first ids of the runs in progress in a store, and of the last one if it has not finished."""
     found = list(_manifests(root).values())
     going = [m for m in found if alive(m) is not False]

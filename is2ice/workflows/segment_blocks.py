@@ -15,16 +15,13 @@ before; a missing block is computed where the track is put together.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.io.remote.location import Location, location
 from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Plan
 
 
-__all__ = ["Blocks", "Joined", "Part", "clear", "new_file", "parts_folder", "prepare", "segmenting"]
+__all__ = ["Blocks", "Joined", "Part", "clear", "parts_folder", "prepare", "segmenting"]
 
 log = logging.getLogger("is2ice")
 
@@ -104,27 +102,28 @@ class Joined:
         """Compute a block and put it into the folder, if it is not there."""
         from is2ice.io.icesat2.atl03 import Granule, Subset
 
-        path = self._path(self._key(part.source, part.beam, options), part.number)
-        if path.exists():
+        folder, name = (
+            location(self.folder),
+            f"{self._key(part.source, part.beam, options)}-{part.number}.npz",
+        )
+        if folder.read(name) is not None:
             return
         with Granule(part.source) as granule:
             subset = Subset(options.bbox, options.time, options.x_atc)
             plan = granule.plan(part.beam, subset, **segmenting(options))
             first = part.number * self.cells
             block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
-        with new_file(path) as stream:
-            np.savez(stream, **block)  # type: ignore[arg-type]
+        stream = io.BytesIO()
+        np.savez(stream, **block)  # type: ignore[arg-type]
+        folder.put(name, stream.getvalue())
 
     def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
-        try:
-            with np.load(self._path(key, (k0 - plan.k0) // self.cells), allow_pickle=False) as stored:
-                block = {name: stored[name] for name in stored.files}
-        except FileNotFoundError:
+        held = location(self.folder).read(f"{key}-{(k0 - plan.k0) // self.cells}.npz")
+        if held is None:
             return None
+        with np.load(io.BytesIO(held[0]), allow_pickle=False) as stored:
+            block = {name: stored[name] for name in stored.files}
         return block if all(a.shape[0] == n for a in block.values()) else None
-
-    def _path(self, key: str, number: int) -> Path:
-        return Path(self.folder) / f"{key}-{number}.npz"
 
     def _key(self, source: Any, beam: str, options: Options) -> str:
         """Key that distinguishes the blocks of one track, file and set of options from all others."""
@@ -139,8 +138,8 @@ class Blocks:
 
     Attributes
     ----------
-    folder : Path
-        From :func:`parts_folder`.
+    folder : str
+        Address from :func:`parts_folder`.
     execution : ExecutionSettings
         Workers, already started.
     km : float
@@ -149,7 +148,7 @@ class Blocks:
         Takes each block, and True if it failed.
     """
 
-    folder: Path
+    folder: str
     execution: ExecutionSettings
     km: float
     report: Callable[[Any, bool], None]
@@ -180,7 +179,7 @@ def prepare(
     whole : callable
         Loads a whole track.
     """
-    joined = Joined(str(blocks.folder), max(1, round(blocks.km * 1e3 / options.length)), whole)
+    joined = Joined(blocks.folder, max(1, round(blocks.km * 1e3 / options.length)), whole)
     for _ in blocks.map(partial(joined.make, options), _parts(items, options, joined.cells)):
         pass
     return joined
@@ -202,39 +201,19 @@ def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
 
 
-def parts_folder(root: Path, run: str) -> Path:
-    """Return the folder in which the parts of a run's tracks wait; made if absent.
+def parts_folder(root: Location, run: str) -> str:
+    """Address at which the parts of a run's tracks wait.
 
     Parameters
     ----------
-    root : Path
-        The store.
+    root : Location
+        Store.
     run : str
-        Id of the run, or of the first run of a chain of resumed ones.
+        Id of the run, or of the first one that it resumes.
     """
-    folder = root / FOLDER / run
-    with stores.clear_errors(root):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return f"{root.url}/{FOLDER}/{run}"
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Any]:
-    """Open a file for writing that appears whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with unfinished.open("wb") as stream:
-            yield stream
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def clear(root: Path, keep: Container[str] = ()) -> None:
-    """Remove the blocks of the ended runs of a store, except those to keep."""
-    folder = root / FOLDER
-    for run in folder.iterdir() if folder.is_dir() else ():
-        if run.name not in keep:
-            shutil.rmtree(run, ignore_errors=True)
-    with suppress(OSError):  # blocks of another run, or none
-        folder.rmdir()
+def clear(root: Location, keep: Container[str] = ()) -> None:
+    """Remove the blocks of the runs of a store that have ended, but for those to keep."""
+    root.delete(key for key in root.objects(f"{FOLDER}/") if key.split("/")[1] not in keep)

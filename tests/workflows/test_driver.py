@@ -22,13 +22,14 @@ import xarray as xr
 import is2ice
 from is2ice.engines import Cluster
 from is2ice.errors import StoreError
+from is2ice.io.remote import location
 from is2ice.io.stores import store
-from is2ice.io.stores.layout import _started
 from is2ice.workflows import driver, execution, run_record, run_report
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.execution import ExecutionSettings
 from is2ice.workflows.manifest import Manifest, named
 from is2ice.workflows.options import Options
+from is2ice.workflows.processes import process_start
 from is2ice.workflows.receipts import Run
 from is2ice.workflows.track import Item, load
 
@@ -64,9 +65,9 @@ def checksums(run: Run) -> dict[str, str]:
 
 
 def values(path: str | Path) -> dict[str, bytes]:
-    """Every file of values in a store."""
-    chunks = (p for p in Path(path).rglob("c/**/*") if p.is_file() and "/." not in str(p.relative_to(path)))
-    return {str(p.relative_to(path)): p.read_bytes() for p in chunks}
+    """Every file of values in a store, by its name below granule and beam (the digest tells when it was made)."""
+    chunks = (p.relative_to(path) for p in (Path(path) / "tracks").rglob("c/**/*") if p.is_file())
+    return {"/".join((*p.parts[1:3], *p.parts[4:])): (Path(path) / p).read_bytes() for p in chunks}
 
 
 # -- the same bits ------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def test_workers_of_a_killed_driver_end(tmp_path: Path) -> None:
         time.sleep(0.1)
     child.kill()
     child.wait()
-    while any(_started(pid) is not None for pid in pids):  # the test's own time limit ends this
+    while any(process_start(pid) is not None for pid in pids):  # the test's own time limit ends this
         time.sleep(0.1)
 
 
@@ -192,6 +193,7 @@ sys.path.insert(0, sys.argv[2])
 import test_run as t, test_driver
 from is2ice.workflows import driver as runs
 from is2ice.workflows import run as pipeline
+from is2ice.workflows.processes import process_start
 class Loud(runs.Bar):
     def finished(self, receipt): print(receipt["outcome"], flush=True)
 from contextlib import contextmanager
@@ -277,7 +279,7 @@ def test_what_cannot_be_resumed_says_so(tmp_path: Path) -> None:
         pipeline.resume(path)
     chain = replace(stand_ins.FAKE, survey=lambda source, beams: stand_ins.fake_survey("a.h5", beams))
     pipeline.run("https://host/a.h5?token=s3cret", path, chain=chain)
-    assert "s3cret" not in run_record.last(path).read_text()
+    assert "s3cret" not in Path(run_record.last(path)).read_text()
     with pytest.raises(StoreError, match="signed URLs"):
         pipeline.resume(path)
     again = pipeline.resume(path, sources=["https://host/a.h5?token=new"], chain=chain)
@@ -359,7 +361,7 @@ def test_blocks_interrupted_are_gone_on_with(whole, tmp_path: Path, monkeypatch)
         is2ice.run(SAMPLE, path, beams="gt2r", block_km=1.7)
     manifest, _ = run_record.read(path)
     assert (manifest["status"], manifest["block_km"], manifest["blocks"]["made"]) == ("interrupted", 1.7, 2)
-    assert len(list((path / ".parts" / manifest["id"]).iterdir())) == 2
+    assert len(list((path / ".parts" / manifest["of"]).iterdir())) == 2
     other = is2ice.run(["b.h5"], tmp_path / "o.zarr", chain=FAKE)  # of another store
     assert other.ok
     count.clear()
@@ -384,10 +386,10 @@ def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
     root = store.create(tmp_path / "s.zarr")
     going = run_record.Record(root, Manifest("run", ()), ExecutionSettings())
     with going:
-        kept = segment_blocks.parts_folder(root, going.of)
-        old = segment_blocks.parts_folder(root, "20200101T000000Z-1")
+        for run in (going.of, "another"):
+            location.location(segment_blocks.parts_folder(root, run)).put("block", b"x")
         segment_blocks.clear(root, run_record.resumable(root))
-        assert (kept.exists(), old.exists()) == (True, False)
+        assert os.listdir(root.folder / ".parts") == [going.of]
         told = run_report.text(*run_record.read(root))
         assert f"in progress in process {os.getpid()}" in told
         assert "--resume" not in told
@@ -397,7 +399,7 @@ def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
         )
         going.finish(Run(str(root), (), "serial", 0.0))
     segment_blocks.clear(root, run_record.resumable(root))
-    assert not (root / ".parts").exists()
+    assert not (root.folder / ".parts").exists()
 
 
 def test_an_attempt_without_workers_leaves_no_record(tmp_path: Path) -> None:
@@ -437,19 +439,17 @@ def test_half_a_manifest_is_none(tmp_path: Path, monkeypatch) -> None:  # type: 
     assert not [p for p in (path / ".runs").iterdir() if p.name.startswith(".") and p.name != ".x.json"]
 
 
-def test_a_second_resume_keeps_what_the_first_run_made(tmp_path: Path) -> None:
+def test_a_second_resume_keeps_what_the_first_run_made(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "s.zarr"
     first = pipeline.run(["cloudy.h5", "a.h5"], path, chain=FAKE, overwrite="always")
     assert len(first.done) == 3
-    old = time.time() - 3600  # as if the first run had been an hour ago
-    manifest = json.loads(run_record.last(path).read_text())
-    run_record.last(path).write_text(json.dumps(manifest | {"begun": old - 1}))
-    for meta in path.rglob("zarr.json"):
-        os.utime(meta, (old, old))
-    for _ in range(2):
+    manifest = json.loads(Path(run_record.last(path)).read_text())
+    for turn in range(2):  # the clock is set back between two runs, then forth
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600 * (-1) ** (turn + 1)))
+        monkeypatch.setattr(run_record.epoch, "now", lambda stamp=stamp: stamp)
         again = pipeline.resume(path, chain=FAKE)
         assert (len(again.done), len(again.skipped), len(again.failed)) == (0, 3, 1)
-        assert run_record.read(path)[0]["of"] == manifest["id"]
+        assert run_record.read(path)[0]["of"] == manifest["of"]
 
 
 def test_no_secret_is_written_down(tmp_path: Path) -> None:
@@ -462,15 +462,15 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
     place = ExecutionSettings(Cluster("spark", {}, "spark://me:PW@host"), options)
     record = run_record.Record(store.create(tmp_path / "s.zarr"), Manifest("run", ()), place)
     with record:
-        assert "PW" not in record.path.read_text()
-        manifest = json.loads(record.path.read_text())
+        assert "PW" not in (record.root.folder / record.key).read_text()
+        manifest = json.loads((record.root.folder / record.key).read_text())
         record.finish(Run("s", (), "spark", 0.0))
     assert manifest["engine_options"] == {
         "address": "http://host:1", "conf": {"b": "c"}, "workers": 2, "retry_wait": 1.0,
     }  # fmt: skip
     assert manifest["where"] == "spark://host"
     assert manifest["withheld"] == ["address", "conf"]
-    record.path.write_text(json.dumps(manifest | {"where": "", "status": "finished"}))
+    (record.root.folder / record.key).write_text(json.dumps(manifest | {"where": "", "status": "finished"}))
     with pytest.raises(StoreError, match=r"address, conf of its last run's engine \(spark\) is not recorded"):
         run_record.resumed(tmp_path / "s.zarr", "run", {})
     given = {"engine_options": {"address": "x", "conf": {"spark.a.secret.key": "PW"}}}
@@ -506,8 +506,8 @@ def test_records_of_one_second_are_apart(tmp_path: Path, monkeypatch) -> None:  
     for k in range(12):
         with run_record.Record(root, Manifest("run", (str(k),)), ExecutionSettings()) as record:
             record.finish(Run(str(root), (), "serial", 0.0))
-        made.append(record.path)
-        assert run_record.last(root) == record.path
+        made.append(record.key)
+        assert run_record.last(root) == f"{root.url}/{record.key}"
     assert len(set(made)) == 12
 
 

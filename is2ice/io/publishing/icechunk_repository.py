@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from is2ice import schema
 from is2ice.errors import StoreError
 from is2ice.extras import require
+from is2ice.io.remote.location import Location, location
 from is2ice.io.remote.object_store import s3_settings
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration
 
 from .publish import Published, check_apart, check_track, source
-from .target import Target
 
 __all__ = ["open_root", "publish", "repository"]
 
@@ -35,7 +35,7 @@ def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
     require("icechunk")
     import icechunk
 
-    place = Target(where)
+    place = location(where)
     storage = _storage(place.url)
     if names := place.entries():
         # A repository that another publisher is making, or has left half made, is none yet.
@@ -95,26 +95,25 @@ def publish(
     require("icechunk")
     import icechunk
 
-    listed, root = source(store)
-    place = Target(target)
+    wanted, root = source(store)
+    place = location(target)
     check_apart(root, place)
     name, repo = place.name, repository(target, make=not dry_run)
     if repo is None:
-        keys = sorted(f"{granule}/{beam}" for granule, beam in listed.tracks)
-        return Published(name, 1, tuple(keys), bytes=sum(_checked(root / key) for key in keys))
+        return Published(name, 1, tuple(wanted), bytes=sum(_checked(root, wanted[key]) for key in wanted))
     for _ in range(ATTEMPTS):
         session = repo.writable_session("main")
-        fresh, replaced, same = _differing(session, listed)
+        fresh, replaced, same = _differing(session, wanted)
         size = 0
         for key in (*fresh, *replaced):
-            size += _checked(root / key) if dry_run else _put(session, root / key, key)
+            size += _checked(root, wanted[key]) if dry_run else _put(session, root, wanted[key])
         if dry_run or not (fresh or replaced):
             break
         _describe(session, declared)
         try:
             session.commit(f"{len(fresh)} tracks added, {len(replaced)} replaced")
             break
-        except icechunk.ConflictError:  # another publisher was first: begin again from what it left
+        except icechunk.ConflictError:  # another publisher was first: begin again on top of it
             continue
     else:
         raise StoreError(f"{name}: other publishers were first {ATTEMPTS} times; publish again")
@@ -123,7 +122,9 @@ def publish(
     return Published(name, version, tuple(fresh), tuple(replaced), tuple(same), size)
 
 
-def _differing(session: Any, listed: stores.Store) -> tuple[list[str], list[str], list[str]]:
+def _differing(
+    session: Any, wanted: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[str], list[str], list[str]]:
     """Tracks that a repository lacks, holds made otherwise, and holds the same."""
     import zarr
 
@@ -131,30 +132,30 @@ def _differing(session: Any, listed: stores.Store) -> tuple[list[str], list[str]
     fresh: list[str] = []
     replaced: list[str] = []
     same: list[str] = []
-    for (granule, beam), attrs in sorted(listed.tracks.items()):
-        held = root.get(f"{granule}/{beam}")
-        unchanged = held is not None and held.attrs.get("inputs") == attrs["inputs"]
-        (fresh if held is None else same if unchanged else replaced).append(f"{granule}/{beam}")
+    for key, entry in sorted(wanted.items()):
+        held = root.get(key)
+        unchanged = held is not None and held.attrs.get("inputs") == entry["inputs"]
+        (fresh if held is None else same if unchanged else replaced).append(key)
     return fresh, replaced, same
 
 
-def _checked(path: Path) -> int:
+def _checked(root: Location, entry: Mapping[str, Any]) -> int:
     """Bytes of a track that is fit to be published."""
-    check_track(path)
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    check_track(stores.read_track(root, entry), f"{entry['granule']}/{entry['beam']}")
+    return int(entry["bytes"])
 
 
-def _put(session: Any, path: Path, key: str) -> int:
-    """Check a track and write it into a session; its bytes in the local store."""
+def _put(session: Any, root: Location, entry: Mapping[str, Any]) -> int:
+    """Check a track and write it into a session; its bytes in the store."""
     import zarr
 
-    ds = check_track(path).drop_encoding()
+    granule, key = entry["granule"], f"{entry['granule']}/{entry['beam']}"
+    ds = check_track(stores.read_track(root, entry), key).drop_encoding()
     how: Any = {"mode": "w", "zarr_format": 3, "consolidated": False, "encoding": schema.encoding(ds)}
     ds.to_zarr(session.store, group=key, **how)
-    granule = key.split("/")[0]
     group = zarr.open_group(session.store, path=granule, mode="a")
     group.attrs.update(granule=granule, schema_version=schema.SCHEMA_VERSION)
-    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    return int(entry["bytes"])
 
 
 def _describe(session: Any, declared: Declaration | None) -> None:

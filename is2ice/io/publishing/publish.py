@@ -1,42 +1,48 @@
-"""Publishing: a store to a bucket or folder, staged, checked, versioned, the pointer moved last.
+"""Publishing: check what a store holds, describe it, list it as a version, and move the pointer, last and in one step.
 
-Tracks go first, each to a path of its own that holds the digest of its content and that no version names
-yet; then the version's list; then, in one step, the pointer. Whatever is interrupted leaves the old version
-as it was, and the same command goes on from there. See :mod:`is2ice.io.publishing.version_manifests` for the layout.
+A store is published in its place, or to another one, a folder or a bucket, which gets the tracks it lacks. Tracks and
+their STAC items go first, to places that no version names yet; then the list of the version, which the publisher owns
+who creates it; then its index and collection; then the pointer, in the root. An interrupted publication leaves the
+published version unchanged, and the same command completes it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import gzip
 import json
 import logging
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
+from is2ice.io.remote.location import FolderLocation, Location, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration
-from is2ice.io.stores.layout import META, group_meta, is_url
-from is2ice.io.stores.remote_listing import is_published
-from is2ice.io.urls import public_url
+from is2ice.io.stores.layout import (
+    META,
+    create,
+    entry_bytes,
+    entry_key,
+    root_attributes,
+    root_meta,
+    track_path,
+)
+from is2ice.io.stores.track_encoding import decode
 from is2ice.science import epoch
 from is2ice.version import __version__
 
-from . import version_manifests
-from .stac_items import item_of_track
-from .target import Target
-from .version_index import PARALLEL, complete
+from .stac_items import collection_of, geoparquet_of, item_of_track
 
-__all__ = ["Published", "check_track", "publish", "source"]
+__all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 
 log = logging.getLogger("is2ice")
+Document = dict[str, Any]
+COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
 REQUIRED = (
     "Conventions", "title", "summary", "keywords", "featureType", "platform", "instrument", "history", "date_created",
@@ -47,7 +53,7 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication did.
+    """Result of a publication.
 
     Attributes
     ----------
@@ -58,9 +64,9 @@ class Published:
     added, replaced, unchanged : tuple of str
         Tracks, ``<granule>/<beam>``.
     bytes : int
-        Uploaded.
+        Bytes copied.
     declared : bool
-        Whether the declaration is another one than the version before has.
+        True if the declaration differs from that of the version before.
     """
 
     url: str
@@ -77,37 +83,21 @@ class Published:
         return f"{self.url}: version {self.version}; {done}; {self.bytes / 1e6:.1f} MB"
 
 
-@dataclass(frozen=True)
-class _Track:
-    """A track of the local store, ready to be uploaded."""
-
-    key: str  # <granule>/<beam>
-    path: Path
-    attrs: Mapping[str, Any] = field(repr=False)
-    files: Mapping[str, str] = field(repr=False)  # SHA-256 by name below the track's group
-    digest: str = ""
-    size: int = 0
-
-    @property
-    def place(self) -> str:
-        return f"{self.key}/{self.digest[:12]}"
-
-
 def publish(
     store: str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
     *,
     declared: Declaration | None = None,
     dry_run: bool = False,
 ) -> Published:
-    """Publish a store: what is new or made otherwise becomes part of a new version; else nothing changes.
+    """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
 
     Parameters
     ----------
     store : str or Path
-        Local store, as :func:`is2ice.run` writes it.
-    target : str or Path
-        ``s3://bucket/prefix`` or a folder; of its own: new, empty, or published to before.
+        Folder or URL of a store, as :func:`is2ice.run` writes it.
+    target : str or Path, optional
+        Folder or bucket to publish to: new, empty, or a store. By default the store is published in its place.
     declared : Declaration, optional
         Title, licence and citation of the published store; by default those of the version before. Another one
         makes a new version, also where no track is new.
@@ -122,123 +112,205 @@ def publish(
     ------
     StoreError
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
-        written or holds something else. What was published before stays as it was.
+        written or holds something else. Earlier versions stay unchanged.
     """
-    listed, root = source(store)
-    place = Target(target)
-    check_apart(root, place)
-    version_manifests.current(place)  # refuses another store, before anything is written
-    version_manifests.check_place(place)
-    base = version_manifests.latest(place)
-    wanted = {f"{g}/{b}": attrs for (g, b), attrs in listed.tracks.items()}
-    fresh, changed = _differing(wanted, base), _redeclared(declared, base)
-    tracks = {key: _checked(root / key, key) for key in sorted(fresh)}
+    work = _Publication.of(store, target, declared)
+    base = work.latest()
+    fresh = work.differing(base)
     if dry_run:
-        would = {"version": _number(base) + bool(fresh or changed)}
-        size = sum(t.size for t in tracks.values())
-        return _told(place, base, would, fresh, wanted, size, changed)
-    version_manifests.claim(place)
-    uploaded: dict[str, int] = {}
-    while fresh or changed:
-        for key in sorted(fresh - uploaded.keys()):
-            tracks[key] = tracks.get(key) or _checked(root / key, key)
-            uploaded[key] = _upload(place, tracks[key])
-        manifest = _merged(base, [tracks[key] for key in sorted(fresh)], declared)
-        if place.create(version_manifests.version_key(manifest["version"]), json.dumps(manifest).encode()):
+        size = sum(len(raw) for key in fresh for raw in work.checked(key)[0].values())
+        return work.result(base, _number(base) + bool(fresh or work.redeclared(base)), fresh, size)
+    create(work.place)
+    size = 0
+    while fresh or work.redeclared(base):
+        size += sum(work.put(key, base) for key in sorted(fresh))
+        manifest = work.merged(base, fresh)
+        if work.place.create(stores.version_key(manifest["version"]), _packed(manifest)):
             break
-        # Another publisher was first: what it added stays, and what it has otherwise is compared again.
-        base = version_manifests.latest(place)
-        fresh, changed = _differing(wanted, base), _redeclared(declared, base)
+        # Another publisher was first: its tracks stay, and those that differ are compared again.
+        base = work.latest()
+        fresh = work.differing(base)
     else:
         manifest = base or {}
-    complete(place, manifest, touched=bool(uploaded))
-    return _told(place, base, manifest, fresh, wanted, sum(uploaded.values()), changed)
+    if manifest:
+        _complete(work.place, manifest)
+    return work.result(base, _number(manifest), fresh, size)
 
 
-def source(store: str | os.PathLike[str]) -> tuple[stores.Store, Path]:
-    """The local store that is to be published, and its folder.
+@dataclass
+class _Publication:
+    """A store on its way to a place.
+
+    Attributes
+    ----------
+    root, place : Location
+        To publish from and to; the same if in place.
+    wanted : dict
+        Entries by ``<granule>/<beam>``.
+    declared : Declaration, optional
+    items : dict
+        STAC items of the tracks that were checked.
+    """
+
+    root: Location
+    place: Location
+    wanted: dict[str, Document]
+    declared: Declaration | None
+    items: dict[str, Document]
+
+    @classmethod
+    def of(
+        cls,
+        store: str | os.PathLike[str],
+        target: str | os.PathLike[str] | None,
+        declared: Declaration | None,
+    ) -> _Publication:
+        entries, root = source(store)
+        place = root if target is None else location(target)
+        if place is not root:
+            check_apart(root, place)
+            if place.url == root.url:
+                place = root
+            elif (
+                root_attributes(place) is None
+                and (names := place.entries())
+                and root_attributes(place) is None
+            ):
+                told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                raise StoreError(
+                    f"{place.name}: not empty (it holds {told}) and not a store; name a new or empty folder or prefix"
+                )
+            elif root_attributes(place) is not None:
+                create(place)  # refuses what is no store of this layout
+        return cls(root, place, entries, declared, {})
+
+    def latest(self) -> Document | None:
+        """The newest version of the place, which its pointer may not name yet."""
+        numbers = stores.version_numbers(self.place)
+        return stores.read_version(self.place, numbers[-1]) if numbers else None
+
+    def differing(self, base: Document | None) -> set[str]:
+        """Tracks that a version lacks, or holds made otherwise."""
+        held = (base or {}).get("tracks", {})
+        by = "digest" if self.place is self.root else "inputs"
+        return {key for key, entry in self.wanted.items() if held.get(key, {}).get(by) != entry[by]}
+
+    def redeclared(self, base: Document | None) -> bool:
+        """Return True if a declaration is given that differs from that of a version."""
+        return self.declared is not None and _declared_as(self.declared) != (base or {}).get("declaration")
+
+    def checked(self, key: str) -> tuple[dict[str, bytes], xr.Dataset]:
+        """Objects of a track that is whole and fit to be published, and what they hold."""
+        objects = stores.read_track(self.root, self.wanted[key])
+        return objects, check_track(objects, key)
+
+    def put(self, key: str, base: Document | None) -> int:
+        """Check a track and put it and its item into the place, where no version names it yet; bytes copied."""
+        if key in self.items:
+            return 0
+        entry, (objects, ds) = self.wanted[key], self.checked(key)
+        path = track_path(entry["granule"], entry["beam"], entry["digest"])
+        declared = self.declared or _declaration(base)
+        name, licence = (declared.name, declared.licence) if declared else ("is2ice", "")
+        href = f"{(declared.url if declared else '').rstrip('/') or self.place.url}/{path}"
+        how: Any = {"digest": entry["digest"], "size": entry["bytes"]}
+        self.items[key] = item_of_track(ds, href=href, collection=name, licence=licence, **how)
+        copied = 0
+        if self.place is not self.root:
+            there = self.place.objects(path + "/")
+            lacking = {f"{path}/{n}": raw for n, raw in objects.items() if _lacks(there, f"{path}/{n}", raw)}
+            self.place.put_all(lacking)
+            copied = sum(map(len, lacking.values()))
+            self._take(key, entry, base)
+        self.place.put(f"{path}.json", json.dumps(self.items[key]).encode())
+        log.info("%s: %s, %d bytes copied", self.place.name, path, copied)
+        return copied
+
+    def _take(self, key: str, entry: Document, base: Document | None) -> None:
+        """Make a track part of the place, unless a run wrote another one there that is not published yet."""
+        at = entry_key(entry["granule"], entry["beam"])
+        held = self.place.read(at)
+        before = (base or {}).get("tracks", {}).get(key, {}).get("digest")
+        if held is not None and before is not None and f'"{before}"'.encode() not in held[0]:
+            return
+        if self.place.swap(at, entry_bytes(entry), held[1] if held else None):
+            stores.show_track(self.place, entry)
+
+    def merged(self, base: Document | None, fresh: Iterable[str]) -> Document:
+        """The next version: all that the last one holds, and these tracks."""
+        tracks = dict((base or {}).get("tracks", {}))
+        tracks |= {key: self.wanted[key] for key in fresh}
+        declared = self.declared or _declaration(base)
+        return {
+            "version": _number(base) + 1,
+            "created": epoch.now(),
+            "is2ice": __version__,
+            "schema_version": schema.SCHEMA_VERSION,
+            "declaration": _declared_as(declared),
+            "tracks": dict(sorted(tracks.items())),
+        }
+
+    def result(self, base: Document | None, version: int, fresh: set[str], size: int) -> Published:
+        """Report on the publication."""
+        held = (base or {}).get("tracks", {})
+        return Published(
+            self.place.name,
+            version,
+            tuple(sorted(k for k in fresh if k not in held)),
+            tuple(sorted(k for k in fresh if k in held)),
+            tuple(sorted(self.wanted.keys() - fresh)),
+            size,
+            self.redeclared(base) and base is not None,
+        )
+
+
+def source(store: str | os.PathLike[str]) -> tuple[dict[str, Document], Location]:
+    """Entries of all tracks of a store that is to be published, and its location.
 
     Raises
     ------
     StoreError
-        None, an empty one, or one that was published already.
+        No store, an empty one, or one with damaged entries.
     """
-    text = os.fspath(store)
-    if is_url(text):
-        raise StoreError(f"{public_url(text)}: what is published is a local store, as is2ice run writes it")
-    root = Path(text.removeprefix("file://")).expanduser().absolute()
-    if is_published(str(root), {}):
-        raise StoreError(
-            f"{root}: this is a published store, its versions and all; publish the local store that it was made from, "
-            "or copy the folder as it is"
-        )
-    listed = stores.open_store(store)
-    if not len(listed):
-        raise StoreError(f"{root}: the store holds no track; there is nothing to publish")
-    return listed, root
+    root, entries, damaged = stores.draft(store)
+    if damaged:
+        raise StoreError(f"{root.name}: {len(damaged)} damaged tracks: {'; '.join(damaged.values())}")
+    if not entries:
+        raise StoreError(f"{root.name}: the store holds no track; there is nothing to publish")
+    return entries, root
 
 
-def check_apart(root: Path, place: Target) -> None:
-    """Refuse to publish a store onto itself, into itself, or around itself."""
-    if place.folder is None:
+def check_apart(root: Location, place: Location) -> None:
+    """Refuse to publish a store into itself or around itself.
+
+    Raises
+    ------
+    StoreError
+    """
+    if not (isinstance(root, FolderLocation) and isinstance(place, FolderLocation)):
         return
-    here, there = root.resolve(), place.folder.resolve()
-    if here == there:
-        raise StoreError(f"{root}: a store cannot be published onto itself; name another folder or a bucket")
-    if here in there.parents:
+    here, there = root.folder.resolve(), place.folder.resolve()
+    if here != there and here in there.parents:
         raise StoreError(
-            f"{place.name}: lies inside the store {root}; name a folder outside of it, or a bucket"
+            f"{place.name}: lies inside the store {root.name}; name a folder outside of it, or a bucket"
         )
     if there in here.parents:
         raise StoreError(
-            f"{place.name}: the store {root} lies inside of it; name a folder beside it, or a bucket"
+            f"{place.name}: the store {root.name} lies inside of it; name a folder beside it, or a bucket"
         )
+    if here == there and place.url != root.url:
+        place.url = place.name = root.url  # by another name
 
 
-def _number(manifest: Mapping[str, Any] | None) -> int:
-    return int((manifest or {}).get("version", 0))
-
-
-def _redeclared(declared: Declaration | None, base: Mapping[str, Any] | None) -> bool:
-    """Whether a declaration is given, and another one than that of a version."""
-    return declared is not None and version_manifests.kept_of(declared) != (base or {}).get("declaration")
-
-
-def _differing(wanted: Mapping[str, Mapping[str, Any]], base: Mapping[str, Any] | None) -> set[str]:
-    """Tracks that a version lacks, or holds made otherwise."""
-    held = (base or {}).get("tracks", {})
-    return {key for key, attrs in wanted.items() if held.get(key, {}).get("inputs") != attrs["inputs"]}
-
-
-def _told(
-    place: Target,
-    base: Any,
-    manifest: Any,
-    fresh: set[str],
-    wanted: Mapping[str, Any],
-    size: int,
-    changed: bool,
-) -> Published:
-    held = (base or {}).get("tracks", {})
-    return Published(
-        place.name,
-        _number(manifest),
-        tuple(sorted(k for k in fresh if k not in held)),
-        tuple(sorted(k for k in fresh if k in held)),
-        tuple(sorted(wanted.keys() - fresh)),
-        size,
-        changed and base is not None,
-    )
-
-
-# -- checking -----------------------------------------------------------------------------------------
-def check_track(path: str | os.PathLike[str]) -> xr.Dataset:
-    """A stored track, if it is fit to be published.
+def check_track(objects: Mapping[str, bytes], where: str) -> xr.Dataset:
+    """Give a stored track, if it is fit to be published.
 
     Parameters
     ----------
-    path : str or Path
-        The track's group in a local store.
+    objects : mapping
+        Bytes of its Zarr group by name.
+    where : str
+        For messages.
 
     Returns
     -------
@@ -250,10 +322,8 @@ def check_track(path: str | os.PathLike[str]) -> xr.Dataset:
     StoreError
         With everything that is wrong: values against the vocabulary, attributes of CF-1.11 and ACDD-1.3.
     """
-    where = "/".join(Path(path).parts[-2:])
     try:
-        with xr.open_zarr(path, decode_times=False, chunks=None, consolidated=True) as ds:
-            ds.load()
+        ds = decode(objects)
     except Exception as error:
         raise StoreError(
             f"{where}: cannot be read whole ({type(error).__name__}: {error}); compute it again"
@@ -276,72 +346,144 @@ def check_track(path: str | os.PathLike[str]) -> xr.Dataset:
     return ds
 
 
-def _checked(path: Path, key: str) -> _Track:
-    ds = check_track(path)
-    files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
-    sums = {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
-    digest = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
-    return _Track(key, path, dict(ds.attrs), sums, digest, sum(p.stat().st_size for p in files.values()))
+# -- describing and pointing --------------------------------------------------------------------------
+def _complete(place: Location, manifest: Document) -> None:
+    """Write index and collection of a version, then the pointer, then the copies at the root."""
+    before, _ = _pointed(place)
+    if before < manifest["version"]:
+        below = f"versions/{manifest['version']:06d}"
+        items = _items(place, manifest, before)
+        place.put(f"{below}/items.json.gz", _packed(items))
+        place.put(f"{below}/items.parquet", geoparquet_of(items.values()))
+        place.put(f"{below}/{COLLECTION}", _collection(manifest, items, "../..", "./items.parquet"))
+        _revise(place, manifest, before)
+        while True:
+            number, tag = _pointed(place)
+            if number >= manifest["version"] or place.swap(META, _root_of(manifest), tag):
+                break
+    while (
+        True
+    ):  # the copies at the root say what the version says that the pointer names, also one named meanwhile
+        number, _ = _pointed(place)
+        if (told := _told(place)) != number:
+            _settle(place, number, told)
+        if _pointed(place)[0] == number:
+            return
 
 
-# -- uploading ----------------------------------------------------------------------------------------
-def _upload(place: Target, track: _Track) -> int:
-    """Put a track where no version names it yet; what an interrupted upload left there is used."""
-    there = place.sizes(track.place)
-    sizes = {f"{track.place}/{name}": (track.path / name).stat().st_size for name in track.files}
-    missing = [
-        name for name in track.files if there.get(f"{track.place}/{name}") != sizes[f"{track.place}/{name}"]
+def _items(place: Location, manifest: Document, before: int) -> dict[str, Document]:
+    """STAC items of a version by track: those that an earlier version has too, the others as they were put."""
+    held = place.read(f"versions/{before:06d}/items.json.gz") if before else None
+    known = json.loads(gzip.decompress(held[0])) if held else {}
+    tracks = manifest["tracks"]
+    new = [
+        k
+        for k, e in tracks.items()
+        if known.get(k, {}).get("assets", {}).get("zarr", {}).get("is2ice:sha256") != e["digest"]
     ]
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(lambda name: place.put(f"{track.place}/{name}", track.path / name), missing))
-    after = place.sizes(track.place)
-    lost = [key for key, size in sizes.items() if after.get(key) != size]
-    if lost:
-        raise StoreError(
-            f"{place.name}: {len(lost)} files did not arrive whole, such as {lost[0]}; publish again"
-        )
-    granule = track.key.split("/")[0]
-    parent = group_meta({"granule": granule, "schema_version": schema.SCHEMA_VERSION})
-    place.put(f"{granule}/{META}", json.dumps(parent).encode())
-    revisions = group_meta({"published": track.key, "schema_version": schema.SCHEMA_VERSION})
-    place.put(f"{track.key}/{META}", json.dumps(revisions).encode())
-    with xr.open_zarr(track.path, decode_times=False, chunks=None) as ds:
-        item = item_of_track(
-            ds,
-            href=f"./{track.digest[:12]}",
-            collection="is2ice",  # until a version's collection has it
-            digest=track.digest,
-            size=track.size,
-        )
-    place.put(f"{track.place}.json", json.dumps(item).encode())
-    log.info("%s: %s, %d of %d files", place.name, track.place, len(missing), len(track.files))
-    return sum(sizes[f"{track.place}/{name}"] for name in missing)
+    paths = [f"{track_path(e['granule'], e['beam'], e['digest'])}.json" for e in (tracks[k] for k in new)]
+    for key, path, raw in zip(new, paths, place.read_all(paths), strict=True):
+        if raw is None:
+            raise StoreError(f"{place.name}: {path} is missing; publish the store again")
+        known[key] = json.loads(raw)
+    declared = _declaration(manifest)
+    return {key: _item_of(known[key], declared) for key in tracks}
 
 
-def _merged(
-    base: Mapping[str, Any] | None, tracks: list[_Track], declared: Declaration | None
-) -> dict[str, Any]:
-    """The next version: all that the last one holds, and these tracks."""
-    entries = dict((base or {}).get("tracks", {}))
-    for track in tracks:
-        entries[track.key] = {
-            "path": track.place,
-            "inputs": track.attrs["inputs"],
-            "sha256": track.digest,
-            "bytes": track.size,
-            "files": dict(track.files),
-            "attributes": json.loads(json.dumps(dict(track.attrs), default=str)),
-        }
-    declared = declared or version_manifests.declaration_of(base)
-    return {
-        "version": _number(base) + 1,
-        "created": epoch.now(),
-        "is2ice": __version__,
-        "schema_version": schema.SCHEMA_VERSION,
-        "name": declared.name if declared else "is2ice",
-        "title": declared.title if declared else "is2ice tracks",
-        "licence": declared.licence if declared else "",
-        "citation": declared.citation if declared else "",
-        "declaration": version_manifests.kept_of(declared),
-        "tracks": dict(sorted(entries.items())),
+def _revise(place: Location, manifest: Document, before: int) -> None:
+    """Note in each track that a version changes since when it is so: opening it then needs no list of all."""
+    old = stores.read_version(place, before)["tracks"] if before else {}
+    for key, entry in manifest["tracks"].items():
+        while old.get(key, {}).get("digest") != entry["digest"]:
+            if stores.add_revision(place, manifest["version"], entry):
+                break
+
+
+def _settle(place: Location, number: int, told: int | None) -> None:
+    """Bring items and collection at the root from one version (None: an unknown one) to another."""
+    current = stores.read_version(place, number)
+    known = told in stores.version_numbers(place)
+    before = stores.read_version(place, int(told or 0)) if known else {"tracks": {}, "declaration": None}
+    items = _items(place, current, number)
+    redeclared = before["declaration"] != current["declaration"]
+    for key, entry in current["tracks"].items():
+        if redeclared or before["tracks"].get(key, {}).get("digest") != entry["digest"]:
+            path = track_path(entry["granule"], entry["beam"], entry["digest"])
+            place.put(f"{path}.json", json.dumps(items[key]).encode())
+    place.put(COLLECTION, _collection(current, items, ".", f"./versions/{number:06d}/items.parquet"))
+
+
+def _pointed(place: Location) -> tuple[int, str | None]:
+    """Number of the version that the pointer names, 0 without any, and the tag of the root."""
+    held = root_attributes(place)
+    return (0, None) if held is None else (int(held[0].get("version", 0)), held[1])
+
+
+def _told(place: Location) -> int | None:
+    """Version of the root's collection; None of an unreadable one."""
+    held = place.read(COLLECTION)
+    try:
+        return None if held is None else int(json.loads(held[0])["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _root_of(manifest: Document) -> bytes:
+    declared = _declaration(manifest)
+    told = (
+        {"title": declared.title, "license": declared.licence, "citation": declared.citation}
+        if declared
+        else {}
+    )
+    number = manifest["version"]
+    return root_meta(
+        version=number, manifest=stores.version_key(number), date_modified=manifest["created"],
+        **{k: v for k, v in told.items() if v},
+    )  # fmt: skip
+
+
+def _collection(manifest: Document, items: Mapping[str, Document], root: str, index: str) -> bytes:
+    """STAC collection of a version; `root` and `index` as they are addressed from its place."""
+    declared = _declaration(manifest)
+    entries = manifest["tracks"].values()
+    hrefs = [f"{root}/{track_path(e['granule'], e['beam'], e['digest'])}.json" for e in entries]
+    out = collection_of(declared.name if declared else "is2ice", list(items.values()), declared, hrefs)
+    out["assets"] = {
+        "items": {"href": index, "type": "application/vnd.apache.parquet", "roles": ["stac-items"]},
+        "store": {"href": root, "type": "application/vnd.zarr", "roles": ["data"]},
     }
+    return json.dumps(out | {"version": str(manifest["version"])}).encode()
+
+
+def _item_of(item: Document, declared: Declaration | None) -> Document:
+    """An item of the collection and under the licence that a version declares."""
+    licence = (declared.licence if declared else "") or "other"
+    collection = declared.name if declared else "is2ice"
+    return {**item, "collection": collection, "properties": {**item["properties"], "license": licence}}
+
+
+def _declared_as(declared: Declaration | None) -> Document | None:
+    """A declaration as a version keeps it."""
+    return None if declared is None else dict(json.loads(json.dumps(asdict(declared))))
+
+
+def _declaration(manifest: Mapping[str, Any] | None) -> Declaration | None:
+    """The declaration that a version was published with; None where it had none."""
+    told = (manifest or {}).get("declaration")
+    if told is None:
+        return None
+    known = {f.name for f in fields(Declaration)}
+    given: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known}
+    return Declaration(**given)
+
+
+def _number(manifest: Mapping[str, Any] | None) -> int:
+    return int((manifest or {}).get("version", 0))
+
+
+def _lacks(there: Mapping[str, Any], key: str, raw: bytes) -> bool:
+    return key not in there or there[key].size != len(raw)
+
+
+def _packed(document: Document) -> bytes:
+    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)

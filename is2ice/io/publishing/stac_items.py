@@ -58,7 +58,7 @@ def item_of_track(
     track : xarray.Dataset
         One beam, dims ``(x_atc,)``, with the attributes of its store.
     href : str
-        Address of its Zarr group, from where the item lies.
+        Absolute address of its Zarr group.
     collection : str
     licence : str
         SPDX identifier.
@@ -99,7 +99,7 @@ def item_of_track(
     }
     if made_by:
         properties["description"] = f"Simulated by {made_by}; no satellite measured this track."
-    links = [{"rel": "collection", "href": "../../collection.json", "type": "application/json"}]
+    links = [{"rel": "collection", "href": "../../../collection.json", "type": "application/json"}]
     if not made_by:  # a simulated granule is in no archive
         links.append(
             {

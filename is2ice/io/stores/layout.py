@@ -1,156 +1,230 @@
-"""A store's folder: its root, tracks put in place in one step, and the sweeping after crashes."""
+"""The one layout of stores, in a folder or a bucket, being worked on or published.
+
+::
+
+    zarr.json                             root: a Zarr group that says what this is; names the published version
+    tracks/<granule>/<beam>/<digest>/     a track: a Zarr group, never changed once it is there
+    tracks/<granule>/<beam>/<digest>.json its STAC item, once it is published
+    current/<granule>/<beam>.json         the entry: which digest is the track, and its attributes
+    published/<granule>/<beam>.json       the same of published versions: since which one each entry holds
+    index/                                entries of many tracks, so that listing needs no request for each
+    versions/000003.json.gz               version 3: a list of entries, never changed
+    versions/000003/                      STAC items (geoparquet) and collection of version 3
+    collection.json                       STAC collection of the published version
+    <granule>/<beam>                      in folders only: a symbolic link to the track, for plain xarray
+
+A track becomes part of the store when its entry is written, in one conditional write; its objects lie in their place
+by then, under a digest of what they hold. A replaced track stays until :func:`is2ice.io.stores.store.prune`. No step
+looks at other tracks, so that one track costs the same in a store of ten and of ten thousand.
+"""
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
-import logging
 import os
-import re
-import shutil
-import socket
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from is2ice import schema
-from is2ice.errors import StoreError
+from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.remote.location import Location, clear_errors, is_url, location
 from is2ice.io.urls import public_url
 from is2ice.version import __version__
 
+from .track_encoding import META, group_meta
+
 __all__ = [
+    "CURRENT",
     "META",
+    "Place",
     "attributes",
+    "check_version",
     "clear_errors",
-    "group_meta",
-    "hidden_name",
-    "is_url",
-    "move_in",
-    "recover",
-    "write_json",
+    "create",
+    "entry_bytes",
+    "entry_key",
+    "is_store",
+    "parse_entry",
+    "resolve",
+    "root_attributes",
+    "root_meta",
+    "track_path",
 ]
 
-log = logging.getLogger("is2ice")
-
-META = "zarr.json"
-#: A temporary name tells whose it is: kind, track, a unique part, process (id and start), host.
-_HIDDEN = re.compile(
-    r"^\.(?P<kind>tmp|old)-(?P<granule>.+)-(?P<beam>gt[123][lr])-(?P<unique>[0-9a-f]{8})"
-    r"-(?P<pid>\d+)\.(?P<start>\d+)-(?P<host>.+)$"
+#: Number of this layout; a root without it is of an earlier one.
+LAYOUT = 2
+CURRENT = "current"
+#: Suffixes of granules and other files, which are no stores.
+_FILES = (
+    ".h5",
+    ".hdf5",
+    ".hdf",
+    ".nc",
+    ".nc4",
+    ".json",
+    ".parquet",
+    ".csv",
+    ".tif",
+    ".tiff",
+    ".keras",
+    ".npz",
 )
-_HOST = socket.gethostname()
-#: What another machine left is taken for dead after this long without a change, s.
-FOREIGN_AGE = 86_400.0
+#: Attributes of a track that its entry does without: they are the same for all, or long.
+_BOILERPLATE = {
+    "Conventions", "featureType", "cdm_data_type", "summary", "keywords", "project", "source", "comment", "platform",
+    "standard_name_vocabulary", "time_coverage_resolution", "instrument", "processing_level", "naming_authority",
+    "acknowledgement", "geospatial_lat_units", "geospatial_lon_units", "geospatial_bounds_crs", "history",
+    "geospatial_vertical_units", "geospatial_vertical_positive", "geospatial_bounds_vertical_crs", "title",
+}  # fmt: skip
+COMMENT = (
+    "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
+    "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "
+    "as do the STAC items of a published version (collection.json)."
+)
 
 
-@contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Failures to write as :class:`StoreError`, saying where and what to do."""
+class Place(NamedTuple):
+    """A store, and what of it an address names: all of it, a granule, or a track."""
+
+    root: Location
+    granule: str | None = None
+    beam: str | None = None
+    direct: str | None = None  # key of a track's own Zarr group
+
+    @property
+    def name(self) -> str:
+        """Address for messages."""
+        return "/".join(part for part in (self.root.name, self.direct or self.granule, self.beam) if part)
+
+
+def track_path(granule: str, beam: str, digest: str) -> str:
+    """Key of a track's Zarr group."""
+    return f"tracks/{granule}/{beam}/{digest[:16]}"
+
+
+def entry_key(granule: str, beam: str) -> str:
+    """Key of the entry that makes a track part of the store."""
+    return f"{CURRENT}/{granule}/{beam}.json"
+
+
+def entry_bytes(entry: Mapping[str, Any]) -> bytes:
+    """An entry as JSON that holds a checksum of itself."""
+    document = {
+        **entry,
+        "attributes": {k: v for k, v in entry["attributes"].items() if k not in _BOILERPLATE},
+    }
+    return json.dumps({**document, "sum": _sum(document)}).encode()
+
+
+def parse_entry(raw: bytes, where: str) -> dict[str, Any]:
+    """Read an entry.
+
+    Raises
+    ------
+    DamagedTrackError
+        It is not what was written.
+    StoreError
+        A track of another schema version.
+    """
     try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        hint = "is it read-only? Name a folder you may write to" if denied else "check the path and the disk"
-        reason = error.strerror or str(error)
-        raise StoreError(f"cannot write to {path}: {reason} ({error.filename or path}); {hint}") from error
+        document = dict(json.loads(raw))
+        told = document.pop("sum")
+        whole = told == _sum(document)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise DamagedTrackError(
+            f"{where}: the entry of this track is damaged; run again, or restore the file"
+        )
+    check_version(document["attributes"], where)
+    return document
 
 
-def group_meta(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Zarr v3 metadata of a group."""
-    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs)}
+def _sum(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def write_json(path: Path, document: Mapping[str, Any], **how: Any) -> None:
-    """Write a JSON file in one step; `how` as for :func:`json.dumps`."""
-    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        part.write_text(json.dumps(document, **how))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def root_meta(**attrs: Any) -> bytes:
+    """The root of a store, with further attributes."""
+    own = {
+        "title": "is2ice tracks",
+        "comment": COMMENT,
+        "is2ice_store": True,
+        "store_layout": LAYOUT,
+        "schema_version": schema.SCHEMA_VERSION,
+        "is2ice_version": __version__,
+    }
+    return json.dumps(group_meta(own | attrs)).encode()
 
 
-def attributes(group: Path) -> dict[str, Any] | None:
-    """Attributes of a group on disk, None where there is none."""
-    try:
-        return dict(json.loads((group / META).read_text()).get("attributes", {}))
-    except (FileNotFoundError, NotADirectoryError):
+def root_attributes(root: Location) -> tuple[dict[str, Any], str] | None:
+    """Attributes of a store's root and the tag of the object; None where there is no Zarr group.
+
+    Raises
+    ------
+    StoreError
+        Not Zarr metadata.
+    """
+    held = root.read(META)
+    if held is None:
         return None
-    except PermissionError as error:
-        raise StoreError(f"{group / META}: cannot be read: {error.strerror}") from error
+    try:
+        return dict(json.loads(held[0]).get("attributes", {})), held[1]
     except (ValueError, AttributeError) as error:
-        raise StoreError(f"{group / META}: not Zarr metadata ({error})") from error
+        raise StoreError(f"{root.name}/{META}: not Zarr metadata ({error})") from None
 
 
-def create(store: str | os.PathLike[str]) -> Path:
+def attributes(group: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Attributes of a Zarr group; None where there is none."""
+    held = root_attributes(location(group))
+    return None if held is None else held[0]
+
+
+def create(store: str | os.PathLike[str] | Location, options: Mapping[str, Any] | None = None) -> Location:
     """Make a store, or check that the one there can be used.
 
     Parameters
     ----------
-    store : str or Path
-        A local folder: new, empty, or a store.
+    store : str, Path or Location
+        A folder or a prefix of a bucket: new, empty, or a store.
+    options : mapping, optional
+        Storage options (:func:`is2ice.io.remote.location.location`).
 
     Returns
     -------
-    Path
+    Location
 
     Raises
     ------
     StoreError
         Not writable, not a store, or of another schema version.
     """
-    root = local(store)
-    if (root / META).exists():
-        check_version(attributes(root), str(root))
-        return root
-    with clear_errors(root):
-        taken = root.exists() and any(not p.name.startswith(".") for p in root.iterdir())
-        if taken and (root / META).exists():  # made meanwhile by another run, its metadata first
-            return create(root)
-        if taken:
+    root = location(store, options)
+    for _ in range(2):
+        held = root_attributes(root)
+        if held is not None:
+            check_root(held[0], root.name)
+            return root
+        if (names := root.entries()) and root_attributes(root) is None:  # else made meanwhile, its root first
+            told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise StoreError(
-                f"{root}: not an is2ice store (no {META}) and not empty; name a new folder, or an existing store"
+                f"{root.name}: not an is2ice store (no {META}) and not empty (it holds {told}); name a new folder or "
+                "prefix, or an existing store"
             )
-        root.mkdir(parents=True, exist_ok=True)
-        attrs = {
-            "title": "is2ice tracks",
-            "is2ice_store": True,
-            "schema_version": schema.SCHEMA_VERSION,
-            "is2ice_version": __version__,
-        }
-        write_json(root / META, group_meta(attrs))
+        if root.create(META, root_meta()):
+            return root
     return root
 
 
-def is_store(path: Any) -> bool:
-    """Whether a path or URL looks like a Zarr group rather than a file."""
-    if not isinstance(path, str | os.PathLike):
-        return False
-    text = os.fspath(path)
-    if is_url(text):
-        folder = public_url(text).rstrip("/")
-        return folder.endswith(".zarr") or ".zarr/" in folder
-    return (Path(text.removeprefix("file://")).expanduser() / META).exists()
-
-
-def is_url(text: str) -> bool:
-    return "://" in text and not text.startswith("file://")
-
-
-def local(store: str | os.PathLike[str]) -> Path:
-    text = os.fspath(store)
-    if is_url(text):
-        where = public_url(text)
-        raise StoreError(f"{where}: stores are written to local folders; write there, then copy or sync it")
-    return Path(text.removeprefix("file://")).expanduser().absolute()
-
-
 def check_version(attrs: Mapping[str, Any] | None, where: str) -> None:
+    """Refuse data of another schema version.
+
+    Raises
+    ------
+    StoreError
+    """
     version = str((attrs or {}).get("schema_version", ""))
     if not version:
         raise StoreError(f"{where}: a Zarr group, but not of an is2ice store (no schema_version attribute)")
@@ -161,119 +235,104 @@ def check_version(attrs: Mapping[str, Any] | None, where: str) -> None:
         )
 
 
-def hidden_name(kind: str, granule: str, beam: str) -> str:
-    """Name under which this process keeps a track that is not, or no longer, in its place."""
-    pid = os.getpid()
-    return f".{kind}-{granule}-{beam}-{uuid.uuid4().hex[:8]}-{pid}.{_started(pid) or 0}-{_HOST}"
-
-
-def move_in(temp: Path, root: Path, granule: str, beam: str) -> None:
-    """Put a finished track in its place; the one it replaces stays until then.
+def check_root(attrs: Mapping[str, Any], where: str) -> None:
+    """Refuse a root that is not of a store, or of a store of another schema or layout.
 
     Raises
     ------
     StoreError
-        When other runs keep writing the same track.
     """
-    group, target = root / granule, root / granule / beam
-    group.mkdir(exist_ok=True)
-    if not (group / META).exists():
-        write_json(group / META, group_meta({"granule": granule, "schema_version": schema.SCHEMA_VERSION}))
-    for _ in range(20):  # more than one turn only when another run writes the same track
-        if not target.exists():
-            if _rename(temp, target):
-                return
-            continue
-        _drop_consolidated(root)
-        old = root / hidden_name("old", granule, beam)
-        try:
-            os.rename(target, old)
-        except FileNotFoundError:
-            continue
-        try:
-            if _rename(temp, target):
-                return
-        finally:
-            if target.exists():
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                os.rename(old, target)
-    raise StoreError(f"{target}: other runs keep writing this track; let one run at a time write it")
+    check_version(attrs, where)
+    if "granule" in attrs:
+        raise StoreError(f"{where}: one granule of a store, not a store; open the store, or use open_track")
+    layout = int(attrs.get("store_layout", 1))
+    if layout < LAYOUT:
+        raise StoreError(
+            f"{where}: a store of an earlier is2ice; convert it: is2ice convert {where} NEW_STORE"
+        )
+    if layout > LAYOUT:
+        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use a newer is2ice")
 
 
-def _rename(temp: Path, target: Path) -> bool:
-    """False when another writer was first."""
-    try:
-        os.rename(temp, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
+def is_store(source: Any) -> bool:
+    """Return True for the address of a store, a granule or a track in it, rather than of a file.
 
-
-def _drop_consolidated(root: Path) -> None:
-    """A root that describes a track about to be replaced would mislead readers after a crash."""
-    meta = json.loads((root / META).read_text())
-    if meta.pop("consolidated_metadata", None) is not None:
-        write_json(root / META, meta)
-
-
-def _started(pid: int) -> int | None:
-    """Start of a live process in clock ticks since boot (0 where /proc is missing), None if dead."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else int(fields[19])
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
-    except (OSError, ValueError, IndexError):
-        return 0
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return 0
-
-
-def _is_dead(name: re.Match[str], path: Path) -> bool:
-    if name["host"] == _HOST:
-        start = _started(int(name["pid"]))
-        return start is None or str(start) != name["start"]  # else the number was given to another process
-    try:
-        newest = max(p.stat().st_mtime for p in (path, *path.rglob("*")))
-    except OSError:
+    A URL counts by its name alone; a path by what lies there.
+    """
+    if isinstance(source, Location):
+        return True
+    if not isinstance(source, str | os.PathLike):
         return False
-    return time.time() - newest > FOREIGN_AGE
+    text = os.fspath(source)
+    if is_url(text):
+        parts = urlsplit(public_url(text))
+        folder = parts.path.rstrip("/")
+        if folder.lower().endswith(_FILES):
+            return False
+        return folder.endswith(".zarr") or ".zarr/" in folder or parts.scheme in ("s3", "gs", "az", "abfs")
+    path = text.removeprefix("file://")
+    if not path.strip() or os.path.isfile(os.path.expanduser(path)):
+        return False
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.exists(os.path.join(path, META)):
+        return True
+    above = [os.path.dirname(path), os.path.dirname(os.path.dirname(path))]
+    keys = [os.path.join(CURRENT, os.path.basename(path)), f"{entry_key(*path.rsplit('/', 2)[1:])}"]
+    return any(
+        os.path.exists(os.path.join(root, META)) and os.path.exists(os.path.join(root, key))
+        for root, key in zip(above, keys, strict=True)
+    )
 
 
-def recover(store: str | os.PathLike[str]) -> list[str]:
-    """Put back or remove what writers that died left in a store; live writers are not touched.
+def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any] | None = None) -> Place:
+    """Find the store that an address lies in: its own, that of a granule, or of a track.
 
-    A writer on another machine is taken for dead after a day without a change.
-
-    Returns
-    -------
-    list of str
-        What was done, a line each.
+    Raises
+    ------
+    StoreError
+        There is none, or one that this package cannot read.
     """
-    root, done = local(store), []
-    with clear_errors(root):
-        entries = [(p, m) for p in root.iterdir() if (m := _HIDDEN.match(p.name))]
-        for path, name in entries:
-            if not _is_dead(name, path):
-                continue
-            track, target = f"{name['granule']}/{name['beam']}", root / name["granule"] / name["beam"]
-            with suppress(FileNotFoundError):  # another run recovers too
-                if name["kind"] == "old" and not target.exists():
-                    # The writer died between moving the old track away and the new one in.
-                    os.rename(path, target)
-                    done.append(f"{track}: put back after an interrupted replacement")
-                else:
-                    shutil.rmtree(path)
-                    done.append(f"{track}: removed what an interrupted run left")
-    for line in done:
-        log.info("%s: %s", root, line)
-    return done
+    if isinstance(source, Location):
+        return _root(source) or _absent(source)
+    text = os.fspath(source).rstrip("/") or os.fspath(source)
+    url, mark, query = text.partition("?") if is_url(text) else (text, "", "")
+    steps = url.split("/")
+    for depth in (2, 0, 1) if steps[-1] in schema.BEAMS else (0, 1):
+        if len(steps) <= depth or not steps[-1 - depth]:
+            continue
+        above = "/".join(steps[: len(steps) - depth]) + mark + query
+        try:
+            found = _root(location(above, options))
+        except StoreError:
+            if depth == 0:
+                raise
+            continue
+        if found is not None:
+            below = steps[len(steps) - depth :]
+            return found if depth == 0 else Place(found.root, *below)
+    return _absent(location(text, options))
+
+
+def _root(root: Location) -> Place | None:
+    """The place of a root or of a track's own group; None of anything else."""
+    held = root_attributes(root)
+    if held is None:
+        return None
+    if "beam" in held[0]:
+        check_version(held[0], root.name)
+        return Place(root, direct="")
+    check_root(held[0], root.name)
+    return Place(root)
+
+
+def _absent(root: Location) -> Place:
+    names = [] if is_url(root.url) and "s3:" not in root.url else root.entries()
+    what = f"no {META} there"
+    if {"snapshots", "refs"} <= set(names):
+        what = (
+            "an Icechunk repository; open it with icechunk, and hand the Zarr group of its session to "
+            "is2ice.open_track (documentation: How to, Publish a store)"
+        )
+    elif not is_url(root.url):
+        what = f"not a Zarr group (no {META})" if os.path.exists(root.url) else "no such folder"
+    raise StoreError(f"{root.name}: not an is2ice store: {what}")

@@ -1,80 +1,92 @@
-"""Zarr stores of tracks: ``<store>/<granule>/<beam>``, each written whole or not at all.
-
-A track is written beside its place under a hidden name and then renamed into it, so that an interrupted
-run leaves nothing half done: the next run removes what dead writers left and goes on. Stores are read
-from local folders and, through fsspec, from ``https://`` and ``s3://`` URLs.
-"""
+"""Tracks written to a store and read from it, a folder or a bucket alike; see :mod:`is2ice.io.stores.layout`."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import html
 import json
+import logging
 import os
 import re
-import shutil
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import StoreError
-from is2ice.io.urls import public_url
+from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, clear_errors, location
+from is2ice.science import epoch
 from is2ice.version import __version__
 
 from . import cf_attributes
 from .layout import (
+    CURRENT,
     META,
-    check_version,
-    clear_errors,
+    Place,
     create,
-    group_meta,
-    hidden_name,
+    entry_bytes,
+    entry_key,
     is_store,
-    is_url,
-    local,
-    move_in,
-    recover,
-    write_json,
+    parse_entry,
+    resolve,
+    root_attributes,
+    track_path,
 )
-from .layout import attributes as read_attributes
-from .remote_listing import address, listing, open_group
-from .stored_cube import cube, missing_value, pick_beams
+from .stored_cube import check_group, cube, missing_value, open_group, pick_beams
+from .track_encoding import digest_of, encode
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "DRAFT",
     "META",
     "Overwrite",
     "Store",
+    "add_revision",
     "checksum",
     "clear_errors",
     "consolidate",
     "create",
+    "damage",
+    "draft",
     "fingerprint",
     "group_name",
     "is_store",
     "keeps",
     "missing_value",
+    "new_entry",
     "open_store",
     "open_track",
-    "recover",
+    "parse_entry",
+    "put_track",
+    "read_track",
+    "read_version",
+    "show_track",
     "track_attributes",
     "track_summary",
+    "version_key",
+    "version_numbers",
     "write_track",
 ]
 
-Overwrite = Literal["different", "always", "never"]
+log = logging.getLogger("is2ice")
 
-#: Beyond this many tracks the root's consolidated metadata would be larger than it is useful.
-CONSOLIDATE_LIMIT = 2_000
+Overwrite = Literal["different", "always", "never"]
+#: Name of what a store holds now, published or not.
+DRAFT = "draft"
+#: The index is written whole while it is below this size, bytes; above it, each run adds a part.
+SMALL_INDEX = 250_000
+#: So many parts of the index are joined.
+MANY_PARTS = 64
+Tracks = dict[tuple[str, str], dict[str, Any]]
 
 
 # -- writing ------------------------------------------------------------------------------------------
@@ -84,7 +96,7 @@ def fingerprint(
     parameters: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> str:
-    """What a track is made from, as 32 hexadecimal digits: the same means nothing would change.
+    """Fingerprint of everything a track is made from; the same means that nothing would change.
 
     Parameters
     ----------
@@ -93,6 +105,11 @@ def fingerprint(
         Processing parameters that JSON can hold.
     origin : mapping, optional
         Size and checksum of the source, where known.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
     """
     document = {
         "granule": granule,
@@ -107,13 +124,26 @@ def fingerprint(
 
 
 def group_name(granule: str) -> str:
-    """A granule's name as a store can hold it: what is not a letter, digit, _ . or - becomes _."""
+    """Name of a granule that a store can hold: all but letters, digits, _ . and - becomes _."""
     return re.sub(r"[^\w.-]+", "_", granule).lstrip(".-") or "granule"
 
 
-def track_attributes(store: str | os.PathLike[str], granule: str, beam: str) -> dict[str, Any] | None:
-    """Attributes of a stored track, None where it is not there."""
-    return read_attributes(local(store) / granule / beam)
+def track_attributes(
+    store: str | os.PathLike[str] | Location, granule: str, beam: str
+) -> dict[str, Any] | None:
+    """Attributes of a stored track that is whole; None where it is not there, or damaged (a warning says how).
+
+    The track is read and compared with its digest.
+    """
+    root = location(store)
+    entry, _, fault = _current(root, granule, beam)
+    if entry is None:
+        return None
+    fault = fault or damage(root, entry)
+    if fault:
+        log.warning("%s/%s/%s: %s; it is made again", root.name, granule, beam, fault)
+        return None
+    return {**entry["attributes"], "run": entry.get("run", "")}
 
 
 def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,32 +153,35 @@ def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_track(
     ds: xr.Dataset,
-    store: str | os.PathLike[str],
+    store: str | os.PathLike[str] | Location,
     *,
     overwrite: Overwrite = "different",
     parameters: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
+    run: str = "",
 ) -> dict[str, Any]:
-    """Write one track, whole, in one step.
+    """Write one track, whole, and make it part of the store in one step.
 
     Parameters
     ----------
     ds : xarray.Dataset
         Segments of one track, dims ``(x_atc,)``, or a cube of one beam; ``attrs["granule"]`` names it.
-    store : str or Path
-        Local folder; made if absent.
+    store : str, Path or Location
+        Folder or bucket; made if absent.
     overwrite : {"different", "always", "never"}
-        What to do with a track already there: replace it if made from other inputs, always, or keep it.
+        Replace a track already there if it was made from other inputs, always, or never. A damaged one is replaced.
     parameters : mapping, optional
         Processing parameters; without them the data themselves are the fingerprint.
     origin : mapping, optional
         Size and checksum of the source, where known.
+    run : str
+        Id of the run that writes.
 
     Returns
     -------
     dict
-        ``granule``, ``beam``, ``path``, ``inputs``, ``bytes``, ``seconds`` and ``outcome``: ``"written"``,
-        ``"replaced"`` or ``"skipped"``.
+        ``granule``, ``beam``, ``path`` (address of its Zarr group), ``inputs``, ``bytes``, ``seconds`` and ``outcome``:
+        ``"written"``, ``"replaced"``, ``"repaired"`` (a damaged one) or ``"skipped"``.
 
     Raises
     ------
@@ -162,33 +195,115 @@ def write_track(
     started = time.perf_counter()
     ds, granule, beam = _one_track(ds)
     root = create(store)
-    recover(root)
     inputs = fingerprint(granule, beam, parameters if parameters is not None else _content(ds), origin)
-    target = root / granule / beam
-    have = read_attributes(target)
-    receipt = {"granule": granule, "beam": beam, "path": str(target), "inputs": inputs}
-    if keeps(have, inputs, overwrite):
-        return {**receipt, "bytes": 0, "seconds": time.perf_counter() - started, "outcome": "skipped"}
     ready = cf_attributes.describe(
         ds, granule=granule, beam=beam, inputs=inputs, parameters=parameters, origin=origin
     )
-    temp = root / hidden_name("tmp", granule, beam)
-    with clear_errors(root):
-        try:
-            _to_zarr(ready, temp)
-            size = sum(p.stat().st_size for p in temp.rglob("*") if p.is_file())
-            move_in(temp, root, granule, beam)
-        finally:
-            shutil.rmtree(temp, ignore_errors=True)
-    outcome = "written" if have is None else "replaced"
-    return {**receipt, "bytes": size, "seconds": time.perf_counter() - started, "outcome": outcome}
+    objects = encode(ready)
+    entry = new_entry(granule, beam, objects, dict(ready.attrs), run)
+    receipt = {"granule": granule, "beam": beam, "inputs": inputs}
+    written = False
+    while True:  # more than one turn only when another run writes the same track
+        have, tag, fault = _current(root, granule, beam)
+        if have is not None and keeps(have, inputs, overwrite):
+            fault = damage(root, have)
+            if not fault:
+                path = f"{root.url}/{track_path(granule, beam, have['digest'])}"
+                seconds = time.perf_counter() - started
+                return {**receipt, "path": path, "bytes": 0, "seconds": seconds, "outcome": "skipped"}
+        if not written:
+            put_track(root, entry, objects)
+            written = True
+        if root.swap(entry_key(granule, beam), entry_bytes(entry), tag):
+            break
+    show_track(root, entry)
+    outcome = "repaired" if fault else "written" if have is None else "replaced"
+    path, seconds = f"{root.url}/{track_path(granule, beam, entry['digest'])}", time.perf_counter() - started
+    return {**receipt, "path": path, "bytes": entry["bytes"], "seconds": seconds, "outcome": outcome}
+
+
+def new_entry(
+    granule: str, beam: str, objects: Mapping[str, bytes], attrs: Mapping[str, Any], run: str = ""
+) -> dict[str, Any]:
+    """Entry of a track: its digest, the checksum of its metadata, its inputs and attributes."""
+    return {
+        "granule": granule,
+        "beam": beam,
+        "digest": digest_of(objects),
+        "metadata": hashlib.sha256(objects[META]).hexdigest(),
+        "inputs": attrs["inputs"],
+        "bytes": sum(map(len, objects.values())),
+        "objects": len(objects),
+        "run": run,
+        "made": epoch.now(),
+        "attributes": json.loads(json.dumps(dict(attrs), default=str)),
+    }
+
+
+def put_track(root: Location, entry: Mapping[str, Any], objects: Mapping[str, bytes]) -> None:
+    """Put the objects of a track into their place, where nothing names them yet."""
+    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    root.put_all({f"{path}/{name}": raw for name, raw in objects.items()})
+
+
+def show_track(root: Location, entry: Mapping[str, Any]) -> None:
+    """Let ``<granule>/<beam>`` of a folder lead to a track."""
+    if isinstance(root, FolderLocation):
+        granule, beam = entry["granule"], entry["beam"]
+        root.link(f"{granule}/{beam}", track_path(granule, beam, entry["digest"]))
 
 
 def keeps(have: Mapping[str, Any] | None, inputs: str, overwrite: Overwrite) -> bool:
-    """Whether a stored track (its attributes, or None) stays as it is."""
+    """Return True if a stored track (its attributes or entry, or None) stays unchanged."""
     if have is None or overwrite == "always":
         return False
     return overwrite == "never" or have.get("inputs") == inputs
+
+
+def _current(root: Location, granule: str, beam: str) -> tuple[dict[str, Any] | None, str | None, str]:
+    """Entry of a track, the tag of its object, and what is wrong with it."""
+    held = root.read(entry_key(granule, beam))
+    if held is None:
+        return None, None, ""
+    try:
+        return parse_entry(held[0], f"{root.name}/{granule}/{beam}"), held[1], ""
+    except DamagedTrackError as error:
+        log.warning("%s", error)
+        return None, held[1], "its entry is damaged"
+
+
+def read_track(root: Location, entry: Mapping[str, Any]) -> dict[str, bytes]:
+    """Read all objects of a track, compared with its digest.
+
+    Raises
+    ------
+    DamagedTrackError
+    """
+    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    keys = list(root.objects(path + "/"))
+    found = {
+        key[len(path) + 1 :]: raw
+        for key, raw in zip(keys, root.read_all(keys), strict=True)
+        if raw is not None
+    }
+    if digest_of(found) != entry["digest"]:
+        lost = entry["objects"] - len(found)
+        what = (
+            f"{lost} of {entry['objects']} objects are gone"
+            if lost > 0
+            else "its bytes are not what was written"
+        )
+        raise DamagedTrackError(f"{root.name}/{path}: damaged: {what}; run again to make it again")
+    return found
+
+
+def damage(root: Location, entry: Mapping[str, Any]) -> str:
+    """Fault of a stored track, found by reading it; empty if it is whole."""
+    try:
+        read_track(root, entry)
+    except DamagedTrackError as error:
+        return str(error).partition(": ")[2]
+    return ""
 
 
 def _one_track(ds: xr.Dataset) -> tuple[xr.Dataset, str, str]:
@@ -234,39 +349,73 @@ def _content(ds: xr.Dataset) -> dict[str, str]:
     return {"content": digest.hexdigest()}
 
 
-def _to_zarr(ds: xr.Dataset, path: Path) -> None:
-    encoding = schema.encoding(ds)
-    encoding["x_atc"]["_FillValue"] = None  # CF: a coordinate variable has no missing values
-    with warnings.catch_warnings():  # consolidated metadata are newer than the rest of the v3 specification
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        ds.to_zarr(path, mode="w-", zarr_format=3, consolidated=True, encoding=encoding)
+# -- the index ----------------------------------------------------------------------------------------
+def consolidate(
+    store: str | os.PathLike[str] | Location, tracks: Iterable[tuple[str, str]] | None = None
+) -> int:
+    """Add entries to the index, from which :func:`open_store` lists a store without a request for each track.
 
-
-def consolidate(store: str | os.PathLike[str]) -> int:
-    """Write the metadata of all tracks into the root, so that one request lists a published store.
+    Parameters
+    ----------
+    store : str, Path or Location
+    tracks : iterable of (granule, beam), optional
+        Those written since; by default the index is written whole.
 
     Returns
     -------
     int
-        Tracks listed; 0 when there are more than :data:`CONSOLIDATE_LIMIT`, and none is.
+        Tracks added, or of the whole index.
     """
     root = create(store)
-    listing: dict[str, Any] = {}
-    tracks = [key for key, _ in _local_tracks(root)]
-    if len(tracks) <= CONSOLIDATE_LIMIT:
-        for granule, beam in tracks:
-            listing.setdefault(granule, group_meta(read_attributes(root / granule) or {}))
-            meta = json.loads((root / granule / beam / META).read_text())
-            inner = (meta.pop("consolidated_metadata", None) or {}).get("metadata", {})
-            listing[f"{granule}/{beam}"] = meta
-            listing.update({f"{granule}/{beam}/{name}": m for name, m in inner.items()})
-    with clear_errors(root):
-        meta = json.loads((root / META).read_text())
-        meta["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": listing}
-        if not listing:
-            del meta["consolidated_metadata"]
-        write_json(root / META, meta)
-    return len(tracks) if listing else 0
+    parts = root.objects("index/")
+    size = sum(part.size for part in parts.values())
+    if tracks is None or (size < SMALL_INDEX and len(parts) <= 1) or len(parts) > MANY_PARTS:
+        entries = _list_entries(root, _read_index(root, list(parts)))[0]
+        root.put("index/all.json.gz", _packed(entries))
+        root.delete(key for key in parts if key != "index/all.json.gz")
+        return len(entries)
+    keys = [entry_key(*track) for track in dict.fromkeys(tracks)]
+    fresh = {}
+    for key in keys:
+        held = root.read(key)
+        if held is not None:
+            fresh[key] = [held[1], parse_entry(held[0], f"{root.name}/{key}")]
+    if fresh:
+        root.put(f"index/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json.gz", _packed(fresh))
+    return len(fresh)
+
+
+def _packed(document: Any) -> bytes:
+    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
+
+
+def _read_index(root: Location, parts: Iterable[str]) -> dict[str, Any]:
+    """Tag and entry by key of all parts of an index; a damaged part counts for nothing."""
+    out: dict[str, Any] = {}
+    ordered = sorted(parts, key=lambda key: ("/all." not in key, key))
+    for key, raw in zip(ordered, root.read_all(ordered), strict=True):
+        try:
+            out |= json.loads(gzip.decompress(raw or b""))
+        except (OSError, EOFError, ValueError) as error:
+            log.debug("%s/%s: %s", root.name, key, error)
+    return out
+
+
+def _list_entries(
+    root: Location, known: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    """Tag and entry of each track by key, those that the index lacks read; and the damaged ones, why."""
+    listed = {k: o.tag for k, o in root.objects(CURRENT + "/").items() if k.endswith(".json")}
+    entries = {k: known[k] for k, tag in listed.items() if k in known and known[k][0] == tag}
+    missing = [key for key in listed if key not in entries]
+    damaged = {}
+    for key, raw in zip(missing, root.read_all(missing), strict=True):
+        _, granule, beam = key.removesuffix(".json").split("/")
+        try:
+            entries[key] = [listed[key], parse_entry(raw or b"", f"{root.name}/{granule}/{beam}")]
+        except DamagedTrackError as error:
+            damaged[granule, beam] = str(error)
+    return entries, damaged
 
 
 # -- listing ------------------------------------------------------------------------------------------
@@ -279,16 +428,19 @@ class Store:
     location : str
         Path or URL, without what may be secret in it.
     tracks : dict
-        Attributes of each track by ``(granule, beam)``.
-    version : int or None
-        Of a published store, if one was asked for.
+        Attributes of each track by ``(granule, beam)``; ``zarr_path`` is the key of its Zarr group.
+    version : int, "draft" or None
+        As asked for.
+    damaged : dict
+        Tracks whose entry is damaged, and why; :func:`is2ice.verify` also reads what the others hold.
+    root : Location
     """
 
     location: str
     tracks: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
-    version: int | None = None
-    _address: str | None = field(default=None, repr=False)
-    _options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    version: int | str | None = None
+    damaged: dict[tuple[str, str], str] = field(default_factory=dict)
+    root: Location | None = field(default=None, repr=False)
 
     @property
     def granules(self) -> tuple[str, ...]:
@@ -313,7 +465,7 @@ class Store:
         return f"<b>{html.escape(repr(self)[1:-1])}</b>{body}"
 
     def table(self) -> pd.DataFrame:
-        """One row a track: what it is, where and when, and the counts of its summary."""
+        """Give one row a track: its names, position and time, and the counts of its summary."""
         import pandas as pd
 
         columns = (
@@ -329,27 +481,33 @@ class Store:
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """A granule's cube (see :func:`open_track`)."""
-        options = {"storage_options": self._options, "version": self.version, **options}
-        return open_track(self._address or self.location, granule, beams, **options)
+        options = {"version": self.version, **options}
+        return open_track(self.root or self.location, granule, beams, **options)
+
+    def path(self, granule: str, beam: str) -> str:
+        """Address of a track's Zarr group, which plain ``xarray.open_zarr`` opens."""
+        base = self.root.url if self.root is not None else self.location
+        return f"{base}/{self.tracks[granule, beam]['zarr_path']}"
 
 
 def open_store(
-    store: str | os.PathLike[str],
+    store: str | os.PathLike[str] | Location,
     *,
     storage_options: Mapping[str, Any] | None = None,
-    version: int | None = None,
+    version: int | str | None = None,
 ) -> Store:
     """List a store.
 
     Parameters
     ----------
-    store : str or Path
-        Local folder, or ``https://`` or ``s3://`` URL of a consolidated store. The query of a signed
-        ``https://`` URL goes with every request.
+    store : str, Path or Location
+        Folder, or ``s3://``, ``gs://``, ``az://`` or ``https://`` URL. The query of a signed ``https://`` URL goes with
+        every request.
     storage_options : mapping, optional
-        For fsspec, with URLs.
-    version : int, optional
-        Of a published store; the current one by default.
+        Of obstore for buckets, of fsspec for ``https://``; they are not written down.
+    version : int or "draft", optional
+        By default the published version, or what was written to a store without versions. "draft" is all that was
+        written, published or not.
 
     Returns
     -------
@@ -360,35 +518,129 @@ def open_store(
     StoreError
         Not a store, or of another schema version.
     """
-    if is_url(os.fspath(store)):
-        url, options = address(store, storage_options)
-        return Store(public_url(url), listing(url, options, version), version, url, options)
-    root = local(store)
-    attributes = read_attributes(root)
-    if attributes is None:
-        what = "no such folder" if not root.exists() else f"not a Zarr group (no {META})"
-        if (root / "snapshots").is_dir() and (root / "refs").is_dir():
-            what = (
-                "an Icechunk repository; open it with icechunk, and hand the Zarr group of its session to "
-                "is2ice.open_track (documentation: How to, Publish a store)"
+    place = resolve(store, storage_options)
+    if place.direct is not None or place.granule is not None:
+        raise StoreError(f"{place.name}: part of a store, not a store; open the store, or use open_track")
+    return listing(place.root, version)
+
+
+def listing(root: Location, version: int | str | None = None) -> Store:
+    """List a store whose root was checked; see :func:`open_store`."""
+    number = _version(root, version)
+    damaged: dict[tuple[str, str], str] = {}
+    if number is not None:
+        entries = read_version(root, number)["tracks"].values()
+    elif isinstance(root, HttpLocation):  # a web server lists nothing
+        known = _read_index(root, ["index/all.json.gz"])
+        if not known:
+            raise StoreError(
+                f"{root.name}: no index, so a URL cannot be listed; run is2ice.io.stores.store.consolidate on the "
+                "store, or publish it, or open a track by its own URL (.../<granule>/<beam>)"
             )
-        raise StoreError(f"{root}: not an is2ice store: {what}")
-    check_version(attributes, str(root))
-    if "granule" in attributes:
-        raise StoreError(f"{root}: one granule of a store, not a store; open {root.parent} or use open_track")
-    if "manifest" in attributes or version is not None:
-        return Store(str(root), listing(str(root), {}, version), version)
-    return Store(str(root), dict(_local_tracks(root)))
+        entries = [entry for _, entry in known.values()]
+    else:
+        found, damaged = _list_entries(root, _read_index(root, root.objects("index/")))
+        entries = [entry for _, entry in found.values()]
+        for reason in damaged.values():
+            log.warning("%s", reason)
+    return Store(
+        root.name, {(e["granule"], e["beam"]): _described(e) for e in entries}, version, damaged, root
+    )
 
 
-def _local_tracks(root: Path) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    for group in sorted(root.iterdir()):
-        if group.name.startswith(".") or not group.is_dir():
-            continue
-        for beam in schema.BEAMS:
-            attributes = read_attributes(group / beam)
-            if attributes is not None and "inputs" in attributes:
-                yield (group.name, beam), attributes
+def draft(
+    store: str | os.PathLike[str] | Location,
+) -> tuple[Location, dict[str, dict[str, Any]], dict[tuple[str, str], str]]:
+    """Location of a store, entries of all that was written to it by ``<granule>/<beam>``, and damaged ones, why."""
+    place = resolve(store)
+    if place.direct is not None or place.granule is not None or isinstance(place.root, HttpLocation):
+        raise StoreError(f"{place.name}: expected a whole store, in a folder or a bucket")
+    found, damaged = _list_entries(place.root, _read_index(place.root, place.root.objects("index/")))
+    return place.root, {f"{e['granule']}/{e['beam']}": e for _, e in found.values()}, damaged
+
+
+def _described(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a track as listed, with its place and digest."""
+    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    return {**entry["attributes"], "zarr_path": path, "digest": entry["digest"], "bytes": entry["bytes"]}
+
+
+# -- versions -----------------------------------------------------------------------------------------
+def version_key(number: int) -> str:
+    """Key of the list of a version."""
+    return f"versions/{number:06d}.json.gz"
+
+
+def version_numbers(root: Location) -> list[int]:
+    """Numbers of the versions that are there, published or about to be."""
+    found = (re.fullmatch(r"versions/(\d{6})\.json\.gz", key) for key in root.objects("versions/"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _version(root: Location, version: int | str | None) -> int | None:
+    """Number of the version asked for; None means the draft."""
+    held = root_attributes(root)
+    current = (held[0] if held else {}).get("version")
+    if version == DRAFT or (version is None and current is None):
+        return None
+    if current is None:
+        raise StoreError(
+            f"{root.name}: a store without versions (see is2ice publish); leave out version={version}"
+        )
+    return int(current if version is None else version)
+
+
+def read_version(root: Location, number: int) -> dict[str, Any]:
+    """Read the list of a version: ``tracks`` (entries by ``<granule>/<beam>``), ``created``, ``declaration`` ...
+
+    Raises
+    ------
+    StoreError
+        There is none, or it is damaged.
+    """
+    held = root.read(version_key(number))
+    if held is None:
+        current = (root_attributes(root) or ({},))[0].get("version")
+        raise StoreError(f"{root.name}: no version {number}; the current one is {current}")
+    try:
+        document = dict(json.loads(gzip.decompress(held[0])))
+        return {**document, "version": int(document["version"]), "tracks": dict(document["tracks"])}
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{root.name}: {version_key(number)} is damaged; restore it, or publish again"
+        ) from None
+
+
+def _revision_key(granule: str, beam: str) -> str:
+    return f"published/{granule}/{beam}.json"
+
+
+def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> bool:
+    """Note that a track is published as this entry from a version on; False when another publisher was first."""
+    key = _revision_key(entry["granule"], entry["beam"])
+    held = root.read(key)
+    revisions = [r for r in _revisions(held) if r["since"] != number]
+    raw = [*revisions, {"since": number, "entry": entry_bytes(entry).decode()}]
+    return root.swap(key, json.dumps(raw).encode(), held[1] if held else None)
+
+
+def _revisions(held: tuple[bytes, str] | None) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(held[0])) if held else []
+    except ValueError:
+        return []
+
+
+def _published(root: Location, granule: str, beam: str, number: int) -> dict[str, Any] | None:
+    """Entry of a track in a version, without the list of all its tracks; None if that must be asked."""
+    found = [r for r in _revisions(root.read(_revision_key(granule, beam))) if r["since"] <= number]
+    if not found:
+        return None
+    try:
+        newest = max(found, key=lambda r: int(r["since"]))
+        return parse_entry(newest["entry"].encode(), f"{root.name}/{granule}/{beam}")
+    except DamagedTrackError:
+        return None
 
 
 # -- reading ------------------------------------------------------------------------------------------
@@ -399,24 +651,22 @@ def open_track(
     *,
     chunks: int | Literal["auto"] | None = "auto",
     storage_options: Mapping[str, Any] | None = None,
-    version: int | None = None,
+    version: int | str | None = None,
 ) -> xr.Dataset:
     """Open a stored granule as a cube, or one stored track.
 
     Parameters
     ----------
-    source : str, Path or zarr.Group
-        A store, a granule in it (``<store>/<granule>``) or a track (``<store>/<granule>/<beam>``).
+    source : str, Path, Location or zarr.Group
+        A store, a granule in it (``<store>/<granule>``) or a track (``<store>/<granule>/<beam>``, or its Zarr group).
     granule : str, optional
         Needed where a store holds several.
     beams : {"strong", "weak", "all"}, name or names, optional
         All beams stored by default.
     chunks : int, "auto" or None
         Cells in one Dask block along ``x_atc``; "auto" is the shard, None loads.
-    storage_options : mapping, optional
-        For fsspec, with URLs.
-    version : int, optional
-        Of a published store; the current one by default.
+    storage_options, version
+        As for :func:`open_store`.
 
     Returns
     -------
@@ -429,67 +679,113 @@ def open_track(
     ------
     StoreError
         Not a store, another schema version, or a granule or beam that is not there.
+    DamagedTrackError
+        An object of the track is absent or changed; also when its values are computed.
     """
     if not (chunks is None or chunks == "auto" or (isinstance(chunks, int) and chunks > 0)):
         raise ValueError(f"chunks={chunks!r}: expected a positive number of cells, 'auto' or None")
     chunk = schema.SHARD if chunks == "auto" else chunks
     if hasattr(source, "store_path"):
-        base, path, where = source.store, source.path, str(source.path or source)
-        options: dict[str, Any] = {}
-    else:
-        (base, options), path = address(source, storage_options), ""
-        where = public_url(base) if is_url(base) else base
-    group = open_group(base, path, options)
-    if group is None:
-        raise StoreError(f"{where}: not an is2ice store: no Zarr group there")
-    attrs = dict(group.attrs)
-    check_version(attrs, where)
-    if "beam" in attrs:
-        if granule not in (None, attrs.get("granule")) or beams not in (None, attrs["beam"]):
+        return _of_group(source, granule, beams, chunk)
+    place = resolve(source, storage_options)
+    if place.direct is not None:
+        group = open_group(place.root)
+        asked = granule not in (None, group.attrs.get("granule")), beams not in (None, group.attrs["beam"])
+        if any(asked):
             raise StoreError(
-                f"{where}: this is {attrs.get('granule')} {attrs['beam']}; open the store to choose"
+                f"{place.name}: this is {group.attrs.get('granule')} {group.attrs['beam']}; open the store to choose"
             )
-        track = cube([group], where, chunk).isel(beam=0, drop=True)
-        return track.assign_attrs(beam=attrs["beam"])
-    if "published" in attrs:
-        key = str(attrs["published"])
+        return _single(group, place.name, chunk)
+    if place.granule and granule not in (None, place.granule):
+        raise StoreError(f"{place.name}: this is granule {place.granule}; open the store to choose {granule}")
+    entries = _entries_of(place, place.granule or granule, version)
+    where = f"{place.root.name}/{next(iter(entries.values()))['granule']}"
+    strength = {b: str(e["attributes"].get("beam_strength", "")) for b, e in entries.items()}
+    names = pick_beams(strength, place.beam or beams, where)
+    groups = [_group_of(place.root, entries[b]) for b in names]
+    return _single(groups[0], place.name, chunk) if place.beam else cube(groups, where, chunk)
+
+
+def _single(group: Any, where: str, chunk: int | None) -> xr.Dataset:
+    track = cube([group], where, chunk).isel(beam=0, drop=True)
+    return track.assign_attrs(beam=group.attrs["beam"])
+
+
+def _group_of(root: Location, entry: Mapping[str, Any]) -> Any:
+    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    return open_group(root, path, entry["metadata"])
+
+
+def _entries_of(place: Place, granule: str | None, version: int | str | None) -> dict[str, dict[str, Any]]:
+    """Entries of a granule's beams; of a named granule no other is looked at."""
+    root = place.root
+    number = _version(root, version)
+    if granule is not None:
+        out = {}
+        for beam in (place.beam,) if place.beam else schema.BEAMS:
+            if number is not None:
+                entry = _published(root, granule, beam, number)
+            else:
+                held = root.read(entry_key(granule, beam))
+                entry = None if held is None else parse_entry(held[0], f"{root.name}/{granule}/{beam}")
+            if entry is not None:
+                out[beam] = entry
+        if out:
+            return out
+    if number is not None:
+        tracks: Iterable[Mapping[str, Any]] = read_version(root, number)["tracks"].values()
+    elif isinstance(root, HttpLocation):
+        tracks = [e for _, e in _read_index(root, ["index/all.json.gz"]).values()]
+    else:
+        keys = [
+            key.removesuffix(".json").split("/")[1:]
+            for key in root.objects(CURRENT + "/")
+            if key.endswith(".json")
+        ]
+        tracks = [{"granule": g, "beam": b} for g, b in keys]
+    granules = sorted({str(t["granule"]) for t in tracks})
+    if granule is None and len(granules) == 1:
+        granule = granules[0]
+        if number is None:
+            return _entries_of(place, granule, version)
+    shown = ", ".join(granules[:5]) + (f" and {len(granules) - 5} more" if len(granules) > 5 else "")
+    if granule is None:
         raise StoreError(
-            f"{where}: every revision of {key} lies here; open the store and name the granule: "
-            f"open_track({key.partition('/')[0]!r}, store=...)"
+            f"{root.name}: {len(granules)} granules stored ({shown or 'none'}); name one with granule="
         )
-    paths = {b: f"{path}/{b}".strip("/") for b in schema.BEAMS}
+    held_beams = {str(t["beam"]): dict(t) for t in tracks if t["granule"] == granule}
+    if not held_beams:
+        raise StoreError(f"{root.name}: granule {granule} is not stored; it holds {shown or 'none'}")
+    if place.beam and place.beam not in held_beams:
+        raise StoreError(f"{place.name}: beam {place.beam} is not stored; it holds {', '.join(held_beams)}")
+    return {b: held_beams[b] for b in schema.BEAMS if b in held_beams}
+
+
+def _of_group(
+    source: Any, granule: str | None, beams: str | Iterable[str] | None, chunk: int | None
+) -> xr.Dataset:
+    """A granule or track of a Zarr group of another store, such as a session of Icechunk."""
+    import zarr
+
+    where, attrs = str(source.path or source), dict(source.attrs)
+    check_group(attrs, where)
+    if "beam" in attrs:
+        return _single(source, where, chunk)
+    open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)
     if "granule" not in attrs:
-        listed = _choose(granule, base, where, options, version)
-        if listed is not None:
-            granule, paths = listed
-        else:
-            paths = {b: f"{path}/{granule}/{b}".strip("/") for b in schema.BEAMS}
+        if granule is None:
+            raise StoreError(f"{where}: name the granule to open")
         where = f"{where}/{granule}"
-    groups = {b: g for b, p in paths.items() if (g := open_group(base, p, options)) is not None}
+    groups = {}
+    for beam in schema.BEAMS:
+        path = "/".join(
+            part for part in (source.path, granule if "granule" not in attrs else "", beam) if part
+        )
+        try:
+            groups[beam] = open_below(path=path)
+        except (FileNotFoundError, KeyError):
+            continue
     if not groups:
         raise StoreError(f"{where}: no beam is stored there")
     strength = {b: str(g.attrs.get("beam_strength", "")) for b, g in groups.items()}
     return cube([groups[b] for b in pick_beams(strength, beams, where)], where, chunk)
-
-
-def _choose(
-    granule: str | None, base: Any, where: str, options: dict[str, Any], version: int | None
-) -> tuple[str, dict[str, str]] | None:
-    """The granule to open, and where its beams lie; None of a Zarr group, which is not listed."""
-    if not isinstance(base, str):
-        if granule is None:
-            raise StoreError(f"{where}: name the granule to open")
-        return None
-    store = open_store(base, storage_options=options, version=version)
-    granules = store.granules
-    if granule is None and len(granules) == 1:
-        granule = granules[0]
-    listing = ", ".join(granules[:5]) + (f" and {len(granules) - 5} more" if len(granules) > 5 else "")
-    if granule is None:
-        raise StoreError(
-            f"{where}: {len(granules)} granules stored ({listing or 'none'}); name one with granule="
-        )
-    if granule not in granules:
-        raise StoreError(f"{where}: granule {granule} is not stored; it holds {listing or 'none'}")
-    beams = store.beams(granule)
-    return granule, {b: str(store.tracks[granule, b].get("zarr_path", f"{granule}/{b}")) for b in beams}

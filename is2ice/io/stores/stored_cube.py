@@ -11,17 +11,59 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import StoreError
+from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.remote.location import HttpLocation, Location
+from is2ice.io.urls import public_url, scrub
 
-from .layout import is_url
-from .remote_listing import unreadable
+from .layout import check_version
 
-__all__ = ["cube", "missing_value"]
+__all__ = ["check_group", "cube", "missing_value", "open_group", "pick_beams"]
 
 #: Variables of a stored track that a dataset in memory does without (``crs`` and ``granule`` say it).
 _STORE_ONLY = ("spatial_ref", "trajectory")
 _STORE_ATTRS = ("coordinates", "grid_mapping", "_FillValue")
 _PER_BEAM = ("beam", "spot", "beam_strength", "notes", "id", "title", "inputs", "track_summary")
+
+
+def open_group(root: Location, path: str = "", checksum: str = "") -> Any:
+    """Open the Zarr group of a track; an object that is absent is an error, now and when values are read.
+
+    Parameters
+    ----------
+    root : Location
+        Store, or the group itself.
+    path : str
+        Key of the group.
+    checksum : str
+        Of its metadata, where known.
+
+    Raises
+    ------
+    DamagedTrackError
+    """
+    import zarr
+
+    from .track_reader import WholeTrack
+
+    store = WholeTrack(root.zarr_store(), root.name, path, checksum)
+    try:
+        group = zarr.open_group(store, path=path, mode="r", zarr_format=3)
+    except DamagedTrackError:
+        raise
+    except Exception as error:
+        raise _unreadable(root, path, error) from None
+    check_group(dict(group.attrs), f"{root.name}/{path}".rstrip("/"))
+    return group
+
+
+def check_group(attrs: dict[str, Any], where: str) -> None:
+    """Refuse a Zarr group that is not of this package's tracks, or of another schema version.
+
+    Raises
+    ------
+    StoreError
+    """
+    check_version(attrs, where)
 
 
 def missing_value(name: str, dtype: np.dtype[Any]) -> Any:
@@ -151,11 +193,25 @@ def _read(
 def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
     try:
         return array[start:stop]
+    except DamagedTrackError:
+        raise
     except Exception as error:
         where = str(array.store_path)
-        if is_url(where):
-            raise unreadable(where, error) from None
-        raise
+        if "://" in where and not where.startswith(("file://", "wrapping-file://")):
+            raise _unreadable(where.removeprefix("wrapping-"), array.path, error) from None
+        raise DamagedTrackError(
+            f"{array.path}: cannot be read whole ({type(error).__name__}: {error}); run again, and the track is made "
+            "again; is2ice verify finds others"
+        ) from error
+
+
+def _unreadable(root: Location | str, path: str, error: Exception) -> StoreError:
+    """The error to raise in place of another one, whose text and cause may hold a token."""
+    name = root.name if isinstance(root, Location) else public_url(root)
+    status = getattr(error, "status", None)
+    if status in (401, 403):
+        return HttpLocation(name).unreadable(error, path)
+    return DamagedTrackError(f"{name}/{path}: cannot be read: {scrub(f'{type(error).__name__}: {error}')}")
 
 
 def pick_beams(strength: dict[str, str], beams: str | Iterable[str] | None, where: str) -> tuple[str, ...]:

@@ -1,0 +1,553 @@
+"""One address for everything that is read and written as whole objects: a folder, s3://, gs://, az:// or https://.
+
+An object is seen whole or not at all. :meth:`Location.create` succeeds for one of several writers, and
+:meth:`Location.swap` replaces an object only while it is still the one that was read. In a folder an object is
+flushed to the disk before it counts as written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from errno import EACCES, EPERM, EROFS
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from is2ice.errors import StoreError
+from is2ice.io.urls import public_url, scrub
+
+from .object_store import s3_settings
+
+__all__ = [
+    "PARALLEL", "BucketLocation", "FolderLocation", "HttpLocation", "Location", "Object", "clear_errors", "is_url",
+    "location",
+]  # fmt: skip
+
+#: Requests at a time.
+PARALLEL = 16
+#: Objects of a folder that are being written; the rest of the name is random.
+UNFINISHED = ".unfinished-"
+#: Addresses of buckets, by the class of obstore that reaches them.
+BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
+#: Names that fsspec gives to the options of obstore.
+_ALSO = {"anon": "skip_signature", "key": "access_key_id", "secret": "secret_access_key", "token": "session_token",
+         "endpoint_url": "endpoint"}  # fmt: skip
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
+#: What a server of S3 answers in XML.
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+
+
+class Object(NamedTuple):
+    """Size of an object in bytes, the tag that changes with its replacement, and when it was written (s since 1970)."""
+
+    size: int
+    tag: str
+    modified: float
+
+
+def is_url(text: str) -> bool:
+    """Return True for an address with a scheme other than ``file``."""
+    return "://" in text and not text.startswith("file://")
+
+
+@contextmanager
+def clear_errors(where: str | os.PathLike[str]) -> Iterator[None]:
+    """Report failures to write files as :class:`StoreError`, saying where and what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        denied = error.errno in (EACCES, EPERM, EROFS)
+        hint = "is it read-only? Name a folder you may write to" if denied else "check the path and the disk"
+        reason = error.strerror or str(error)
+        raise StoreError(f"cannot write to {where}: {reason} ({error.filename or where}); {hint}") from error
+
+
+def location(where: str | os.PathLike[str] | Location, options: Mapping[str, Any] | None = None) -> Location:
+    """Give the location of an address.
+
+    Parameters
+    ----------
+    where : str, Path or Location
+        A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix`` or ``https://`` (to read).
+    options : mapping, optional
+        Storage options: of obstore for buckets (``access_key_id``, ``endpoint``, ``skip_signature`` ...), of fsspec
+        for ``https://``. The environment supplies what is not given. They are never written down.
+
+    Raises
+    ------
+    StoreError
+        An address of another kind, or without a bucket.
+    """
+    if isinstance(where, Location):
+        return where
+    text = os.fspath(where)
+    if not is_url(text):
+        return FolderLocation(text)
+    scheme = urlsplit(text).scheme
+    if scheme in BUCKETS:
+        return BucketLocation(text, options)
+    if scheme in ("http", "https"):
+        return HttpLocation(text, options)
+    raise StoreError(
+        f"{public_url(text)}: expected a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
+        f"https://, got {scheme}://"
+    )
+
+
+class Location:
+    """Objects below an address, by keys with ``/`` between their parts.
+
+    Attributes
+    ----------
+    url : str
+        Address that readers use.
+    name : str
+        The same without secrets, for messages.
+    """
+
+    url: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Read an object and its tag; None where there is none."""
+        raise NotImplementedError
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object, whole or not at all; return its tag."""
+        raise NotImplementedError
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object that must not be there; return False when another writer was first."""
+        raise NotImplementedError
+
+    def swap(self, key: str, data: bytes, before: str | None) -> bool:
+        """Replace an object whose tag is still `before` (None: there is none); return False otherwise."""
+        raise NotImplementedError
+
+    def objects(self, prefix: str = "") -> dict[str, Object]:
+        """List the objects below a prefix that ends at a ``/``, by key."""
+        raise NotImplementedError
+
+    def entries(self) -> list[str]:
+        """List the names at the top, hidden ones aside."""
+        raise NotImplementedError
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects."""
+        raise NotImplementedError
+
+    def append(self, key: str, line: str) -> None:
+        """Add a line to a journal: a file that grows in a folder, an object a line in a bucket."""
+        raise NotImplementedError
+
+    def lines(self, key: str) -> list[str]:
+        """Read the lines of a journal, as far as it was written."""
+        raise NotImplementedError
+
+    def zarr_store(self) -> Any:
+        """Give the read-only store of zarr-python."""
+        raise NotImplementedError
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Write several objects at a time."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            list(pool.map(self.put, objects.keys(), objects.values()))
+
+    def read_all(self, keys: Iterable[str]) -> list[bytes | None]:
+        """Read several objects at a time, in the order of their keys; None for one that is not there."""
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            return [None if got is None else got[0] for got in pool.map(self.read, keys)]
+
+
+class FolderLocation(Location):
+    """A folder of this machine, of which nothing is made before the first object is written.
+
+    Attributes
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, where: str) -> None:
+        if not where.removeprefix("file://").strip():
+            raise StoreError(
+                f"{where!r}: expected a local folder of their own for stores, or s3://bucket/prefix"
+            )
+        self.folder = Path(where.removeprefix("file://")).expanduser().absolute()
+        self.url = self.name = str(self.folder)
+        if self.folder.resolve().parent == self.folder.resolve():
+            raise StoreError(f"{self.name}: the root of the file system; name a folder of the store's own")
+        self._inside: set[Path] = set()
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            with (self.folder / key).open("rb") as stream:
+                return stream.read(), _tag(os.fstat(stream.fileno()))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.folder / key}: cannot be read: {error.strerror}") from error
+
+    def put(self, key: str, data: bytes) -> str:
+        with self._written(key, data) as part:
+            os.replace(part, self.folder / key)
+            return _tag(os.stat(self.folder / key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._written(key, data) as part:
+            try:
+                os.link(part, self.folder / key)
+            except FileExistsError:
+                return False
+            return True
+
+    def swap(self, key: str, data: bytes, before: str | None) -> bool:
+        if before is None:
+            return self.create(key, data)
+        with self._locked(key):  # a file system knows no conditional writes
+            now = self.read(key)
+            if now is None or now[1] != before:
+                return False
+            self.put(key, data)
+            return True
+
+    def objects(self, prefix: str = "") -> dict[str, Object]:
+        out: dict[str, Object] = {}
+        waiting = [(prefix.rstrip("/"), self.folder / prefix)]
+        while waiting:
+            key, folder = waiting.pop()
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+                for entry in found:
+                    below = f"{key}/{entry.name}".lstrip("/")
+                    if entry.is_dir():
+                        waiting.append((below, Path(entry.path)))
+                    elif not entry.name.startswith(UNFINISHED) and not entry.name.endswith(".lock"):
+                        stat = entry.stat()
+                        out[below] = Object(stat.st_size, _tag(stat), stat.st_mtime)
+        return dict(sorted(out.items()))
+
+    def entries(self) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.name}: {error.strerror}") from error
+
+    def delete(self, keys: Iterable[str]) -> None:
+        parents: set[Path] = set()
+        for key in keys:
+            with suppress(FileNotFoundError):
+                (self.folder / key).unlink()
+            parents.update(p for p in Path(key).parents if p != Path("."))
+        for parent in sorted(parents, key=lambda p: -len(p.parts)):
+            with suppress(OSError):  # others lie in it
+                (self.folder / parent).rmdir()
+
+    def append(self, key: str, line: str) -> None:
+        with clear_errors(self.name), self._folder_of(key).open("a") as stream:
+            stream.write(line + "\n")
+
+    def lines(self, key: str) -> list[str]:
+        got = self.read(key)
+        return [] if got is None else got[0].decode(errors="replace").splitlines()
+
+    def remove_unfinished(self, older_than: float) -> int:
+        """Remove objects that dead writers left half written, untouched since a time (s since 1970)."""
+        count = 0
+        for path in self.folder.rglob(f"{UNFINISHED}*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < older_than:
+                    path.unlink()
+                    count += 1
+        return count
+
+    def link(self, key: str, target: str) -> None:
+        """Let a symbolic link at `key` lead to another key; nothing where the file system has no links."""
+        place = self.folder / key
+        with suppress(OSError, StoreError):
+            if not place.is_symlink() and place.exists():
+                return
+            part = self._folder_of(key).with_name(f"{UNFINISHED}{uuid.uuid4().hex[:8]}")
+            os.symlink(os.path.relpath(self.folder / target, place.parent), part)
+            os.replace(part, place)
+
+    def zarr_store(self) -> Any:
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.folder, read_only=True)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        with ThreadPoolExecutor(8) as pool:  # so that the disk is asked to flush several files at a time
+            list(pool.map(self.put, objects.keys(), objects.values()))
+
+    def _folder_of(self, key: str) -> Path:
+        """Path of a key whose folder is made, and does not lead out of this location by a symbolic link."""
+        place = self.folder / key
+        if place.parent not in self._inside:
+            root, there = os.path.realpath(self.folder), os.path.realpath(place.parent)
+            if os.path.commonpath((root, there)) != root:
+                raise StoreError(
+                    f"{place.parent}: leads out of {self.name} to {there} by a symbolic link; remove the link"
+                )
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._inside.add(place.parent)
+        return place
+
+    @contextmanager
+    def _written(self, key: str, data: bytes) -> Iterator[Path]:
+        """The bytes in a file beside their place, flushed to the disk; the file's entry is flushed afterwards."""
+        with clear_errors(self.name):
+            place = self._folder_of(key)
+            part = place.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}")
+            try:
+                try:
+                    stream = part.open("wb")
+                except FileNotFoundError:  # removed since it was made
+                    self._inside.clear()
+                    stream = self._folder_of(key).with_name(part.name).open("wb")
+                with stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                yield part
+                _flush_folder(place.parent)
+            finally:
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        with clear_errors(self.name), self._folder_of(f"{key}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class BucketLocation(Location):
+    """A prefix of a bucket, reached by obstore."""
+
+    def __init__(self, where: str, options: Mapping[str, Any] | None = None) -> None:
+        parts = urlsplit(where)
+        bucket, prefix = parts.netloc, parts.path.strip("/")
+        self.name = self.url = f"{parts.scheme}://{bucket}/{prefix}".rstrip("/")
+        if parts.query:
+            raise StoreError(
+                f"{public_url(where)}: a query ('?...') is known of https:// only; give credentials of "
+                f"{parts.scheme}:// in storage_options"
+            )
+        if not bucket:
+            raise StoreError(
+                f"{parts.scheme}://: the bucket is not named; expected {parts.scheme}://bucket/prefix"
+            )
+        given = {_ALSO.get(k, k): v for k, v in (options or {}).items()}
+        self._bucket = _bucket(parts.scheme, bucket, prefix, given)
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        try:
+            with self._faults("read"):
+                got = self._bucket.get(key)
+                return got.bytes().to_bytes(), str(got.meta["e_tag"])
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, data: bytes) -> str:
+        with self._faults("written"):
+            return str(self._bucket.put(key, data)["e_tag"])
+
+    def create(self, key: str, data: bytes) -> bool:
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with self._faults("written"):
+                self._bucket.put(key, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def swap(self, key: str, data: bytes, before: str | None) -> bool:
+        from obstore.exceptions import PreconditionError
+
+        if before is None:
+            return self.create(key, data)
+        try:
+            with self._faults("written"):
+                self._bucket.put(key, data, mode={"e_tag": before})
+        except (PreconditionError, FileNotFoundError):
+            return False
+        return True
+
+    def objects(self, prefix: str = "") -> dict[str, Object]:
+        with self._faults("listed"):
+            found = [o for batch in self._bucket.list(prefix or None) for o in batch]
+        return {
+            str(o["path"]): Object(int(o["size"]), str(o["e_tag"]), o["last_modified"].timestamp())
+            for o in found
+        }
+
+    def entries(self) -> list[str]:
+        with self._faults("listed"):
+            got = self._bucket.list_with_delimiter()
+        found = [*got["common_prefixes"], *(o["path"] for o in got["objects"])]
+        names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if name and not name.startswith("."))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        with self._faults("removed"):
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    self._bucket.delete(key)
+
+    def append(self, key: str, line: str) -> None:
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        self.put(f"{key}/{moment}-{uuid.uuid4().hex[:8]}", line.encode())
+
+    def lines(self, key: str) -> list[str]:
+        return [raw.decode(errors="replace") for raw in self.read_all(sorted(self.objects(key))) if raw]
+
+    def zarr_store(self) -> Any:
+        from zarr.storage import ObjectStore
+
+        return ObjectStore(self._bucket, read_only=True)
+
+    @contextmanager
+    def _faults(self, step: str) -> Iterator[None]:
+        """Report failures in words that hold no secrets; those that callers decide by go through."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            yield
+        except (StoreError, AlreadyExistsError, PreconditionError):
+            raise
+        except Exception as error:
+            kind = _CODE.search(str(error))
+            if kind is not None and kind[1] == "NoSuchBucket":
+                raise StoreError(
+                    f"{self.name}: there is no such bucket; expected one that exists: make it first, or correct its "
+                    "name (or AWS_ENDPOINT_URL, which says whose it is)"
+                ) from None
+            if isinstance(error, FileNotFoundError):
+                raise
+            kinds = ("UnauthenticatedError", "PermissionDeniedError", "PermissionError")
+            hint = "; do these credentials allow it?" if type(error).__name__ in kinds else ""
+            raise StoreError(f"{self.name} cannot be {step}: {_first(error)}{hint}") from None
+
+
+class HttpLocation(Location):
+    """A store on a web server, read through fsspec; the query of a signed address goes with every request."""
+
+    def __init__(self, where: str, options: Mapping[str, Any] | None = None) -> None:
+        parts = urlsplit(where)
+        self._options = dict(options or {})
+        if parts.query:
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+            self._options["params"] = {**query, **self._options.get("params", {})}
+        self.url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+        self.name = public_url(self.url)
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        from fsspec.core import url_to_fs
+
+        try:
+            # Listings of folders are not asked for, and would go stale under a store that is published again.
+            files, path = url_to_fs(self.url, **self._options)
+            return files.cat_file(f"{path}/{key}"), ""
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self.unreadable(error) from None
+
+    def put(self, key: str, data: bytes) -> str:
+        raise StoreError(f"{self.name}: a web server is read only; write to a folder, s3://, gs:// or az://")
+
+    def create(self, key: str, data: bytes) -> bool:
+        return bool(self.put(key, data))
+
+    def zarr_store(self) -> Any:
+        from zarr.storage import FsspecStore
+
+        return FsspecStore.from_url(self.url, storage_options=self._options, read_only=True)
+
+    def unreadable(self, error: Exception, key: str = "") -> StoreError:
+        """Give the error that stands in for one of the network, whose text and cause may hold a token."""
+        where, status = f"{self.name}/{key}".rstrip("/"), getattr(error, "status", None)
+        if status in (401, 403):
+            hint = (
+                "; if the URL is signed: has it expired, and does the signature hold for every file below it?"
+            )
+            return StoreError(f"{where}: access refused (HTTP {status}){hint}")
+        return StoreError(f"{where}: cannot be read as a store: {scrub(f'{type(error).__name__}: {error}')}")
+
+
+def _tag(stat: os.stat_result) -> str:
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every file system can
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _bucket(scheme: str, bucket: str, prefix: str, given: dict[str, Any]) -> Any:
+    """Store of obstore for a bucket's prefix."""
+    from obstore import store
+
+    if BUCKETS[scheme] == "S3Store":
+        settings: dict[str, Any] = {}
+        if not {"access_key_id", "skip_signature", "credential_provider"} & given.keys():
+            settings, _ = s3_settings(bucket)
+            if "access_key_id" in settings:
+                settings = {k: v for k, v in settings.items() if k not in _KEYS}
+                settings["credential_provider"] = _Renewed(bucket)
+        given = settings | given
+    endpoint = str(
+        given.get("endpoint") or os.environ.get("GOOGLE_BASE_URL") or os.environ.get("AZURE_ENDPOINT") or ""
+    )
+    client: Any = {
+        "allow_http": endpoint.startswith("http://") or os.environ.get("AZURE_ALLOW_HTTP") == "true"
+    }
+    try:
+        return getattr(store, BUCKETS[scheme])(bucket, prefix=prefix or None, client_options=client, **given)
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{scheme}://{bucket}: cannot be reached: {_first(error)}") from None
+
+
+class _Renewed:
+    """Credentials of a bucket, which obstore asks for again before they end: a transfer may last longer."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+
+    def __call__(self) -> dict[str, Any]:
+        settings, until = s3_settings(self.bucket)
+        key, secret, token = (settings.get(name) for name in _KEYS)
+        ends = None if math.isinf(until) else datetime.fromtimestamp(until, UTC)
+        return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": ends}
+
+
+def _first(error: Exception) -> str:
+    """The message of an error, in a line without secrets and without XML."""
+    text = str(error)
+    found = [match[1] for match in (_CODE.search(text), _MESSAGE.search(text)) if match]
+    line = text.split("\n", 1)[0].split("<?xml", 1)[0].rstrip(": ")
+    return scrub(": ".join([line[:300], *found]))

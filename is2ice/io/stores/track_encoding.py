@@ -1,0 +1,181 @@
+"""A track as the objects of a Zarr v3 group, made in memory, so that its digest is known before it is written.
+
+Every chunk is there, also one that holds fill values only, and ends with its CRC32C: what is absent or changed is
+found when it is read, by any reader that follows the specification. The group's metadata hold those of its arrays.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+
+__all__ = ["META", "decode", "digest_of", "encode", "group_meta"]
+
+META = "zarr.json"
+_CRC = {"name": "crc32c"}
+_ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+_LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+#: xarray writes a missing value of the CF attributes in this way into Zarr v3.
+_NAN = base64.standard_b64encode(struct.pack("<d", np.nan)).decode()
+
+
+def group_meta(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Zarr v3 metadata of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs)}
+
+
+def encode(ds: xr.Dataset) -> dict[str, bytes]:
+    """Encode a track, as :func:`is2ice.io.stores.cf_attributes.describe` gives it.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One track, dims ``(x_atc,)``, in memory.
+
+    Returns
+    -------
+    dict
+        Bytes by their name below the track's group, as ``height/c/0``.
+    """
+    plan = schema.encoding(ds)
+    variables, attributes = xr.conventions.encode_dataset_coordinates(ds)
+    out: dict[str, bytes] = {}
+    arrays: dict[str, Any] = {}
+    for name, variable in sorted((str(k), v) for k, v in variables.items()):
+        values = np.asarray(variable.values)
+        how = plan[name]
+        if "dtype" in how:
+            values = values.astype(how["dtype"], copy=False)
+        meta = _array_meta(values, variable, how, missing=name not in ds.dims)
+        arrays[name] = meta
+        out[f"{name}/{META}"] = json.dumps(meta).encode()
+        out.update({f"{name}/{key}": raw for key, raw in _chunks(values, how)})
+    root = group_meta(_plain(attributes))
+    root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    out[META] = json.dumps(root).encode()
+    return out
+
+
+def decode(objects: Mapping[str, bytes]) -> xr.Dataset:
+    """Decode the objects of a track; ``delta_time`` stays in seconds."""
+    from zarr.core.buffer.cpu import Buffer
+    from zarr.storage import MemoryStore
+
+    memory = MemoryStore({name: Buffer.from_bytes(raw) for name, raw in objects.items()}, read_only=True)
+    return xr.open_zarr(memory, decode_times=False, chunks=None, consolidated=True).load()
+
+
+def digest_of(objects: Mapping[str, bytes]) -> str:
+    """SHA-256 over the names and the SHA-256 of all objects of a track."""
+    sums = {name: hashlib.sha256(raw).hexdigest() for name, raw in objects.items()}
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+
+
+def _array_meta(values: NDArray[Any], variable: Any, how: Mapping[str, Any], missing: bool) -> dict[str, Any]:
+    """Zarr v3 metadata of an array; `missing` adds the missing value of CF."""
+    text = values.dtype.hasobject
+    inner = [{"name": "vlen-utf8"} if text else _serializer(values.dtype), _ZSTD, _CRC]
+    outer = how.get("shards", values.shape)
+    if "shards" in how:
+        shard = {"chunk_shape": list(how["chunks"]), "codecs": inner, "index_codecs": [_LITTLE, _CRC]}
+        inner = [{"name": "sharding_indexed", "configuration": {**shard, "index_location": "end"}}]
+    attributes = _plain(variable.attrs)
+    if missing and values.dtype.kind == "f":
+        attributes["_FillValue"] = _NAN
+    meta: dict[str, Any] = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(values.shape),
+        "data_type": "string" if text else values.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(outer)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": ""
+        if text
+        else "NaN"
+        if values.dtype.kind == "f"
+        else False
+        if values.dtype == bool
+        else 0,
+        "codecs": inner,
+        "attributes": attributes,
+        "storage_transformers": [],
+    }
+    if variable.dims:
+        meta["dimension_names"] = list(variable.dims)
+    return meta
+
+
+def _serializer(dtype: np.dtype[Any]) -> dict[str, Any]:
+    return {"name": "bytes"} if dtype.itemsize == 1 else _LITTLE
+
+
+def _chunks(values: NDArray[Any], how: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Keys and bytes of the chunks (or shards) of an array."""
+    if values.ndim == 0:
+        return [("c", _chunk(values))]
+    shards = how.get("shards")
+    if shards is None:
+        return [("c/" + "/".join("0" * values.ndim), _chunk(values))]
+    out = []
+    for cell in product(*(range(-(-n // s)) for n, s in zip(values.shape, shards, strict=True))):
+        window = tuple(slice(k * s, (k + 1) * s) for k, s in zip(cell, shards, strict=True))
+        out.append(("c/" + "/".join(map(str, cell)), _shard(values[window], shards, how["chunks"])))
+    return out
+
+
+def _shard(values: NDArray[Any], shape: tuple[int, ...], chunk: tuple[int, ...]) -> bytes:
+    """Chunks of a shard one after the other, then where each lies, with a checksum (Zarr v3, ``sharding_indexed``)."""
+    counts = [s // c for s, c in zip(shape, chunk, strict=True)]
+    index = np.full((*counts, 2), 2**64 - 1, "<u8")  # chunks beyond the array's end stay absent
+    parts, position = [], 0
+    for cell in product(*map(range, counts)):
+        piece = values[tuple(slice(k * c, (k + 1) * c) for k, c in zip(cell, chunk, strict=True))]
+        if piece.size == 0:
+            continue
+        if piece.shape != chunk:  # chunks are whole: beyond the array's end lies its fill value
+            whole = np.full(chunk, np.nan if values.dtype.kind == "f" else 0, values.dtype)
+            whole[tuple(slice(n) for n in piece.shape)] = piece
+            piece = whole
+        raw = _chunk(piece)
+        index[cell] = position, len(raw)
+        parts.append(raw)
+        position += len(raw)
+    return b"".join([*parts, _checked(index.tobytes())])
+
+
+def _chunk(values: NDArray[Any]) -> bytes:
+    from numcodecs import VLenUTF8
+    from numcodecs.zstd import Zstd
+
+    if values.dtype.hasobject:
+        raw: Any = VLenUTF8().encode(values.ravel())
+    else:
+        little = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
+        raw = np.ascontiguousarray(little).tobytes()
+    return _checked(bytes(Zstd(level=0).encode(raw)))
+
+
+def _checked(raw: bytes) -> bytes:
+    from google_crc32c import value
+
+    return raw + struct.pack("<I", value(raw))
+
+
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as JSON can hold them."""
+    out = {}
+    for name, value in attrs.items():
+        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        out[str(name)] = list(value) if isinstance(value, tuple) else value
+    return out
