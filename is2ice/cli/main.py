@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from is2ice.errors import Is2IceError
+from is2ice.errors import GranuleError, Is2IceError, RemoteError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -187,9 +187,16 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     from is2ice.science.epoch import iso_time
 
     with Granule(located(source)) as granule:
-        beams, notes = [], []
+        beams, notes, failed = [], [], None
         for beam in granule.beams:
-            table = granule.table(beam)
+            try:
+                table = granule.table(beam)
+            except RemoteError:
+                raise
+            except GranuleError as error:
+                notes.append(f"{beam} cannot be used: {error}")
+                failed = error
+                continue
             row: dict[str, Any] = {
                 "beam": beam,
                 "strength": "unknown" if granule.orientation == 2 else granule.strength(beam),
@@ -207,7 +214,9 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
                 codes, n = np.unique(granule.photons(beam)["signal_conf"].values, return_counts=True)
                 row["confidence"] = {str(c): int(k) for c, k in zip(codes, n, strict=True)}
             beams.append(row)
-            notes += gap_notes(beam, table.dist_x)
+            notes += [*table.notes, *gap_notes(beam, table.dist_x)]
+        if not beams and failed is not None:
+            raise failed
         return {
             "granule": granule.id,
             "release": granule.release,

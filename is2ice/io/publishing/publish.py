@@ -25,7 +25,7 @@ from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration
 from is2ice.io.stores.layout import META, group_meta, is_url
 from is2ice.io.stores.remote_listing import is_published
-from is2ice.io.urls import public_url
+from is2ice.io.urls import file_path, public_url
 from is2ice.science import epoch
 from is2ice.version import __version__
 
@@ -166,7 +166,7 @@ def source(store: str | os.PathLike[str]) -> tuple[stores.Store, Path]:
     text = os.fspath(store)
     if is_url(text):
         raise StoreError(f"{public_url(text)}: what is published is a local store, as is2ice run writes it")
-    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    root = Path(file_path(text) if text.startswith("file:") else text).expanduser().absolute()
     if is_published(str(root), {}):
         raise StoreError(
             f"{root}: this is a published store, its versions and all; publish the local store that it was made from, "

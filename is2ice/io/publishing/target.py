@@ -19,7 +19,7 @@ from typing import Any
 from is2ice.errors import StoreError
 from is2ice.io.remote.object_store import s3_settings
 from is2ice.io.stores.layout import is_url
-from is2ice.io.urls import public_url, scrub
+from is2ice.io.urls import file_path, public_url, scrub
 
 __all__ = ["Target"]
 
@@ -63,7 +63,7 @@ class Target:
                 "their own; name one"
             )
         else:
-            self.folder = Path(text.removeprefix("file://")).expanduser().absolute()
+            self.folder = Path(file_path(text) if text.startswith("file:") else text).expanduser().absolute()
             self.url = self.name = str(self.folder)
             if self.folder.resolve() == Path(self.folder.anchor):
                 raise StoreError(

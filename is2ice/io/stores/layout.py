@@ -18,7 +18,7 @@ from typing import Any
 
 from is2ice import schema
 from is2ice.errors import StoreError
-from is2ice.io.urls import public_url
+from is2ice.io.urls import file_path, public_url
 from is2ice.version import __version__
 
 __all__ = [
@@ -135,7 +135,7 @@ def is_store(path: Any) -> bool:
     if is_url(text):
         folder = public_url(text).rstrip("/")
         return folder.endswith(".zarr") or ".zarr/" in folder
-    return (Path(text.removeprefix("file://")).expanduser() / META).exists()
+    return (Path(_local(text)).expanduser() / META).exists()
 
 
 def is_url(text: str) -> bool:
@@ -147,7 +147,7 @@ def local(store: str | os.PathLike[str]) -> Path:
     if is_url(text):
         where = public_url(text)
         raise StoreError(f"{where}: stores are written to local folders; write there, then copy or sync it")
-    return Path(text.removeprefix("file://")).expanduser().absolute()
+    return Path(_local(text)).expanduser().absolute()
 
 
 def check_version(attrs: Mapping[str, Any] | None, where: str) -> None:
@@ -277,3 +277,8 @@ def recover(store: str | os.PathLike[str]) -> list[str]:
     for line in done:
         log.info("%s: %s", root, line)
     return done
+
+
+def _local(text: str) -> str:
+    """Path of a local store, which may be given as a file: URL."""
+    return file_path(text) if text.startswith("file:") else text
