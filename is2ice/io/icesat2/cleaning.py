@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 __all__ = [
     "clean",
-    "never_written",
     "consistent_photons",
     "increasing_rows",
     "isolated_rows",
+    "never_written",
     "position_outliers",
     "time_outliers",
 ]
