@@ -68,15 +68,23 @@ def _show_granule(source: str, counts: bool, as_json: bool) -> None:
 def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     import numpy as np
 
+    from is2ice.errors import GranuleError, RemoteError
     from is2ice.io.catalogs.icesat2 import located
     from is2ice.io.icesat2.atl03 import Granule
     from is2ice.io.icesat2.geolocation import gap_notes
     from is2ice.science.epoch import iso_time
 
     with Granule(located(source)) as granule:
-        beams, notes = [], []
+        beams, notes, failed = [], [], None
         for beam in granule.beams:
-            table = granule.table(beam)
+            try:
+                table = granule.table(beam)
+            except RemoteError:
+                raise
+            except GranuleError as error:
+                notes.append(f"{beam} cannot be used: {error}")
+                failed = error
+                continue
             row: dict[str, Any] = {
                 "beam": beam,
                 "strength": "unknown" if granule.orientation == 2 else granule.strength(beam),
@@ -94,7 +102,9 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
                 codes, n = np.unique(granule.photons(beam)["signal_conf"].values, return_counts=True)
                 row["confidence"] = {str(c): int(k) for c, k in zip(codes, n, strict=True)}
             beams.append(row)
-            notes += gap_notes(beam, table.dist_x)
+            notes += [*table.notes, *gap_notes(beam, table.dist_x)]
+        if not beams and failed is not None:
+            raise failed
         return {
             "granule": granule.id,
             "release": granule.release,

@@ -38,6 +38,9 @@ PIXELS = {"strong": 16, "weak": 4}
 #: for every tenth of a photon.
 SATURATED = 0.9
 #: CAL-42 means, ns, where a granule brings none.
+LONGEST_DEAD_TIME = 100.0
+#: Corrections (ps) that a photon-counting detector can need: late photons are lost, so the bias is not negative.
+CORRECTIONS_PS = (-50.0, 1e5)
 DEAD_TIME = {"strong": 2.98, "weak": 3.05}
 
 
@@ -112,8 +115,16 @@ def from_cal19(
             f"first-photon tables disagree: ffb_corr {corr.shape}, expected (dead_time, strength, width) = "
             f"({dead_time.size}, {strength.shape[-1]}, {width.shape[-1]})"
         )
+    if not (dead_time.size and np.isfinite(dead_time).all() and np.isfinite(dead_time_ns)):
+        raise ValueError("first-photon tables: a dead time is missing or not finite")
     # Rows may be filled with huge values where the tables are not valid.
     corr = np.where(np.abs(corr) > 1e6, np.nan, corr)
+    wrong = (corr < CORRECTIONS_PS[0]) | (corr > CORRECTIONS_PS[1])
+    if wrong.any():
+        raise ValueError(
+            f"first-photon tables: {wrong.sum():,} corrections are impossible ({corr[wrong][0]:.6g} ps; expected "
+            f"{CORRECTIONS_PS[0]:g} to {CORRECTIONS_PS[1]:g}): another sign or unit?"
+        )
     order = np.argsort(dead_time)
     lo = int(np.clip(np.searchsorted(dead_time[order], dead_time_ns) - 1, 0, max(dead_time.size - 2, 0)))
     a, b = order[lo], order[min(lo + 1, dead_time.size - 1)]
@@ -124,7 +135,7 @@ def from_cal19(
     table = (1 - f) * corr[a] + f * corr[b]
     rows = np.isfinite(table).all(axis=1) & np.isfinite(s_axis)
     s_axis, table = s_axis[rows], table[rows]
-    if s_axis.size < 2 or (np.diff(s_axis) <= 0).any() or (np.diff(w_axis) <= 0).any():
+    if min(s_axis.size, w_axis.size) < 2 or not ((np.diff(s_axis) > 0).all() and (np.diff(w_axis) > 0).all()):
         raise ValueError("first-photon tables: the strength or width axis does not increase")
     limit = SATURATED * n_pix if n_pix else np.inf
     return FirstPhotonBias(s_axis, w_axis * M_PER_NS / SPAN_10_90, table * 1e-3 * M_PER_NS, "cal19", limit)
@@ -164,6 +175,10 @@ def renewal_table(dead_time_ns: float) -> tuple[F8, F8, F8]:
     bias : numpy.ndarray (n, m)
         Bias of the mean height, m.
     """
+    if not 0.0 < dead_time_ns < LONGEST_DEAD_TIME:
+        raise ValueError(
+            f"dead time {dead_time_ns} ns: expected more than 0 and less than {LONGEST_DEAD_TIME:g} ns"
+        )
     incident = np.concatenate([[1e-4], np.geomspace(0.01, 8.0, 59)])
     sigma = np.geomspace(0.04, 1.2, 40)  # incident spread, m
     n_det, mean_ns, std_ns = _renewal(incident, sigma / M_PER_NS, dead_time_ns)
@@ -196,7 +211,7 @@ def _renewal(incident, sigma_ns, dead_ns):  # type: ignore[no-untyped-def]  # pr
         dt = min(0.02, s / 20.0)
         half = 5.0 * s
         n = int(2 * half / dt) + 1
-        lag = int(np.round(dead_ns / dt))
+        lag = max(int(np.round(dead_ns / dt)), 0)  # a negative one would look for steps to come
         r = np.zeros(n)
         for i in range(n_i):
             blind = 0.0

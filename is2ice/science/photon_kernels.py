@@ -238,7 +238,7 @@ def interpolate_nodes(xc, node_x, values, period, max_gap, reach):
     float64 (k, n)
         NaN where no node serves.
     """
-    n, m, k = xc.size, node_x.size, values.shape[1]
+    n, m, k = xc.size, min(node_x.size, values.shape[0]), min(values.shape[1], period.size)
     out = np.full((k, n), np.nan)
     if m == 0:
         return out
@@ -300,7 +300,7 @@ def background_at(t, start, counts, rate, span, max_gap):
     the track, NaN in gaps. Rates are interpolated between the middles of records no farther apart than
     ``max_gap``, held within one span beyond the last.
     """
-    n, m = t.size, start.size
+    n, m = t.size, min(start.size, counts.size, rate.size)
     c_out = np.full(n, np.nan)
     r_out = np.full(n, np.nan)
     if m == 0:
@@ -336,6 +336,8 @@ def bilinear(u, v, u_axis, v_axis, table):
     out = np.full(n, np.nan)
     clipped = np.zeros(n, np.bool_)
     nu, nv = u_axis.size, v_axis.size
+    if nu < 2 or nv < 2 or table.shape[0] != nu or table.shape[1] != nv:
+        return out, clipped
     for i in range(n):
         a, b = u[i], v[i]
         if np.isnan(a) or np.isnan(b):

@@ -29,6 +29,10 @@ F8 = NDArray[np.float64]
 #: of the pulse and its afterpulses pull a plain mean down by 1.5 cm over ice, but hardly over dark water, where
 #: they are too few to be found as signal: the difference would be a bias of freeboard. ATL07 trims likewise.
 CORE = 0.5
+#: Heights above the mean sea surface that floating ice can have, m: a tabular iceberg is the highest of it.
+HEIGHTS = (-20.0, 200.0)
+#: Heights above the ellipsoid of anything on Earth, m.
+ELLIPSOID_HEIGHTS = (-1000.0, 10_000.0)
 #: Stretch over which rate and spread are pooled for the first-photon bias and the standard error, m.
 POOL = 20.0
 #: Spread of single photons about a flat surface, pulse tail and noise included, m: the pulse alone has 0.095.
@@ -75,10 +79,10 @@ class Selection:
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """Photons that count at all, that are selected, and that quality alone rejects."""
         code = quality % 10
-        real = np.abs(h) < 1e30  # False for NaN, infinite and fill heights
+        real = possible(h)  # False for NaN, infinite and fill heights, and others that no surface has
         echo = (conf == -2) | (code == 3)
         counted = real & ~echo
-        signal = (conf >= self.confidence) & ~echo
+        signal = (conf >= self.confidence) & (conf <= 4) & ~echo
         good = np.isin(code, self.quality) if self.quality != (0,) else code == 0
         good &= real
         return counted, signal & good, signal & ~good
@@ -116,6 +120,11 @@ class Background:
     start: F8
     counts: F8
     rate: F8
+
+
+def possible(h: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Photon heights (m above the ellipsoid) that are no fill and that some surface or cloud can have."""
+    return (h > ELLIPSOID_HEIGHTS[0]) & (h < ELLIPSOID_HEIGHTS[1])
 
 
 def half_window(length: float) -> int:
@@ -201,7 +210,10 @@ def segment_block(
     quality |= source_bits
 
     correction = out[reference] + sum((out[c] for c in corrections), np.zeros(n))
-    out["height"] = out["h_core"] - correction - fpb
+    height = out["h_core"] - correction - fpb
+    absurd = np.isfinite(height) & ~((height >= HEIGHTS[0]) & (height <= HEIGHTS[1]))
+    out["height"] = np.where(absurd, np.nan, height)
+    quality[absurd] |= Quality.PHOTONS_REJECTED_BY_QUALITY
     quality[filled & ~np.isfinite(correction)] |= Quality.CORRECTION_MISSING
     if reference == "geoid":
         quality[filled] |= Quality.HEIGHT_ABOVE_GEOID
@@ -422,22 +434,63 @@ def require_signal(photons: PhotonArrays, selection: Selection, where: str) -> N
     _, selected, _ = selection.masks(photons.h, photons.conf, photons.quality)
     if selected.any():
         return
-    raise NoSignalError(no_signal_text(where, photons.conf, selection))
+    raise NoSignalError(no_signal_text(where, (photons.h, photons.conf, photons.quality), selection))
 
 
-def no_signal_text(where: str, conf: NDArray[np.int8], selection: Selection) -> str:
-    """One line that says what the confidence column holds instead of signal."""
-    total = conf.size
-    codes, counts = np.unique(conf, return_counts=True)
-    found = ", ".join(f"{c}: {k:,}" for c, k in zip(codes, counts, strict=True)) or "no photon"
-    hint = (
-        "the product did not look for sea ice here; is this track inside the sea-ice mask?"
-        if total and (conf < 0).all()
-        else "is this track over sea ice, or under thick cloud? A lower confidence= takes weaker signal."
-    )
+def no_signal_text(
+    where: str,
+    photons: tuple[NDArray, NDArray[np.int8], NDArray[np.int8]],
+    selection: Selection,
+    taken: Mapping[str, NDArray[np.bool_]] | None = None,
+    left: NDArray[np.bool_] | None = None,
+    in_mask: bool = True,
+) -> str:
+    """Say which rule took how many photons where none is left.
+
+    Parameters
+    ----------
+    where : str
+        Granule and beam.
+    photons : (h, conf, quality)
+    selection : Selection
+    taken : mapping of str to numpy.ndarray of bool, optional
+        Photons that rules before the selection took, by rule.
+    left : numpy.ndarray of bool, optional
+        Photons that came to the selection; all by default.
+    in_mask : bool
+        The track lies in the sea-ice mask.
+    """
+    h, conf, quality = photons
+    left = np.ones(conf.size, bool) if left is None else left
+    counts = {name: int(mask.sum()) for name, mask in (taken or {}).items()}
+    weak = left & ~((conf >= selection.confidence) & (conf <= 4))
+    counts[f"of sea-ice confidence below {selection.confidence} (signal_conf_ph[:, 2])"] = int(weak.sum())
+    rest = left & ~weak
+    poor = rest & ~np.isin(quality % 10, selection.quality)
+    counts[f"of quality other than {list(selection.quality)} (quality_ph)"] = int(poor.sum())
+    counts["without a height that can be (h_ph)"] = int((rest & ~poor & ~possible(h)).sum())
+    codes, n = np.unique(conf[left], return_counts=True)
+    found = ", ".join(f"{c}: {k:,}" for c, k in zip(codes, n, strict=True)) or "none"
+    rules = "; ".join(f"{k:,} are {name}" for name, k in counts.items() if k) or "the file holds none"
+    worst = max(counts, key=lambda name: counts[name])
+    hint = "use another granule, or fetch this one again"
+    if "confidence" in worst or not in_mask:
+        hint = "is this track over sea ice, or under thick cloud? A lower confidence= takes weaker signal"
+        if not in_mask or (conf.size and (conf < 0).all()):
+            hint = "the product did not look for sea ice here (surf_type); is this track inside the sea-ice mask?"
+    elif "podppd" in worst:
+        hint = "the spacecraft's pointing or orbit is degraded here; use another granule"
     return (
-        f"{where}: no photon has sea-ice confidence >= {selection.confidence} and quality in "
-        f"{list(selection.quality)} (signal_conf_ph[:, 2], {total:,} photons; {found}); {hint}"
+        f"{where}: of {conf.size:,} photons none is left: {rules} (confidence of those left {found}); {hint}"
+    )
+
+
+def impossible_heights(segments: xr.Dataset) -> int:
+    """Count segments whose height was impossible: it is NaN though photons and corrections are there."""
+    bits = np.asarray(segments["segment_quality"])
+    core = np.isfinite(np.asarray(segments["h_core"]))
+    return int(
+        (core & ~np.isfinite(np.asarray(segments["height"])) & (bits & 256 > 0) & (bits & 8 == 0)).sum()
     )
 
 

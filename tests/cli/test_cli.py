@@ -110,7 +110,7 @@ def test_failing_tracks_exit_1_and_unusable_input_2(
     code, out, err = cli("run", granule, land, "--store", tmp_path / "s.zarr", "--quiet")
     assert code == 1
     assert out == ""
-    assert "no photon has sea-ice confidence" in err
+    assert "of sea-ice confidence below" in err
     assert "Traceback" not in err
     code, out, err = cli("run", tmp_path / "none.h5", "--store", tmp_path / "t.zarr")
     assert code == 2

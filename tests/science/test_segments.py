@@ -215,9 +215,7 @@ def test_bad_input_is_refused():
         from_photons(good.drop_vars(["pulse", "h_ph"]))
     noise = good.assign(signal_conf=xr.zeros_like(good.signal_conf))
     noise = schema.annotate(noise, "photons")
-    with pytest.raises(
-        NoSignalError, match=rf"no photon has sea-ice confidence >= 3 .*0: {noise.sizes['photon']}\)"
-    ):
+    with pytest.raises(NoSignalError, match=rf"of sea-ice confidence below 3 .*0: {noise.sizes['photon']}\)"):
         from_photons(noise)
 
 

@@ -22,28 +22,33 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.errors import GranuleError, NoSignalError
 from is2ice.io.remote import byte_index
-from is2ice.io.remote.hdf5_chunks import prefetch, read_columns, read_rows
+from is2ice.io.remote.hdf5_chunks import prefetch, read_columns
+from is2ice.io.remote.hdf5_file import Hdf5, damage
 from is2ice.io.remote.hdf5_prefetch import warm
 from is2ice.io.remote.range_file import KEEP_RANGES, RemoteFile, Traffic
-from is2ice.io.remote.source import Hdf5, Source
+from is2ice.io.remote.source import Source
 from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19, from_model
 from is2ice.science.segments import (
+    HEIGHTS,
     TIDES,
     Nodes,
     PhotonArrays,
     Selection,
     check_length,
+    impossible_heights,
     margin,
     no_signal_text,
+    possible,
     segment_block,
     to_dataset,
 )
 
+from .cleaning import clean, increasing_rows, never_written
 from .geolocation import (
+    PHOTON_COLUMNS,
     SEA_ICE,
     BeamTable,
     Subset,
-    clean,
     crs_of,
     gap_notes,
     last_length,
@@ -55,8 +60,6 @@ from .identity import ORIENTATION, PLACES, Identity
 __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
-#: Variables of the heights group that segments are made from.
-PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
 EVERY_ROW = (0, 2**62)
 F8 = NDArray[np.float64]
@@ -190,7 +193,8 @@ class Granule(Identity):
                     warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
                     there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
                     prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
-                self._tables[beam] = read_table(self.file, beam, self.id)
+                with damage(self.id, beam):
+                    self._tables[beam] = read_table(self.file, beam, self.id)
                 if self.stream is not None:
                     byte_index.save(self.stream)
             return self._tables[beam]
@@ -207,27 +211,48 @@ class Granule(Identity):
             return None
         if source not in ("auto", "cal19", "model"):
             raise ValueError(f"first_photon={source!r}: expected 'auto', 'cal19', 'model' or None")
-        f, strength = self.file, self.strength(beam)
-        base = CALIBRATIONS
-        n_pix = PIXELS[strength]
-        dead = None
-        if f"{base}/dead_time/{beam}/dead_time" in f:
-            channels = clean(f[f"{base}/dead_time/{beam}/dead_time"][()])
-            dead = float(np.nanmean(channels[:16] if n_pix == 16 else channels[16:20])) * 1e9
-        tables = f"{base}/first_photon_bias/{beam}"
-        if source != "model" and tables in f:
-            g = f[tables]
-            return from_cal19(
-                dead if dead is not None else 3.0,
-                g["dead_time"][()],
-                g["strength"][()],
-                g["width"][()],
-                g["ffb_corr"][()],
-                n_pix,
-            )
+        strength = self.strength(beam)
+        dead = self._dead_time(beam, strength)
+        tables = f"{CALIBRATIONS}/first_photon_bias/{beam}"
+        if source != "model" and tables in self.file:
+            try:
+                dead_times, strengths, widths, corr = (
+                    self.file.need(f"{tables}/{n}", ndim=d)[()]
+                    for n, d in zip(CAL19, (1, 2, 2, 3), strict=True)
+                )
+                return from_cal19(dead or 3.0, dead_times, strengths, widths, corr, PIXELS[strength])
+            except (GranuleError, ValueError) as error:
+                if source == "cal19":
+                    raise GranuleError(
+                        f"{self.id}: {tables} cannot be used: {error}; first_photon='model' does"
+                    ) from error
+                self._note(beam, f"{beam}: first-photon bias from the model, not CAL-19: {error}")
         if source == "cal19":
             raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
         return from_model(strength, dead)
+
+    def _dead_time(self, beam: str, strength: str) -> float | None:
+        """Mean dead time of a beam's channels, ns; None where the file has none that can be."""
+        path = f"{CALIBRATIONS}/dead_time/{beam}/dead_time"
+        if path not in self.file:
+            return None
+        try:
+            channels = clean(self.file.need(path)[()], "dead_time")
+        except GranuleError as error:
+            self._note(beam, f"{beam}: nominal dead time: {error}")
+            return None
+        own = channels[:16] if PIXELS[strength] == 16 else channels[16:20]
+        if np.isnan(own).any() or not own.size:
+            self._note(
+                beam,
+                f"{beam}: dead times of {np.isnan(own).sum()} of {own.size} channels are fills or impossible",
+            )
+        return float(np.nanmean(own)) * 1e9 if np.isfinite(own).any() else None
+
+    def _note(self, beam: str, text: str) -> None:
+        notes = self.table(beam).notes
+        if text not in notes:
+            notes.append(text)
 
     def plan(
         self,
@@ -270,10 +295,7 @@ class Granule(Identity):
                     f"the track. corrections={left!r} leaves it out knowingly."
                 )
         if not table.sea_ice:
-            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], 0, 1_000_000, self.stream)[
-                :, SEA_ICE
-            ]
-            raise NoSignalError(no_signal_text(where, conf, selection))
+            raise NoSignalError(self._why_nothing(beam, selection, (0, table.dist_x.size)))
         rows = np.flatnonzero(subset.rows(table, where))
         lo, hi = table.dist_x[rows[0]], table.dist_x[rows[-1]] + last_length(table, int(rows[-1]))
         if subset.x_atc is not None:
@@ -336,18 +358,24 @@ class Granule(Identity):
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
         rows, segment = self._photon_rows(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
-        along, h = read["dist_ph_along"], read["h_ph"]
-        x = table.dist_x[segment] + along
-        conf = read["signal_conf_ph"][:, SEA_ICE]
-        quality = read["quality_ph"].astype(np.int8, copy=False)
-        pulse = read["pce_mframe_cnt"].astype(np.int64) * 200 + read["ph_id_pulse"] - 1
+        along, h = clean(read["dist_ph_along"], "dist_ph_along"), read["h_ph"]
+        lost = np.isnan(along)
+        if (blank_heights := never_written(h)).any():
+            h = np.where(blank_heights, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+        if lost.any():
+            # A photon of no known place counts as rejected, in the middle of its geosegment.
+            h = np.where(lost, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+        x = table.dist_x[segment] + np.where(lost, 10.0, along)
+        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality = _codes(read["quality_ph"], 0, 29, 29)
+        pulse = _pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
         drop = (segment < 0) | table.degraded[segment]
         if drop.any():
             x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
         ref = table.reference_row[g0:g1]
         has = ref >= 0
         node_x = table.dist_x[g0:g1][has] + along[ref[has] - rows.start]
-        order = np.flatnonzero(np.diff(node_x, prepend=-np.inf) > 0)
+        order = np.flatnonzero(increasing_rows(node_x))
         index = np.flatnonzero(has)[order] + g0
         nodes = Nodes(
             node_x[order],
@@ -361,8 +389,12 @@ class Granule(Identity):
         """Rows of variables of the heights group."""
         if self.stream is not None:
             warm(self.file, self.stream, dict.fromkeys((f"{beam}/heights/{n}" for n in names), (start, stop)))
-        heights = self.file[f"{beam}/heights"]
-        return read_columns({name: heights[name] for name in names}, start, stop, self.stream)
+        columns = {
+            name: self.file.need(f"{beam}/heights/{name}", ndim=1 + (name == "signal_conf_ph"))
+            for name in names
+        }
+        with damage(self.id, f"{beam}/heights"):
+            return read_columns(columns, start, stop, self.stream)
 
     @staticmethod
     def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
@@ -434,13 +466,14 @@ class Granule(Identity):
             for i in starts:
                 fill(i)
         if not out["n_photons"].any():
-            rows = self._photon_rows(self.table(beam), *self._span(plan))[0]
-            conf = read_rows(self.file[f"{beam}/heights/signal_conf_ph"], rows.start, rows.stop, self.stream)[
-                :, SEA_ICE
-            ]
-            raise NoSignalError(no_signal_text(f"{self.id} {beam}", conf, plan.selection))
+            raise NoSignalError(self._why_nothing(beam, plan.selection, self._span(plan)))
         ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
         notes = self.notes_of(beam)
+        if (n := impossible_heights(ds)) > 0:
+            notes.append(
+                f"{beam}: heights of {n:,} segments cannot be ({HEIGHTS[0]:g} to {HEIGHTS[1]:g} m are possible): NaN "
+                "and flagged"
+            )
         if plan.subset != Subset():
             notes.append(
                 f"{beam}: only a part of the track was read; classes and sea surface within 10 km of its ends rest on "
@@ -502,6 +535,25 @@ class Granule(Identity):
         return out
 
     # -- photons --------------------------------------------------------------------------------------
+    def _why_nothing(self, beam: str, selection: Selection, span: tuple[int, int]) -> str:
+        """Which rule took how many photons of geosegments, where none is left (the first million)."""
+        table = self.table(beam)
+        where = f"{self.id} {beam}"
+        if not table.count[span[0] : span[1]].any():
+            return f"{where}: no geosegment here holds a photon (segment_ph_cnt, ph_index_beg)"
+        rows, segment = self._photon_rows(table, *span)
+        rows, segment = rows[:1_000_000], segment[:1_000_000]
+        read = self._columns(beam, ("signal_conf_ph", "quality_ph", "h_ph"), rows.start, rows.stop)
+        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality = _codes(read["quality_ph"], 0, 29, 29)
+        taken = {
+            "of no geosegment (ph_index_beg)": segment < 0,
+            "of degraded pointing or orbit (podppd_flag)": (segment >= 0) & table.degraded[segment],
+        }
+        left = ~np.logical_or.reduce(list(taken.values()))
+        h = np.where(never_written(read["h_ph"]), np.nan, read["h_ph"])
+        return no_signal_text(where, (h, conf, quality), selection, taken, left, table.sea_ice)
+
     def photons(self, beam: str, subset: Subset | None = None) -> xr.Dataset:
         """Photons of one beam, in file order, in memory.
 
@@ -530,10 +582,11 @@ class Granule(Identity):
         optional = {name: path for name, path in optional.items() if path in there}
         needed = (*PHOTON_COLUMNS, "delta_time", "lat_ph", "lon_ph")
         heights = self._columns(beam, (*needed, *optional.values()), rows.start, rows.stop)
-        conf = heights["signal_conf_ph"][:, SEA_ICE]
-        quality = heights["quality_ph"]
+        conf = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
-        x = table.dist_x[segment] + heights["dist_ph_along"]
+        x = table.dist_x[segment] + clean(heights["dist_ph_along"], "dist_ph_along")
+        ok &= np.isfinite(x)
         if subset is not None and subset.x_atc is not None:
             ok &= (x >= subset.x_atc[0]) & (x < subset.x_atc[1])
         data: dict[str, Any] = {
@@ -541,10 +594,10 @@ class Granule(Identity):
             "latitude": heights["lat_ph"],
             "longitude": heights["lon_ph"],
             "x_atc": x,
-            "h_ph": np.where(np.abs(h := heights["h_ph"]) < 1e30, h, np.float32(np.nan)),
+            "h_ph": np.where(possible(h := heights["h_ph"]), h, np.float32(np.nan)),
             "signal_conf": conf,
             "quality": quality,
-            "pulse": heights["pce_mframe_cnt"].astype("i8") * 200 + heights["ph_id_pulse"] - 1,
+            "pulse": _pulses(heights["pce_mframe_cnt"], heights["ph_id_pulse"]),
             "geosegment": segment,
         }
         data |= {name: heights[path] for name, path in optional.items()}
@@ -556,6 +609,27 @@ class Granule(Identity):
         if self.simulated:
             ds.attrs[schema.SIMULATED] = self.simulated
         return schema.annotate(ds, "photons")
+
+
+def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]:
+    """Codes as int8, those that the product does not know as another one."""
+    if values.dtype == np.int8 and (not values.size or (values.min() >= low and values.max() <= high)):
+        return values
+    with np.errstate(invalid="ignore"):
+        known = (values >= low) & (values <= high)
+    return np.where(known, values, other).astype(np.int8)
+
+
+def _pulses(frame: NDArray, pulse: NDArray) -> NDArray[np.int64]:
+    """Number of the shot of each photon: 200 a major frame."""
+    if frame.dtype.kind != "u" or frame.dtype.itemsize > 4:
+        frame = np.clip(clean(frame), 0, 2**32)
+    if pulse.dtype.kind != "u" or pulse.dtype.itemsize > 1:
+        pulse = np.clip(clean(pulse), 0, 255)
+    both = frame.astype("f8") * 200 + pulse if "f" in (frame.dtype.kind, pulse.dtype.kind) else None
+    if both is not None:
+        return np.where(np.isnan(both), 0.0, both).astype(np.int64) - 1
+    return frame.astype(np.int64) * 200 + pulse - 1
 
 
 def blank(n: int) -> dict[str, NDArray]:

@@ -15,8 +15,9 @@ whole granule. In a subset they point nowhere: match by ``segment_id`` or by dis
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,11 +27,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.io.remote.hdf5_file import Group, Hdf5, damage
 from is2ice.schema import SIMULATED
 
 from .identity import simulation
 
-__all__ = ["match_leads", "open_atl07", "open_atl10"]
+__all__ = ["match_leads", "open_atl07", "open_atl10", "require", "require_tables"]
 
 BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
@@ -117,13 +119,14 @@ def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
                 yield name, item
 
 
-def _table(group: h5py.Group | None, kind: str) -> xr.Dataset:
-    """All variables of a group along its one rate; without rows, the leading variables of length zero."""
+def _table(group: Group | None, kind: str) -> xr.Dataset:
+    """Read all variables of a group along its one rate; without rows, the leading variables of length zero."""
     dim = kind[:-1]
     found = dict(_variables(group)) if group is not None else {}
-    if "delta_time" not in found:
+    if "delta_time" not in found and not any(item.ndim and item.shape[0] for item in found.values()):
         return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
-    size = found["delta_time"].shape[0]
+    rate = found.get("delta_time") or next(d for d in found.values() if d.ndim and d.shape[0])
+    size = rate.shape[0] if rate.ndim else 0
     data: dict[str, Any] = {}
     for original, item in found.items():
         if item.ndim == 0 or item.shape[0] != size or original.startswith("ds_"):
@@ -138,14 +141,72 @@ def _table(group: h5py.Group | None, kind: str) -> xr.Dataset:
             attrs["comment"] = "counts from 1 and refers to the whole granule, not to a subset"
         extra = tuple(f"{name}_{k}" for k in range(1, item.ndim))
         data[name] = ((dim, *extra), _values(item), attrs)
-    return xr.Dataset(data)
+    if not {"x_atc", "height", "delta_time"} & set(data):  # a beam without segments
+        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
+    assert group is not None
+    return xr.Dataset(data, attrs={"table": f"{group.granule}: {group.name.lstrip('/')}"})
 
 
-def _open(path: Any, product: str) -> h5py.File:
+def require(table: xr.Dataset, *names: str) -> None:
+    """Refuse a table without variables that are needed.
+
+    Parameters
+    ----------
+    table : xarray.Dataset
+        Of :func:`open_atl07` or :func:`open_atl10`.
+    *names : str
+        As they are called here (see :data:`NAMES`).
+
+    Raises
+    ------
+    GranuleError
+    """
+    missing = [name for name in names if name not in table.variables]
+    if missing:
+        own = {new: old for names_ in NAMES.values() for old, new in names_.items()}
+        listed = ", ".join(f"{name} ({own[name]})" if name in own else name for name in missing)
+        raise GranuleError(
+            f"{table.attrs.get('table', 'the product')} holds no {listed}; the file may be a subset made without it"
+        )
+
+
+def require_tables(tree: xr.DataTree, segments: tuple[str, ...]) -> None:
+    """Refuse one beam of an ATL10 granule whose tables lack what comparisons need.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        One beam of :func:`open_atl10`.
+    segments : tuple of str
+        Variables needed of the segments, if there are any.
+
+    Raises
+    ------
+    GranuleError
+    """
+    if (table := tree["segments"].to_dataset()).sizes.get("segment"):
+        require(table, *segments)
+    for name, needed in (
+        ("leads", ("x_atc", "height", "height_uncertainty")),
+        ("sections", ("x_atc", "h_ref", "h_ref_flag")),
+    ):
+        if name in tree.children and (table := tree[name].to_dataset()).sizes.get(name[:-1]):
+            require(table, *needed)
+
+
+def _open(path: Any, product: str) -> Hdf5:
+    name = Path(str(getattr(path, "name", path))).name
+    local = isinstance(path, str | os.PathLike)
     try:
-        return h5py.File(path, "r")
+        size = os.stat(path).st_size if local else None
+        return Hdf5(path, granule=name, size=size, local=local)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; expected a granule of {product}") from error
+    except BlockingIOError as error:
+        raise GranuleError(
+            f"{path}: the file is locked ({error}); HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the "
+            "same"
+        ) from error
     except OSError as error:
         raise GranuleError(
             f"{path}: expected an HDF5 file of {product}, but it cannot be opened ({error}). "
@@ -164,9 +225,11 @@ def _attributes(file: h5py.File, path: Any, product: str) -> dict[str, Any]:
         "cycle": "orbit_info/cycle_number",
         "sc_orient": "orbit_info/sc_orient",
     }.items():
-        if where in file:
-            value = np.ravel(file[where][()])[0]
-            attrs[key] = _text(value).strip() if isinstance(value, bytes) else int(value)
+        if where in file and (values := np.ravel(file[where][()])).size:
+            try:
+                attrs[key] = _text(values[0]).strip() if isinstance(values[0], bytes) else int(values[0])
+            except (TypeError, ValueError, OverflowError):
+                continue
     return attrs
 
 
@@ -190,7 +253,8 @@ def _beams(file: h5py.File, path: Any, beam: str | None, inside: tuple[str, ...]
 def _beam_attributes(group: h5py.Group, name: str) -> dict[str, Any]:
     attrs: dict[str, Any] = {"beam": name}
     if "atlas_spot_number" in group.attrs:
-        attrs["spot"] = int(_text(group.attrs["atlas_spot_number"]))
+        spot = str(_text(group.attrs["atlas_spot_number"]))
+        attrs |= {"spot": int(spot)} if spot.isdigit() else {}
     if "atlas_beam_type" in group.attrs:
         attrs["beam_strength"] = _text(group.attrs["atlas_beam_type"])
     return attrs
@@ -224,24 +288,50 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
     ----------
     NSIDC ATL10 user guides, versions 5 to 7.
     """
-    with _open(path, "ATL10") as file:
-        attrs = _attributes(file, path, "ATL10")
-        trees = {}
-        for name in _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"):
-            group = file[name]
-            layout = next(g for g in SEGMENT_GROUPS if g in group)
-            tables = {
+
+    def read(group: Group) -> xr.DataTree:
+        layout = next(g for g in SEGMENT_GROUPS if g in group)
+        tree = xr.DataTree.from_dict(
+            {
                 "segments": _table(group[layout], "segments"),
                 "leads": _table(group.get("leads"), "leads"),
                 "sections": _table(group.get("reference_surface_section"), "sections"),
             }
-            trees[name] = xr.DataTree.from_dict(tables)
-            trees[name].attrs = {**attrs, **_beam_attributes(group, name), "layout": layout}
+        )
+        tree.attrs["layout"] = layout
+        return tree
+
+    with _open(path, "ATL10") as file, damage(file.granule):
+        attrs = _attributes(file, path, "ATL10")
+        trees, attrs["notes"] = _usable(file, _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"), read, beam)
+        for name, tree in trees.items():
+            tree.attrs = {**attrs, **_beam_attributes(file[name], name), **tree.attrs}
     if beam is not None:
         return trees[beam]
     tree = xr.DataTree(children=trees)
     tree.attrs = attrs
     return tree
+
+
+def _usable(
+    file: Hdf5, names: list[str], read: Callable[[Group], xr.DataTree], beam: str | None
+) -> tuple[dict[str, xr.DataTree], list[str]]:
+    """Read beams; one that cannot be used is noted, unless it was asked for or no other can."""
+    found: dict[str, xr.DataTree] = {}
+    notes: list[str] = []
+    first: GranuleError | None = None
+    for name in names:
+        try:
+            with damage(file.granule, name):
+                found[name] = read(file[name])
+        except GranuleError as error:
+            if beam is not None:
+                raise
+            first = first or error
+            notes.append(f"{name} is left out: {error}")
+    if first is not None and not found:
+        raise first
+    return found, notes
 
 
 @overload
@@ -272,20 +362,23 @@ def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
     GranuleError
         Not HDF5, another product, or a beam that is not there.
     """
-    with _open(path, "ATL07") as file:
+
+    def read(group: Group) -> xr.DataTree:
+        tables = {"segments": _table(group["sea_ice_segments"], "segments")}
+        tables |= {
+            to: _table(group[g], "segments") for g, to in _FURTHER.items() if g in group and beam is None
+        }
+        return xr.DataTree.from_dict(tables)
+
+    with _open(path, "ATL07") as file, damage(file.granule):
         attrs = _attributes(file, path, "ATL07")
-        found = {}
-        for name in _beams(file, path, beam, ("sea_ice_segments",), "ATL07"):
-            group = file[name]
-            tables = {"segments": _table(group["sea_ice_segments"], "segments")}
-            tables |= {
-                to: _table(group[g], "segments") for g, to in _FURTHER.items() if g in group and beam is None
-            }
-            about = {**attrs, **_beam_attributes(group, name)}
-            if beam is not None:
-                return tables["segments"].assign_attrs(about)
-            found[name] = xr.DataTree.from_dict(tables)
-            found[name].attrs = about
+        found, attrs["notes"] = _usable(
+            file, _beams(file, path, beam, ("sea_ice_segments",), "ATL07"), read, beam
+        )
+        for name, tree in found.items():
+            tree.attrs = {**attrs, **_beam_attributes(file[name], name)}
+    if beam is not None:
+        return found[beam]["segments"].to_dataset().assign_attrs(found[beam].attrs)
     tree = xr.DataTree(children=found)
     tree.attrs = attrs
     return tree
@@ -311,6 +404,7 @@ def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
     out = np.full(leads.sizes.get("lead", 0), -1, np.intp)
     if not out.size or not segments.sizes.get("segment", 0):
         return out
+    require(segments, "x_atc", "ssh_flag", "segment_id")
     x, surface = segments["x_atc"].values, segments["ssh_flag"].values > 0
     ident = segments["segment_id"].values
     follows = np.concatenate([[False], (np.diff(ident) == 1) & surface[1:] & surface[:-1]])

@@ -6,23 +6,32 @@ photons a subset needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.io.remote.hdf5_file import Hdf5
 from is2ice.science.area import box_of, in_box
 from is2ice.science.epoch import delta_time, span
 from is2ice.science.segments import TIDES, Background
 
+from .cleaning import (
+    clean,
+    consistent_photons,
+    increasing_rows,
+    isolated_rows,
+    position_outliers,
+    time_outliers,
+)
+
 __all__ = [
     "BeamTable",
     "Subset",
-    "clean",
     "crs_of",
     "gap_notes",
     "last_length",
@@ -33,6 +42,10 @@ __all__ = [
 
 F8 = NDArray[np.float64]
 
+#: Variables of the heights group that segments are made from.
+PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
+#: Longest track that is taken for one, m; a granule has 3,300 km.
+LONGEST = 6e6
 SEA_ICE = 2  # column of signal_conf_ph and surf_type
 CORRECTIONS = ("geoid", *TIDES)
 #: What the table is made from, by group; what a file lacks of it is told where it is missed.
@@ -112,19 +125,10 @@ class BeamTable:
     notes: list[str] = field(default_factory=list)
 
 
-def clean(a: NDArray) -> F8:
-    """float64 with fill values (about 3.4e38 and 1.8e308) as NaN."""
-    out = np.asarray(a, "f8")
-    bad = ~(np.abs(out) < 1e30)
-    if bad.any():
-        out = np.where(bad, np.nan, out)
-    return out
-
-
 def text(value: Any) -> str:
     value = np.asarray(value).ravel()
     value = value[0] if value.size else b""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 @lru_cache(maxsize=4)
@@ -144,7 +148,7 @@ def table_paths(beam: str) -> list[str]:
     return [f"{beam}/{group}/{name}" for group, names in TABLE.items() for name in names]
 
 
-def read_table(file: h5py.File, beam: str, granule: str) -> BeamTable:
+def read_table(file: Hdf5, beam: str, granule: str) -> BeamTable:
     """Geolocation table of a beam; its ``notes`` say what the file lacks.
 
     Raises
@@ -158,90 +162,201 @@ def read_table(file: h5py.File, beam: str, granule: str) -> BeamTable:
 class _Reader:
     """Reads one beam's tables from an open file, naming what is missing."""
 
-    def __init__(self, file: h5py.File, granule: str) -> None:
+    def __init__(self, file: Hdf5, granule: str) -> None:
         self.file, self.id = file, granule
         self.notes: list[str] = []
 
-    def _get(self, beam: str, path: str, why: str = "") -> NDArray:
-        full = f"{beam}/{path}"
-        if full not in self.file:
-            raise GranuleError(
-                f"{self.id}: {full} is missing{why or '; the file may be a subset made without it'}"
-            )
-        return self.file[full][()]
+    def _get(self, path: str, rows: int | None = None) -> NDArray:
+        return np.asarray(self.file.need(path, rows=rows)[()])
+
+    def _maybe(self, path: str, rows: int) -> NDArray | None:
+        """Values of a variable that a file may lack; one that cannot be used is noted as well."""
+        if path not in self.file:
+            return None
+        try:
+            return self._get(path, rows)
+        except GranuleError as error:
+            self.notes.append(f"left out: {error}")
+            return None
+
+    def _note(self, beam: str, what: str, bad: NDArray[np.bool_], why: str) -> None:
+        if n := int(np.count_nonzero(bad)):
+            self.notes.append(f"{beam}: {what} of {n:,} of {bad.size:,} geosegments {why}")
 
     def read(self, beam: str) -> BeamTable:
+        """Read the table; rows whose distance cannot be are left out."""
         geo = f"{beam}/geolocation"
-        f = self.file
-        dist_x = clean(self._get(beam, "geolocation/segment_dist_x"))
-        self._check_distances(beam, dist_x)
+        total = self._photons(beam)
+        dist_x, rows, n_file = self._distances(beam)
         n = dist_x.size
-        count = np.asarray(self._get(beam, "geolocation/segment_ph_cnt"), "i8")
-        first = np.asarray(self._get(beam, "geolocation/ph_index_beg"), "i8") - 1
-        total = f[f"{beam}/heights/h_ph"].shape[0]
-        used = (count > 0) & (first >= 0)
-        if used.any() and int((first + count)[used].max()) > total:
-            row = int(np.flatnonzero(used & (first + count > total))[0])
-            raise GranuleError(
-                f"{self.id} {beam}: geosegment row {row} points to photon {int(first[row] + count[row]):,}, but the "
-                f"file holds {total:,}: ph_index_beg was not rebased by whatever cut this file"
-            )
-        first = np.where(used, first, -1)
-        ref = np.asarray(self._get(beam, "geolocation/reference_photon_index"), "i8")
-        reference = np.where(used & (ref > 0), first + ref - 1, -1)
-        time = clean(self._get(beam, "geolocation/delta_time"))
-        latitude = clean(self._get(beam, "geolocation/reference_photon_lat"))
-        longitude = clean(self._get(beam, "geolocation/reference_photon_lon"))
+
+        def column(name: str) -> NDArray:
+            return self._get(f"{geo}/{name}", n_file)[rows]
+
+        def cleaned(group: str, name: str, used: NDArray[np.bool_]) -> F8 | None:
+            raw = self._maybe(f"{beam}/{group}/{name}", n_file)
+            if raw is None:
+                return None
+            values = clean(raw[rows], name)
+            if name != "dem_h":
+                self._note(beam, name, used & np.isnan(values), "is a fill or no possible value")
+            return values
+
+        first, count, used = self._index(beam, column("ph_index_beg"), column("segment_ph_cnt"), total)
+        ref = np.asarray(column("reference_photon_index"), "i8")
+        inside = used & (ref > 0) & (ref <= count)
+        self._note(beam, "reference_photon_index", used & ~inside, "points to none of their photons")
+        time, latitude, longitude = self._nodes(beam, dist_x, used, column)
         columns: dict[str, F8] = {}
-        if f"{geo}/solar_elevation" in f:
-            columns["solar_elevation"] = clean(f[f"{geo}/solar_elevation"][()])
-        for name in CORRECTIONS:
-            if f"{beam}/geophys_corr/{name}" in f:
-                columns[name] = clean(f[f"{beam}/geophys_corr/{name}"][()])
-        reference_surface = self._mean_sea_surface(beam, columns, n)
-        south = float(np.nanmean(latitude)) < 0
+        for group, name in (("geolocation", "solar_elevation"), *(("geophys_corr", c) for c in CORRECTIONS)):
+            if (values := cleaned(group, name, used)) is not None:
+                columns[name] = values
+        reference_surface = self._mean_sea_surface(beam, columns, cleaned, used)
+        south = float(np.nanmean(latitude)) < 0 if np.isfinite(latitude).any() else False
         x, y = _projector(crs_of(south)).transform(longitude, latitude)
         columns |= {"x": clean(x), "y": clean(y)}
-        degraded = np.zeros(n, bool)
-        if f"{geo}/podppd_flag" in f:
-            degraded = f[f"{geo}/podppd_flag"][()] != 0
-        surf = f[f"{geo}/surf_type"][:, SEA_ICE] if f"{geo}/surf_type" in f else np.ones(n)
+        flag = self._maybe(f"{geo}/podppd_flag", n_file)
+        degraded = np.zeros(n, bool) if flag is None else np.asarray(flag[rows] != 0)
+        if flag is None:
+            self.notes.append(f"{beam}: no podppd_flag: degraded pointing is not known")
+        self._note(
+            beam, "photons", degraded & used, "are left out: pointing or orbit is degraded (podppd_flag)"
+        )
+        saturated = cleaned("geolocation", "full_sat_fract", used)
         return BeamTable(
             dist_x=dist_x,
-            length=clean(self._get(beam, "geolocation/segment_length")),
-            first=first,
+            length=clean(column("segment_length"), "segment_length"),
+            first=np.where(used, first, -1),
             count=np.where(used, count, 0),
             time=time,
             latitude=_filled(latitude),
             longitude=_filled(longitude),
-            reference_row=reference,
-            sea_ice=bool(np.any(surf == 1)),
+            reference_row=np.where(inside, first + ref - 1, -1),
+            sea_ice=self._sea_ice(beam, n_file),
             degraded=degraded,
-            saturated=clean(f[f"{geo}/full_sat_fract"][()]) if f"{geo}/full_sat_fract" in f else None,
+            saturated=saturated,
             columns=columns | {"delta_time": time, "latitude": latitude, "longitude": longitude},
-            background=self._background(beam),
+            background=self._background(beam, time),
             height_reference=reference_surface,
             notes=self.notes,
         )
 
-    def _check_distances(self, beam: str, dist_x: F8) -> None:
+    def _photons(self, beam: str) -> int:
+        """Number of photons, after a look at every column that segments are made from."""
+        total = int(self.file.need(f"{beam}/heights/h_ph").shape[0])
+        for name in PHOTON_COLUMNS:
+            two = name == "signal_conf_ph"
+            found = self.file.need(f"{beam}/heights/{name}", rows=total, ndim=2 if two else 1)
+            if two and found.shape[1] <= SEA_ICE:
+                raise GranuleError(
+                    f"{self.id}: {beam}/heights/{name}: expected 5 columns, a surface type each, got {found.shape[1]}"
+                )
+        return total
+
+    def _distances(self, beam: str) -> tuple[F8, NDArray[np.intp], int]:
+        """Distances that can be and increase, their rows, and the number of rows of the table."""
+        dist_x = clean(self._get(f"{beam}/geolocation/segment_dist_x"), "segment_dist_x")
         if dist_x.size == 0:
             raise GranuleError(f"{self.id} {beam}: the geolocation group has no geosegment")
-        step = np.diff(dist_x)
-        if np.isnan(dist_x).any() or (step <= 0).any():
-            row = int(np.flatnonzero(~(step > 0))[0]) if step.size else 0
+        keep = increasing_rows(dist_x)
+        if keep.any():
+            keep[np.flatnonzero(keep)[isolated_rows(dist_x[keep])]] = False
+        lost = dist_x.size - int(keep.sum())
+        if lost > max(1, 0.05 * dist_x.size):
+            step = np.diff(dist_x)
+            row = int(np.flatnonzero(~(step > 0))[0]) if (~(step > 0)).any() else 0
             raise GranuleError(
-                f"{self.id} {beam}: segment_dist_x does not increase: row {row} has {dist_x[row]:.3f} m, row {row + 1} "
-                f"{dist_x[min(row + 1, dist_x.size - 1)]:.3f} m. Is the file a merge of several granules?"
+                f"{self.id} {beam}: segment_dist_x does not increase, or cannot be, in {lost:,} of {dist_x.size:,} "
+                "rows: row "
+                f"{row} has {dist_x[row]:.3f} m, row {row + 1} {dist_x[min(row + 1, dist_x.size - 1)]:.3f} m. Is the "
+                "file a "
+                "merge of several granules?"
             )
+        self._note(beam, "segment_dist_x", ~keep, "cannot be: they are left out")
+        kept = dist_x[keep]
+        if kept[-1] - kept[0] > LONGEST:
+            raise GranuleError(
+                f"{self.id} {beam}: segment_dist_x spans {(kept[-1] - kept[0]) / 1e3:,.0f} km, and a granule 3,300 "
+                "km; is the "
+                "file a merge of several granules?"
+            )
+        return kept, np.flatnonzero(keep), dist_x.size
 
-    def _mean_sea_surface(self, beam: str, columns: dict[str, F8], n: int) -> str:
-        """Put the MSS among the columns; tell which surface heights of this beam refer to."""
-        path = f"{beam}/geophys_corr"
-        f = self.file
-        mss = np.full(n, np.nan)
-        if f"{path}/dem_h" in f and f"{path}/dem_flag" in f:
-            mss = np.where(f[f"{path}/dem_flag"][()] == 3, clean(f[f"{path}/dem_h"][()]), np.nan)
+    def _index(
+        self, beam: str, begin: NDArray, count: NDArray, total: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """First photon, number of photons, and which geosegments have photons that are theirs alone."""
+        with np.errstate(invalid="ignore"):
+            first, count = np.asarray(begin, "i8") - 1, np.asarray(count, "i8")
+        used, outside, doubled = consistent_photons(first, count, total)
+        absent = (count > 0) & (first < 0)
+        claimed = int((count > 0).sum())
+        bad = int((outside | doubled | absent).sum())
+        if bad and bad > 0.5 * max(claimed, 1):
+            row = int(np.flatnonzero(outside | doubled | absent)[0])
+            why = (
+                "was not rebased by whatever cut this file" if outside.any() else "contradicts segment_ph_cnt"
+            )
+            raise GranuleError(
+                f"{self.id} {beam}: ph_index_beg {why}: of {claimed:,} geosegments with photons {int(absent.sum()):,} "
+                "have no "
+                f"first photon, {int(outside.sum()):,} point out of the file and {int(doubled.sum()):,} share photons; "
+                f"geosegment row {row} points to photon {int(first[row]) + 1:,} and {int(count[row]):,} photons, but "
+                "the file "
+                f"holds {total:,}"
+            )
+        self._note(beam, "ph_index_beg", absent, "is 0 though they count photons: these are left out")
+        self._note(
+            beam, "ph_index_beg or segment_ph_cnt", outside, "points out of the file: they are left out"
+        )
+        self._note(beam, "ph_index_beg", doubled, "gives photons to two of them: they are left out")
+        if (orphans := total - int(count[used].sum())) > 0:
+            self.notes.append(
+                f"{beam}: {orphans:,} of {total:,} photons belong to no geosegment: they are left out"
+            )
+        return first, count, used
+
+    def _nodes(
+        self, beam: str, dist_x: F8, used: NDArray[np.bool_], column: Callable[[str], NDArray]
+    ) -> tuple[F8, F8, F8]:
+        """Times and positions of the reference photons; those of geosegments without photons mean nothing."""
+        time = clean(column("delta_time"), "delta_time")
+        late = time_outliers(time, dist_x)
+        time = np.where(late, np.nan, time)
+        latitude = clean(column("reference_photon_lat"), "reference_photon_lat")
+        longitude = clean(column("reference_photon_lon"), "reference_photon_lon")
+        lost = np.isnan(latitude) | np.isnan(longitude) | ~used
+        latitude, longitude = (np.where(lost, np.nan, a) for a in (latitude, longitude))
+        far = position_outliers(latitude, longitude, dist_x)
+        latitude, longitude = (np.where(far, np.nan, a) for a in (latitude, longitude))
+        self._note(beam, "delta_time", used & np.isnan(time), "is a fill or no possible value")
+        self._note(beam, "the position", used & np.isnan(latitude), "is a fill or no possible value")
+        if used.any() and not (np.isfinite(latitude).any() and np.isfinite(time).any()):
+            raise GranuleError(
+                f"{self.id} {beam}: no geosegment with photons has a position and a time that can be"
+            )
+        return time, latitude, longitude
+
+    def _sea_ice(self, beam: str, rows: int) -> bool:
+        """Whether any geosegment lies in the sea-ice mask; assumed, with a note, where the file has no mask."""
+        path = f"{beam}/geolocation/surf_type"
+        try:
+            found = self.file.need(path, rows=rows, ndim=2)
+            return bool(np.any(np.asarray(found[()])[:, SEA_ICE] == 1))
+        except (GranuleError, IndexError):
+            self.notes.append(
+                f"{beam}: no usable surf_type: whether it lies in the sea-ice mask is not known"
+            )
+            return True
+
+    def _mean_sea_surface(
+        self, beam: str, columns: dict[str, F8], cleaned: Callable[..., F8 | None], used: NDArray[np.bool_]
+    ) -> str:
+        """Put the MSS among the columns; return the surface that heights of this beam refer to."""
+        dem, flag = (cleaned("geophys_corr", name, used) for name in ("dem_h", "dem_flag"))
+        mss = np.full(used.size, np.nan)
+        if dem is not None and flag is not None:
+            mss = np.where((flag == 3) & (np.abs(dem) < 200.0), dem, np.nan)
         columns["mss"] = mss
         # One surface for the whole beam: a switch between the two would be a step of decimetres.
         share = float(np.isfinite(mss).mean())
@@ -256,22 +371,32 @@ class _Reader:
         )
         return "geoid"
 
-    def _background(self, beam: str) -> Background | None:
-        path = f"{beam}/bckgrd_atlas"
-        f = self.file
-        if any(f"{path}/{name}" not in f for name in ("delta_time", "bckgrd_counts", "bckgrd_rate")):
+    def _background(self, beam: str, time: F8) -> Background | None:
+        path, names = f"{beam}/bckgrd_atlas", TABLE["bckgrd_atlas"]
+        if any(f"{path}/{name}" not in self.file for name in names):
             self.notes.append(f"{beam}: no background (bckgrd_atlas): background variables are NaN")
             return None
-        start = clean(f[f"{path}/delta_time"][()])
+        try:
+            start = clean(self._get(f"{path}/delta_time"), "delta_time")
+            counts, rate = (clean(self._get(f"{path}/{name}", start.size), name) for name in names[1:])
+        except GranuleError as error:
+            self.notes.append(f"{beam}: no background: {error}")
+            return None
         order = np.flatnonzero(np.isfinite(start))
         if (np.diff(start[order]) <= 0).any():
             order = order[np.unique(start[order], return_index=True)[1]]
-        time = clean(f[f"{beam}/geolocation/delta_time"][()])
-        near = time[np.clip(np.searchsorted(time, start[order]), 1, time.size - 1) - np.array([[1], [0]])]
-        outside = np.abs(near - start[order]).min(axis=0) > 1.0
-        if outside.mean() > 0.05:
-            self.notes.append(f"{beam}: background was not cut with the photons ({start.size:,} records)")
-        counts, rate = clean(f[f"{path}/bckgrd_counts"][()]), clean(f[f"{path}/bckgrd_rate"][()])
+        known = time[np.isfinite(time)]
+        if order.size and known.size > 1:
+            near = known[
+                np.clip(np.searchsorted(known, start[order]), 1, known.size - 1) - np.array([[1], [0]])
+            ]
+            outside = np.abs(near - start[order]).min(axis=0) > 1.0
+            if outside.mean() > 0.05:
+                self.notes.append(f"{beam}: background was not cut with the photons ({start.size:,} records)")
+        if lost := start.size - order.size + int((np.isnan(counts) | np.isnan(rate))[order].sum()):
+            self.notes.append(
+                f"{beam}: {lost:,} of {start.size:,} records of background are fills or impossible"
+            )
         return Background(start[order], counts[order], rate[order])
 
 

@@ -47,10 +47,12 @@ def ground_tracks(source: Any, beams: str | Iterable[str] | None = None) -> list
 
 def _of_granule(source: Any, beams: str | Iterable[str] | None) -> Iterator[GroundTrack]:
     from is2ice.io.icesat2.atl03 import Granule, open_granule
+    from is2ice.io.icesat2.lazy_cube import usable_plans
 
     granule = open_granule(source)
     try:
-        for beam in granule.resolve_beams(beams):
+        for plan in usable_plans(granule, beams)[0]:
+            beam = plan.beam
             table = granule.table(beam)
             some = (table.count > 0) & np.isfinite(table.latitude) & np.isfinite(table.time)
             strength = granule.strength(beam) if granule.spot(beam) is not None else "unknown"

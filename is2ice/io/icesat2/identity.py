@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import h5py
 import numpy as np
 
 from is2ice import schema
 from is2ice.errors import GranuleError, TransitionOrbitError
+from is2ice.io.remote.hdf5_file import Hdf5, damage
 
 from .geolocation import text
 
@@ -58,19 +60,18 @@ class Identity:
     orientation: int | None
     simulated: str
 
-    def __init__(self, f: h5py.File, name: str) -> None:
+    def __init__(self, f: Hdf5, name: str) -> None:
         self.notes: list[str] = []
-        self.simulated = simulation(f)
-        self._identify(f, name)
-        self.beams = self._find_beams(f, name)
-        self._spots = {
-            b: int(text(f[b].attrs["atlas_spot_number"]))
-            for b in self.beams
-            if "atlas_spot_number" in f[b].attrs
-        }
-        self.orientation = self._find_orientation(f)
+        with damage(name):
+            self.simulated = simulation(f)
+            self._identify(f, name)
+            self.beams = self._find_beams(f, name)
+        said = {b: _whole(f[b].attrs.get("atlas_spot_number"), 1, 6) for b in self.beams}
+        self._spots = {b: spot for b, spot in said.items() if spot is not None}
+        with damage(name, "orbit_info/sc_orient"):
+            self.orientation = self._find_orientation(f)
 
-    def _identify(self, f: h5py.File, name: str) -> None:
+    def _identify(self, f: Hdf5, name: str) -> None:
         meta = f.get("METADATA/DatasetIdentification")
         found = NAME.search(name)
         if found is None and meta is not None:
@@ -80,26 +81,36 @@ class Identity:
         stem = re.sub(r"\.(h5|hdf5?|nc)$", "", name.rsplit("/", 1)[-1]) or "granule"
         self.id = found.group(0) if found else stem
         rgt, cycle, region, release = (int(found.group(i)) for i in (2, 3, 4, 5)) if found else (None,) * 4
-        if isinstance(f.get("ancillary_data/release"), h5py.Dataset):
-            release = int(text(f["ancillary_data/release"][()]))
-        elif meta is not None and "VersionID" in meta.attrs:
-            release = int(text(meta.attrs["VersionID"]))
+        said = _value(f, "ancillary_data/release")
+        if said is None and meta is not None:
+            said = meta.attrs.get("VersionID")
+        if said is not None:
+            release = number if (number := _whole(said, 1, 999)) is not None else release
         if release is None:
             self.notes.append("release unknown: not in ancillary_data, METADATA or the file name")
         self.release = f"{release:03d}" if release is not None else "unknown"
-        orbit = f.get("orbit_info")
-        if orbit is None:
+        if "orbit_info" not in f:
             self.notes.append("no orbit_info: orientation from the attributes of the beam groups")
-        elif rgt is None and "rgt" in orbit:
-            rgt, cycle = int(orbit["rgt"][0]), int(orbit["cycle_number"][0])
+        elif rgt is None:
+            rgt = _whole(_value(f, "orbit_info/rgt"), 1, 1387)
+            cycle = _whole(_value(f, "orbit_info/cycle_number"), 0, 127)
+            if rgt is None or cycle is None:
+                self.notes.append(
+                    "track or cycle unknown: orbit_info holds none that can be, nor does the file name"
+                )
         self.rgt, self.cycle, self.region = rgt, cycle, region
 
-    def _find_beams(self, f: h5py.File, name: str) -> tuple[str, ...]:
-        groups = [b for b in schema.BEAMS if b in f]
+    def _find_beams(self, f: Hdf5, name: str) -> tuple[str, ...]:
+        groups = [b for b in schema.BEAMS if isinstance(f.get(b), h5py.Group)]
         beams = []
         for beam in groups:
             if f"{beam}/heights/h_ph" in f and f"{beam}/geolocation/ph_index_beg" in f:
-                if f[f"{beam}/heights/h_ph"].shape[0] > 0:
+                try:
+                    some = f.need(f"{beam}/heights/h_ph").shape[0] > 0
+                except GranuleError as error:
+                    self.notes.append(f"{beam} cannot be read: {error}")
+                    continue
+                if some:
                     beams.append(beam)
                 else:
                     self.notes.append(f"{beam} holds no photon")
@@ -108,6 +119,8 @@ class Identity:
                 self.notes.append(f"{beam} lacks {lacks} and cannot be read")
         if beams:
             return tuple(beams)
+        if self.notes and any(f"{beam}/heights" in f or f"{beam}/geolocation" in f for beam in groups):
+            raise GranuleError(f"{name}: no beam can be read: {'; '.join(self.notes)}")
         kind = ""
         for attr in ("short_name", "identifier_product_type"):
             kind = kind or text(f.attrs.get(attr, b""))
@@ -124,11 +137,16 @@ class Identity:
             f"as gt1l/heights and gt1l/geolocation, got: {got}. is2ice starts from ATL03 photons."
         )
 
-    def _find_orientation(self, f: h5py.File) -> int | None:
+    def _find_orientation(self, f: Hdf5) -> int | None:
         orient: int | None = None
         if "orbit_info/sc_orient" in f:
-            values = np.unique(f["orbit_info/sc_orient"][()])
-            orient = int(values[0]) if values.size == 1 else 2
+            values = np.unique(np.asarray(f.need("orbit_info/sc_orient")[()]))
+            known = values[np.isin(values, list(ORIENTATION))]
+            if known.size:
+                orient = int(known[0]) if known.size == 1 else 2
+            if not known.size or known.size < values.size:
+                held = "is empty" if not values.size else f"holds {', '.join(map(str, values[:5]))}"
+                self.notes.append(f"orbit_info/sc_orient {held}: expected 0, 1 or 2")
         attrs = [f[b].attrs for b in self.beams]
         words = {text(a["sc_orientation"]).lower() for a in attrs if "sc_orientation" in a}
         by_word = {v: k for k, v in ORIENTATION.items()}
@@ -209,8 +227,10 @@ class Identity:
             )
         absent = [b for b in names if b not in have]
         if absent:
+            why = "; ".join(note for note in self.notes if note.startswith(tuple(absent)))
             raise GranuleError(
                 f"{self.id}: no photons of {', '.join(absent)} in the file; it holds {listing}"
+                + (f" ({why})" if why else "")
             )
         return names
 
@@ -221,3 +241,23 @@ def simulation(f: h5py.File) -> str:
         return text(f.attrs[schema.SIMULATED])
     found = TWIN.search(text(f.attrs.get("history", b"")))
     return "{}, preset {}, seed {}".format(*found.groups()) if found else ""
+
+
+def _value(f: Hdf5, path: str) -> Any:
+    """First value of a small dataset; None where there is none."""
+    found = f.get(path)
+    if not isinstance(found, h5py.Dataset):
+        return None
+    values = np.ravel(found[()])
+    return values[0] if values.size else None
+
+
+def _whole(value: Any, low: int, high: int) -> int | None:
+    """A whole number in a range, of an attribute or a value; None for anything else."""
+    if value is None:
+        return None
+    try:
+        number = int(text(value))
+    except (ValueError, OverflowError):
+        return None
+    return number if low <= number <= high else None

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, NoSignalError, RemoteError, TransitionOrbitError
 
 from .atl03 import Granule, Plan, Subset, open_granule
 
@@ -52,8 +52,8 @@ def open_cube(
         When the heights of the beams refer to different surfaces.
     """
     granule = open_granule(source)
-    names = granule.resolve_beams(beams)
-    plans = [granule.plan(beam, subset, **options) for beam in names]
+    plans, left_out = usable_plans(granule, beams, subset, **options)
+    names = [plan.beam for plan in plans]
     k0 = min(p.k0 for p in plans)
     n = max(p.k0 + p.n for p in plans) - k0
     length = plans[0].length
@@ -69,7 +69,7 @@ def open_cube(
     attrs = {k: v for k, v in each[0].items() if all(a.get(k) == v for a in each) and k not in _PER_BEAM}
     if granule.traffic is not None:
         attrs["traffic"] = f"{granule.traffic} at opening"
-    notes = list(dict.fromkeys(note for beam in names for note in granule.notes_of(beam)))
+    notes = list(dict.fromkeys([*(note for beam in names for note in granule.notes_of(beam)), *left_out]))
     ds = xr.Dataset(
         {name: (("beam", "x_atc"), a) for name, a in data.items()},
         coords={
@@ -80,6 +80,31 @@ def open_cube(
         attrs=attrs | {"segment_length": length, "schema_version": schema.SCHEMA_VERSION, "notes": notes},
     )
     return schema.annotate(ds)
+
+
+def usable_plans(
+    granule: Granule, beams: str | Iterable[str] | None, subset: Subset | None = None, **options: Any
+) -> tuple[list[Plan], list[str]]:
+    """Plans of a selection of beams, and a note for each one that cannot be used.
+
+    Raises
+    ------
+    GranuleError, NoSignalError
+        A beam that was named cannot be used, or none of a selection can.
+    """
+    plans, notes, first = [], [], None
+    named = beams is not None and not (isinstance(beams, str) and beams in ("strong", "weak", "all"))
+    for beam in granule.resolve_beams(beams):
+        try:
+            plans.append(granule.plan(beam, subset, **options))
+        except (GranuleError, NoSignalError) as error:
+            if named or isinstance(error, RemoteError | TransitionOrbitError):
+                raise
+            first = first or error
+            notes.append(f"{beam} is left out: {error}")
+    if first is not None and not plans:
+        raise first
+    return plans, notes
 
 
 def _lazy_variables(granule: Granule, plans: list[Plan], k0: int, n: int, chunk: int) -> dict[str, Any]:

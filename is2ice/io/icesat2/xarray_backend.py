@@ -116,13 +116,16 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
         from is2ice.io.stores.store import is_store, open_store
 
         from .atl03 import Granule
+        from .lazy_cube import usable_plans
 
-        only = str(options.pop("group", None) or "").strip("/")
+        only, root = str(options.pop("group", None) or "").strip("/"), xr.Dataset()
         if is_store(filename_or_obj):
             names = [f"{granule}/{beam}" for granule, beam in open_store(filename_or_obj).tracks]
         else:
             with Granule(filename_or_obj) as granule:
-                names = list(granule.resolve_beams(options.pop("beams", None)))
+                plans, notes = usable_plans(granule, options.pop("beams", None))
+                names = [plan.beam for plan in plans]
+                root = xr.Dataset(attrs={"granule": granule.id, "notes": notes})
         names = [n for n in names if n == only or n.startswith(only and f"{only}/")]
         if not names:
             raise ValueError(f"group={only!r}: no such group")
@@ -131,7 +134,11 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
             for n in names
             for k in range(n.count("/") + 1)
         }
-        return above | {f"/{n}": self.open_dataset(filename_or_obj, group=n, **options) for n in names}
+        return (
+            above
+            | {"/": root}
+            | {f"/{n}": self.open_dataset(filename_or_obj, group=n, **options) for n in names}
+        )
 
     def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:  # type: ignore[override]
         """Open a tree with a node a beam, or in a store a node a granule and below it one a beam."""

@@ -18,7 +18,10 @@ from numba import njit
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
+from is2ice.errors import GranuleError
+
 from . import hdf5_prefetch
+from .hdf5_file import checked_size, damage
 from .hdf5_prefetch import Chunk
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["places", "prefetch", "read_columns", "read_rows"]
 
 _DEFLATE, _SHUFFLE = 1, 2
+#: Most bytes of one chunk, inflated; those of the product hold 10,000 rows.
+MOST_CHUNK = 2**28
 
 
 @njit(cache=True, nogil=True)
@@ -77,10 +82,15 @@ def places(
         return []
     if dataset.chunks is None:
         first, row = dataset.id.get_offset(), dataset.id.get_storage_size() // length
-        return [] if first is None else [(first + start * row, first + stop * row)]
+        return [] if first is None else _inside([(first + start * row, first + stop * row)], stream)
     if dataset.chunks[1:] != dataset.shape[1:]:
         return []
-    return [(c.start, c.stop) for c in _located(dataset, start, stop, stream).values()]
+    return _inside([(c.start, c.stop) for c in _located(dataset, start, stop, stream).values()], stream)
+
+
+def _inside(ranges: list[tuple[int, int]], stream: RemoteFile | None) -> list[tuple[int, int]]:
+    """Ranges that lie in the file; others are left to the library, which says what is wrong."""
+    return ranges if stream is None else [(a, b) for a, b in ranges if 0 <= a < b <= stream.size]
 
 
 def _located(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | None) -> dict[int, Chunk]:
@@ -116,7 +126,13 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
     shuffled = _plain_filters(dataset, stream is not None)
     if shuffled is None or stop <= start:
         return dataset[start:stop]
-    rows = dataset.chunks[0]
+    checked_size(dataset, stop - start)
+    rows, width = dataset.chunks[0], dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
+    name = getattr(dataset, "granule", "the file")
+    if rows * width > MOST_CHUNK:
+        raise GranuleError(
+            f"{name}: {dataset.name.lstrip('/')} declares chunks of {rows * width:,} bytes; fetch it again"
+        )
     tail = (0,) * (dataset.ndim - 1)
     dtype = dataset.dtype
     out = np.empty((stop - start, *dataset.shape[1:]), dtype)
@@ -134,7 +150,8 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
                 return dataset[start:stop]
             if mask:  # a filter was skipped for this chunk
                 return dataset[start:stop]
-        chunk = _decode(raw, dtype, shuffled).reshape(rows, *dataset.shape[1:])
+        with damage(name, dataset.name):
+            chunk = _decode(raw, dtype, shuffled, rows * width).reshape(rows, *dataset.shape[1:])
         lo, hi = max(first, start), min(first + rows, stop)
         out[lo - start : hi - start] = chunk[lo - first : hi - first]
     return out
@@ -144,6 +161,8 @@ def _fetched(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[b
     """Bytes of chunks of a remote file; None where one was never written or skips a filter."""
     found = _located(dataset, firsts.start, firsts.stop, stream)
     if any(first not in found or found[first].mask for first in firsts):
+        return None
+    if any(not 0 <= found[first].start < found[first].stop <= stream.size for first in firsts):
         return None
     return stream.fetch([(found[first].start, found[first].stop) for first in firsts])
 
@@ -159,8 +178,12 @@ def _plain_filters(dataset: h5py.Dataset, streamed: bool) -> bool | None:
     return {(_SHUFFLE, _DEFLATE): True, (_DEFLATE,): False}.get(tuple(filters))
 
 
-def _decode(raw: bytes, dtype: np.dtype, shuffled: bool) -> NDArray:
-    data = np.frombuffer(zlib_ng.decompress(raw), np.uint8)
+def _decode(raw: bytes, dtype: np.dtype, shuffled: bool, size: int) -> NDArray:
+    """Values of one chunk of a known size, which also bounds what inflating may take."""
+    inflated = zlib_ng.decompressobj().decompress(raw, size + 1)
+    if len(inflated) != size:
+        raise ValueError(f"a chunk of {len(inflated):,} bytes in place of {size:,}")
+    data = np.frombuffer(inflated, np.uint8)
     if not shuffled or dtype.itemsize == 1:
         return data.view(dtype)
     out = np.empty_like(data)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from is2ice.errors import StoreError
-from is2ice.io.urls import public_url, scrub
+from is2ice.io.urls import local_path, public_url, scrub
 
 from .object_store import s3_settings
 
@@ -56,7 +56,7 @@ class Object(NamedTuple):
 
 def is_url(text: str) -> bool:
     """Return True for an address with a scheme other than ``file``."""
-    return "://" in text and not text.startswith("file://")
+    return "://" in text and not text.startswith("file:")
 
 
 @contextmanager
@@ -185,11 +185,11 @@ class FolderLocation(Location):
     """
 
     def __init__(self, where: str) -> None:
-        if not where.removeprefix("file://").strip():
+        if not local_path(where).strip():
             raise StoreError(
                 f"{where!r}: expected a local folder of their own for stores, or s3://bucket/prefix"
             )
-        self.folder = Path(where.removeprefix("file://")).expanduser().absolute()
+        self.folder = Path(local_path(where)).expanduser().absolute()
         self.url = self.name = str(self.folder)
         if self.folder.resolve().parent == self.folder.resolve():
             raise StoreError(f"{self.name}: the root of the file system; name a folder of the store's own")

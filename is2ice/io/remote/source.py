@@ -11,9 +11,10 @@ from typing import Any
 import h5py
 
 from is2ice.errors import GranuleError, RemoteError
-from is2ice.io.urls import public_url, scrub
+from is2ice.io.urls import file_path, public_url, scrub
 
 from . import byte_index, earthdata, object_store
+from .hdf5_file import Hdf5
 from .range_file import RemoteFile
 
 __all__ = [
@@ -24,12 +25,6 @@ __all__ = [
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Block of remote files of other schemes than http(s) and s3, which are read through fsspec.
 BLOCK = 8 * 2**20
-
-
-class Hdf5(h5py.File):
-    """An open HDF5 file, and the remote file beneath it if it is streamed."""
-
-    stream: RemoteFile | None = None
 
 
 @atexit.register
@@ -70,9 +65,9 @@ class Source:
             return source
         if isinstance(source, str | os.PathLike):
             text = os.fspath(source)
+            if text.lower().startswith("file:"):
+                return cls.of(file_path(text))
             if "://" in text:
-                if text.startswith("file://"):
-                    return cls.of(text[len("file://") :])
                 return cls(name=public_url(text), url=text)
             path = Path(text).expanduser()
             if path.is_dir():
@@ -139,15 +134,16 @@ class Source:
 
     def _open(self) -> Hdf5:
         if self.path is not None:
-            return Hdf5(self.path, "r", rdcc_nbytes=16 * 2**20)
+            return Hdf5(self.path, granule=self.name, size=self.size(), local=True, rdcc_nbytes=16 * 2**20)
         if self.url is None:
             self.handle.seek(0)
-            return Hdf5(self.handle, "r", **dict(self.options))
+            return Hdf5(self.handle, granule=self.name, **dict(self.options))
         if self.url.split("://", 1)[0] not in object_store.SCHEMES:
             import fsspec.core
 
             fs, path = fsspec.core.url_to_fs(self.url)
-            return Hdf5(fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache"), "r")
+            handle = fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache")
+            return Hdf5(handle, granule=self.name, size=getattr(handle, "size", None))
         stream = RemoteFile(self.url, self.name)
         if stream.read_at(0, 8) != SIGNATURE:
             got = bytes(stream.read_at(0, 8))
@@ -157,7 +153,7 @@ class Source:
             )
         byte_index.load(stream)
         # Chunks are read beside HDF5 (:mod:`is2ice.io.remote.hdf5_chunks`): its own chunk cache would only hold copies.
-        file = Hdf5(stream, "r", rdcc_nbytes=2 * 2**20)
+        file = Hdf5(stream, granule=self.name, size=stream.size, rdcc_nbytes=2 * 2**20)
         file.stream = stream
         if file.id.get_create_plist().get_file_space_strategy()[0] == h5py.h5f.FSPACE_STRATEGY_PAGE:
             stream.use_pages()
@@ -165,6 +161,11 @@ class Source:
 
     def _diagnose(self, error: Exception) -> str:
         text = str(error)
+        if isinstance(error, BlockingIOError) or "unable to lock" in text:
+            return (
+                f"{self.name}: the file is locked ({text}): another program writes to it, or the file system knows no "
+                "locks; HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the same"
+            )
         if "truncated" in text.lower():
             return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
         head = b""
@@ -176,7 +177,7 @@ class Source:
                 return f"{self.name}: not an HDF5 file ({got}). An error page saved in place of the granule?"
         if self.url is not None:
             text = text.replace(self.url, self.name)
-        return f"{self.name}: cannot be opened as HDF5: {text}"
+        return f"{self.name}: cannot be opened as HDF5: {text}. The file is damaged; fetch it again"
 
     def __getstate__(self) -> dict[str, Any]:
         if self.handle is not None:

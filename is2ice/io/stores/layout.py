@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
 from is2ice.io.remote.location import Location, clear_errors, is_url, location
-from is2ice.io.urls import public_url
+from is2ice.io.urls import local_path, public_url
 from is2ice.version import __version__
 
 from .track_encoding import META, group_meta
@@ -270,7 +270,7 @@ def is_store(source: Any) -> bool:
         if folder.lower().endswith(_FILES):
             return False
         return folder.endswith(".zarr") or ".zarr/" in folder or parts.scheme in ("s3", "gs", "az", "abfs")
-    path = text.removeprefix("file://")
+    path = local_path(text)
     if not path.strip() or os.path.isfile(os.path.expanduser(path)):
         return False
     path = os.path.abspath(os.path.expanduser(path))

@@ -1,0 +1,176 @@
+"""Cleaning of ATL03 values: fills, impossible values, and tables that contradict each other.
+
+A value that cannot be becomes NaN, a geosegment that contradicts the others is left out, and each is counted for a
+note. What is left of a beam is used only while the contradictions are few.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "clean",
+    "consistent_photons",
+    "increasing_rows",
+    "isolated_rows",
+    "never_written",
+    "position_outliers",
+    "time_outliers",
+]
+
+F8 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Least and greatest value that a variable of the product can hold; anything else is a fill or damage.
+LIMITS: dict[str, tuple[float, float]] = {
+    "segment_dist_x": (0.0, 4.1e7),  # m; the Earth's circumference
+    "segment_length": (0.0, 200.0),
+    "dist_ph_along": (-50.0, 100.0),
+    "delta_time": (0.0, 3.2e9),
+    "reference_photon_lat": (-90.0, 90.0),
+    "reference_photon_lon": (-180.0, 360.0),
+    "solar_elevation": (-90.0, 90.0),
+    "geoid": (-120.0, 100.0),
+    "dem_h": (-500.0, 9000.0),
+    "tide_ocean": (-20.0, 20.0),
+    "tide_equilibrium": (-5.0, 5.0),
+    "dac": (-10.0, 10.0),
+    "full_sat_fract": (0.0, 1.0),
+    "bckgrd_counts": (0.0, 1e7),
+    "bckgrd_rate": (0.0, 1e9),
+    "dead_time": (1e-10, 1e-8),  # s; CAL-42 has about 3e-9
+}
+#: Speed of the beam on the ground, m/s, and how far a time may lie from it, s: 3,000 km are passed within 5 s of it.
+SPEED, LATE = 7096.0, 60.0
+RADIUS = 6.371e6
+
+
+def clean(a: NDArray, name: str = "") -> F8:
+    """float64 with fills and values that the product cannot hold as NaN.
+
+    Parameters
+    ----------
+    a : numpy.ndarray
+    name : str
+        Variable of :data:`LIMITS`; by default only fills (about 3.4e38 and 1.8e308) and infinities are cleaned.
+    """
+    out = np.asarray(a, "f8")
+    low, high = LIMITS.get(name, (-1e30, 1e30))
+    bad = ~((out >= low) & (out <= high))
+    return np.where(bad, np.nan, out) if bad.any() else out
+
+
+def never_written(h: NDArray, least: int = 50) -> Mask:
+    """Heights that stand the same in many photons in a row, as fill values of a dataset do."""
+    same = np.diff(h) == 0
+    out = np.zeros(h.size, bool)
+    if np.count_nonzero(same) < least - 1:
+        return out
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start >= least - 1:
+            out[start : stop + 1] = True
+    return out
+
+
+def increasing_rows(dist_x: F8) -> Mask:
+    """Rows of the longest increasing part of distances; NaN are no part of it."""
+    keep = np.isfinite(dist_x)
+    values = dist_x[keep]
+    if (np.diff(values) > 0).all():
+        return keep
+    # Patience sorting: the last value of the shortest way to each length, and the row before it.
+    tails: list[float] = []
+    rows: list[int] = []
+    before = np.full(values.size, -1, np.int64)
+    for i, v in enumerate(values.tolist()):
+        k = bisect_right(tails, v)
+        if k and tails[k - 1] == v:  # equal distances do not increase
+            continue
+        if k == len(tails):
+            tails.append(v)
+            rows.append(i)
+        else:
+            tails[k], rows[k] = v, i
+        before[i] = rows[k - 1] if k else -1
+    longest = np.zeros(values.size, bool)
+    i = rows[-1] if rows else -1
+    while i >= 0:
+        longest[i] = True
+        i = int(before[i])
+    keep[np.flatnonzero(keep)] = longest
+    return keep
+
+
+def isolated_rows(dist_x: F8, gap: float = 1e6) -> Mask:
+    """Rows (increasing) more than a gap (m) away from nearly all others: distances that cannot be."""
+    part = np.concatenate([[0], np.cumsum(np.diff(dist_x) > gap)])
+    sizes = np.bincount(part)
+    few = sizes < 0.01 * dist_x.size
+    return few[part]
+
+
+def time_outliers(time: F8, dist_x: F8) -> Mask:
+    """Times that lie far from those of the satellite's speed along the track."""
+    late = time - (dist_x - dist_x[0]) / SPEED
+    if not np.isfinite(late).any():
+        return np.zeros(time.size, bool)
+    return np.abs(late - np.nanmedian(late)) > LATE
+
+
+def position_outliers(latitude: F8, longitude: F8, dist_x: F8) -> Mask:
+    """Positions (degrees) from which both neighbours lie farther than along the track."""
+    out = np.zeros(latitude.size, bool)
+    rows = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
+    if rows.size < 3:
+        return out
+    phi, lam = np.radians(latitude[rows]), np.radians(longitude[rows])
+    xyz = RADIUS * np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
+    step = np.sqrt((np.diff(xyz, axis=1) ** 2).sum(axis=0))
+    far = step > 1.05 * np.diff(dist_x[rows]) + 500.0
+    before, after = np.concatenate([[far[0]], far]), np.concatenate([far, [far[-1]]])
+    bad = before & after
+    # At the ends one neighbour decides, so the next one must be at peace with the rest.
+    bad[0] &= not far[1]
+    bad[-1] &= not far[-2]
+    out[rows[bad]] = True
+    return out
+
+
+def consistent_photons(
+    first: NDArray[np.int64], count: NDArray[np.int64], total: int
+) -> tuple[Mask, Mask, Mask]:
+    """Geosegments whose photons lie in the file and belong to no other one.
+
+    Parameters
+    ----------
+    first : numpy.ndarray of int
+        0-based row of the first photon.
+    count : numpy.ndarray of int
+        Photons of each geosegment.
+    total : int
+        Photons of the file.
+
+    Returns
+    -------
+    used, outside, doubled : numpy.ndarray of bool
+        Geosegments with photons that are consistent, that point out of the file, and that share photons.
+    """
+    some = (count > 0) & (first >= 0)
+    outside = (count < 0) | (some & ((count > total) | (first > total - np.minimum(count, total))))
+    used = some & ~outside
+    doubled = np.zeros(first.size, bool)
+    while True:
+        rows = np.flatnonzero(used)
+        rows = rows[np.argsort(first[rows], kind="stable")]
+        over = (first[rows] + count[rows])[:-1] > first[rows][1:]
+        if not over.any():
+            return used, outside, doubled
+        clash = np.zeros(rows.size, bool)
+        clash[:-1] |= over
+        clash[1:] |= over
+        doubled[rows[clash]] = True
+        used[rows[clash]] = False

@@ -1,0 +1,302 @@
+"""Odd, damaged and hostile granules: a number is right, absent with a flag or note, or refused with the reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from is2ice.errors import GranuleError, NoSignalError
+from is2ice.io.icesat2 import cleaning
+from is2ice.io.icesat2.atl03 import Granule
+from is2ice.io.icesat2.lazy_cube import open_cube
+from is2ice.science.first_photon_bias import from_cal19, from_model, renewal_table
+
+SAMPLE = next((Path(__file__).resolve().parents[3] / "sample_data").glob("ATL03_*.h5"))
+SECRET = b"another file's secret text"
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """A copy of the sample, changed by a function of the open file."""
+
+    def edit(change) -> Path:
+        path = tmp_path / SAMPLE.name
+        shutil.copy(SAMPLE, path)
+        path.chmod(0o644)
+        with h5py.File(path, "r+") as f:
+            change(f)
+        return path
+
+    return edit
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return Granule(SAMPLE).track("gt2r")
+
+
+# -- numbers ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("fill", [3.4028235e38, np.nan, np.inf, -9e9])
+def test_a_place_that_cannot_be_costs_its_photon(edited, whole, fill):
+    def change(f):
+        f["gt2r/heights/dist_ph_along"][5000] = fill
+
+    got = Granule(edited(change)).track("gt2r")
+    assert int(whole.n_photons_all.sum() - got.n_photons_all.sum()) == 1
+    np.testing.assert_allclose(got.height, whole.height, atol=0.2)
+    assert int((got.segment_quality & 256 > 0).sum()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("geolocation/delta_time", 1e300),
+        ("geolocation/delta_time", 6.5e7),
+        ("geolocation/reference_photon_lat", -70.0),
+        ("geolocation/reference_photon_lat", 500.0),
+        ("geolocation/reference_photon_lon", np.nan),
+        ("geophys_corr/dac", 99.0),
+        ("geophys_corr/tide_ocean", np.inf),
+        ("geolocation/segment_dist_x", 4.09e7),
+        ("geolocation/segment_dist_x", np.nan),
+        ("geolocation/reference_photon_index", 1_000_000),
+        ("geolocation/segment_ph_cnt", -5),
+        ("geolocation/segment_ph_cnt", 2**31 - 1),
+        ("geolocation/ph_index_beg", 2**62),
+        ("geolocation/ph_index_beg", -(2**62)),
+        ("geolocation/ph_index_beg", 1),
+    ],
+)
+def test_an_outlier_among_nodes_costs_itself_with_a_note(edited, whole, path, value):
+    def change(f):
+        f[f"gt2r/{path}"][150] = value
+
+    got = Granule(edited(change)).track("gt2r")
+    assert any("of 398 geosegments" in note for note in got.attrs["notes"])
+    a, b = got.height.reindex_like(whole).values, whole.height.values
+    same = got.n_photons.reindex_like(whole).values == whole.n_photons.values  # not beside what is left out
+    both = np.isfinite(a) & np.isfinite(b) & same
+    assert both.sum() > np.isfinite(b).sum() - 60
+    assert np.nanmax(np.abs(a[both] - b[both])) < 0.1
+    where = np.isfinite(got.latitude.reindex_like(whole).values) & np.isfinite(whole.latitude.values)
+    np.testing.assert_allclose(
+        got.latitude.reindex_like(whole).values[where], whole.latitude.values[where], atol=2e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("signal_conf_ph", 9), ("quality_ph", 127), ("h_ph", -5000.0), ("h_ph", 20_000.0)]
+)
+def test_photons_of_unknown_codes_or_impossible_heights_are_no_signal(edited, whole, column, value):
+    rows = slice(1000, 1100)
+
+    def change(f):
+        f[f"gt2r/heights/{column}"][rows] = value
+
+    got = Granule(edited(change)).track("gt2r")
+    assert int(got.n_photons.sum()) < int(whole.n_photons.sum())
+    assert float(np.nanmax(np.abs(got.height - whole.height))) < 1.0
+
+
+def test_heights_never_written_are_no_heights(edited):
+    def change(f):
+        f["gt2r/heights/h_ph"][...] = 0.0
+
+    with pytest.raises(NoSignalError, match="without a height that can be"):
+        Granule(edited(change)).track("gt2r")
+
+    def part(f):
+        f["gt2r/heights/h_ph"][10_000:20_000] = 0.0
+
+    got = Granule(edited(part)).track("gt2r")
+    assert float(np.nanmax(np.abs(got.height))) < 5.0
+    assert 100 < int((got.segment_quality & 256 > 0).sum()) < 1000
+
+
+def test_heights_of_another_surface_are_flagged(edited):
+    def change(f):
+        f["gt2r/heights/h_ph"][10_000:20_000] += 900.0
+
+    got = Granule(edited(change)).track("gt2r")
+    assert float(np.nanmax(np.abs(got.height))) < 5.0
+    assert any("cannot be" in note and "flagged" in note for note in got.attrs["notes"])
+
+
+def test_positions_of_geosegments_without_photons_mean_nothing(edited):
+    def change(f):
+        f["gt2r/geolocation/segment_ph_cnt"][200:210] = 0
+        f["gt2r/geolocation/reference_photon_lat"][200:210] = 0.0
+
+    table = Granule(edited(change)).table("gt2r")
+    assert -75.3 < table.latitude.min() < table.latitude.max() < -75.1
+
+
+def test_index_tables_that_contradict_each_other():
+    first, count = np.arange(0, 1000, 10), np.full(100, 10)
+    used, outside, doubled = cleaning.consistent_photons(first, count, 1000)
+    assert (used & ~outside & ~doubled).all()
+    count[50] = 500  # swallows those that follow: costs itself and, in doubt, its neighbour
+    used, outside, doubled = cleaning.consistent_photons(first, count, 1000)
+    assert list(np.flatnonzero(doubled)) == [50, 51]
+    assert used.sum() == 98
+    count[50], first[50] = 10, 995
+    assert list(np.flatnonzero(cleaning.consistent_photons(first, count, 1000)[1])) == [50]
+
+
+def test_the_longest_increasing_part_is_kept():
+    x = np.arange(100.0)
+    x[[10, 40, 41, 99]] = 1e6, -5.0, np.nan, 0.5
+    keep = cleaning.increasing_rows(x)
+    assert list(np.flatnonzero(~keep)) == [10, 40, 41, 99]
+
+
+# -- calibration --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dead", [-3.0, 0.0, np.nan, 1e9])
+def test_a_dead_time_that_cannot_be_is_refused(dead):
+    with pytest.raises(ValueError, match="dead time"):
+        renewal_table(dead)
+    with pytest.raises(ValueError, match="dead time"):
+        from_model("strong", dead)
+
+
+def test_a_negative_dead_time_in_a_file_does_not_end_the_process(edited):
+    def change(f):
+        f["ancillary_data/calibrations/dead_time/gt2r/dead_time"][...] = -3e-9
+        del f["ancillary_data/calibrations/first_photon_bias"]
+
+    got = Granule(edited(change)).track("gt2r")
+    assert got.attrs["first_photon"] == "model"
+    assert any("dead times of 16 of 16 channels" in note for note in got.attrs["notes"])
+
+
+def test_calibration_of_another_sign_is_not_used(edited):
+    def change(f):
+        table = f["ancillary_data/calibrations/first_photon_bias/gt2r/ffb_corr"]
+        table[...] = -table[...]
+
+    path = edited(change)
+    got = Granule(path).track("gt2r")
+    assert got.attrs["first_photon"] == "model"
+    assert any("another sign" in note for note in got.attrs["notes"])
+    with pytest.raises(GranuleError, match="another sign"):
+        Granule(path).track("gt2r", first_photon="cal19")
+
+
+def test_tables_with_one_width_are_refused():
+    axis = np.array([2.8, 3.0])
+    with pytest.raises(ValueError, match="axis does not increase"):
+        from_cal19(2.9, axis, np.ones((2, 5)) * np.arange(5), np.ones((2, 1)), np.zeros((2, 5, 1)))
+
+
+# -- reasons and beams --------------------------------------------------------------------------------
+def test_degraded_pointing_is_the_reason(edited):
+    def change(f):
+        f["gt2r/geolocation/podppd_flag"][...] = 2
+
+    with pytest.raises(NoSignalError, match=r"podppd_flag.*degraded"):
+        Granule(edited(change)).track("gt2r")
+
+
+def test_an_empty_orientation_is_no_turn(edited):
+    def change(f):
+        del f["orbit_info/sc_orient"]
+        f["orbit_info/sc_orient"] = np.zeros(0, "i1")
+
+    granule = Granule(edited(change))
+    assert granule.strength("gt2r") == "strong"
+    assert any("sc_orient is empty" in note for note in granule.notes)
+
+
+def test_a_bad_beam_is_noted_and_the_others_open(edited):
+    def change(f):
+        del f["gt1r/geophys_corr"]
+        del f["gt3r/heights/quality_ph"]
+
+    path = edited(change)
+    cube = open_cube(path)
+    assert list(cube.beam.values) == ["gt2r"]
+    assert sum("is left out" in note for note in cube.attrs["notes"]) == 2
+    with pytest.raises(GranuleError, match="gt3r/heights/quality_ph is missing"):
+        open_cube(path, ["gt3r"])
+
+
+# -- other files, damage, bombs -----------------------------------------------------------------------
+def _external_storage(f, other):
+    h = f["gt2r/heights/h_ph"]
+    n = h.shape[0]
+    del f["gt2r/heights/h_ph"]
+    f["gt2r/heights"].create_dataset("h_ph", (n,), "f4", external=[(str(other), 0, 4 * n)])
+
+
+def _external_link(f, other):
+    del f["gt2r/heights"]
+    f["gt2r/heights"] = h5py.ExternalLink(str(other), "/gt2r/heights")
+
+
+def _external_link_by_soft_link(f, other):
+    f["away"] = h5py.ExternalLink(str(other), "/gt2r/heights")
+    del f["gt2r/heights"]
+    f["gt2r/heights"] = h5py.SoftLink("/away")
+
+
+def _virtual(f, other):
+    n = f["gt2r/heights/h_ph"].shape[0]
+    del f["gt2r/heights/h_ph"]
+    layout = h5py.VirtualLayout((n,), "f4")
+    layout[:] = h5py.VirtualSource(str(other), "gt2r/heights/h_ph", (n,))
+    f["gt2r/heights"].create_virtual_dataset("h_ph", layout)
+
+
+@pytest.mark.parametrize("change", [_external_storage, _external_link, _external_link_by_soft_link, _virtual])
+def test_no_other_file_is_opened(edited, tmp_path, change, monkeypatch):
+    other = tmp_path / "other.bin"
+    other.write_bytes(SECRET * 20_000)
+    path = edited(lambda f: change(f, other))
+    with pytest.raises(GranuleError) as caught:
+        Granule(path).track("gt2r")
+    assert SECRET.decode() not in str(caught.value)
+    assert "not opened" in str(caught.value)
+    # One's own master file of links is read where that is allowed.
+    if change is _external_link:
+        shutil.copy(SAMPLE, other)
+        monkeypatch.setenv("IS2ICE_LINKED_FILES", "1")
+        assert int(Granule(path).track("gt2r").n_photons.sum()) > 0
+
+
+def test_a_link_to_a_pipe_does_not_hang(edited, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    path = edited(lambda f: _external_link(f, tmp_path / "pipe"))
+    code = "import sys; from is2ice.io.icesat2.atl03 import Granule; Granule(sys.argv[1]).track('gt2r')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "link to another file" in done.stderr
+
+
+def test_declared_sizes_are_not_believed(edited):
+    def change(f):
+        n = f["gt2r/geolocation/segment_dist_x"].shape[0]
+        del f["gt2r/bckgrd_atlas/delta_time"]
+        f["gt2r/bckgrd_atlas"].create_dataset("delta_time", (2**40,), "f8", chunks=(n,))
+
+    notes = Granule(edited(change)).table("gt2r").notes
+    assert any("declares" in note and "bckgrd_atlas/delta_time" in note for note in notes)
+
+
+def test_damage_names_file_and_dataset(edited):
+    path = edited(lambda f: None)
+    with h5py.File(path) as f:
+        d = f["gt2r/heights/h_ph"]
+        place = d.id.get_chunk_info_by_coord((0,)).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[place : place + 64] = bytes(64)
+    path.write_bytes(raw)
+    with pytest.raises(GranuleError, match=rf"{SAMPLE.stem}.*gt2r/heights/h_ph.*damaged.*fetch it again"):
+        Granule(path).track("gt2r")
