@@ -49,6 +49,8 @@ COMMANDS = {
     "schema": ("show", "schema_app", ""),
     "versions": ("show", "versions_app", ""),
 }
+#: Commands that scripts may still call by an earlier name.
+RENAMED = {"info": "show", "grid": "map"}
 
 
 class _Lazy(TyperGroup):
@@ -58,6 +60,7 @@ class _Lazy(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        cmd_name = RENAMED.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         module, attribute, text = COMMANDS[cmd_name]
