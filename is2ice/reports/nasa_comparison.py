@@ -18,7 +18,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR, open_atl07, open_atl10, require, require_tables
+from is2ice.io.icesat2.atl07_atl10 import (
+    DARK,
+    SPECULAR,
+    named_variables,
+    open_atl07,
+    open_atl10,
+    require,
+    require_tables,
+)
 from is2ice.science import icestats
 
 from . import point_density
@@ -165,6 +173,15 @@ def compare(
     ValueError
         No product, another pass or beam, or no common stretch.
     """
+    with named_variables("the product"):
+        return _compare(track, atl07, atl10)
+
+
+def _compare(
+    track: xr.Dataset,
+    atl07: str | os.PathLike[str] | xr.Dataset | None,
+    atl10: str | os.PathLike[str] | xr.DataTree | None,
+) -> Comparison:
     beam = str(track.attrs.get("beam", ""))
     if "beam" in track.dims or not beam:
         raise ValueError("expected one track with attrs['beam'], such as cube.sel(beam='gt2r')")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.classifiers.radiometric import classes_of_rates
-from is2ice.io.icesat2.atl07_atl10 import match_leads, require, require_tables
+from is2ice.io.icesat2.atl07_atl10 import match_leads, named_variables, require, require_tables
 from is2ice.science.leads import find_leads
 
 from . import point_density
@@ -53,7 +53,12 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
     them, else from where ``refsurf_ndx`` of the segments changes.
     """
     beams = {"": tree} if "segments" in tree.children else dict(tree.children)
-    return {str(node.attrs.get("beam", name)): _check_beam(node) for name, node in beams.items()}
+    out = {}
+    for name, node in beams.items():
+        beam = str(node.attrs.get("beam", name))
+        with named_variables(f"ATL10 {beam}"):
+            out[beam] = _check_beam(node)
+    return out
 
 
 def _check_beam(node: xr.DataTree) -> dict[str, Any]:
@@ -229,7 +234,11 @@ def check_atl07(tree: xr.DataTree) -> dict[str, Any]:
         ``trimmed_is_used`` (whose bins between the trim heights sum to n_photons_used), ``types`` (class by our
         thresholds for each type of the product: counts).
     """
-    return {str(name): _check_segments(node) for name, node in tree.children.items()}
+    out = {}
+    for name, node in tree.children.items():
+        with named_variables(f"ATL07 {name}"):
+            out[str(name)] = _check_segments(node)
+    return out
 
 
 def _check_segments(node: xr.DataTree) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -32,7 +33,7 @@ from is2ice.schema import SIMULATED
 
 from .identity import simulation
 
-__all__ = ["match_leads", "open_atl07", "open_atl10", "require", "require_tables"]
+__all__ = ["match_leads", "named_variables", "open_atl07", "open_atl10", "require", "require_tables"]
 
 BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
@@ -168,6 +169,27 @@ def require(table: xr.Dataset, *names: str) -> None:
         raise GranuleError(
             f"{table.attrs.get('table', 'the product')} holds no {listed}; the file may be a subset made without it"
         )
+
+
+@contextmanager
+def named_variables(where: str) -> Iterator[None]:
+    """Name the variable that a partial product lacks, for code that asks for variables by name.
+
+    Parameters
+    ----------
+    where : str
+        Product or beam, for the message.
+
+    Raises
+    ------
+    GranuleError
+        In place of the KeyError of a variable or table that is not there.
+    """
+    try:
+        yield
+    except KeyError as error:
+        lacking = str(error.args[0] if error.args else error).splitlines()[0][:120]
+        raise GranuleError(f"{where}: {lacking}; the file may be a subset made without it") from error
 
 
 def require_tables(tree: xr.DataTree, segments: tuple[str, ...]) -> None:
