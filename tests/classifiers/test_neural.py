@@ -23,7 +23,7 @@ from is2ice.classifiers.neural import Neural, loaded
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError
 from is2ice.science import features
-from is2ice.workflows.options import Options
+from is2ice.workflows.options import Options, pin_classifier
 
 
 def a_track(n: int = 3000, seed: int = 0, beam: str = "gt1r", granule: str = "A") -> xr.Dataset:
@@ -342,22 +342,25 @@ def test_arrays_come_back_in_order(tmp_path):
 
 # -- in the pipeline's options ------------------------------------------------------------------------
 def test_options_hold_the_checksum_of_the_model(folder):
-    options = Options(classifier=folder)
+    options = pin_classifier(Options(classifier=folder))
     assert options.parameters()["classifier_checksum"] == model_folder.checksum(folder)
     again = Options.from_parameters(options.parameters())
     assert again == options
     edit(folder, note="retrained")
-    assert Options(classifier=folder).parameters() != options.parameters()
+    assert pin_classifier(Options(classifier=folder)).parameters() != options.parameters()
     with pytest.raises(ValueError, match="has been replaced"):
-        Options.from_parameters(options.parameters())
+        pin_classifier(Options.from_parameters(options.parameters()))
     assert "classifier_checksum" not in Options().parameters()
     elsewhere = Options.from_parameters(options.parameters() | {"classifier": "/not/here"})
     assert elsewhere.classifier_checksum == options.classifier_checksum
 
 
 def test_unknown_classifiers_are_named(tmp_path):
-    for call in (lambda: Options(classifier="lstm"), lambda: classify(a_track(100), str(tmp_path))):
-        with pytest.raises(ValueError, match="expected 'radiometric', or a folder made by `is2ice train`"):
+    for call in (
+        lambda: pin_classifier(Options(classifier="lstm")),
+        lambda: classify(a_track(100), str(tmp_path)),
+    ):
+        with pytest.raises(ValueError, match="expected 'default', 'radiometric', or a folder made by `is2ice train`"):
             call()
 
 

@@ -272,7 +272,7 @@ def test_a_killed_driver_is_resumed(
 
 def test_what_cannot_be_resumed_says_so(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
-    with pytest.raises(StoreError, match="no such run"):
+    with pytest.raises(StoreError, match="no run has left a manifest"):
         pipeline.resume(path)
     store.create(path)
     with pytest.raises(StoreError, match="no run has left a manifest"):
@@ -335,7 +335,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
             "--address names a Dask scheduler",
         ),
         (("run", str(SAMPLE), "--store", path, "--conf", "a=b"), "--conf is for spark and gateway"),
-        (("report", str(tmp_path / "none")), "no such run"),
+        (("report", str(tmp_path / "none")), "no run has left a manifest"),
     ):
         done = is2(*wrong)
         assert (done.returncode, why in done.stderr) == (2, True), done.stderr

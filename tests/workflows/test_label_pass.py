@@ -168,7 +168,7 @@ def test_commands_make_review_correct_and_draw(pass_and_image, tmp_path):
     assert run.invoke(app, ["correct", hand, name, "5", "1", "ice", *signed]).exit_code == 2
     assert "open_water" in run.invoke(app, ["check", hand]).stdout
     assert (
-        "│ - " in run.invoke(app, ["make", str(granule), str(item), "--store", target, *shift]).stdout
+        " - " in run.invoke(app, ["make", str(granule), str(item), "--store", target, *shift]).stdout
     )  # no score
     again = run.invoke(
         app, ["make", str(granule), str(item), "--store", target, *shift, "--corrections", hand]

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from is2ice import schema
+from is2ice.cli import products
 from is2ice.errors import GranuleError
 from is2ice.io.icesat2 import atl07_atl10
 from is2ice.reports import nasa_product_checks
@@ -295,7 +296,7 @@ def test_a_subset_without_its_leads_is_said_first(capsys, real_data):
             main(["products", str(path)])
         first = capsys.readouterr().out.splitlines()[0]
         assert (
-            first.startswith("this file is a subset of its granule: nothing can be verified of it") is warned
+            first.startswith("this file is a subset of its granule: nothing of it can be verified") is warned
         )
 
 
@@ -480,7 +481,7 @@ def test_genuine_segments_run_through_the_sea_surface(real_data):
 def test_genuine_atl10_gives_no_reference_where_it_has_no_lead(real_data, name):
     """Neither subset holds segments of its leads, a reference or a freeboard; that is what their own leads imply."""
     told = nasa_product_checks.check_atl10(atl07_atl10.open_atl10(real_data / "atl10" / name))
-    print("\n" + "\n".join(nasa_product_checks.lines_atl10(told)))
+    print("\n" + "\n".join(products.lines_atl10(told)))
     assert sum(b["leads"]["n"] for b in told.values()) == {ATL10[0]: 560, ATL10[1]: 1985}[name]
     for beam in told.values():
         assert beam["leads"]["with_segments"] == beam["freeboard"]["n"] == 0
@@ -494,7 +495,7 @@ def test_genuine_atl10_gives_no_reference_where_it_has_no_lead(real_data, name):
 def test_genuine_atl07_histograms_and_types(real_data):
     """Histograms hold exactly the photons gathered; our thresholds tell the product's specular and dark types."""
     told = nasa_product_checks.check_atl07(atl07_atl10.open_atl07(real_data / "atl07" / ATL07))
-    print("\n" + "\n".join(nasa_product_checks.lines_atl07(told)))
+    print("\n" + "\n".join(products.lines_atl07(told)))
     total: dict[str, int] = {}
     for beam in told.values():
         n = beam["segments"]
