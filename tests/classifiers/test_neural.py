@@ -360,7 +360,9 @@ def test_unknown_classifiers_are_named(tmp_path):
         lambda: pin_classifier(Options(classifier="lstm")),
         lambda: classify(a_track(100), str(tmp_path)),
     ):
-        with pytest.raises(ValueError, match="expected 'default', 'radiometric', or a folder made by `is2ice train`"):
+        with pytest.raises(
+            ValueError, match="expected 'default', 'radiometric', or a folder made by `is2ice train`"
+        ):
             call()
 
 

@@ -120,6 +120,9 @@ def publish(
     if dry_run:
         size = sum(len(raw) for key in fresh for raw in work.checked(key)[0].values())
         return work.result(base, _number(base) + bool(fresh or work.redeclared(base)), fresh, size)
+    if base is None:  # a place that holds nothing yet stays so if a track is unfit
+        for key in fresh:
+            work.checked(key)
     create(work.place)
     size = 0
     while fresh or work.redeclared(base):
