@@ -21,6 +21,7 @@ from is2ice.cli.main import main
 from is2ice.errors import ModelError, StoreError
 from is2ice.io.stores import store
 from is2ice.workflows import run as pipeline
+from is2ice.workflows.options import pin_classifier
 from is2ice.workflows.reclassify import reclassify
 from is2ice.workflows.track import Chain
 from is2ice.workflows.train import launch, train
@@ -319,7 +320,7 @@ def test_an_unusable_model_is_told_before_the_work(model, tmp_path):
     weights = broken / "weights.npz"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match="truncated, or of another model"):
-        Options(classifier=broken)
+        pin_classifier(Options(classifier=broken))
     with pytest.raises(
         ModelError, match=r"this run: segments of 10 m, the model \S+small was trained on 2 m"
     ):
@@ -330,7 +331,7 @@ def test_an_unusable_model_is_told_before_the_work(model, tmp_path):
 
 
 def stored_segments(folder, n) -> str:
-    made = Options(until="segments").told()
+    made = Options(until="segments").stored_parameters()
     store.write_track(schema.annotate(a_track(n, granule="A")), folder / "segments.zarr", parameters=made)
     return str(folder / "segments.zarr")
 
