@@ -170,7 +170,7 @@ def test_receipts(tmp_path: Path) -> None:
     assert receipt["engine"] == "serial"
     assert receipt["bytes"] > 0
     lines = [json.loads(line) for line in Path(run.log).read_text().splitlines()]
-    assert lines[0]["options"]["method"] == "evidence"
+    assert lines[0]["options"]["method"] == "crossfit"
     assert lines[1] == json.loads(json.dumps(receipt))
     assert store.open_store(tmp_path / "s.zarr").table()["n_leads"].tolist() == [2]
     assert "2 lead segments" in run.report()
