@@ -49,7 +49,7 @@ lock:  ## resolve the lock again from pyproject.toml
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
 demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
-	$(BIN)/is2ice demo --out demo
+	$(BIN)/is2ice demo --train --out demo
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

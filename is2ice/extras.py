@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from is2ice.errors import MissingExtraError
 
-__all__ = ["EXTRAS", "message", "require"]
+__all__ = ["EXTRAS", "installed", "message", "require"]
 
 #: Package -> purpose and extra.
 EXTRAS = {
@@ -36,7 +36,7 @@ def require(*packages: str) -> None:
     Parameters
     ----------
     *packages : str
-        Of :data:`EXTRAS`.
+        Names that are keys of :data:`EXTRAS`.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def require(*packages: str) -> None:
         With the command that installs them.
     """
     for package in packages:
-        if not _installed(package):
+        if not installed(package):
             raise MissingExtraError(message(package))
 
 
@@ -58,7 +58,8 @@ def message(package: str) -> str:
     return f"{purpose} {'needs' if purpose.startswith('the ') else 'need'} {known}: pip install 'is2ice[{extra}]'"
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Return True if a package can be imported; nothing is imported."""
     if sys.modules.get(package) is not None:
         return True
     try:

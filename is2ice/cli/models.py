@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import AsJson, expand_flags, out, print_json
+from .console import AsJson, expand_flags, out, print_json, progress
 from .engine_options import EngineFlags, OverwriteFlag
 
 __all__ = ["classify_app", "show_card", "train_app"]
@@ -111,7 +111,7 @@ def classify(
         granules=granule or None,
         method=method,
         overwrite=overwrite,  # type: ignore[arg-type]
-        progress=False if as_json else None,
+        progress=progress(as_json),
         **engine.keywords(),
     )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import AsJson, Bbox, err, expand_flags, names, out, print_json, state
+from .console import AsJson, Bbox, err, expand_flags, names, out, print_json, print_table, progress, state
 from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
@@ -70,18 +70,27 @@ def run(
         float | None, typer.Option("--block-km", help="Split tracks into blocks of this many km.", min=0.1)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the store's last run.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the tracks that would be computed or kept; compute nothing."),
+    ] = False,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Process granules into a store: 2 m segments, surface class, local sea surface and freeboard."""
     from is2ice.workflows import run as runs
 
     if not sources and not resume:
         raise ValueError("nothing to do: name ATL03 files, or resume the store's last run by --resume")
+    if dry_run and resume:
+        raise ValueError(
+            "--dry-run: leave out --resume; `is2ice report STORE` says what the last run left undone"
+        )
     if resume:
         refuse_changes(context, [f.name for f in fields(TrackFlags)])
-    how: dict[str, Any] = {"progress": False if quiet or as_json else None}
-    how |= engine.keywords(store if resume else None)
+    how = engine.keywords(store if resume else None) | {"progress": progress(as_json)}
+    if dry_run:
+        _print_plan(runs.plan(sources, store, **track.keywords()), as_json)
+        return
     try:
         if resume:
             changes = {"sources": sources or None, "block_km": block_km}
@@ -93,11 +102,25 @@ def run(
         raise typer.Exit(130) from None
     if as_json:
         print_json(done.to_dict())
-    elif not quiet:
+    else:
         out.print(done.report())
-    _print_failures(done, quiet or as_json)
+    _print_failures(done, state.quiet or as_json)
     if not done.ok:
+        if any(r["outcome"] != "failed" for r in done.receipts):
+            state.next = (
+                f"is2ice report {store}; then is2ice run --resume --store {store} tries what failed again"
+            )
         raise typer.Exit(1 if any(r["beam"] for r in done.receipts) else 2)
+
+
+def _print_plan(planned: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(planned)
+        return
+    print_table(planned)
+    count = sum(row["action"] == "compute" for row in planned)
+    out.print(f"{count} of {len(planned)} tracks would be computed")
+    state.next = "the same command without --dry-run"
 
 
 def _print_failures(done: Any, unreported: bool) -> None:

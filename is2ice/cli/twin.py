@@ -20,6 +20,7 @@ PRESET_NAMES = "ross_sea_november, arctic_winter_night, marginal_ice_zone, cloud
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="The twin: simulated granules and images with known truth, and a server for them.",
 )
 

@@ -18,7 +18,7 @@ from typing import Any, Unpack
 
 from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import usable
-from is2ice.errors import GranuleError, ModelError
+from is2ice.errors import GranuleError, Is2IceError, ModelError
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
 
@@ -31,9 +31,9 @@ from .options import Options, pin_classifier
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
 from .run_record import Earlier, resumable, resumed
-from .track import Chain, Item, derive, finish
+from .track import Chain, Item, derive, finish, survey
 
-__all__ = ["DuplicateGuard", "Request", "process", "resume", "run"]
+__all__ = ["DuplicateGuard", "Request", "plan", "process", "resume", "run"]
 
 log = logging.getLogger("is2ice")
 
@@ -86,7 +86,7 @@ def run(
     """
     return process(
         Request(
-            tuple(s for one in ([sources] if _is_one(sources) else sources) for s in matches(one)),
+            _listed(sources),
             store,
             beams=beams,
             options=options or Options(),
@@ -95,6 +95,50 @@ def run(
             settings=RunSettings.merged(settings, keywords),
         )
     )
+
+
+def plan(
+    sources: Any,
+    store: str | os.PathLike[str],
+    *,
+    beams: str | Iterable[str] | None = None,
+    options: Options | None = None,
+    overwrite: stores.Overwrite = "different",
+) -> list[dict[str, Any]]:
+    """List the tracks that :func:`run` would compute or keep; only the sources' tables of contents are read.
+
+    Parameters
+    ----------
+    sources, store, beams, options, overwrite
+        As for :func:`run`.
+
+    Returns
+    -------
+    list of dict
+        ``granule``, ``beam``, ``action`` (``compute``, ``keep`` or ``fail``) and, of a failure, its ``reason``.
+    """
+    options = pin_classifier(options or Options())
+    task = _Task(os.fspath(store), options, overwrite, Chain(), "serial", 1)
+    there = stores.is_store(store)
+    rows = []
+    for source in _listed(sources):
+        try:
+            items = survey(source, beams)
+        except (Is2IceError, OSError) as error:
+            rows.append(
+                {"granule": public_url(str(source)), "beam": "", "action": "fail", "reason": str(error)}
+            )
+            continue
+        for item in items:
+            keeps = there and task.is_up_to_date(item)[0]
+            action = "keep" if keeps else "compute"
+            rows.append({"granule": item.granule, "beam": item.beam, "action": action, "reason": ""})
+    return rows
+
+
+def _listed(sources: Any) -> tuple[Any, ...]:
+    """Return all sources one by one, with patterns of names resolved."""
+    return tuple(s for one in ([sources] if _is_one(sources) else sources) for s in matches(one))
 
 
 def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
