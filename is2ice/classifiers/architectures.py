@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .losses import ALPHA
 

@@ -16,8 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 

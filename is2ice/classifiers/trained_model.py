@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from . import model_folder
 

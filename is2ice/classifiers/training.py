@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 
 from . import losses
 from .replicas import Alone, Replicas

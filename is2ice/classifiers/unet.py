@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 
 from . import training
 from .architectures import _seeded

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .console import AsJson, expand_flags, out, print_json
 

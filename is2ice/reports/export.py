@@ -13,8 +13,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import StoreError
-from is2ice.extras import require
+from is2ice.errors import StoreError, require
 from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.declarations import Declaration, declaration
 from is2ice.version import __version__

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA
 

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.schema import LabelFlag
 
 from . import cloud_filter

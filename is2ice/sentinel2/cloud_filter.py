@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 __all__ = [
     "HALO",

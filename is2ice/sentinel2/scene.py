@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.catalogs.sentinel2 import describe, item_of
 from is2ice.io.catalogs.stac_endpoints import signed
 

@@ -18,8 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
+from is2ice.errors import Is2IceError, require
 from is2ice.io.catalogs.sentinel2 import describe
 from is2ice.io.catalogs.stac_endpoints import endpoints, settings
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.errors import CatalogError, GranuleError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, GranuleError, require
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.errors import CatalogError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, require
 from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import public_url

@@ -15,8 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from is2ice.errors import CatalogError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, require
 from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from is2ice import schema
-from is2ice.errors import StoreError
-from is2ice.extras import require
+from is2ice.errors import StoreError, require
 from is2ice.io.remote.location import Location, location
 from is2ice.io.remote.object_store import s3_settings
 from is2ice.io.stores import store as stores

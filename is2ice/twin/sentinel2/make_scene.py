@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.twin.scene import optics
 
 from .image import BLOCK, MIN_SUN, NO_CLASS, Image, radiometric_offset
