@@ -14,7 +14,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from is2ice import schema
-from is2ice.classifiers.augmentation import Veiled, veil
+from is2ice.classifiers.augmentation import Augmented, add_cloud_or_shadow
 from is2ice.classifiers.unet import DEFAULT_INPUTS, UNet, build
 from is2ice.cli.unet import app
 from is2ice.errors import ModelError
@@ -112,21 +112,21 @@ def test_tiles_hold_pixels_and_labels_of_their_places():
 def test_a_turned_tile_keeps_its_labels_and_a_veil_is_a_cloud_or_a_shadow():
     y = np.random.default_rng(0).integers(0, 3, (2, 16, 16))
     x = np.repeat(y[..., None], 5, -1).astype("f4")
-    several = Veiled(x, y.astype("i1"), copies=8)
+    several = Augmented(x, y.astype("i1"), copies=8)
     got = several[np.arange(16)]
     assert several.shape == (16, 16, 16, 5)
     np.testing.assert_array_equal(got[..., 0], several.y)
     assert len({a.tobytes() for a in several.y}) == 16
     bands, seen = DEFAULT_INPUTS, set()
     for seed in range(40):
-        dark = veil(np.full((64, 64, 5), 0.05, "f4"), bands, np.random.default_rng(seed))
-        bright = veil(np.full((64, 64, 5), 0.9, "f4"), bands, np.random.default_rng(seed))
+        dark = add_cloud_or_shadow(np.full((64, 64, 5), 0.05, "f4"), bands, np.random.default_rng(seed))
+        bright = add_cloud_or_shadow(np.full((64, 64, 5), 0.9, "f4"), bands, np.random.default_rng(seed))
         assert np.isfinite(dark).all()
         assert 0 < dark.min() <= dark.max() < 1
         seen.add((bool(dark.max() > 0.06), bool(bright.min() < 0.7)))
     assert seen == {(a, b) for a in (True, False) for b in (True, False)}
     with pytest.raises(ValueError, match="copies"):
-        Veiled(x, y.astype("i1"), copies=0)
+        Augmented(x, y.astype("i1"), copies=0)
 
 
 # ---- whole scenes ----
