@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import CatalogError, require
-from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
+from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, without_secrets
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import public_url
 from is2ice.science.area import box_of, box_shape
@@ -28,7 +28,6 @@ from .stac_endpoints import endpoint as site_of
 if TYPE_CHECKING:
     import geopandas
     import pystac
-    import pystac_client
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
@@ -62,9 +61,6 @@ def search_scenes(
     collections: Iterable[str] | None = None,
     beams: str | Iterable[str] | None = None,
     limit: int | None = 2000,
-    retries: int = 3,
-    timeout: float = 30.0,
-    client: pystac_client.Client | None = None,
 ) -> geopandas.GeoDataFrame:
     """Sentinel-2 scenes that a track or an area meets.
 
@@ -75,7 +71,8 @@ def search_scenes(
     time : (start, end), optional
         UTC, an end given as a day includes that day; for a track by default its own time and ``within`` around it.
     endpoint : str or Endpoint
-        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints` or the address of a STAC API.
+        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, or a record that also
+        sets retries and timeout of requests.
     cloud : float, optional
         Greatest cloud cover stated, percent. Catalogues' own numbers are poor over ice; scenes that state
         none are kept.
@@ -87,10 +84,6 @@ def search_scenes(
         As for :func:`is2ice.io.icesat2.ground_tracks.ground_tracks`.
     limit : int, optional
         Most items taken from the catalogue.
-    retries, timeout : int, float
-        Attempts and seconds for each request.
-    client : pystac_client.Client, optional
-        An opened catalogue, in place of the endpoint's own.
 
     Returns
     -------
@@ -108,7 +101,7 @@ def search_scenes(
     site = site_of(endpoint)
     shape, during, tracks = _wanted(where, time, within, beams)
     names = list(collections) if collections is not None else list(site.collections)
-    api = client or site.client(retries=retries, timeout=timeout)
+    api = site.client()
     found: dict[tuple[str | None, str], pystac.Item] = {}
     # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
     # geometry across it means. Each asks for its box, which over-selects; positions decide below.
@@ -116,7 +109,7 @@ def search_scenes(
         query: dict[str, Any] = {"bbox": _padded(piece), "datetime": "/".join(stamp(t, "ms") for t in during)}
         if names:
             query["collections"] = names
-        with told(site, "searched"):
+        with catalog_errors(site, "searched"):
             for item in _items_of(api.search(**query, limit=100, max_items=limit), limit, site.name):
                 found[item.collection_id, item.id] = item
     frame = scene_frame(found.values(), endpoint=site.name)
