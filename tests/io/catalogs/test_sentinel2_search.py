@@ -208,7 +208,8 @@ def test_recorded_search_of_planetary_computer(real_data):
 def sentinel2_offset(item: dict) -> int:
     from is2ice.sentinel2.stac_item import assets_of, numbers_of
 
-    return numbers_of(item, assets_of(item, ("B04",))["B04"]).offset
+    found = catalog.SceneItem.parse(item)
+    return numbers_of(found, assets_of(found, ("B04",))["B04"]).offset
 
 
 def test_recorded_items_of_earth_search(real_data):
