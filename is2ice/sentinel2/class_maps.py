@@ -44,7 +44,7 @@ def class_map(
     land: Any = "scl",
     aperture: int = cloud_filter.PUBLISHED_APERTURE,
     per_tile: int | None = None,
-    tile: int = 1024,
+    tile: int = 2048,
     model: s2tiles.Network | None = None,
 ) -> xr.Dataset:
     """Surface class of every pixel, with the reasons not to trust some.
