@@ -62,7 +62,7 @@ def findings() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    from is2ice.extras import EXTRAS, installed
+    from is2ice.errors import EXTRAS, installed
 
     by_extra: dict[str, list[str]] = {}
     for package, (_, extra) in EXTRAS.items():

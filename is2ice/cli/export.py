@@ -53,6 +53,6 @@ def export(
     ds = open_track(source, beam or None, granule=granule)
     if variables is not None:
         ds = exports.choose(ds, names(variables))
-    write(ds, path, **({"declared": declaration} if declaration else {}))
+    write(ds, path, **({"declaration": declaration} if declaration else {}))
     beams = ", ".join(map(str, ds["beam"].values))
     out.print(f"{path}: {beams} of {ds.attrs.get('granule', source)}, {path.stat().st_size / 1e6:.1f} MB")

@@ -51,6 +51,17 @@ class TrackFlags:
         return {"beams": beams or None, "options": Options(**given), "overwrite": self.overwrite}
 
 
+@dataclass(frozen=True)
+class OutputFlags:
+    """Flags of the work that is done and of the text that is printed."""
+
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the tracks that would be computed or kept; compute nothing."),
+    ] = False
+    as_json: AsJson = False
+
+
 @app.command(
     epilog="Examples:\n\nis2ice run ATL03_*.h5 --store s.zarr --engine processes --workers 4\n\n"
     "is2ice run ATL03_20191104*.h5 --store s.zarr --beams gt2r --bbox 170 -78 -150 -72 --json\n\n"
@@ -63,6 +74,7 @@ def run(
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     track: TrackFlags,
     engine: EngineFlags,
+    output: OutputFlags,
     sources: Annotated[
         list[str] | None, typer.Argument(help="ATL03 files or URLs, or stores whose segments to use.")
     ] = None,
@@ -70,26 +82,21 @@ def run(
         float | None, typer.Option("--block-km", help="Split tracks into blocks of this many km.", min=0.1)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the store's last run.")] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="List the tracks that would be computed or kept; compute nothing."),
-    ] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Process granules into a store: 2 m segments, surface class, local sea surface and freeboard."""
     from is2ice.workflows import run as runs
 
     if not sources and not resume:
         raise ValueError("nothing to do: name ATL03 files, or resume the store's last run by --resume")
-    if dry_run and resume:
+    if output.dry_run and resume:
         raise ValueError(
             "--dry-run: leave out --resume; `is2ice report STORE` says what the last run left undone"
         )
     if resume:
         refuse_changes(context, [f.name for f in fields(TrackFlags)])
-    how = engine.keywords(store if resume else None) | {"progress": progress(as_json)}
-    if dry_run:
-        _print_plan(runs.plan(sources, store, **track.keywords()), as_json)
+    how = engine.keywords(store if resume else None) | {"progress": progress(output.as_json)}
+    if output.dry_run:
+        _print_plan(runs.plan(sources, store, **track.keywords()), output.as_json)
         return
     try:
         if resume:
@@ -100,11 +107,11 @@ def run(
     except KeyboardInterrupt:
         err.print(f"is2ice: interrupted; finished tracks are in {store}, is2ice run --resume does the rest")
         raise typer.Exit(130) from None
-    if as_json:
+    if output.as_json:
         print_json(done.to_dict())
     else:
         out.print(done.report())
-    _print_failures(done, state.quiet or as_json)
+    _print_failures(done, state.quiet or output.as_json)
     if not done.ok:
         if any(r["outcome"] != "failed" for r in done.receipts):
             state.next = (
