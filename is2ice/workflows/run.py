@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Unpack
 from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import usable
 from is2ice.errors import GranuleError, Is2IceError, ModelError
+from is2ice.io.remote.location import FolderLocation, Location
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
 
@@ -30,7 +32,7 @@ from .opening import matches
 from .options import Options, pin_classifier
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
-from .run_record import Earlier, resumable, resumed
+from .run_record import Earlier, alive, manifests, resumable, resumed
 from .track import Chain, Item, derive, finish, survey
 
 __all__ = ["DuplicateGuard", "Request", "plan", "process", "resume", "run"]
@@ -75,7 +77,8 @@ def run(
     Returns
     -------
     Run
-        One receipt per track; a track that failed is reported there and stops no other.
+        One receipt per track; a track that failed is reported there and stops no other. A new store that no track has
+        reached, since all failed, is removed again.
 
     Raises
     ------
@@ -217,6 +220,7 @@ def process(request: Request) -> Run:
     options = pin_classifier(request.options)
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
+    new = not stores.is_store(request.store)
     root = stores.create(request.store)
     beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
     settings = request.settings
@@ -237,7 +241,18 @@ def process(request: Request) -> Run:
     )
     done = drive(job)
     segment_blocks.clear(root, resumable(root))
+    if new and done.receipts and len(done.failed) == len(done.receipts):
+        _discard_empty(root)
     return done
+
+
+def _discard_empty(root: Location) -> None:
+    """Remove a store that this run has made and that no track has reached; another run may have used it meanwhile."""
+    if len(stores.listing(root)) == 0 and not any(alive(one) is not False for one in manifests(root)):
+        root.delete(list(root.objects()))
+        if isinstance(root, FolderLocation):
+            with suppress(OSError):  # someone has put a file there
+                root.folder.rmdir()
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,20 @@ def test_run_lists_what_it_would_do(cli, ran, tmp_path) -> None:  # type: ignore
     assert not (tmp_path / "new.zarr").exists()
 
 
+def test_a_run_of_nothing_but_failures_leaves_no_store(cli, ran, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "page.h5").write_text("<html>")
+    path = tmp_path / "deep" / "new.zarr"
+    code, out, err = cli("run", tmp_path / "page.h5", "--store", path)
+    assert code == 2
+    assert "not an HDF5 file" in out
+    assert "next:" not in err
+    assert not path.exists()
+    _, there = ran
+    before = set(there.rglob("*"))
+    assert cli("run", tmp_path / "page.h5", "--store", there)[0] == 2
+    assert before < set(there.rglob("*"))  # a store with tracks stays, with the record of the failure
+
+
 def test_report_shows_the_run_that_worked(cli, tmp_path) -> None:  # type: ignore[no-untyped-def]
     granule, path = write_beam(tmp_path / "a.h5", 6_000), tmp_path / "s.zarr"
     for _ in range(2):
