@@ -118,9 +118,10 @@ def keep_leads(
         height = cube["height"].values[k]
         first, last = runs((code[k] == schema.OPEN_WATER) & np.isfinite(height), min_segments=3)
         real = [
-            (i, j) for i, j in zip(first, last, strict=True)
+            (i, j)
+            for i, j in zip(first, last, strict=True)
             if np.nanmean(truth["footprint_class"].values[k, i : j + 1] == schema.OPEN_WATER) > 0.5
-        ]  # fmt: skip
+        ]
         chosen = [real[i] for i in rng.permutation(len(real))[:number]]
         water = np.zeros(code.shape[1], bool)
         for i, j in chosen:

@@ -109,9 +109,15 @@ def measure(
 
 
 def _timed(
-    granules: Sequence[Path], scene: Path, folder: Path, engine: str, workers: int, how: dict[str, Any],
-    start: float, kinds: Sequence[str],
-) -> tuple[list[Timing], float]:  # fmt: skip
+    granules: Sequence[Path],
+    scene: Path,
+    folder: Path,
+    engine: str,
+    workers: int,
+    how: dict[str, Any],
+    start: float,
+    kinds: Sequence[str],
+) -> tuple[list[Timing], float]:
     folder = folder / f"{engine}-{workers}"
     began = time.perf_counter()
     _good(pipeline.run(granules[: 2 * workers], folder / "warm.zarr", **how))

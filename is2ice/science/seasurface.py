@@ -155,9 +155,15 @@ class _Beam:
         row = np.flatnonzero(np.isfinite(self.height))
         breaks = None if self.gaps is None else np.diff(np.cumsum(self.gaps)[row], prepend=0) > 0
         leads = find_leads(
-            self.x[row], self.height[row], self.sigma[row], self.is_lead[row], self.spacing,
-            breaks=breaks, scale=None if self.scale is None else self.scale[row], options=rules,
-        )  # fmt: skip
+            self.x[row],
+            self.height[row],
+            self.sigma[row],
+            self.is_lead[row],
+            self.spacing,
+            breaks=breaks,
+            scale=None if self.scale is None else self.scale[row],
+            options=rules,
+        )
         index = np.full(self.x.size, -1, np.int32)
         index[row] = lead_index(leads, row.size)
         leads["first"], leads["last"] = (("lead", row[leads[k].values]) for k in ("first", "last"))

@@ -112,9 +112,10 @@ def test_gaps_are_never_bridged_and_dark_cells_are_values_of_ours_only():
             np.testing.assert_array_equal(x[k], values[centre[k] - context : centre[k] + context + 1])
             # Every cell with values all around it is there.
             whole = [
-                i for i in range(context, len(values) - context)
+                i
+                for i in range(context, len(values) - context)
                 if np.isfinite(values[i - context : i + context + 1]).all()
-            ]  # fmt: skip
+            ]
             assert centre.tolist() == whole
 
 

@@ -604,9 +604,17 @@ def test_minimum_of_published_windows(real_data):
         if mine.empty:
             continue
         result = sea_surface(
-            mine.x_atc.to_numpy(float), mine.h_cor_mean.to_numpy(), 0.05, np.ones(len(mine)), method="minimum",
-            spacing=2.0, window=10_000.0, step=10_000.0, origin=float(w.base_x), reach=1e6,
-        )  # fmt: skip
+            mine.x_atc.to_numpy(float),
+            mine.h_cor_mean.to_numpy(),
+            0.05,
+            np.ones(len(mine)),
+            method="minimum",
+            spacing=2.0,
+            window=10_000.0,
+            step=10_000.0,
+            origin=float(w.base_x),
+            reach=1e6,
+        )
         lowest = float(result.windows.height.min())
         assert lowest > w.ow_min_elev - 1e-6
         seen += 1

@@ -37,8 +37,18 @@ PRODUCTS = ("ATL03", "ATL07", "ATL10")
 PAGE, TIMEOUT = 2000, 120.0
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
-    "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
-)  # fmt: skip
+    "granule",
+    "start",
+    "end",
+    "rgt",
+    "cycle",
+    "region",
+    "release",
+    "size_mb",
+    "https",
+    "s3",
+    "granule_item",
+)
 _NAME = re.compile(r"(ATL\d\d)(?:-(\d\d))?_(\d{14})_(\d{4})(\d\d)(\d\d)_(\d{3})_(\d\d)")
 
 

@@ -27,9 +27,16 @@ from is2ice.io.urls import local_path, public_url, scrub
 from .object_store import s3_settings
 
 __all__ = [
-    "PARALLEL", "BucketLocation", "FolderLocation", "HttpLocation", "Location", "Object", "clear_errors", "is_url",
+    "PARALLEL",
+    "BucketLocation",
+    "FolderLocation",
+    "HttpLocation",
+    "Location",
+    "Object",
+    "clear_errors",
+    "is_url",
     "location",
-]  # fmt: skip
+]
 
 #: Requests at a time.
 PARALLEL = 16
@@ -38,8 +45,13 @@ UNFINISHED = ".unfinished-"
 #: Addresses of buckets, by the class of obstore that reaches them.
 BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
 #: Names that fsspec gives to the options of obstore.
-_ALSO = {"anon": "skip_signature", "key": "access_key_id", "secret": "secret_access_key", "token": "session_token",
-         "endpoint_url": "endpoint"}  # fmt: skip
+_ALSO = {
+    "anon": "skip_signature",
+    "key": "access_key_id",
+    "secret": "secret_access_key",
+    "token": "session_token",
+    "endpoint_url": "endpoint",
+}
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 #: What a server of S3 answers in XML.
 _CODE = re.compile(r"<Code>([^<]*)</Code>")

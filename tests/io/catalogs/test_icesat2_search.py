@@ -125,8 +125,9 @@ def test_polar_over_returns(cmr, genuine):
     cmr.entries = [genuine, moved(genuine, -100.0, 2), moved(genuine, 31.2, 3), moved(genuine, 120.0, 4)]
     frame = icesat2.search((-160.0, 60.0, -140.0, 79.0), ("2022-10-12", "2022-10-13"), release=5)
     assert sorted(frame["granule_item"].map(lambda g: g["meta"]["concept-id"])) == [
-        "G2560598660-NSIDC_ECS", "G3-NSIDC_ECS"
-    ]  # fmt: skip
+        "G2560598660-NSIDC_ECS",
+        "G3-NSIDC_ECS",
+    ]
     row = frame[frame["granule_item"].map(lambda g: g["meta"]["concept-id"] == "G2560598660-NSIDC_ECS")].iloc[
         0
     ]
@@ -354,8 +355,12 @@ def test_a_token_of_the_environment(out, monkeypatch):
     assert login.login().authenticated
     url = "https://data.nsidc.earthdatacloud.nasa.gov/x.h5"
     assert login.headers(url) == {"Authorization": f"Bearer {good}"}
-    for other in ("http://data.nsidc.earthdatacloud.nasa.gov/x.h5", "https://earthdata.nasa.gov.evil.org/x.h5",
-                  "https://evilearthdata.nasa.gov/x", "https://host/x?to=earthdata.nasa.gov"):  # fmt: skip
+    for other in (
+        "http://data.nsidc.earthdatacloud.nasa.gov/x.h5",
+        "https://earthdata.nasa.gov.evil.org/x.h5",
+        "https://evilearthdata.nasa.gov/x",
+        "https://host/x?to=earthdata.nasa.gov",
+    ):
         assert login.headers(other) == {}
     monkeypatch.setenv("EARTHDATA_TOKEN", jwt(time.time() - 3600))
     with pytest.raises(LoginError, match="expired on 20") as caught:
