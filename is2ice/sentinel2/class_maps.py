@@ -67,7 +67,7 @@ class ClassOptions:
     land: Any = "scl"
     aperture: int = cloud_filter.PUBLISHED_APERTURE
     per_tile: int | None = None
-    tile: int = 1024
+    tile: int = 2048
 
     def __post_init__(self) -> None:
         for name, known in (
