@@ -144,7 +144,7 @@ GRIDS = {
 # -- sums ---------------------------------------------------------------------------------------------
 #: What each class adds its length to.
 _CLASS_LENGTH = {code: f"length_{name}" for code, name in enumerate(schema.CLASSES)}
-_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "pieces of leads that begin here"}
+_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "lead segments that begin here"}
 #: Values that stand at one segment for a whole thing (:mod:`is2ice.science.icestats`): averaged by number, over all.
 #: They and roughness have no standard error.
 EVENTS = ("lead_width", "lead_spacing", "floe_length", "ridge_height")

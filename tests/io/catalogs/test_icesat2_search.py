@@ -208,15 +208,15 @@ def test_matching_products_of_the_orbit(cmr, genuine):
 
 def test_a_granule_by_its_name(cmr, genuine, tmp_path, monkeypatch):
     cmr.entries = [genuine]
-    assert icesat2.located(NAME).endswith(f"/{NAME}.h5")
-    assert icesat2.located(f"{NAME}.h5") == icesat2.located(NAME)
+    assert icesat2.resolve_granule(NAME).endswith(f"/{NAME}.h5")
+    assert icesat2.resolve_granule(f"{NAME}.h5") == icesat2.resolve_granule(NAME)
     assert f"{NAME}*" in str(cmr.asked[0][0])
     asked = len(cmr.asked)
     monkeypatch.chdir(tmp_path)
     for name in (NAME, f"{NAME}.h5"):  # files of these names come first
         (tmp_path / name).write_text("")
     for other in (NAME, f"{NAME}.h5", "s3://b/x", tmp_path, f"https://host/{NAME}.h5"):
-        assert icesat2.located(other) is other
+        assert icesat2.resolve_granule(other) is other
     assert len(cmr.asked) == asked
     cmr.entries = []
     (tmp_path / NAME).unlink()
