@@ -355,7 +355,8 @@ def test_the_package_as_a_zip_is_the_package(tmp_path: Path) -> None:
     code = (
         "import sys, is2ice; from is2ice.engines import _package_shipping; "
         "from is2ice.classifiers.radiometric import thresholds; from is2ice.classifiers.boosted import shipped; "
-        "assert '.zip' in is2ice.__file__; assert thresholds(); assert shipped(); print(_package_shipping.digest('is2ice'))"
+        "assert '.zip' in is2ice.__file__; assert thresholds(); assert shipped(); "
+        "print(_package_shipping.digest('is2ice'))"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)

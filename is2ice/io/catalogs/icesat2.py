@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.errors import CatalogError, GranuleError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, GranuleError, require
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape
@@ -53,9 +52,10 @@ def search(
     cycle: int | Iterable[int] | None = None,
     name: str | None = None,
     limit: int | None = None,
-    cmr: str | None = None,
 ) -> geopandas.GeoDataFrame:
     """ICESat-2 granules that meet an area.
+
+    The environment variable ``IS2ICE_CMR`` names another catalogue of the kind of NASA's.
 
     Parameters
     ----------
@@ -73,8 +73,6 @@ def search(
     limit : int, optional
         Most granules taken from the catalogue for each piece of the area; by default all that it holds. What is
         left out is logged as a warning.
-    cmr : str, optional
-        Address of another catalogue of this kind; ``IS2ICE_CMR`` by default, else NASA's.
 
     Returns
     -------
@@ -98,7 +96,7 @@ def search(
     time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
-        for granule in _ask(product, release, time, piece, names, limit, cmr):
+        for granule in _ask(product, release, time, piece, names, limit):
             found[str(granule["meta"]["concept-id"])] = granule
     frame = granule_frame(found.values())
     if shape is not None and len(frame):
@@ -118,7 +116,7 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
         Name of a granule.
     product : str
     **options
-        ``release`` and ``cmr`` of :func:`search`; the release of `granule` by default.
+        ``release`` of :func:`search`; that of `granule` by default.
 
     Raises
     ------
@@ -205,16 +203,14 @@ def _shape(where: Any) -> BaseGeometry:
     return box_shape(box_of(where, "search"))
 
 
-def _ask(
-    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
-) -> list[Any]:
+def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:
     require("earthaccess")
     import earthaccess
     import requests
 
     try:
         query = earthaccess.DataGranules(earthaccess.__auth__ if logged_in() else None).short_name(product)
-        base = cmr or os.environ.get("IS2ICE_CMR")
+        base = os.environ.get("IS2ICE_CMR")
         if base:
             query.mode(base.rstrip("/") + "/")
         if release is not None:
