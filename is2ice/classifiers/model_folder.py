@@ -57,8 +57,8 @@ def save(
         Made; its parent must exist.
     model : keras.Model
     card : mapping
-        ``kind`` ("windows" or "tiles"), ``architecture``, ``parameters`` and whatever else is known, as JSON can
-        hold it. Format, class codes, version and checksums are added here.
+        ``kind`` ("windows", "tiles" or "atl07"), ``architecture``, ``parameters`` and whatever else is known, as
+        JSON can hold it. Format, class codes, version and checksums are added here.
     overwrite : bool
         Replace a model that is there.
 
@@ -158,7 +158,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     Parameters
     ----------
     folder : path
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
         What it must be.
 
     Raises
@@ -219,7 +219,7 @@ def load(
     folder : path
     build : callable
         Makes the untrained model from the card.
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
 
     Raises
     ------
