@@ -16,7 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.engines import shared
 from is2ice.errors import ModelError, require
+from is2ice.io.remote.location import SHARED, is_url
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
@@ -140,9 +142,11 @@ class Neural(Trained):
             "architecture": architecture,
             "parameters": {**kind.parameters, **parameters},
             "features": {
-                "set": train.features.name, "names": list(train.features.names),
+                "set": train.features.name,
+                "names": list(train.features.names),
                 "units": [f.units for f in train.features.features],
-                "leaking": list(train.features.leaking), "dark_cells": train.features.dark_cells,
+                "leaking": list(train.features.leaking),
+                "dark_cells": train.features.dark_cells,
             },
             "context": train.context,
             "segment_length": schema.SEGMENT_LENGTH,
@@ -154,7 +158,7 @@ class Neural(Trained):
             "data": _data(train, held),
             "training": {**history.settings, "history": history.to_dict()},
             **(card or {}),
-        }  # fmt: skip
+        }
         made = cls(model, document)
         if held is not None and len(held):
             document["temperature"] = temperature(made.logits(held.x), held.y)
@@ -402,10 +406,20 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
 _lock = threading.Lock()
 
 
-def loaded(folder: str | os.PathLike[str]) -> Neural:
-    """A saved model, read once in each process and again only when it has changed."""
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
+    """Load a saved model, once in each process and again only when it has changed.
+
+    Parameters
+    ----------
+    folder : path or address
+    checksum : str
+        Checksum of the model; on a worker, a model that came with its job is found by that.
+    """
+    if checksum and shared(f"{SHARED}{checksum}/{model_folder.CARD}") is not None:
+        folder = f"{SHARED}{checksum}"
+    text = os.fspath(folder)
     with _lock:
-        return _load(os.path.abspath(os.fspath(folder)), model_folder.checksum(folder))
+        return _load(text if is_url(text) else os.path.abspath(text), model_folder.checksum(text))
 
 
 @lru_cache(maxsize=4)
