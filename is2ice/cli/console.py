@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 __all__ = [
+    "AreaFlag",
     "AsJson",
     "Bbox",
     "Km",
@@ -40,6 +41,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Bbox = Annotated[
     tuple[float, float, float, float] | None,
     typer.Option("--bbox", metavar="W S E N", help="Degrees; west > east crosses the antimeridian."),
+]
+AreaFlag = Annotated[
+    str | None, typer.Option("--area", help="A named sea, or a file of polygons (GeoJSON, GeoPackage, ...).")
 ]
 Km = Annotated[
     tuple[float, float] | None,

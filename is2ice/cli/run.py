@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import AsJson, Bbox, err, expand_flags, names, out, print_json, print_table, progress, state
+from .console import (
+    AreaFlag,
+    AsJson,
+    Bbox,
+    err,
+    expand_flags,
+    names,
+    out,
+    print_json,
+    print_table,
+    progress,
+    state,
+)
 from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
@@ -32,6 +44,7 @@ class TrackFlags:
     ] = 3
     length: Annotated[float, typer.Option("--length", help="Segment length, m.")] = 2.0
     bbox: Bbox = None
+    area: AreaFlag = None
     time: Annotated[
         tuple[str, str] | None, typer.Option("--time", metavar="FROM TO", help="UTC, as 2019-11-04T19:59:47.")
     ] = None
@@ -46,7 +59,15 @@ class TrackFlags:
         """Return the keywords ``beams``, ``options`` and ``overwrite`` of a run."""
         from is2ice.workflows.options import Options
 
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("beams", "overwrite")}
+        given = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("beams", "overwrite", "area")
+        }
+        if self.area is not None:
+            if self.bbox is not None:
+                raise ValueError("--bbox and --area: name one of them")
+            given["bbox"] = self.area
         beams = self.beams if self.beams in ("strong", "weak", "all") else names(self.beams)
         return {"beams": beams or None, "options": Options(**given), "overwrite": self.overwrite}
 

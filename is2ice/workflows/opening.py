@@ -15,7 +15,7 @@ from is2ice.errors import StoreError
 from is2ice.io.catalogs.icesat2 import resolve_granule
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import scrub
-from is2ice.science.area import box_of, in_box
+from is2ice.science.area import area_of, in_area
 from is2ice.science.epoch import delta_time, span
 
 from .options import Options
@@ -32,7 +32,7 @@ _PART = ("bbox", "time", "x_atc")
 class SegmentKeywords(TypedDict, total=False):
     """Keywords of :func:`open_track` that select or decide the segments."""
 
-    bbox: tuple[float, float, float, float] | None
+    bbox: Any
     time: tuple[Any, Any] | None
     x_atc: tuple[float, float] | None
     length: float
@@ -146,7 +146,7 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
         ds = ds.isel(x_atc=(centre >= subset.x_atc[0]) & (centre < subset.x_atc[1]))
     keep = np.ones(ds["delta_time"].shape, bool)
     if subset.bbox is not None:
-        keep &= in_box(ds["longitude"].values, ds["latitude"].values, box_of(subset.bbox))
+        keep &= in_area(ds["longitude"].values, ds["latitude"].values, area_of(subset.bbox))
     if subset.time is not None:
         first, last = map(delta_time, span(subset.time))
         keep &= (ds["delta_time"].values >= first) & (ds["delta_time"].values <= last)
