@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ._attempt import RetryOn, attempt, release
-from ._cluster import Cluster, cluster
+from ._cluster import Cluster, cluster, reach
 from ._common import Pairs, cpus
 from ._environment import Carry, Environment
 from ._shared import hold, shared
@@ -23,13 +23,25 @@ from .processes import processes as _processes
 from .serial import serial as _serial
 from .spark import spark as _spark
 
-__all__ = ["ENGINES", "Cluster", "attempt", "check", "cluster", "cpus", "hold", "map", "release", "shared"]
+__all__ = [
+    "ENGINES",
+    "Cluster",
+    "attempt",
+    "check",
+    "cluster",
+    "cpus",
+    "hold",
+    "map",
+    "reach",
+    "release",
+    "shared",
+]
 
 
 def map(  # the name of what it does, as in every engine's own library
     fn: Callable[[Any], Any],
     items: Iterable[Any],
-    engine: str | Cluster = "serial",
+    engine: Any = "serial",
     *,
     retries: int = 0,
     retry_on: RetryOn = (OSError,),
@@ -47,7 +59,8 @@ def map(  # the name of what it does, as in every engine's own library
         Function of one item. Engines other than ``serial`` pickle it, the items and the results.
     items : iterable
         Drawn only as fast as workers need them.
-    engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
+    engine : {"serial", "processes", "dask", "gateway", "spark"}, or running workers
+        Running workers as :func:`reach` takes them: a :class:`Cluster`, a Dask client or cluster, or an address.
     retries : int
         Further attempts at an item whose failure is of `retry_on`.
     retry_on : tuple of exception types, or callable
@@ -84,6 +97,7 @@ def map(  # the name of what it does, as in every engine's own library
     >>> sorted(result for item, result in map(abs, [-1, 2]))
     [1, 2]
     """
+    engine = reach(engine)
     name = check(engine)
     if isinstance(engine, Cluster):
         options = {**engine.options, **options}
