@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ def _numba_cache() -> None:
     """Cache compiled loops in a temporary folder if neither the package nor the home folder can be written."""
     here, home = os.path.dirname(__file__), os.path.expanduser("~")
     if "NUMBA_CACHE_DIR" not in os.environ and not (os.access(here, os.W_OK) or os.access(home, os.W_OK)):
+        import tempfile
+
         os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"is2ice-numba-{os.getuid()}")
 
 
