@@ -9,7 +9,6 @@ Earthdata by their own environment (EARTHDATA_TOKEN), which the cluster's option
 import argparse
 
 import is2ice
-from is2ice.io.stores.declarations import find_declaration
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--granules", nargs="+", help="URLs or paths the workers reach, in place of a search")
     args = parser.parse_args()
-    declaration = find_declaration(args.declaration)
+    declaration = is2ice.find_declaration(args.declaration)
     granules = args.granules or list(is2ice.search(declaration.region, declaration.time)["https"])
     options = is2ice.Options(bbox=declaration.region or None)
     where = {"address": args.gateway, "proxy_address": args.proxy}

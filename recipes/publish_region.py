@@ -9,7 +9,6 @@ A second run adds what is new, and changes nothing otherwise.
 import argparse
 
 import is2ice
-from is2ice.io.stores.declarations import find_declaration
 
 
 def main() -> None:
@@ -22,7 +21,7 @@ def main() -> None:
     parser.add_argument("--granules", nargs="+", help="files or URLs, in place of a search")
     parser.add_argument("--engine", default="serial")
     args = parser.parse_args()
-    declaration = find_declaration(args.declaration)
+    declaration = is2ice.find_declaration(args.declaration)
     granules = args.granules
     if not granules:
         granules = list(is2ice.search(declaration.region, declaration.time)["https"])

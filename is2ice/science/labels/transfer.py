@@ -254,7 +254,15 @@ class _Window(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _nearest(row, column, code, mask, masked, window, reach):  # type: ignore[no-untyped-def]
+def _nearest(
+    row: NDArray[Any],
+    column: NDArray[Any],
+    code: NDArray[Any],
+    mask: NDArray[Any],
+    masked: Any,
+    window: Any,
+    reach: Any,
+) -> Any:
     """Class and reasons of the pixel each point lies in, and the first point with an unknown class, or -1."""
     rows, columns, row0, column0 = window
     label, flags = np.empty(row.size, np.int8), np.empty(row.size, np.uint16)
