@@ -57,8 +57,8 @@ def save(
         Made; its parent must exist.
     model : keras.Model
     card : mapping
-        ``kind`` ("windows" or "tiles"), ``architecture``, ``parameters`` and whatever else is known, as JSON can
-        hold it. Format, class codes, version and checksums are added here.
+        ``kind`` ("windows", "tiles" or "atl07"), ``architecture``, ``parameters`` and whatever else is known, as
+        JSON can hold it. Format, class codes, version and checksums are added here.
     overwrite : bool
         Replace a model that is there.
 
@@ -92,8 +92,12 @@ def save(
             "parameters": int(sum(w.size for w in weights)),
         }
         document = {
-            "format": FORMAT, **card, "classes": CLASSES, "is2ice": __version__, "weights": told,
-        }  # fmt: skip
+            "format": FORMAT,
+            **card,
+            "classes": CLASSES,
+            "is2ice": __version__,
+            "weights": told,
+        }
         (part / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
         _move_in(part, folder)
     finally:
@@ -154,7 +158,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     Parameters
     ----------
     folder : path
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
         What it must be.
 
     Raises
@@ -215,7 +219,7 @@ def load(
     folder : path
     build : callable
         Makes the untrained model from the card.
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
 
     Raises
     ------

@@ -138,9 +138,11 @@ class Neural(Trained):
             "architecture": architecture,
             "parameters": {**kind.parameters, **parameters},
             "features": {
-                "set": train.features.name, "names": list(train.features.names),
+                "set": train.features.name,
+                "names": list(train.features.names),
                 "units": [f.units for f in train.features.features],
-                "leaking": list(train.features.leaking), "dark_cells": train.features.dark_cells,
+                "leaking": list(train.features.leaking),
+                "dark_cells": train.features.dark_cells,
             },
             "context": train.context,
             "segment_length": schema.SEGMENT_LENGTH,
@@ -152,7 +154,7 @@ class Neural(Trained):
             "data": _data(train, held),
             "training": {**history.settings, "history": history.to_dict()},
             **(card or {}),
-        }  # fmt: skip
+        }
         made = cls(model, document)
         if held is not None and len(held):
             document["temperature"] = temperature(made.logits(held.x), held.y)

@@ -18,7 +18,7 @@ from ._shared import Sharing
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["client_at", "dask", "feed", "local_client", "same_package"]
+__all__ = ["client_at", "dask", "feed", "local_client", "require_same_package"]
 
 log = logging.getLogger("is2ice")
 
@@ -50,7 +50,7 @@ def dask(
                 client_at(address) if address else local_client(workers, memory_limit=memory_limit)
             )
         else:
-            same_package(client)
+            require_same_package(client)
         yield from feed(client, attempt, items, shared)
 
 
@@ -227,11 +227,11 @@ def client_at(address: str) -> Iterator[Client]:
             f"Dask scheduler {address}: {error}. Does it run there, and may this machine reach it?"
         ) from error
     with client:
-        same_package(client)
+        require_same_package(client)
         yield client
 
 
-def same_package(client: Client) -> None:
+def require_same_package(client: Client) -> None:
     """Send this package to workers that have none, or another one; those that join later receive it too."""
     import cloudpickle
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from is2ice.errors import require
 
 from ._common import Pairs, Unreachable
-from .dask import feed, same_package
+from .dask import feed, require_same_package
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,7 +97,7 @@ def gateway_client(
                     "worker image broken? Its log is with the Gateway's administrator"
                 ) from None
             _compare_versions(client)
-            same_package(client)
+            require_same_package(client)
             yield client
 
 

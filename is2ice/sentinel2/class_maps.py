@@ -18,7 +18,7 @@ from is2ice.schema import LabelFlag
 
 from . import cloud_filter
 from . import tiles as s2tiles
-from .stac_item import SceneError
+from .stac_item import COLOURS, SceneError
 
 __all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", "shares"]
 
@@ -26,7 +26,6 @@ __all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", 
 FILTERS = ("guarded", "published", "threshold")
 METHODS = (*FILTERS, "unet")
 
-_COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]
 
 #: Classes of SCL, by what they mean here. Over sea ice SCL is a poor witness: it has called all of a scene
@@ -135,7 +134,7 @@ def class_map(
     own = _bands_of(classifier, scene, method, chosen.white)
     import dask.array as da
 
-    names = [b for b in (*_COLOURS, "B11", "SCL") if b in scene]
+    names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
     chunks = rows, columns = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
     planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
@@ -204,7 +203,7 @@ def _check(scene: Any, method: str, options: ClassOptions) -> None:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if options.per_tile is not None and method != "published":
         raise ValueError(f"per_tile={options.per_tile} belongs to method='published'; got method={method!r}")
-    missing = [b for b in _COLOURS if b not in scene]
+    missing = [b for b in COLOURS if b not in scene]
     missing += ["B11"] if options.cloud == "infrared" and "B11" not in scene else []
     missing += ["SCL"] if options.cloud == "scl" and "SCL" not in scene else []
     if missing or not {"x", "y"} <= set(scene.dims):
@@ -283,7 +282,7 @@ class _Evidence:
 
     def mask(self, *arrays: NDArray[Any]) -> NDArray[np.uint16]:
         bands = self.bands(arrays)
-        colours = [bands[b] for b in _COLOURS]
+        colours = [bands[b] for b in COLOURS]
         out = np.zeros(colours[0].shape, np.uint16)
         valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
         brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
@@ -309,7 +308,7 @@ class _Classes:
 
     def __call__(self, *arrays: NDArray[Any]) -> NDArray[np.int8]:
         bands, evidence = self.evidence.bands(arrays), self.evidence
-        blue, green, red = (bands[b] for b in _COLOURS)
+        blue, green, red = (bands[b] for b in COLOURS)
         if self.method == "threshold":
             return cloud_filter.threshold(
                 cloud_filter.brightness(*(cloud_filter.eight_bit(c, self.white) for c in (red, green, blue)))
@@ -348,9 +347,16 @@ def _published(
             c.rechunk(tuple(_tiles(sum(t), max(depth, cloud_filter.HALO)) for t in tiles)) for c in colours
         ]
     coded = da.map_overlap(
-        _contrast, *colours, depth=_depth(tiles[0], tiles[1], depth), boundary="none", dtype=np.uint16,
-        meta=np.zeros((0, 0), np.uint16), allow_rechunk=False, white=white, aperture=aperture,
-    )  # fmt: skip
+        _contrast,
+        *colours,
+        depth=_depth(tiles[0], tiles[1], depth),
+        boundary="none",
+        dtype=np.uint16,
+        meta=np.zeros((0, 0), np.uint16),
+        allow_rechunk=False,
+        white=white,
+        aperture=aperture,
+    )
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
         _histogram, coded, dtype=np.int64, new_axis=2, chunks=(*each, 256), meta=np.zeros((0, 0, 0), np.int64)

@@ -161,13 +161,23 @@ def test_offset_flag_that_lies_is_found_out(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "asset", "offset", "source"),
     [
-        ("stac/odc-stac/S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531.json", "B04", 0, "baseline 02.12"),
+        (
+            "stac/odc-stac/S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531.json",
+            "B04",
+            0,
+            "baseline 02.12",
+        ),
         ("stac/odc-stac/S2A_28QCH_20200714_0_L2A.json", "B04", 0, "baseline 02.14"),
         ("s2_metadata/S2A_T60CWS_20240109T203651_L2A/expected_output.json", "red", -1000, "stated"),
         ("s2_metadata/S2B_MSIL2A_20191228T210519_N0212_R071_T01CCV_20201003T104658.SAFE", "red", 0, "stated"),
-        ("s2_metadata/S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126.SAFE", "red", -1000, "stated"),
+        (
+            "s2_metadata/S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126.SAFE",
+            "red",
+            -1000,
+            "stated",
+        ),
     ],
-)  # fmt: skip
+)
 def test_offset_of_genuine_items(real_data, name, asset, offset, source):
     path = real_data / name
     path = path / "expected_output.json" if path.is_dir() else path
@@ -322,12 +332,16 @@ def server(clear):
 @pytest.mark.parametrize(
     ("mode", "query", "message"),
     [
-        ("e403", "?se=2019-11-16T20%3A00%3A00Z&sig=SECRET", "HTTP 403: its signed address expired at 2019-11-16T20:00"),
+        (
+            "e403",
+            "?se=2019-11-16T20%3A00%3A00Z&sig=SECRET",
+            "HTTP 403: its signed address expired at 2019-11-16T20:00",
+        ),
         ("e403", "", "HTTP 403: access refused"),
         ("e500", "", "HTTP 500 from the server, also when tried again"),
         ("slow", "", "did not answer in time"),
     ],
-)  # fmt: skip
+)
 def test_server_faults_are_tried_again_and_named(clear, server, tmp_path, mode, query, message):
     def remote(d):
         for key, name in (("red", "B04"), ("blue", "B02")):

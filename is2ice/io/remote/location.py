@@ -40,7 +40,7 @@ __all__ = [
     "clear_errors",
     "is_url",
     "location",
-]  # fmt: skip
+]
 
 #: Requests at a time.
 PARALLEL = 16
@@ -51,8 +51,13 @@ SHARED = "shared://"
 #: Addresses of buckets, by the class of obstore that reaches them.
 BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
 #: Names that fsspec gives to the options of obstore.
-_ALSO = {"anon": "skip_signature", "key": "access_key_id", "secret": "secret_access_key", "token": "session_token",
-         "endpoint_url": "endpoint"}  # fmt: skip
+_ALSO = {
+    "anon": "skip_signature",
+    "key": "access_key_id",
+    "secret": "secret_access_key",
+    "token": "session_token",
+    "endpoint_url": "endpoint",
+}
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 #: What a server of S3 answers in XML.
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
