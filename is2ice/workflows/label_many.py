@@ -305,7 +305,7 @@ class _Label:
         return [self._write(item, segments, parameters, each) for item in tracks]
 
     def plan(self, one: Item) -> int:
-        """Find the scenes of a pass and write them down; return their number, 0 if the tracks are up to date."""
+        """Find the scenes of a pass and write their names down; return their number, 0 if the tracks are up to date."""
         parameters = self._parameters(one.source)
         if all(self._up_to_date(item, parameters) for item in survey(one.source, self.beams)):
             return 0
@@ -334,7 +334,13 @@ class _Label:
     def _look(self, segments: xr.Dataset, scene: Scene, plan: Mapping[str, Any]) -> label_pass.SceneLabels:
         options, drift = self._options()
         items = plan["items"]
-        found = label_pass.look_at(segments, items[scene.number], drift, options, timed=len(items) > 1)
+        item = items[scene.number]
+        if isinstance(item, str):
+            given = self.scenes(scene.source)
+            listed = given if isinstance(given, list | tuple) or hasattr(given, "iterrows") else [given]
+            rows = (row for _, row in listed.iterrows()) if hasattr(listed, "iterrows") else listed
+            item = next(found for found in map(item_of, rows) if found["id"] == item)
+        found = label_pass.look_at(segments, item, drift, options, timed=len(items) > 1)
         if self.parts and len(items) > 1:
             location(self.parts).put(f"{self._key(scene.source)}-{scene.number}.npz", found.to_bytes())
         return found
@@ -347,7 +353,9 @@ class _Label:
             return dict(json.loads(held[0]))
         options, drift = self._options()
         found = label_pass.overlaps(source, self.scenes(source), self.beams, drift, options.within)
-        items = [item_of(item) for item in found.drop_duplicates("scene")["item"]]
+        items: list[Any] = [item_of(item) for item in found.drop_duplicates("scene")["item"]]
+        if not isinstance(self.scenes(source), str):  # what was given may be signed: it is not written down
+            items = [item["id"] for item in items]
         raw = json.dumps({"items": items, "reach": label_pass.reach(found)}).encode()
         if self.parts:
             location(self.parts).put(key, raw)
