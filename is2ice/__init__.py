@@ -49,6 +49,7 @@ _PUBLIC = {
     "label_many": "workflows.label_many",
     "label_pass": "workflows.label_pass",
     "login": "io.remote.earthdata",
+    "make_class_maps": "workflows.make_class_maps",
     "make_map": "workflows.make_map",
     "one_track": "workflows.track",
     "open_scene": "sentinel2",
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
     from is2ice.workflows.label_many import label_many as label_many
     from is2ice.workflows.label_pass import LabelOptions as LabelOptions
     from is2ice.workflows.label_pass import label_pass as label_pass
+    from is2ice.workflows.make_class_maps import make_class_maps as make_class_maps
     from is2ice.workflows.make_map import MapOptions as MapOptions
     from is2ice.workflows.make_map import make_map as make_map
     from is2ice.workflows.make_map import write_map as write_map
