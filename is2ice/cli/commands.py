@@ -134,6 +134,12 @@ COMMANDS = {
         "U-Net for Sentinel-2 scenes, trained on automatic labels.",
         "is2ice labels make GRANULE ITEM --network MODEL",
     ),
+    "classmaps": Entry(
+        "classmaps:app",
+        _LEARN,
+        "Map the surface classes of many Sentinel-2 scenes on an engine.",
+        "is2ice labels make GRANULE ITEM --store labelled.zarr",
+    ),
     "report": Entry(
         "report:app",
         _STORES,
