@@ -204,12 +204,6 @@ COMMANDS = {
     ),
 }
 if CHECKOUT:
-    COMMANDS["docs"] = Entry(
-        "docs:app",
-        _MORE,
-        "Build the documentation pages from the package, its sample data and its commands.",
-        "open build/docs/index.html",
-    )
     COMMANDS["bench"] = Entry(
         "bench:app", _MORE, "Measure and project the scaling of a run.", "python recipes/paper_tables.py"
     )

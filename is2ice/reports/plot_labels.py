@@ -128,14 +128,12 @@ def draw_labels(
         Several beams, no label, or nothing within ``x_atc``.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     track = _one_track(track, x_atc)
     x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
     ratios = [2.0, 2.0, 0.7, 3.2, 1.6] if reflectance is not None else [2.0, 0.7, 3.2, 1.6]
-    figure = Figure(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
     figure.suptitle(_title(track, class_map), fontsize=11)
     if reflectance is not None:
@@ -163,14 +161,13 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
         The displacement was not searched for.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
+
+    from .picture import Picture
 
     if drift.table is None:
         raise ValueError("this displacement has no table of scores: it was given by hand or refused at once")
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
     dx, dy = drift.table["dx"].values, drift.table["dy"].values
     mesh = ax.pcolormesh(dx, dy, drift.table["score"].values, cmap="viridis", rasterized=True)

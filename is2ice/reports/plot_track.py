@@ -66,8 +66,7 @@ def quicklook(
         For a cube of several beams, or a window without segments.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     if "beam" in track.dims:
         if track.sizes["beam"] != 1:
@@ -84,9 +83,7 @@ def quicklook(
     track, km = track.isel(x_atc=inside).compute(), km[inside]
     if truth is not None:
         truth = truth[["h_ref", "footprint_class"]].reindex(x_atc=track["x_atc"].values)
-    # A figure of its own: no pyplot, so no global state and no window.
-    figure = Figure(figsize=(13, 9.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(13, 9.5), layout="constrained")
     axes = figure.subplots(4, 1, sharex=True, height_ratios=[4.2, 0.55 if truth is None else 0.8, 1.5, 2.2])
     figure.suptitle(_title(track), fontsize=11)
     if x is None and hi - lo < 0.5 * total:
