@@ -20,6 +20,7 @@ EXTRAS = {
     "pystac": ("STAC items", "stac"),
     "pystac_client": ("searches of STAC catalogues", "stac"),
     "odc.stac": ("images of Sentinel-2", "stac"),
+    "rioxarray": ("class maps as files", "stac"),
     "rasterio": ("images of Sentinel-2", "stac"),
     "skimage": ("classes of images", "stac"),
     "stac_geoparquet": ("the index of a published store", "stac"),

@@ -46,8 +46,9 @@ def class_map(
     per_tile: int | None = None,
     tile: int = 1024,
     model: s2tiles.Network | None = None,
+    probabilities: bool = False,
 ) -> xr.Dataset:
-    """Surface class of every pixel, with the reasons not to trust some.
+    """Map the surface class of every pixel, with the reasons not to trust some.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def class_map(
         Pixels per side of the blocks worked at a time; the result does not depend on it.
     model : is2ice.classifiers.unet.UNet
         Only with ``method="unet"``, and needed there: ``UNet.load(folder)``.
+    probabilities : bool
+        Add ``class_probability`` float32 (surface, y, x); only with ``method="unet"``.
 
     Returns
     -------
@@ -92,6 +95,8 @@ def class_map(
     """
     _check_options(scene, method, cloud, shadow, land)
     _check_numbers(method, white, aperture, per_tile, tile)
+    if probabilities and model is None:
+        raise ValueError("probabilities: only a network (method='unet') gives class probabilities")
     own = _bands_of(model, scene, method, white)
     import dask.array as da
 
@@ -109,7 +114,10 @@ def class_map(
         classes = _published(arrays[:3], white, aperture, per_tile, (rows, columns))
     elif model is not None:
         planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in own}
-        classes = s2tiles.classify(model, planes, white, max(tile, 2 * 1024)).rechunk((rows, columns))
+        classes = s2tiles.classify(model, planes, white, max(tile, 2 * 1024), probabilities=probabilities)
+        if probabilities:
+            share, classes = classes, classes.argmax(0).astype(np.int8)
+        classes = classes.rechunk((rows, columns))
     else:
         work = _Classes(evidence, method, white)
         depth = _depth(rows, columns, cloud_filter.HALO if method == "guarded" else 0)
@@ -126,6 +134,9 @@ def class_map(
     out["surface_class"].attrs = _flags(
         {-1: "unlabelled", **dict(enumerate(schema.CLASSES))}, "values", "surface class"
     )
+    if probabilities:
+        out["class_probability"] = (("surface", "y", "x"), share)
+        out = out.assign_coords(surface=list(schema.CLASSES))
     written = LabelFlag.NO_DATA | LabelFlag.CLOUD | LabelFlag.CLOUD_SHADOW | LabelFlag.LAND
     bits = {bit: name for bit, name in schema.LABEL_BITS.items() if bit & written}
     out["mask"].attrs = _flags(bits, "masks", "why a class is not to be trusted")

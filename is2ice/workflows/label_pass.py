@@ -12,7 +12,7 @@ import xarray as xr
 
 from is2ice.errors import Is2IceError
 from is2ice.science.labels import drift as drifts
-from is2ice.science.labels import transfer
+from is2ice.science.labels import evidence, transfer
 from is2ice.science.labels.drift import Drift
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class LabelKeywords(TypedDict, total=False):
     conflict: str
     corrections: Corrections | None
     classes: Mapping[str, Any] | None
+    class_file: str | os.PathLike[str] | None
+    evidence: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ class LabelOptions:
         than about 40 m.
     classes : mapping, optional
         Further options of :func:`is2ice.class_map`.
+    class_file : path, optional
+        GeoTIFF with classes of the one scene given, instead of those made from its bands
+        (:func:`is2ice.sentinel2.class_map_files.read_classes`).
+    evidence : bool
+        Keep reflectance and, of a network, class probabilities of the image beside the labels
+        (:mod:`is2ice.science.labels.evidence`).
 
     Raises
     ------
@@ -123,6 +131,8 @@ class LabelOptions:
     conflict: str = "closest"
     corrections: Corrections | None = field(default=None, repr=False)
     classes: Mapping[str, Any] | None = field(default=None, repr=False)
+    class_file: str | os.PathLike[str] | None = None
+    evidence: bool = True
 
     def __post_init__(self) -> None:
         if self.refused not in ("skip", "still", "raise"):
@@ -155,8 +165,8 @@ def label_pass(
         name no scenes other than those given or found.
     options : LabelOptions, optional
     **keywords
-        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections`` and ``classes`` of
-        :class:`LabelOptions`; they take precedence over `options`.
+        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections``, ``classes``,
+        ``class_file`` and ``evidence`` of :class:`LabelOptions`; they take precedence over `options`.
 
     Returns
     -------
@@ -185,14 +195,23 @@ def label_pass(
             "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
         )
     crs = str(segments.attrs["crs"])
+    moved = [d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps]
     ds = transfer.transfer(
         segments,
         list(maps.values()),
-        shift=[d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps],
+        shift=moved,
         transition=options.transition,
         conflict=options.conflict,
         corrections=options.corrections,
     )
+    if options.evidence:
+        seen = [
+            image.assign(class_probability=maps[name]["class_probability"])
+            if "class_probability" in maps[name]
+            else image
+            for name, image in light.items()
+        ]
+        ds = evidence.along_track(ds, seen, moved)
     return Labelled(ds, shifts, maps, light)
 
 
@@ -222,14 +241,19 @@ def _displaced(
     segments: xr.Dataset, found: geopandas.GeoDataFrame, drift: Any, options: LabelOptions
 ) -> tuple[dict[str, Drift], dict[str, xr.Dataset], dict[str, xr.Dataset]]:
     """Return displacements of all scenes, and class maps and images of those to use."""
-    from is2ice.sentinel2.scene import class_map, open_scene
+    from is2ice.sentinel2.scene import open_scene
 
     shifts: dict[str, Drift] = {}
     maps, light = {}, {}
+    scenes = set(found["scene"])
+    if options.class_file is not None and len(scenes) != 1:
+        raise ValueError(
+            f"class_file: one map of classes, but {len(scenes)} scenes; give the scene it was made from"
+        )
     for _, pair in found.drop_duplicates("scene").iterrows():
         name = str(pair["scene"])
         image = open_scene(pair["item"])
-        code = class_map(image, **(options.classes or {}))
+        code = _classes(image, options)
         shifts[name] = _displacement(segments, image, code, _given(drift, name), options.search)
         log.info("%s: %s", name, shifts[name].reason)
         if not shifts[name].accepted and options.refused == "raise":
@@ -237,6 +261,17 @@ def _displaced(
         if shifts[name].accepted or options.refused == "still":
             maps[name], light[name] = code, image
     return shifts, maps, light
+
+
+def _classes(image: xr.Dataset, options: LabelOptions) -> xr.Dataset:
+    """Classes of a scene: from a file, or made from its bands."""
+    from is2ice.sentinel2.class_map_files import read_classes
+    from is2ice.sentinel2.scene import class_map
+
+    if options.class_file is None:
+        return class_map(image, **(options.classes or {}))
+    found = read_classes(options.class_file)
+    return found.assign_attrs(scene=image.attrs["scene"], time=image.attrs["time"])
 
 
 def _given(drift: Any, name: str) -> Any:
@@ -262,4 +297,13 @@ def _displacement(
         return given
     if given == "none":
         return Drift(0.0, 0.0, str(segments.attrs["crs"]), reason="taken for unmoved")
-    return drifts.estimate(segments, image.assign(mask=code["mask"]), search=search)
+    if not _same_grid(code, image):  # a map of classes on a grid of its own
+        return drifts.estimate(segments, image, search=search)
+    return drifts.estimate(segments, image.assign(mask=(("y", "x"), code["mask"].data)), search=search)
+
+
+def _same_grid(a: xr.Dataset, b: xr.Dataset) -> bool:
+    """Tell if two rasters of one crs have the same pixels."""
+    return all(
+        a.sizes[d] == b.sizes[d] and bool(abs(a[d].values - b[d].values).max() < 1e-3) for d in ("y", "x")
+    )
