@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.workflows.paper import STEPS, Step
 
 from .plot_style import SEA, THEIRS

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.schema import LabelFlag
 from is2ice.science.labels.image_grid import grid_of
 
