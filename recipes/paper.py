@@ -12,6 +12,7 @@ that fails is named on the page and stops no other. `--offline` simulates the ei
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -179,6 +180,8 @@ def main() -> None:
     paper_page.write_page(study, paper_page.PageOptions(args.classifier, measured, km=km))
     for name, why in study.failed.items():
         args.say(f"failed: {name}: {why}")
+    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    args.say(f"{spent:.0f} processor seconds on this machine")
 
 
 if __name__ == "__main__":

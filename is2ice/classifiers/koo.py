@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,12 +25,12 @@ from is2ice.errors import ModelError
 from is2ice.science import koo
 from is2ice.science.features import Normalisation
 
-from . import training
+from . import model_folder, training
 from .calibration import softmax
 from .scores import ClassScore, score_classes
 from .trained_model import Trained
 
-__all__ = ["Koo"]
+__all__ = ["Koo", "loaded"]
 
 #: Hidden layers, and their usual training.
 UNITS = (50, 50)
@@ -157,6 +157,16 @@ class Koo(Trained):
             raise ModelError(
                 f"{folder}: trained on {', '.join(map(str, names))}; this is2ice takes {', '.join(koo.FEATURES)}"
             )
+
+
+def loaded(folder: str) -> Koo:
+    """Load a saved classifier, once for each version of it."""
+    return _loaded(folder, model_folder.checksum(folder))
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: str, checksum: str) -> Koo:
+    return Koo.load(folder)
 
 
 def _labelled(tables: Iterable[xr.Dataset]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

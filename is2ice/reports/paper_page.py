@@ -200,7 +200,8 @@ def as_published(figure: Figure, track: xr.Dataset) -> Figure:
     """Show figure 8 or 9 in the paper's window, if the track is one of its two and reaches there."""
     first, last = (float(track.x_atc[k]) for k in (0, -1))
     is_theirs = str(track.attrs.get("granule"))[:20] in WINDOWS
-    if is_theirs and min(last, SURFACES[0][1]) - max(first, SURFACES[0][0]) > 10e3:
+    low, high = SURFACES[0]
+    if is_theirs and min(last, high) - max(first, low) > 0.5 * (high - low):
         figure.axes[0].set_xlim(*(np.array(SURFACES[0]) - first) / 1e3)
         figure.axes[0].set_ylim(*SURFACES[1])
     return figure
@@ -395,10 +396,12 @@ def _page(study: Study, tables: list[str], pictures: Mapping[str, str]) -> str:
     title = "Iqrah et al. (2025), arXiv:2502.02700, reproduced" + (
         " on SIMULATED passes" if simulated else ""
     )
-    note = "".join(
-        f'<p class="sim"><b>Simulated.</b> Passes and images are simulated ({html.escape(s)}): the tables show that '
-        "the chain works, not what the satellite saw.</p>"
-        for s in sorted(map(str, simulated))
+    told = html.escape("; ".join(sorted(map(str, simulated))))
+    note = (
+        f'<p class="sim"><b>Simulated.</b> Passes and images are simulated: the tables show that the chain works, not '
+        f"what the satellite saw. Made by: {told}.</p>"
+        if simulated
+        else ""
     )
     failed = "".join(
         f"<li>{html.escape(k)}: {html.escape(v)}</li>" for k, v in study.failed.items()
@@ -442,12 +445,12 @@ def _published(study: Study, options: PageOptions) -> list[str]:
     have = published_tables.read_measured(options.measured)
     scores = {}
     for name in ("mlp", "lstm"):
-        for suffix, text in (("", "random windows"), ("_by_scene", "by scene")):
+        for suffix, text in (("", "random windows"), ("_by_scene", "")):
             folder = study.model(name + suffix)
             if is_model(folder):
                 card = read_card(folder)
-                how = card.get("split", {}).get("by", text).replace("_", " ")
-                scores[f"{name.upper()}, {how if suffix else text}"] = card["scores"]["test"]
+                how = f"by {card.get('split', {}).get('by', 'scene')}" if suffix else text
+                scores[f"{name.upper()}, {how}"] = card["scores"]["test"]
     if is_model(study.model("koo")):
         scores["Koo's MLP on ATL07, random segments"] = read_card(study.model("koo"))["scores"]["test"]
     return [

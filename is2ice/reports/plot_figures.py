@@ -394,7 +394,7 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     good = np.isfinite(theirs)
     below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
     if not good.any():
-        _note(below, _absent(c, "freeboard"))
+        _note(below, _absent(c, "freeboard"), 0.5 if c.koo is None else 0.84)
     if c.koo is not None:
         x, koo = _km(c, c.koo["x_atc"].values), c.koo["koo_freeboard"].values
         below.plot(x, koo, ".", ms=1.6, color=KOO, alpha=0.6, label="Koo et al. on ATL07", rasterized=True)

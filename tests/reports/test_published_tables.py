@@ -92,13 +92,13 @@ def test_the_papers_windows():
     from is2ice.reports.paper_page import as_published, window
     from is2ice.science import seasurface
 
-    ds = schema.mock_segments(10000, stages=("classified",))
-    ds["longitude"] = ("x_atc", np.linspace(-171.0, -169.8, 10000))
+    ds = schema.mock_segments(70000, stages=("classified",))
+    ds["longitude"] = ("x_atc", np.linspace(-171.0, -169.8, 70000))
     ds["surface_class"][100:140] = schema.OPEN_WATER
     theirs = ds.assign_attrs(granule="ATL03_20191104195311_05940510_006_01")
     first, last = window(theirs)
-    assert first == pytest.approx(20.0 * 0.5 / 1.2, abs=0.01)
-    assert last == pytest.approx(20.0 * 1.0 / 1.2, abs=0.01)
+    assert first == pytest.approx(140.0 * 0.5 / 1.2, abs=0.01)
+    assert last == pytest.approx(140.0 * 1.0 / 1.2, abs=0.01)
     assert window(ds) is None
     assert window(theirs, (1.0, 2.0)) == (1.0, 2.0)
     far = theirs.assign_coords(x_atc=theirs.x_atc + 5e6)
