@@ -139,7 +139,15 @@ class Forest:
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(x, root, feature, threshold, left, right, out):
+def _walk(
+    x: NDArray[Any],
+    root: NDArray[Any],
+    feature: NDArray[Any],
+    threshold: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
     """Add the leaves that each row reaches to ``out`` (n, classes)."""
     for i in range(x.shape[0]):
         for r in range(root.shape[0]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from is2ice.errors import ModelError
 from is2ice.science import koo
 from is2ice.science.features import Normalisation
 
-from . import model_folder, training
+from . import trained_model, training
 from .calibration import softmax
 from .scores import ClassScore, score_classes
 from .trained_model import Trained
@@ -159,14 +159,9 @@ class Koo(Trained):
             )
 
 
-def loaded(folder: str) -> Koo:
-    """Load a saved classifier, once for each version of it."""
-    return _loaded(folder, model_folder.checksum(folder))
-
-
-@lru_cache(maxsize=4)
-def _loaded(folder: str, checksum: str) -> Koo:
-    return Koo.load(folder)
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Koo:
+    """Load a saved classifier, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Koo, folder, checksum)
 
 
 def _labelled(tables: Iterable[xr.Dataset]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -210,7 +211,9 @@ def renewal_table(dead_time_ns: float) -> tuple[F8, F8, F8]:
 
 
 @njit(cache=True, nogil=True)
-def _renewal(incident, sigma_ns, dead_ns):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _renewal(
+    incident: NDArray[Any], sigma_ns: NDArray[Any], dead_ns: Any
+) -> Any:  # pragma: no cover - compiled
     """Solve the renewal equation on a time grid; detected number, mean and spread (ns)."""
     n_i, n_s = incident.size, sigma_ns.size
     number = np.empty((n_i, n_s))

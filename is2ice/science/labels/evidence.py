@@ -7,7 +7,7 @@ or a network that learns from them, how clear the case was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from is2ice import schema
 
 from .image_grid import grid_of, segment_crs, transformer
 
-__all__ = ["BANDS", "along_track"]
+__all__ = ["BANDS", "add", "along_track", "interpolate"]
 
 F8 = NDArray[np.float64]
 #: Bands, and the variables that hold them.
@@ -28,41 +28,62 @@ PROBABILITY = "image_class_probability"
 _BLOCK = 8192
 
 
-def along_track(
-    segments: xr.Dataset,
-    images: Sequence[xr.Dataset],
-    shifts: Sequence[tuple[float, float]],
-) -> xr.Dataset:
-    """Add reflectance and, where an image has them, class probabilities at the segments.
+def interpolate(
+    segments: xr.Dataset, image: xr.Dataset, shift: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, NDArray[np.float32]]:
+    """Interpolate one image at the segments.
 
     Parameters
     ----------
     segments : xarray.Dataset
         Dims ``(x_atc,)`` or ``(beam, x_atc)``, with x, y and ``attrs["crs"]``.
-    images : sequence of xarray.Dataset
+    image : xarray.Dataset
         Lazy or in memory, dims (y, x), with bands of :data:`BANDS` and optionally ``class_probability``
-        (surface, y, x). The first image that sees a segment counts.
-    shifts : sequence of (dx, dy)
-        Displacement of the ice from pass to each image, m, in the crs of the segments.
+        (surface, y, x).
+    shift : (dx, dy)
+        Displacement of the ice from pass to image, m, in the crs of the segments.
 
     Returns
     -------
-    xarray.Dataset
-        With ``image_b02`` and so on (1) and ``image_class_probability`` (1); NaN outside the images.
+    dict of str to array
+        ``image_b02`` and so on, shaped as the segments, and ``image_class_probability`` with the classes last; NaN
+        outside the image.
     """
     import dask
 
-    made: list[dict[str, Any]] = []
-    for image, shift in zip(images, shifts, strict=True):
-        made.append(_lazy(segments, image, shift))
-    out: dict[str, xr.DataArray] = {}
-    for values in dask.compute(*made):
-        for name, array in values.items():
-            out[name] = array if name not in out else out[name].fillna(array)
-    ds = segments.assign({k: (v.dims, v.values.astype("f4")) for k, v in out.items()})
+    (values,) = dask.compute(_lazy(segments, image, shift))
+    return {name: np.asarray(array.values, np.float32) for name, array in values.items()}
+
+
+def add(segments: xr.Dataset, values: Sequence[Mapping[str, NDArray[np.float32]]]) -> xr.Dataset:
+    """Put values of images beside labels; of several images the first that sees a segment counts.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+    values : sequence of mapping
+        As :func:`interpolate` gives them, in order of preference.
+    """
+    out: dict[str, NDArray[np.float32]] = {}
+    for one in values:
+        for name, array in one.items():
+            out[name] = array if name not in out else np.where(np.isnan(out[name]), array, out[name])
+    if not out:
+        return segments
+    dims = segments["x"].dims
+    ds = segments.assign(
+        {k: ((*dims, *(("surface",) if k == PROBABILITY else ())), v) for k, v in out.items()}
+    )
     if PROBABILITY in out and "surface" not in ds.coords:
         ds = ds.assign_coords(surface=list(schema.CLASSES))
     return schema.annotate(ds, "labels")
+
+
+def along_track(
+    segments: xr.Dataset, images: Sequence[xr.Dataset], shifts: Sequence[tuple[float, float]]
+) -> xr.Dataset:
+    """Add the values of some images to segments, each with its displacement: :func:`interpolate` and :func:`add`."""
+    return add(segments, [interpolate(segments, i, s) for i, s in zip(images, shifts, strict=True)])
 
 
 def _lazy(segments: xr.Dataset, image: xr.Dataset, shift: tuple[float, float]) -> dict[str, xr.DataArray]:
