@@ -25,12 +25,12 @@ from is2ice.errors import ModelError
 from is2ice.science import koo
 from is2ice.science.features import Normalisation
 
-from . import training
+from . import trained_model, training
 from .calibration import softmax
 from .scores import ClassScore, score_classes
 from .trained_model import Trained
 
-__all__ = ["Koo"]
+__all__ = ["Koo", "loaded"]
 
 #: Hidden layers, and their usual training.
 UNITS = (50, 50)
@@ -164,6 +164,11 @@ class Koo(Trained):
             raise ModelError(
                 f"{folder}: trained on {', '.join(map(str, names))}; this is2ice takes {', '.join(koo.FEATURES)}"
             )
+
+
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Koo:
+    """Load a saved classifier, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Koo, folder, checksum)
 
 
 def _labelled(tables: Iterable[xr.Dataset]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
