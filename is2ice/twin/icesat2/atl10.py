@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 
+from .atl03_layout import set_attrs
 from .atl07 import SECTION, make_atl07, section_of
 from .atl07_atl10_layout import (
     ATL10,
@@ -29,7 +30,6 @@ from .atl07_atl10_layout import (
     SETTINGS,
     copy_context,
     product_path,
-    set_attrs,
     text,
     write_group,
 )
