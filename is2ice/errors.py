@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CatalogError",
     "DamagedTrackError",
+    "DocumentError",
     "GranuleError",
     "Is2IceError",
     "MissingExtraError",
@@ -65,6 +66,10 @@ class DamagedTrackError(StoreError):
 
 class ModelError(Is2IceError, ValueError):
     """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
+
+
+class DocumentError(Is2IceError, ValueError):
+    """A configuration or another file of settings cannot be read, or says what it may not."""
 
 
 class CatalogError(Is2IceError, RuntimeError):

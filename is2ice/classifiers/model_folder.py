@@ -22,6 +22,7 @@ import numpy as np
 from is2ice import schema
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError
+from is2ice.io.documents import read_json
 from is2ice.version import __version__
 
 __all__ = [
@@ -143,12 +144,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     path = Path(folder) / CARD
     if not path.is_file():
         raise _absent(folder, kind)
-    if path.stat().st_size > _LARGEST_CARD:
-        raise ModelError(f"{path}: {path.stat().st_size:,} bytes, expected at most {_LARGEST_CARD:,}")
-    try:
-        card = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON, or truncated ({error}); copy the model again") from error
+    card = read_json(path, error=ModelError, limit=_LARGEST_CARD, nan=True)
     missing = [k for k in _NEEDED if not isinstance(card, dict) or k not in card]
     if missing:
         raise ModelError(f"{path}: not the card of a model: {', '.join(missing)} missing")
