@@ -46,7 +46,8 @@ __all__ = [
 SCHEMA_VERSION = "1.1"
 
 #: Start of ``delta_time``: the 18 leap seconds between GPS and UTC are inside the product's epoch.
-EPOCH = "seconds since 2018-01-01T00:00:00Z"
+EPOCH_DATE = "2018-01-01"
+EPOCH = f"seconds since {EPOCH_DATE}T00:00:00Z"
 #: Length of a segment, m, unless told otherwise.
 SEGMENT_LENGTH = 2.0
 #: Cells in one Zarr chunk and in one shard (the shard is the write unit) along ``x_atc``.
@@ -422,7 +423,7 @@ def with_coordinates(ds: xr.Dataset) -> xr.Dataset:
     return ds.set_coords([name for name in COORDINATES if name in ds])
 
 
-_EPOCH = np.datetime64("2018-01-01", "ns")
+_EPOCH = np.datetime64(EPOCH_DATE, "ns")
 
 
 def _utc(seconds: np.ndarray) -> np.ndarray:
@@ -725,7 +726,7 @@ def markdown_table() -> str:
                 meaning += ": " + ", ".join(f"{k} {v}" for k, v in flags.items())
             if not var.required:
                 meaning += " (optional)"
-            units = var.units if not var.units.startswith("seconds since") else "s since 2018-01-01 UTC"
+            units = var.units if not var.units.startswith("seconds since") else f"s since {EPOCH_DATE} UTC"
             lines.append(f"| `{name}` | {var.dtype} | {units} | {', '.join(var.dims)} | {meaning} |")
         lines.append("")
     return "\n".join(lines)

@@ -14,16 +14,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
 #: The rooms, lowest first. A module imports from its own room and from rooms above it in this list, nothing else.
 ROOMS = [
-    "errors", "version", "extras", "schema", "engines", "io.urls", "io.documents", "science", "io.remote", "io.stores", "io.icesat2",
+    "errors", "version", "schema", "engines", "io.urls", "io.documents", "science", "io.remote", "io.stores",
+    "io.icesat2",
     "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
 ]  # fmt: skip
-#: Engines know nothing of the package but extras; the twin knows words, metrics and geometry, never a stage
+#: Engines know nothing of the package but errors; the twin knows words, metrics and geometry, never a stage
 #: that it judges.
 ONLY = {
-    "engines": {"engines", "extras"},
+    "engines": {"engines", "errors"},
     "twin": {
         "twin",
-        "extras",
         "schema",
         "errors",
         "version",

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .losses import ALPHA
 
@@ -92,14 +92,14 @@ def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: 
         raise ValueError(f"windows of {steps} steps, {features} features: expected an odd number, at least 1")
     import keras
 
-    with _seeded(seed):
+    with seeded(seed):
         inputs = keras.Input((steps, features), dtype="float32")
         hidden = known.layers(inputs, **{**known.parameters, **parameters})
         return keras.Model(inputs, keras.layers.Dense(len(schema.CLASSES), name="logits")(hidden), name=name)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Keras draws the seeds of initial weights from Python's generator: fix it here, and put it back."""
     state = random.getstate()
     random.seed(seed)

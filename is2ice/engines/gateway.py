@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from ._common import Pairs, Unreachable
 from .dask import _feed, _same_package

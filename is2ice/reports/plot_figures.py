@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
 from .nasa_comparison import Comparison

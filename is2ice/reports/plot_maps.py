@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

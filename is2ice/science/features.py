@@ -20,8 +20,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
+from is2ice.errors import Is2IceError, require
 
 from .along_track import spots
 from .feature_columns import Track

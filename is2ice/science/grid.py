@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.errors import SchemaError
 
+from .epoch import EPOCH_DAY
+
 __all__ = ["GRIDS", "Grid", "Period", "add", "cell_sums", "product_sums", "to_map"]
 
 F8 = NDArray[np.float64]
@@ -334,14 +336,14 @@ def _sum(at: NDArray, value: F8, size: int, unit: float = UNIT) -> I8:
 
 def _period_start(delta_time: F8, period: Period) -> NDArray[np.datetime64]:
     """First day of the period that each time falls in."""
-    day = np.datetime64("2018-01-01", "D") + np.floor(delta_time / 86400.0).astype("timedelta64[D]")
+    day = EPOCH_DAY + np.floor(delta_time / 86400.0).astype("timedelta64[D]")
     if period == "month":
         return day.astype("datetime64[M]").astype("datetime64[D]")
     if period == "week":  # 2018-01-01 was a Monday
         week = np.floor(delta_time / (7 * 86400.0)).astype(np.int64)
-        return np.datetime64("2018-01-01", "D") + (7 * week).astype("timedelta64[D]")
+        return EPOCH_DAY + (7 * week).astype("timedelta64[D]")
     if period == "all":
-        return np.full(delta_time.shape, np.datetime64("2018-01-01", "D"))
+        return np.full(delta_time.shape, EPOCH_DAY)
     raise ValueError(f"period={period!r}: expected 'month', 'week' or 'all'")
 
 

@@ -17,6 +17,7 @@ import rasterio
 import xarray as xr
 
 from is2ice import schema
+from is2ice.io.catalogs.sentinel2 import SceneItem
 from is2ice.sentinel2 import cloud_filter
 from is2ice.sentinel2 import scene as sentinel2
 from is2ice.sentinel2.stac_item import SceneError, numbers_of
@@ -170,7 +171,7 @@ def test_offset_flag_that_lies_is_found_out(tmp_path, caplog):
 def test_offset_of_genuine_items(real_data, name, asset, offset, source):
     path = real_data / name
     path = path / "expected_output.json" if path.is_dir() else path
-    numbers = numbers_of(json.loads(path.read_text()), asset)
+    numbers = numbers_of(SceneItem.parse(json.loads(path.read_text())), asset)
     assert (numbers.offset, numbers.scale) == (offset, 1e-4)
     assert source in numbers.source
 
@@ -179,7 +180,7 @@ def test_offset_of_genuine_products_is_that_of_their_metadata(real_data):
     for folder in (real_data / "s2_metadata").glob("*.SAFE"):
         text = (folder / "MTD_MSIL2A.xml").read_text()
         item = json.loads((folder / "expected_output.json").read_text())
-        assert numbers_of(item, "red").offset == (
+        assert numbers_of(SceneItem.parse(item), "red").offset == (
             -1000 if '<BOA_ADD_OFFSET band_id="3">-1000<' in text else 0
         )
 
@@ -187,14 +188,14 @@ def test_offset_of_genuine_products_is_that_of_their_metadata(real_data):
 def test_offset_unknown_or_contradicted():
     item = {"id": "x", "properties": {"datetime": "2023-01-01T00:00:00Z"}, "assets": {"red": {"href": "x"}}}
     with pytest.raises(SceneError, match=r"asset red: the DN offset is unknown.*offset=-1000"):
-        numbers_of(item, "red")
-    assert numbers_of(item, "red", 0).offset == 0
+        numbers_of(SceneItem.parse(item), "red")
+    assert numbers_of(SceneItem.parse(item), "red", 0).offset == 0
     item["properties"]["s2:processing_baseline"] = "05.00"
     item["assets"]["red"]["raster:bands"] = [{"scale": 0.0001, "offset": 0}]
     with pytest.raises(
         SceneError, match=r"states a DN offset of 0, but processing baseline 05.00 means -1000"
     ):
-        numbers_of(item, "red")
+        numbers_of(SceneItem.parse(item), "red")
 
 
 # ---- what can be wrong with a scene ----

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.errors import CatalogError, GranuleError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, GranuleError, require
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.earthdata import logged_in
+from is2ice.io.remote.patience import patient_session, wait_asked_for
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape
 from is2ice.science.epoch import instant, span, stamp
@@ -36,6 +37,8 @@ log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
 #: Entries of a page (the most that CMR gives), and seconds that a request may take.
 PAGE, TIMEOUT = 2000, 120.0
+#: Most bytes of a page; an entry has some thousands.
+LARGEST_PAGE = 512 * 2**20
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
     "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
@@ -53,9 +56,10 @@ def search(
     cycle: int | Iterable[int] | None = None,
     name: str | None = None,
     limit: int | None = None,
-    cmr: str | None = None,
 ) -> geopandas.GeoDataFrame:
     """ICESat-2 granules that meet an area.
+
+    The environment variable ``IS2ICE_CMR`` names another catalogue of the kind of NASA's.
 
     Parameters
     ----------
@@ -73,8 +77,6 @@ def search(
     limit : int, optional
         Most granules taken from the catalogue for each piece of the area; by default all that it holds. What is
         left out is logged as a warning.
-    cmr : str, optional
-        Address of another catalogue of this kind; ``IS2ICE_CMR`` by default, else NASA's.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def search(
     time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
-        for granule in _ask(product, release, time, piece, names, limit, cmr):
+        for granule in _ask(product, release, time, piece, names, limit):
             found[str(granule["meta"]["concept-id"])] = granule
     frame = granule_frame(found.values())
     if shape is not None and len(frame):
@@ -118,7 +120,7 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
         Name of a granule.
     product : str
     **options
-        ``release`` and ``cmr`` of :func:`search`; the release of `granule` by default.
+        ``release`` of :func:`search`; that of `granule` by default.
 
     Raises
     ------
@@ -205,16 +207,14 @@ def _shape(where: Any) -> BaseGeometry:
     return box_shape(box_of(where, "search"))
 
 
-def _ask(
-    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
-) -> list[Any]:
+def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:
     require("earthaccess")
     import earthaccess
     import requests
 
     try:
         query = earthaccess.DataGranules(earthaccess.__auth__ if logged_in() else None).short_name(product)
-        base = cmr or os.environ.get("IS2ICE_CMR")
+        base = os.environ.get("IS2ICE_CMR")
         if base:
             query.mode(base.rstrip("/") + "/")
         if release is not None:
@@ -226,7 +226,14 @@ def _ask(
         if names:
             query.readable_granule_name(names)
         return list(_entries(query, limit))
-    except (RuntimeError, requests.RequestException, KeyError, TypeError, ValueError) as error:
+    except (
+        RuntimeError,
+        requests.RequestException,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise explained(error) from None
 
 
@@ -238,6 +245,7 @@ def _entries(query: Any, limit: int | None) -> Iterator[dict[str, Any]]:
     import requests
 
     seen: set[str] = set()
+    patient_session(query.session, timeout=TIMEOUT, limit=LARGEST_PAGE)
     headers, hits = dict(query.headers or {}), 0
     while True:
         response = query.session.get(
@@ -248,7 +256,7 @@ def _entries(query: Any, limit: int | None) -> Iterator[dict[str, Any]]:
         )
         if not response.ok:
             raise requests.HTTPError(response.text, response=response)
-        page = response.json()["items"]
+        page = parse_json(response.content, "NASA's catalogue (CMR)", error=CatalogError)["items"]
         hits = int(response.headers.get("CMR-Hits", len(seen) + len(page)))
         for entry in page:
             if (key := str(entry["meta"]["concept-id"])) not in seen:
@@ -312,7 +320,9 @@ def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogE
             "again with is2ice.login(again=True)"
             + (", or search without a login" if who.endswith("(CMR)") else "")
         )
-    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}")
+    asked = wait_asked_for(response.headers.get("Retry-After")) if response is not None else None
+    when = f"; it asks to wait {asked:,.0f} s (Retry-After): try again then" if asked else ""
+    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}{when}")
 
 
 # -- answers ------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time as clock
@@ -15,8 +14,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from is2ice.errors import CatalogError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, require
+from is2ice.io.documents import LARGEST, parse_json
+from is2ice.io.remote.patience import patient_session
 from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Endpoint",
+    "catalog_errors",
     "endpoint",
     "endpoints",
     "request_io",
     "settings",
     "signed",
-    "told",
     "without_secrets",
 ]
 
@@ -52,6 +52,8 @@ class Endpoint:
         Of addresses that need signing.
     gdal : mapping
         Settings for reading the files.
+    retries, timeout : int, float
+        Further attempts of a request to the catalogue, and seconds for each.
     """
 
     name: str
@@ -63,8 +65,10 @@ class Endpoint:
     token_url: str = ""
     hosts: tuple[str, ...] = ()
     gdal: Mapping[str, str] = field(default_factory=dict)
+    retries: int = 12
+    timeout: float = 30.0
 
-    def client(self, *, retries: int = 3, timeout: float = 30.0) -> pystac_client.Client:
+    def client(self) -> pystac_client.Client:
         """Open the catalogue, retrying what may pass (5xx, timeouts) with growing delays.
 
         Raises
@@ -75,8 +79,10 @@ class Endpoint:
         require("pystac_client")
         import pystac_client
 
-        with told(self, "opened"):
-            return pystac_client.Client.open(self.url, stac_io=request_io(retries, timeout), timeout=timeout)
+        with catalog_errors(self, "opened"):
+            return pystac_client.Client.open(
+                self.url, stac_io=request_io(self.retries, self.timeout), timeout=self.timeout
+            )
 
 
 @lru_cache(maxsize=1)
@@ -119,17 +125,15 @@ def endpoint(where: str | Endpoint) -> Endpoint:
 
 
 def request_io(retries: int, timeout: float) -> Any:
-    """Requests of a STAC client that are tried again when a server is busy or slow."""
+    """Requests of a STAC client that are repeated when a server is busy or slow, and bounded in size."""
     from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
 
-    policy = Retry(
-        total=retries, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
-    )
-    return StacApiIO(max_retries=policy, timeout=timeout)
+    out = StacApiIO(max_retries=None, timeout=timeout)
+    patient_session(out.session, timeout=timeout, limit=LARGEST, attempts=retries)
+    return out
 
 
-class told:
+class catalog_errors:
     """Turn whatever a request raises into a CatalogError that says where and what next."""
 
     def __init__(self, where: Endpoint, what: str) -> None:
@@ -183,7 +187,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(_tidy)
 _tokens: dict[str, tuple[str, float]] = {}
 
 
-def signed(href: str, collection: str, *, retries: int = 3, timeout: float = 30.0) -> str:
+def signed(href: str, collection: str, *, retries: int = 12, timeout: float = 30.0) -> str:
     """An address with a fresh token where its host needs one; others as they are.
 
     Raises
@@ -203,8 +207,9 @@ def _token(site: Endpoint, url: str, retries: int, timeout: float) -> str:
     token, until = _tokens.get(url, ("", 0.0))
     if until > clock.time() + 60.0:
         return token
-    with told(site, "asked for a token"):
-        document = json.loads(request_io(retries, timeout).read_text(url))
+    with catalog_errors(site, "asked for a token"):
+        text = request_io(retries, timeout).read_text(url)
+        document = parse_json(text, public_url(url), error=CatalogError)
         token = str(document["token"])
         until = datetime.fromisoformat(str(document["msft:expiry"])).timestamp()
     _tokens[url] = token, until

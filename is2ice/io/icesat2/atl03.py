@@ -31,6 +31,7 @@ from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19
 from is2ice.science.segments import (
     HEIGHTS,
     TIDES,
+    Cells,
     Nodes,
     PhotonArrays,
     Selection,
@@ -320,9 +321,7 @@ class Granule(Identity):
             nodes,
             table.background,
             self._bias(plan),
-            k0=k0,
-            n=n,
-            length=length,
+            Cells(k0, n, length),
             selection=plan.selection,
             reference=plan.reference,
             corrections=plan.corrections,

@@ -22,7 +22,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
 from is2ice.io.remote.location import FolderLocation, Location, location
 from is2ice.io.stores import store as stores
-from is2ice.io.stores.declarations import Declaration
+from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
     META,
     create,
@@ -87,7 +87,7 @@ def publish(
     store: str | os.PathLike[str],
     target: str | os.PathLike[str] | None = None,
     *,
-    declared: Declaration | None = None,
+    declaration: Declaration | str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
@@ -98,7 +98,7 @@ def publish(
         Folder or URL of a store, as :func:`is2ice.run` writes it.
     target : str or Path, optional
         Folder or bucket to publish to: new, empty, or a store. By default the store is published in its place.
-    declared : Declaration, optional
+    declaration : Declaration, name or path, optional
         Title, licence and citation of the published store; by default those of the version before. Another one
         makes a new version, also where no track is new.
     dry_run : bool
@@ -114,7 +114,8 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. Earlier versions stay unchanged.
     """
-    work = _Publication.of(store, target, declared)
+    found = None if declaration is None else find_declaration(declaration)
+    work = _Publication.of(store, target, found)
     base = work.latest()
     fresh = work.differing(base)
     if dry_run:

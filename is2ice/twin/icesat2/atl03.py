@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from .atl03_layout import Column, set_attrs
 from .beam import BeamData
 from .instrument import C
 
-__all__ = ["granule_name", "make_granule", "resolve_beams"]
+__all__ = ["GranuleOptions", "granule_name", "make_granule", "resolve_beams"]
 
 log = logging.getLogger("is2ice")
 
@@ -63,28 +64,12 @@ def granule_name(scene: Scene, release: str, rgt: int, cycle: int, region: int) 
     return f"ATL03_{scene.pass_time:%Y%m%d%H%M%S}_{rgt:04d}{cycle:02d}{region:02d}_{release}_01.h5"
 
 
-def make_granule(
-    scene: Scene,
-    path: str | Path,
-    *,
-    beams: str | Sequence[str] = "strong",
-    release: str = "006",
-    sc_orient: int = 1,
-    rgt: int | None = None,
-    cycle: int | None = None,
-    region: int | None = None,
-    tep: bool = False,
-    optics: Literal["strip", "rays"] = "strip",
-    truth_path: str | Path | None = None,
-    progress: Callable[[str, float], None] | None = None,
-) -> Path:
-    """Write an ATL03 granule over a scene, photon by photon.
+@dataclass(frozen=True)
+class GranuleOptions:
+    """Options of a simulated granule.
 
-    Parameters
+    Attributes
     ----------
-    scene : Scene
-    path : str or Path
-        The file, or a folder in which the product's own name is used.
     beams : {"strong", "weak", "all"} or sequence of str
     release : {"006", "007"}
         007 has 16-bit weights, ``signal_class_ph``, extended quality and a paged file with larger chunks.
@@ -96,10 +81,52 @@ def make_granule(
         Add the transmitter echo to strong beams.
     optics : {"strip", "rays"}
         The twin's own optics, or the second ones of :mod:`is2ice.twin.icesat2.rays`, which are there to judge with.
+
+    Raises
+    ------
+    ValueError
+        Unknown release or orientation.
+    """
+
+    beams: str | Sequence[str] = "strong"
+    release: str = "006"
+    sc_orient: int = 1
+    rgt: int | None = None
+    cycle: int | None = None
+    region: int | None = None
+    tep: bool = False
+    optics: Literal["strip", "rays"] = "strip"
+
+    def __post_init__(self) -> None:
+        if self.release not in RELEASES:
+            raise ValueError(f"release: expected one of {RELEASES}, got {self.release!r}")
+        if self.sc_orient not in (0, 1):
+            raise ValueError(f"sc_orient: expected 0 (backward) or 1 (forward), got {self.sc_orient!r}")
+
+
+def make_granule(
+    scene: Scene,
+    path: str | Path,
+    *,
+    truth_path: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    options: GranuleOptions | None = None,
+    **changes: Any,
+) -> Path:
+    """Write an ATL03 granule over a scene, photon by photon.
+
+    Parameters
+    ----------
+    scene : Scene
+    path : str or Path
+        The file, or a folder in which the product's own name is used.
     truth_path : str or Path, optional
         Write the truth of the same beams there (never into the granule).
     progress : callable, optional
         Called with the beam's name and the share of it that is done.
+    options : GranuleOptions, optional
+    **changes
+        Fields of :class:`GranuleOptions`, in place of those of `options`: beams, release, sc_orient and so on.
 
     Returns
     -------
@@ -111,13 +138,10 @@ def make_granule(
     ValueError
         Unknown release, orientation or beam; scene too short.
     """
-    if release not in RELEASES:
-        raise ValueError(f"release: expected one of {RELEASES}, got {release!r}")
-    if sc_orient not in (0, 1):
-        raise ValueError(f"sc_orient: expected 0 (backward) or 1 (forward), got {sc_orient!r}")
-    names = resolve_beams(beams, sc_orient)
-    p = scene.parameters
-    orbit = {"rgt": rgt or p.rgt, "cycle": cycle or p.cycle, "region": region or p.region}
+    how = replace(options or GranuleOptions(), **changes)
+    release, sc_orient = how.release, how.sc_orient
+    names = resolve_beams(how.beams, sc_orient)
+    orbit = {k: getattr(how, k) or getattr(scene.parameters, k) for k in ("rgt", "cycle", "region")}
     path = Path(path)
     if path.is_dir() or path.suffix != ".h5":
         path.mkdir(parents=True, exist_ok=True)
@@ -129,7 +153,7 @@ def make_granule(
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
             data = simulate.simulate_beam(
-                scene, beam, sc_orient=sc_orient, tep=tep, optics=optics, progress=report
+                scene, beam, sc_orient=sc_orient, tep=how.tep, optics=how.optics, progress=report
             )
             _write_beam(h5, scene, beam, data, release, sc_orient)
             spans.append((data.track.time(data.x_shot[0]), data.track.time(data.x_shot[-1])))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.science.epoch import EPOCH_DATETIME
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.scene.tracks import sun
 
@@ -20,7 +21,6 @@ __all__ = ["GPS_EPOCH", "sun_along", "write"]
 
 #: ``atlas_sdp_gps_epoch``: GPS seconds of 2018-01-01T00:00:00 UTC, leap seconds included.
 GPS_EPOCH = 1_198_800_018.0
-_EPOCH = datetime(2018, 1, 1)
 _WEEK = 604_800.0
 
 
@@ -50,7 +50,7 @@ def write(
 
 
 def _utc(seconds: float) -> str:
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return f"{EPOCH_DATETIME + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _root(

@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from is2ice.schema import EPOCH_DATE
+
 __all__ = [
     "ANCILLARY",
     "BACKGROUND",
@@ -31,7 +33,7 @@ __all__ = [
 
 F4_FILL = np.float32(3.4028235e38)
 F8_FILL = np.float64(1.7976931348623157e308)
-EPOCH_UNITS = "seconds since 2018-01-01"
+EPOCH_UNITS = f"seconds since {EPOCH_DATE}"
 
 
 @dataclass(frozen=True)

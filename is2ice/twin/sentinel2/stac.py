@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.twin.server.granule_items import bounding_box
 
 from .mgrs_tiles import orbit
