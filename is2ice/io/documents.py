@@ -97,8 +97,7 @@ def parse_json(text: str | bytes, where: str, *, error: type[Is2IceError], nan: 
     """
     number = float if nan else _number
     try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")
+        text = (text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff")
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=number, parse_float=number)
         if _SURROGATE.search(text):
             json.dumps(document, ensure_ascii=False).encode()

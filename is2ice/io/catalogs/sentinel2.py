@@ -30,6 +30,7 @@ from .stac_endpoints import endpoint as site_of
 if TYPE_CHECKING:
     import geopandas
     import pystac
+    import pystac_client
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
@@ -57,7 +58,7 @@ def search_scenes(
     where: Any,
     time: tuple[Any, Any] | None = None,
     *,
-    endpoint: str | Endpoint = "earth_search",
+    endpoint: str | Endpoint | pystac_client.Client = "earth_search",
     cloud: float | None = None,
     within: float = 80.0,
     collections: Iterable[str] | None = None,
@@ -72,9 +73,9 @@ def search_scenes(
         Degrees; west > east crosses the antimeridian, and a track may too.
     time : (start, end), optional
         UTC, an end given as a day includes that day; for a track by default its own time and ``within`` around it.
-    endpoint : str or Endpoint
-        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, or a record that also
-        sets retries and timeout of requests.
+    endpoint : str, Endpoint or pystac_client.Client
+        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, a record that also
+        sets retries and timeout of requests, or an open client.
     cloud : float, optional
         Greatest cloud cover stated, percent. Catalogues' own numbers are poor over ice; scenes that state
         none are kept.
@@ -100,10 +101,11 @@ def search_scenes(
     ValueError
         An area without a time.
     """
-    site = site_of(endpoint)
+    given = None if isinstance(endpoint, str | Endpoint) else endpoint
+    site = site_of(endpoint) if isinstance(endpoint, str | Endpoint) else _site_of_client(endpoint)
     shape, during, tracks = _wanted(where, time, within, beams)
     names = list(collections) if collections is not None else list(site.collections)
-    api = site.client()
+    api = site.client() if given is None else given
     found: dict[tuple[str | None, str], pystac.Item] = {}
     # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
     # geometry across it means. Each asks for its box, which over-selects; positions decide below.
@@ -120,6 +122,12 @@ def search_scenes(
         frame = frame[~(frame["cloud_cover"] > cloud)]
     logger.info("%s: %d scenes found, %d kept", site.name, len(found), len(frame))
     return frame.reset_index(drop=True)
+
+
+def _site_of_client(client: Any) -> Endpoint:
+    """Endpoint of an open client: a named one, if it has its address."""
+    href = client.get_self_href() if hasattr(client, "get_self_href") else None
+    return site_of(str(href)) if href else Endpoint(name="client", url="")
 
 
 def _wanted(
@@ -275,7 +283,6 @@ def item_of(source: Any) -> dict[str, Any]:
     """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
     require("pystac")
     import pystac
-    import urllib3
 
     if isinstance(source, Mapping) and "assets" in source:
         return dict(source)
@@ -288,18 +295,9 @@ def item_of(source: Any) -> dict[str, Any]:
         text = os.fspath(source)
         try:
             return item_of(_read_item(text))
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            CatalogError,
-            pystac.STACError,
-            pystac.STACTypeError,
-            urllib3.exceptions.HTTPError,
-        ) as fault:  # it holds the address as it was given
+        except MemoryError:
+            raise
+        except Exception as fault:  # it holds the address as it was given
             where, said = public_url(text) if "://" in text else text, without_secrets(str(fault), text)
             raise CatalogError(f"{where}: cannot be read as a STAC item: {said}") from None
     raise CatalogError(f"a STAC item is needed; got {type(source).__name__}")

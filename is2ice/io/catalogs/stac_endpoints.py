@@ -152,6 +152,8 @@ class catalog_errors:
         ):
             return
         text = re.sub(r"\s+", " ", without_secrets(str(fault), self.where.url) or type(fault).__name__)[:300]
+        if status := getattr(fault, "status_code", None):
+            text = f"HTTP {status}: {text}"
         hint = "the server may be overloaded or away: try later, or another endpoint"
         if isinstance(fault, STACError | STACTypeError | ValueError | KeyError) and not isinstance(
             fault, requests.RequestException

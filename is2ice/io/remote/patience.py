@@ -134,7 +134,7 @@ def patient_session(
     from requests.exceptions import ContentDecodingError
 
     class Adapter(HTTPAdapter):
-        def send(self, request: Any, **options: Any) -> Any:
+        def send(self, request: Any, **options: Any) -> Any:  # type: ignore[override]
             options |= {"stream": True, "timeout": options.get("timeout") or timeout}
             response = super().send(request, **options)
             body, size = [], 0
@@ -158,7 +158,7 @@ def _policy(limit: float, attempts: int | None) -> Any:
     from urllib3.exceptions import MaxRetryError, ResponseError
 
     class Policy(Retry):
-        patience: Patience | None = None
+        patience: Any = None
         wait: float = 0.0
         reached: bool = False
 
@@ -175,7 +175,7 @@ def _policy(limit: float, attempts: int | None) -> Any:
             if wait is None:
                 said = f"; it asks to wait {asked:,.0f} s (Retry-After)" if asked else ""
                 fault = more.get("error") or ResponseError(f"HTTP {getattr(response, 'status', '?')}{said}")
-                raise MaxRetryError(more.get("_pool"), str(url), fault)
+                raise MaxRetryError(more["_pool"], str(url), fault)
             other.wait = wait
             return other
 

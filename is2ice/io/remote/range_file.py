@@ -328,7 +328,7 @@ class RemoteFile(io.RawIOBase):
                 elif verdict.kind != "passing":
                     raise self._said(verdict) from None  # the error's own text holds the URL
                 else:
-                    asked = _asked_to_wait(self._url, verdict.status)
+                    asked = self._asked_to_wait(verdict.status)
                     reached = self.version is not None or verdict.status is not None
                     pause = patience.next_pause(asked, reached=reached)
                     if pause is None:
@@ -342,6 +342,17 @@ class RemoteFile(io.RawIOBase):
             self._sent.append(len(data))
             self._check(answer.meta, answer.range, start, stop, len(data))
             return data
+
+    def _asked_to_wait(self, status: int | None) -> float | None:
+        """Seconds that a busy web server asks to wait.
+
+        The errors of the store do not hold the headers of an answer, so it is asked once more, by the calling thread
+        alone and following no redirect, since the request carries the login.
+        """
+        if status not in (429, 503) or not self._url.startswith(("http://", "https://")):
+            return None
+        self._sent.append(0)
+        return _wish_of(self._url)
 
     def _entry(self) -> Door:
         """The way in, renewed before its credentials end; by one thread, while others use what is still good."""
@@ -429,15 +440,9 @@ class RemoteFile(io.RawIOBase):
         return GranuleError(f"{self.name}: cannot be read ({said})")
 
 
-def _asked_to_wait(url: str, status: int | None) -> float | None:
-    """Seconds that a busy web server asks to wait.
-
-    The store's errors do not hold the headers of an answer, so it is asked once more for a single byte, by the calling
-    thread alone and following no redirect, since the request carries the login.
-    """
+def _wish_of(url: str) -> float | None:
+    """Ask a busy server for a single byte, and return the seconds it asks to wait."""
     parts = urlsplit(url)
-    if status not in (429, 503) or parts.scheme not in ("http", "https"):
-        return None
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=10.0)
