@@ -62,6 +62,7 @@ __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
+NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
 EVERY_ROW = (0, 2**62)
 F8 = NDArray[np.float64]
 
@@ -130,7 +131,7 @@ class Granule(Identity):
             prefetch(f.stream, [(d, 0, 1) for d in small])
         super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
-            self.notes.append("no ancillary_data: first-photon bias from the dead-time model, not CAL-19")
+            self.notes.append(NO_CALIBRATION)
 
     # -- the file -------------------------------------------------------------------------------------
     @property
@@ -228,14 +229,22 @@ class Granule(Identity):
                         f"{self.id}: {tables} cannot be used: {error}; first_photon='model' does"
                     ) from error
                 self._note(beam, f"{beam}: first-photon bias from the model, not CAL-19: {error}")
-        if source == "cal19":
-            raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+        elif source != "model":
+            if source == "cal19":
+                raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+            self._note_calibration(beam, f"first-photon bias from the model, not CAL-19: {tables} is missing")
         return from_model(strength, dead)
+
+    def _note_calibration(self, beam: str, text: str) -> None:
+        """Note what calibration a beam lacks, where a note on the whole file does not say so."""
+        if NO_CALIBRATION not in self.notes:
+            self._note(beam, f"{beam}: {text}")
 
     def _dead_time(self, beam: str, strength: str) -> float | None:
         """Mean dead time of a beam's channels, ns; None where the file has none that can be."""
         path = f"{CALIBRATIONS}/dead_time/{beam}/dead_time"
         if path not in self.file:
+            self._note_calibration(beam, f"nominal dead time: {path} is missing")
             return None
         try:
             channels = clean(self.file.need(path)[()], "dead_time")
