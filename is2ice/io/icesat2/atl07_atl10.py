@@ -117,7 +117,7 @@ def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
         for name, item in here.items():
             if isinstance(item, h5py.Group):
                 groups.append(item)
-            elif name not in seen:
+            elif isinstance(item, h5py.Dataset) and name not in seen:  # a broken link is nothing
                 seen.add(name)
                 yield name, item
 
