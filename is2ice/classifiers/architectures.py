@@ -216,7 +216,10 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             "paper",
             2,
             {
-                "units": 16, "activation": "elu", "dropout": 0.2, "dense": (32, 96, 32, 16, 112, 48, 64),
+                "units": 16,
+                "activation": "elu",
+                "dropout": 0.2,
+                "dense": (32, 96, 32, 16, 112, 48, 64),
                 "dense_dropout": 0.0,
             },
             {**_PAPER, "learning_rate": 0.003, "epochs": 20},
@@ -255,4 +258,4 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             _default_along,
         ),
     }
-)  # fmt: skip
+)

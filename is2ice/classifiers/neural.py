@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,7 +18,7 @@ from is2ice.errors import ModelError, require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
-from . import architectures, model_folder, training
+from . import architectures, trained_model, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
@@ -140,9 +138,11 @@ class Neural(Trained):
             "architecture": architecture,
             "parameters": {**kind.parameters, **parameters},
             "features": {
-                "set": train.features.name, "names": list(train.features.names),
+                "set": train.features.name,
+                "names": list(train.features.names),
                 "units": [f.units for f in train.features.features],
-                "leaking": list(train.features.leaking), "dark_cells": train.features.dark_cells,
+                "leaking": list(train.features.leaking),
+                "dark_cells": train.features.dark_cells,
             },
             "context": train.context,
             "segment_length": schema.SEGMENT_LENGTH,
@@ -154,7 +154,7 @@ class Neural(Trained):
             "data": _data(train, held),
             "training": {**history.settings, "history": history.to_dict()},
             **(card or {}),
-        }  # fmt: skip
+        }
         made = cls(model, document)
         if held is not None and len(held):
             document["temperature"] = temperature(made.logits(held.x), held.y)
@@ -399,17 +399,6 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
     return document
 
 
-_lock = threading.Lock()
-
-
-def loaded(folder: str | os.PathLike[str]) -> Neural:
-    """A saved model, read once in each process and again only when it has changed."""
-    with _lock:
-        return _load(os.path.abspath(os.fspath(folder)), model_folder.checksum(folder))
-
-
-@lru_cache(maxsize=4)
-def _load(folder: str, checksum: str) -> Neural:
-    if multiprocessing.parent_process() is not None:
-        training.one_thread()  # one worker among many: the others have the other cores
-    return Neural.load(folder)
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
+    """Load a saved model, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Neural, folder, checksum)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from is2ice.schema import EPOCH_DATE
+from is2ice.schema import EPOCH_DATE, EPOCH_TIME
 
 __all__ = [
     "EPOCH",
@@ -27,7 +27,7 @@ __all__ = [
     "stamp",
 ]
 
-EPOCH = np.datetime64(EPOCH_DATE, "ns")
+EPOCH = EPOCH_TIME
 #: The same as a day.
 EPOCH_DAY = EPOCH.astype("datetime64[D]")
 #: The same as a naive datetime, UTC.

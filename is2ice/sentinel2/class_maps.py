@@ -18,7 +18,7 @@ from is2ice.schema import LabelFlag
 
 from . import cloud_filter
 from . import tiles as s2tiles
-from .stac_item import SceneError
+from .stac_item import COLOURS, SceneError
 
 __all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", "shares"]
 
@@ -26,7 +26,6 @@ __all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", 
 FILTERS = ("guarded", "published", "threshold")
 METHODS = (*FILTERS, "unet")
 
-_COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]
 
 #: Classes of SCL, by what they mean here. Over sea ice SCL is a poor witness: it has called all of a scene
@@ -135,9 +134,9 @@ def class_map(
     own = _bands_of(classifier, scene, method, chosen.white)
     import dask.array as da
 
-    names = [b for b in (*_COLOURS, "B11", "SCL") if b in scene]
+    names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
-    chunks = rows, columns = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
+    chunks = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
     planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
     arrays = [planes[b].rechunk(chunks) for b in names]
     land = chosen.land if isinstance(chosen.land, str) else "none"
@@ -153,16 +152,7 @@ def class_map(
             chunks
         )
     else:
-        depth = _depth(rows, columns, cloud_filter.HALO if method == "guarded" else 0)
-        classes = da.map_overlap(
-            _Classes(evidence, method, chosen.white),
-            *arrays,
-            depth=depth,
-            boundary="none",
-            dtype=np.int8,
-            meta=np.zeros((0, 0), np.int8),
-            allow_rechunk=False,
-        )
+        classes = _filtered(evidence, method, chosen.white, arrays)
     attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}
     if classifier is not None:
         attrs |= {
@@ -204,7 +194,7 @@ def _check(scene: Any, method: str, options: ClassOptions) -> None:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if options.per_tile is not None and method != "published":
         raise ValueError(f"per_tile={options.per_tile} belongs to method='published'; got method={method!r}")
-    missing = [b for b in _COLOURS if b not in scene]
+    missing = [b for b in COLOURS if b not in scene]
     missing += ["B11"] if options.cloud == "infrared" and "B11" not in scene else []
     missing += ["SCL"] if options.cloud == "scl" and "SCL" not in scene else []
     if missing or not {"x", "y"} <= set(scene.dims):
@@ -251,11 +241,6 @@ def _cloud_source(cloud: str, names: list[str]) -> str:
     return cloud
 
 
-def _depth(rows: tuple[int, ...], columns: tuple[int, ...], depth: int) -> dict[int, int]:
-    """Halo along each axis: none where one tile holds it all."""
-    return {0: depth if len(rows) > 1 else 0, 1: depth if len(columns) > 1 else 0}
-
-
 def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]:
     """Blocks that start on multiples of the filter's own, none smaller than a halo."""
     size = max(least, tile // _STEP * _STEP)
@@ -283,7 +268,7 @@ class _Evidence:
 
     def mask(self, *arrays: NDArray[Any]) -> NDArray[np.uint16]:
         bands = self.bands(arrays)
-        colours = [bands[b] for b in _COLOURS]
+        colours = [bands[b] for b in COLOURS]
         out = np.zeros(colours[0].shape, np.uint16)
         valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
         brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
@@ -301,28 +286,59 @@ class _Evidence:
         return out
 
 
-class _Classes:
-    """Classes of a block by thresholds or by the guarded filter."""
+class _Bytes:
+    """Bytes of a block's pixels that the guarded filter needs; a plain object, so that it can be sent to workers."""
 
-    def __init__(self, evidence: _Evidence, method: str, white: float) -> None:
-        self.evidence, self.method, self.white = evidence, method, white
+    def __init__(self, evidence: _Evidence, white: float) -> None:
+        self.evidence, self.white = evidence, white
 
-    def __call__(self, *arrays: NDArray[Any]) -> NDArray[np.int8]:
+    def __call__(self, *arrays: NDArray[Any]) -> U1:
         bands, evidence = self.evidence.bands(arrays), self.evidence
-        blue, green, red = (bands[b] for b in _COLOURS)
-        if self.method == "threshold":
-            return cloud_filter.threshold(
-                cloud_filter.brightness(*(cloud_filter.eight_bit(c, self.white) for c in (red, green, blue)))
-            )
-        return cloud_filter.guarded(
-            red,
-            green,
-            blue,
-            infrared=bands["B11"] if "infrared" in evidence.cloud else None,
-            cloud=evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
-            shadow=evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
-            white=self.white,
+        return cloud_filter.guarded_bytes(
+            bands["B04"],
+            bands["B03"],
+            bands["B02"],
+            bands["B11"] if "infrared" in evidence.cloud else None,
+            evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
+            evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
+            self.white,
         )
+
+
+def _filtered(evidence: _Evidence, method: str, white: float, arrays: list[Any]) -> Any:
+    """Apply thresholds or the guarded filter: bands become bytes first, since neighbours are kept in memory."""
+    import dask.array as da
+
+    blank = np.zeros((0, 0), np.int8)
+    if method == "threshold":
+        return da.map_blocks(_thresholded, *arrays[:3], white, dtype=np.int8, meta=blank)
+    rows, columns = arrays[0].chunks
+    planes = da.map_blocks(
+        _Bytes(evidence, white),
+        *arrays,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(3, rows, columns),
+        meta=np.zeros((0, 0, 0), np.uint8),
+    )
+    return _with_neighbours(cloud_filter.guarded_classes, planes, cloud_filter.HALO, blank, white=white)
+
+
+def _with_neighbours(function: Any, planes: Any, depth: int, blank: NDArray[Any], **how: Any) -> Any:
+    """Apply a function of planes (planes, y, x) to each block and `depth` pixels around it."""
+    import dask.array as da
+
+    rows, columns = planes.chunks[1:]
+    around = {0: 0, 1: depth if len(rows) > 1 else 0, 2: depth if len(columns) > 1 else 0}
+    wide = da.overlap.overlap(planes, around, "none", allow_rechunk=False)
+    found = da.map_blocks(function, wide, dtype=blank.dtype, drop_axis=0, meta=blank, **how)
+    return da.overlap.trim_internal(found, {0: around[1], 1: around[2]}, "none")
+
+
+def _thresholded(
+    blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float
+) -> NDArray[np.int8]:
+    return cloud_filter.threshold(cloud_filter.brightness(*_eight((blue, green, red), white)))
 
 
 def _published(
@@ -347,10 +363,16 @@ def _published(
         colours = [
             c.rechunk(tuple(_tiles(sum(t), max(depth, cloud_filter.HALO)) for t in tiles)) for c in colours
         ]
-    coded = da.map_overlap(
-        _contrast, *colours, depth=_depth(tiles[0], tiles[1], depth), boundary="none", dtype=np.uint16,
-        meta=np.zeros((0, 0), np.uint16), allow_rechunk=False, white=white, aperture=aperture,
-    )  # fmt: skip
+    planes = da.map_blocks(
+        _greys,
+        *colours,
+        white,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(2, *colours[0].chunks),
+        meta=np.zeros((0, 0, 0), np.uint8),
+    )
+    coded = _with_neighbours(_contrast, planes, depth, np.zeros((0, 0), np.uint16), aperture=aperture)
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
         _histogram, coded, dtype=np.int64, new_axis=2, chunks=(*each, 256), meta=np.zeros((0, 0, 0), np.int64)
@@ -373,9 +395,14 @@ def _published_alone(
     return cloud_filter.published(*_eight((blue, green, red), white), aperture)
 
 
-def _contrast(*colours: NDArray[Any], white: float, aperture: int) -> NDArray[np.uint16]:
-    contrast, water = cloud_filter.published_contrast(*_eight(colours, white), aperture)
-    return contrast + np.uint16(256) * water
+def _greys(blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float) -> U1:
+    grey, water = cloud_filter.published_grey(*_eight((blue, green, red), white))
+    return np.stack([grey, water.view(np.uint8)])
+
+
+def _contrast(planes: U1, aperture: int) -> NDArray[np.uint16]:
+    grey, water = planes
+    return cloud_filter.published_contrast(grey, aperture) + np.uint16(256) * water
 
 
 def _histogram(coded: NDArray[np.uint16]) -> NDArray[np.int64]:

@@ -18,13 +18,21 @@ from is2ice.io.catalogs.sentinel2 import SceneItem, item_of
 from is2ice.io.catalogs.stac_endpoints import signed
 
 from .class_maps import FILTERS, METHODS, class_map, require_usable, shares
-from .stac_item import SceneError, assets_of, gdal_settings, grid_of, numbers_of, read_small, verified
+from .stac_item import (
+    COLOURS,
+    SceneError,
+    assets_of,
+    gdal_settings,
+    grid_of,
+    numbers_of,
+    read_small,
+    verified,
+)
 
 __all__ = ["FILTERS", "METHODS", "SceneError", "class_map", "open_scene", "require_usable", "shares"]
 
 logger = logging.getLogger("is2ice")
 
-_COLOURS = ("B02", "B03", "B04")
 _OPTIONAL = ("B08", "B11", "SCL")
 
 
@@ -71,7 +79,7 @@ def open_scene(
         The item cannot be read.
     """
     found = SceneItem.parse(item_of(item))
-    wanted = tuple(bands) if bands is not None else _COLOURS
+    wanted = tuple(bands) if bands is not None else COLOURS
     keys = assets_of(found, wanted, () if bands is not None else _OPTIONAL)
     hrefs = {
         band: signed(str(found.assets[key]["href"]), found.collection, retries=retries, timeout=timeout)
@@ -123,9 +131,15 @@ def _load(item: SceneItem, keys: dict[str, str], hrefs: dict[str, str], box: Any
     number, byte = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
     config = {"scene": {"assets": {band: byte if band == "SCL" else number for band in keys}}}
     loaded = odc.stac.load(
-        [slim], bands=list(keys), geobox=box, chunks={"x": chunks, "y": chunks}, stac_cfg=config, groupby="id",
-        resampling="nearest", driver=NamingDriver(item.scene, {hrefs[b]: keys[b] for b in keys}),
-    )  # fmt: skip
+        [slim],
+        bands=list(keys),
+        geobox=box,
+        chunks={"x": chunks, "y": chunks},
+        stac_cfg=config,
+        groupby="id",
+        resampling="nearest",
+        driver=NamingDriver(item.scene, {hrefs[b]: keys[b] for b in keys}),
+    )
     return loaded.isel(time=0, drop=True)
 
 

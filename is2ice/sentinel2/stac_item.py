@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = [
+    "COLOURS",
     "Numbers",
     "SceneError",
     "assets_of",
@@ -38,6 +39,8 @@ __all__ = [
 
 logger = logging.getLogger("is2ice")
 
+#: Bands of 10 m in colour.
+COLOURS = ("B02", "B03", "B04")
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 #: Reflectance lower than this in more than this share of pixels cannot be: the offset is out already.
 _IMPOSSIBLE, _SHARE = -0.03, 0.01
@@ -169,8 +172,13 @@ def verified(item: SceneItem, numbers: Numbers, samples: Mapping[str, NDArray[An
             logger.warning(
                 "%s: an offset of %d (%s) would make %.0f %% of %s reflect less than %g, which nothing does; the "
                 "offset has been taken out of the files and none is applied",
-                item.scene, numbers.offset, numbers.source, 100 * low[worst], worst, _IMPOSSIBLE,
-            )  # fmt: skip
+                item.scene,
+                numbers.offset,
+                numbers.source,
+                100 * low[worst],
+                worst,
+                _IMPOSSIBLE,
+            )
             return Numbers(numbers.scale, 0, f"the numbers themselves, against {numbers.source}")
     swir = valid.get("B11")
     late = float(item.baseline or 0) >= 4.0
@@ -178,8 +186,9 @@ def verified(item: SceneItem, numbers: Numbers, samples: Mapping[str, NDArray[An
         logger.warning(
             "%s: %s, but B11 nowhere falls under 0.1, as if the offset were still in the files; unless all is "
             "cloud, open with offset=-1000",
-            item.scene, numbers.source,
-        )  # fmt: skip
+            item.scene,
+            numbers.source,
+        )
     return numbers
 
 

@@ -174,8 +174,13 @@ def items(tmp_path_factory) -> dict[str, Path]:
     made = {}
     for name, seed in (("train", 3), ("other", 4)):
         scene = Scene.preset(
-            "ross_sea_november", seed=seed, length_km=5, lead_spacing=500.0, lead_width=(30.0, 900.0), cloud_cover=0.0
-        )  # fmt: skip
+            "ross_sea_november",
+            seed=seed,
+            length_km=5,
+            lead_spacing=500.0,
+            lead_width=(30.0, 900.0),
+            cloud_cover=0.0,
+        )
         made[name] = make_scene(scene, tmp_path_factory.mktemp(name), size_km=2.56, samples=1)
     return made
 

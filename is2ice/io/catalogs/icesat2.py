@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import geopandas
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "located", "matching", "search"]
+__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "matching", "resolve_granule", "search"]
 
 log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
@@ -41,8 +41,18 @@ PAGE, TIMEOUT = 2000, 120.0
 LARGEST_PAGE = 512 * 2**20
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
-    "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
-)  # fmt: skip
+    "granule",
+    "start",
+    "end",
+    "rgt",
+    "cycle",
+    "region",
+    "release",
+    "size_mb",
+    "https",
+    "s3",
+    "granule_item",
+)
 _NAME = re.compile(r"(ATL\d\d)(?:-(\d\d))?_(\d{14})_(\d{4})(\d\d)(\d\d)_(\d{3})_(\d\d)")
 
 
@@ -138,8 +148,8 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
     return frame if product == "ATL03" else frame[same].reset_index(drop=True)
 
 
-def located(source: Any) -> Any:
-    """Where a granule lies that is given by its bare name; any other source, or a file of that name, as it is.
+def resolve_granule(source: Any) -> Any:
+    """Resolve a bare granule name to its URL through CMR; return any other source unchanged.
 
     Parameters
     ----------

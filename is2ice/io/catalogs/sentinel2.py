@@ -47,8 +47,17 @@ logger = logging.getLogger("is2ice")
 
 #: Columns of a frame of scenes, besides ``geometry``.
 COLUMNS = (
-    "scene", "time", "tile", "platform", "level", "baseline", "cloud_cover", "collection", "endpoint", "item",
-)  # fmt: skip
+    "scene",
+    "time",
+    "tile",
+    "platform",
+    "level",
+    "baseline",
+    "cloud_cover",
+    "collection",
+    "endpoint",
+    "item",
+)
 
 
 # ---- search ----

@@ -45,10 +45,27 @@ Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
 REQUIRED = (
-    "Conventions", "title", "summary", "keywords", "featureType", "platform", "instrument", "history", "date_created",
-    "time_coverage_start", "time_coverage_end", "geospatial_lat_min", "geospatial_lat_max", "geospatial_lon_min",
-    "geospatial_lon_max", "source_granule", "processing_parameters", "release", "schema_version", "inputs",
-)  # fmt: skip
+    "Conventions",
+    "title",
+    "summary",
+    "keywords",
+    "featureType",
+    "platform",
+    "instrument",
+    "history",
+    "date_created",
+    "time_coverage_start",
+    "time_coverage_end",
+    "geospatial_lat_min",
+    "geospatial_lat_max",
+    "geospatial_lon_min",
+    "geospatial_lon_max",
+    "source_granule",
+    "processing_parameters",
+    "release",
+    "schema_version",
+    "inputs",
+)
 
 
 @dataclass(frozen=True)
@@ -441,9 +458,11 @@ def _root_of(manifest: Document) -> bytes:
     )
     number = manifest["version"]
     return root_meta(
-        version=number, manifest=stores.version_key(number), date_modified=manifest["created"],
+        version=number,
+        manifest=stores.version_key(number),
+        date_modified=manifest["created"],
         **{k: v for k, v in told.items() if v},
-    )  # fmt: skip
+    )
 
 
 def _collection(manifest: Document, items: Mapping[str, Document], root: str, index: str) -> bytes:

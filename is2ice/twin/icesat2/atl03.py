@@ -193,9 +193,15 @@ def put(
         chunks = (chunk, *data.shape[1:])
         grows = (None, None) if name == "signal_conf_ph" else (None, *data.shape[1:])
         ds = group.create_dataset(
-            name, data=data, chunks=chunks, maxshape=grows, compression="gzip",
-            compression_opts=6, shuffle=data.dtype.kind in "iu", fillvalue=column.fill,
-        )  # fmt: skip
+            name,
+            data=data,
+            chunks=chunks,
+            maxshape=grows,
+            compression="gzip",
+            compression_opts=6,
+            shuffle=data.dtype.kind in "iu",
+            fillvalue=column.fill,
+        )
         if column.fill is not None:
             ds.attrs["_FillValue"] = column.fill
         set_attrs(ds, column.attrs("" if name == "delta_time" else coordinates))
@@ -339,13 +345,25 @@ def _geolocation(scene: Scene, data: BeamData, segment: dict[str, NDArray]) -> d
     wave = np.sin(np.arange(n) / 4000.0)
     energy = 1.1e-4 if data.strength == "strong" else 2.76e-5
     f4 = {
-        "bounce_time_offset": 1.6433e-3, "range_bias_corr": 4.07, "sigma_across": 5.0, "sigma_along": 5.0,
-        "sigma_h": 0.144, "sigma_lat": 6.3e-5, "sigma_lon": 6.3e-5 / np.cos(np.radians(lat)),
-        "neutat_delay_derivative": -3.2e-4, "neutat_delay_total": 2.43 + 0.002 * wave, "pitch": -0.2375 + 1e-4 * wave,
-        "roll": -0.0916 + 1e-4 * wave, "yaw": 0.236 + 1e-4 * wave, "ref_elev": 1.5646, "ref_azimuth": -0.877,
-        "tx_pulse_energy": energy, "tx_pulse_skew_est": -1.4e-10, "tx_pulse_width_lower": 1.5e-9,
+        "bounce_time_offset": 1.6433e-3,
+        "range_bias_corr": 4.07,
+        "sigma_across": 5.0,
+        "sigma_along": 5.0,
+        "sigma_h": 0.144,
+        "sigma_lat": 6.3e-5,
+        "sigma_lon": 6.3e-5 / np.cos(np.radians(lat)),
+        "neutat_delay_derivative": -3.2e-4,
+        "neutat_delay_total": 2.43 + 0.002 * wave,
+        "pitch": -0.2375 + 1e-4 * wave,
+        "roll": -0.0916 + 1e-4 * wave,
+        "yaw": 0.236 + 1e-4 * wave,
+        "ref_elev": 1.5646,
+        "ref_azimuth": -0.877,
+        "tx_pulse_energy": energy,
+        "tx_pulse_skew_est": -1.4e-10,
+        "tx_pulse_width_lower": 1.5e-9,
         "tx_pulse_width_upper": 0.45e-9,
-    }  # fmt: skip
+    }
     return {
         **{name: np.broadcast_to(value, n) for name, value in f4.items()},
         "altitude_sc": 492_650.0 + 40.0 * wave,

@@ -205,9 +205,12 @@ def _calibrations(group: h5py.Group, beams: list[str], sc_orient: int) -> None:
 def _table(group: h5py.Group, name: str, data: NDArray, units: str, long_name: str) -> None:
     big = data.size > 10_000
     ds = group.create_dataset(
-        name, data=data, chunks=(1, *data.shape[1:]) if big else None, compression="gzip" if big else None,
+        name,
+        data=data,
+        chunks=(1, *data.shape[1:]) if big else None,
+        compression="gzip" if big else None,
         shuffle=big,
-    )  # fmt: skip
+    )
     set_attrs(
         ds, {"units": units, "long_name": long_name, "source": "CAL-19" if "bias" in group.name else "CAL-42"}
     )

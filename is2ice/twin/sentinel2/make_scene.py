@@ -195,16 +195,24 @@ def _write(image: Image, home: Path, truth: Path) -> NDArray[np.int64]:
             files = {
                 name: stack.enter_context(
                     rasterio.open(
-                        scratch / f"{name}.tif", "w", driver="GTiff", dtype=dtype, count=count,
-                        width=image.columns * 10 // step, height=image.rows * 10 // step,
-                        crs=CRS.from_epsg(image.tile.epsg), transform=from_origin(image.left, image.top, step, step),
-                        nodata=NO_CLASS if name == "truth" else 0, tiled=True, blockxsize=BLOCK * 10 // step,
+                        scratch / f"{name}.tif",
+                        "w",
+                        driver="GTiff",
+                        dtype=dtype,
+                        count=count,
+                        width=image.columns * 10 // step,
+                        height=image.rows * 10 // step,
+                        crs=CRS.from_epsg(image.tile.epsg),
+                        transform=from_origin(image.left, image.top, step, step),
+                        nodata=NO_CLASS if name == "truth" else 0,
+                        tiled=True,
+                        blockxsize=BLOCK * 10 // step,
                         blockysize=BLOCK * 10 // step,
                         **({"photometric": "RGB"} if name == "TCI" else {}),
                     )
                 )
                 for name, (count, step, dtype) in layers.items()
-            }  # fmt: skip
+            }
             for row, column, block in image.blocks():
                 parts = dict(zip(optics.BANDS[:4], block.bands[:, None], strict=True))
                 parts |= {"B11": block.swir[None], "TCI": block.visual, "truth": block.truth}

@@ -224,8 +224,10 @@ def test_recorded_items_of_earth_search(real_data):
     assert offsets == {"sentinel-2-c1-l2a": {-1000}, "sentinel-2-l2a": {0}, "sentinel-2-l1c": {-1000}}
     assert {"20EPT"} <= set(frame["tile"])
     assert frame.groupby("collection")["level"].unique().map(list).to_dict() == {
-        "sentinel-2-c1-l2a": ["L2A"], "sentinel-2-l2a": ["L2A"], "sentinel-2-l1c": ["L1C"],
-    }  # fmt: skip
+        "sentinel-2-c1-l2a": ["L2A"],
+        "sentinel-2-l2a": ["L2A"],
+        "sentinel-2-l1c": ["L1C"],
+    }
 
 
 def test_genuine_items_of_polar_tiles(real_data):
