@@ -84,9 +84,13 @@ class Koo(Trained):
         held, used = np.split(order, [round(test * len(y))])
         norm = Normalisation.fit(x[used], koo.FEATURES)
         document: dict[str, Any] = {
-            "kind": cls.kind, "architecture": "koo", "parameters": {"units": list(UNITS)},
-            "features": list(koo.FEATURES), "normalisation": norm.to_dict(), "seed": seed,
-        }  # fmt: skip
+            "kind": cls.kind,
+            "architecture": "koo",
+            "parameters": {"units": list(UNITS)},
+            "features": list(koo.FEATURES),
+            "normalisation": norm.to_dict(),
+            "seed": seed,
+        }
         model = cls._build(document, seed)
         history = training.fit(
             model, (norm.apply(x[used]), y[used]), seed=seed, progress=progress, **{**TRAINING, **options}
@@ -128,8 +132,11 @@ class Koo(Trained):
         code = np.full(len(x), schema.UNLABELLED, np.int8)
         if good.any():
             code[good] = self.probabilities(x[good]).argmax(axis=1)
-        attrs = {"long_name": "surface class, Koo et al. (2023)", "flag_values": np.arange(3, dtype="i1"),
-                 "flag_meanings": " ".join(schema.CLASSES)}  # fmt: skip
+        attrs = {
+            "long_name": "surface class, Koo et al. (2023)",
+            "flag_values": np.arange(3, dtype="i1"),
+            "flag_meanings": " ".join(schema.CLASSES),
+        }
         return segments.assign(koo_class=("segment", code, attrs))
 
     # -- on disk -------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ or a network that learns from them, how clear the case was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
