@@ -1,4 +1,4 @@
-"""Draw the pictures of the site: a simulated beam with its truth, and its sea surface by five methods.
+"""Draw the pictures of the site: a simulated beam with its truth, and its sea surface by five methods, and the steps.
 
 python docs/pictures.py
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import is2ice
 from is2ice.reports.plot_figures import draw_methods
+from is2ice.reports.plot_workflow import draw_stages, draw_steps
 
 STATIC = Path(__file__).resolve().parent / "_static"
 BEAM = "gt1r"
@@ -25,6 +26,8 @@ def main() -> None:
     made = {method: is2ice.seasurface.estimate(track, method) for method in methods}
     title = f"SIMULATED: {track.attrs['granule']} {BEAM}"
     draw_methods(track, made, title).savefig(STATIC / "sea_surfaces.png", dpi=110)
+    draw_steps().savefig(STATIC / "workflow.png", dpi=110)
+    draw_stages().savefig(STATIC / "stages.png", dpi=110)
     for path in STATIC.glob("*.png"):
         shrink(path)
 
