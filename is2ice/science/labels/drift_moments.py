@@ -68,6 +68,30 @@ class Cells:
         """Cells without their first feature."""
         return replace(self, features=self.features[:, 1:])
 
+    def surrogate(self, rng: np.random.Generator, *, turned: bool, least: float) -> Cells:
+        """Cells whose features have nothing to do with their places: moved along the track, or turned about.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        turned : bool
+            Reverse the succession before it is moved.
+        least : float
+            Least move of features that are not turned, m; half of the track where it is shorter than twice that.
+        """
+        features = np.empty_like(self.features)
+        share = rng.random()
+        for beam in np.unique(self.key[:, 0]):
+            own = np.flatnonzero(self.key[:, 0] == beam)
+            n = own.size
+            gap = 0 if turned else min(round(least / self.length), n // 2 - 1)
+            move = gap + int(share * max(n - 2 * gap, 1))
+            some = self.features[own][::-1] if turned else self.features[own]
+            features[own] = np.roll(some, move, axis=0)
+        if turned:
+            features[:, 0] *= -1.0  # a slope seen from the other side
+        return replace(self, features=features)
+
     def merged(self, factor: int) -> Cells:
         """Cells ``factor`` times as long, means of those they hold."""
         key = self.key // np.array([1, factor])
