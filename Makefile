@@ -48,7 +48,7 @@ lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
-demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
+demo: $(READY)  ## simulate passes, run the whole chain offline, score it against the truth (some minutes)
 	$(BIN)/is2ice demo --out demo
 
 lint: $(READY)
@@ -67,6 +67,10 @@ test-quick: lint types  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
+	$(BIN)/python benchmarks/classifiers.py prepare
+	$(BIN)/python benchmarks/classifiers.py make-default
 
 validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
 	$(BIN)/python -m is2ice.twin.statistics

@@ -58,9 +58,9 @@ class Pass:
 
 ROSS, EDGE, NIGHT = "ross_sea_november", "marginal_ice_zone", "arctic_winter_night"
 TRAIN = (
-    *(Pass(ROSS, seed, 8.0) for seed in range(10_000, 10_120)),
-    *(Pass(EDGE, seed, 8.0) for seed in range(11_000, 11_024)),
-    *(Pass(NIGHT, seed, 8.0) for seed in range(12_000, 12_024)),
+    *(Pass(ROSS, seed, 8.0) for seed in range(10_000, 10_080)),
+    *(Pass(EDGE, seed, 8.0) for seed in range(11_000, 11_020)),
+    *(Pass(NIGHT, seed, 8.0) for seed in range(12_000, 12_020)),
 )
 #: To choose by: all that is compared while a model is made is compared here.
 CHOOSE = (

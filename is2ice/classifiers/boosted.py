@@ -93,9 +93,13 @@ class Forest:
         feature, threshold, left, right = (np.concatenate([p[k] for p in parts]) for k in range(4))
         base = np.asarray(fitted._baseline_prediction, "f8").ravel()
         return cls(
-            np.array(root, "i4"), feature.astype("i1"), threshold.astype("f4"), left.astype("i4"),
-            right.astype("i4"), base,
-        )  # fmt: skip
+            np.array(root, "i4"),
+            feature.astype("i1"),
+            threshold.astype("f4"),
+            left.astype("i4"),
+            right.astype("i4"),
+            base,
+        )
 
     def arrays(self) -> list[NDArray[Any]]:
         """Arrays in the order of the attributes."""
@@ -201,7 +205,9 @@ class Boosted:
         tracks = [segments.isel(beam=b) for b in range(segments.sizes["beam"])] if cube else [segments]
         names = self._names(segments, number)
         looks = [self._look(t, s) for t, s in zip(tracks, number, strict=True)]
-        about = {"outside": ", ".join(f"{n} {look.outside:.4f}" for n, look in zip(names, looks, strict=True))}
+        about = {
+            "outside": ", ".join(f"{n} {look.outside:.4f}" for n, look in zip(names, looks, strict=True))
+        }
         by_tree = [n for n, look in zip(names, looks, strict=True) if look.by_tree]
         if by_tree:
             about["tree_tracks"] = ", ".join(by_tree)
@@ -222,7 +228,10 @@ class Boosted:
             tree = Radiometric().predict(track.assign_attrs(spot=spot))
             p = np.asarray(tree["class_probability"].values, "f8")
             return _Look(np.where((tree["surface_class"].values >= 0)[:, None], p, np.nan), share, True)
-        return _Look(self.probabilities(track, spot, values, 2.0 if beyond and self.outside == "temper" else 1.0), share)
+        return _Look(
+            self.probabilities(track, spot, values, 2.0 if beyond and self.outside == "temper" else 1.0),
+            share,
+        )
 
     def probabilities(
         self, track: xr.Dataset, spot: int, values: NDArray[np.float32], soften: float = 1.0

@@ -15,8 +15,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.science.along_track import box
-from is2ice.science.feature_columns import FLAT, Track
+from is2ice.science.along_track import running_sum
+from is2ice.science.feature_columns import FLAT, FeatureColumns
 
 __all__ = ["NAMES", "context"]
 
@@ -29,20 +29,22 @@ SEA, LEAST = 10_000.0, 40.0
 LOWEST, HIGHEST = -0.5, 3.0
 
 NAMES = (
-    "odds_thin", "odds_water",
+    "odds_thin",
+    "odds_water",
     *(f"{name}_{scale:g}m" for scale in SCALES for name in ("thin", "water")),
-    "run_width", "run_thin", "run_water", "run_rate", "run_spread", "run_relief", "run_empty",
-    "run_brightness", "run_above_dark", "run_noise",
-    "run_above_low", "run_above_sea", "run_dip",
-    "beside_width", "beside_most_water", "beside_most_thin", "beside_least_water", "sea_known",
-)  # fmt: skip
+    *(f"run_{name}" for name in ("width", "thin", "water", "rate", "spread", "relief", "empty")),
+    *(f"run_{name}" for name in ("brightness", "above_dark", "noise")),
+    *(f"run_{name}" for name in ("above_low", "above_sea", "dip")),
+    *(f"beside_{name}" for name in ("width", "most_water", "most_thin", "least_water")),
+    "sea_known",
+)
 
 
 @dataclass
 class _Runs:
     """Runs of cells that the first look gives one class."""
 
-    track: Track
+    track: FeatureColumns
     p: F8
 
     @cached_property
@@ -68,9 +70,9 @@ class _Runs:
     def mean(self, metres: float) -> F8:
         """Probabilities over a stretch about each cell."""
         half = self.track.cells(metres)
-        known = box(np.isfinite(self.p[:, 0]).astype("f8"), half)
+        known = running_sum(np.isfinite(self.p[:, 0]).astype("f8"), half)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.stack([box(c, half) / known for c in self.p.T], axis=1)
+            return np.stack([running_sum(c, half) / known for c in self.p.T], axis=1)
 
     def over(self, a: F8, weight: F8 | None = None) -> F8:
         """Mean of a column over each run; 0 where none is known."""
@@ -94,9 +96,9 @@ class _Runs:
         w = np.where(np.isfinite(h), n, 0.0) * np.nan_to_num(self.p[:, 2]) ** 2
         w[self.best != schema.OPEN_WATER] = 0.0
         half = self.track.cells(SEA)
-        total = box(w, half)
+        total = running_sum(w, half)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(total > LEAST, box(w * np.nan_to_num(h), half) / total, np.nan)
+            return np.where(total > LEAST, running_sum(w * np.nan_to_num(h), half) / total, np.nan)
 
     def relief(self) -> F8:
         """Spread of heights within each run less that of their errors, log2 of 2 cm."""
@@ -128,7 +130,7 @@ def context(segments: xr.Dataset, spot: int, p: F8) -> NDArray[np.float32]:
     numpy.ndarray, shape (n, len(NAMES))
         Finite everywhere.
     """
-    t = Track(segments, spot)
+    t = FeatureColumns(segments, spot)
     r = _Runs(t, np.asarray(p, "f8"))
     log = np.log(np.clip(np.nan_to_num(r.p, nan=1 / 3), 1e-4, 1.0))
     columns = [log[:, 1] - log[:, 0], log[:, 2] - log[:, 0]]
@@ -142,7 +144,7 @@ def context(segments: xr.Dataset, spot: int, p: F8) -> NDArray[np.float32]:
     return np.stack(columns, axis=1).astype("f4")
 
 
-def _of_runs(t: Track, r: _Runs) -> list[F8]:
+def _of_runs(t: FeatureColumns, r: _Runs) -> list[F8]:
     """Width, probabilities, rate, spread of photons, relief and empty pulses of each run."""
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = r.over(t.light(2.0) / t.ice_light, t.pulses)
@@ -158,7 +160,7 @@ def _of_runs(t: Track, r: _Runs) -> list[F8]:
     ]
 
 
-def _of_light(t: Track, r: _Runs) -> list[F8]:
+def _of_light(t: FeatureColumns, r: _Runs) -> list[F8]:
     """Brightness of the run alone, the same between the dark and the bright of the region, and its noise photons."""
     alone = t.alone(r.change, (r.best > 0) | (r.best < 0))
     span = np.maximum(1.0 - t.dark_level, 0.2)
@@ -166,7 +168,7 @@ def _of_light(t: Track, r: _Runs) -> list[F8]:
     return [alone, above, r.over(t.noise(2.0), t.pulses)[r.number]]
 
 
-def _of_height(t: Track, r: _Runs) -> list[F8]:
+def _of_height(t: FeatureColumns, r: _Runs) -> list[F8]:
     """Height of the run above the low level, above the water nearby, and above what lies within 150 m."""
     height = r.height[r.number]
     low = np.clip(np.nan_to_num(height - t.low), LOWEST, HIGHEST)
@@ -174,7 +176,7 @@ def _of_height(t: Track, r: _Runs) -> list[F8]:
     return [low, sea, np.clip(np.nan_to_num(height - t.smooth(150.0)), -1.0, 1.0)]
 
 
-def _beside(t: Track, r: _Runs) -> list[F8]:
+def _beside(t: FeatureColumns, r: _Runs) -> list[F8]:
     """Lesser width of the runs on both sides, and their greatest and least shares of water and thin ice."""
     width = np.log2(np.clip(r.size * t.length / 10.0, 0.2, 500.0))
     thin, water = r.over(r.p[:, 1]), r.over(r.p[:, 2])

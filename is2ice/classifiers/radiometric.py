@@ -1,9 +1,11 @@
 r"""Surface class from photon rate, width and background, as ATL07 tells leads from ice.
 
-No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the
-number of signal photons per pulse over the laser footprint, :math:`w` the surface spread, and :math:`b`
-the background rate over that of the local bright ice, a measure of brightness over 35 m that exists under
-a sun high enough.
+No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the number of
+signal photons per pulse over the laser footprint, :math:`w` the surface spread, and :math:`b` the background rate over
+that of the local bright ice, a measure of brightness that exists under a sun high enough. A record of the background
+spans some 70 m; in strips that the laser tells from the ice beside them :math:`b` is the strip's own
+(:mod:`is2ice.science.deconvolution`). Dark as water is what lies near the darkest records of the region, since the
+light of the air differs from day to day.
 
 ==========================================  ==============================================
 condition                                   class
@@ -12,7 +14,7 @@ r below the cloud limit, b not dark         unlabelled
 b dark as water                             open water, whatever r
 r very bright, w small, b not bright        open water (a specular lead, perhaps narrow)
 r dark, w small                             thin ice; open water at night if darkest
-b of thin ice, r below that of snow, w small  thin ice
+b of thin ice, r below snow's, w small      thin ice
 else                                        thick ice
 ==========================================  ==============================================
 
@@ -44,8 +46,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.science.along_track import box, detected, incident, spots
-from is2ice.science.feature_columns import Track
+from is2ice.science.along_track import running_sum, spots
+from is2ice.science.feature_columns import FeatureColumns
+from is2ice.science.first_photon_bias import detected, incident
 
 from .base import add_classes
 
@@ -96,10 +99,10 @@ class Radiometric:
         """Probabilities of the cells of one track, and the cells that have a class."""
         from scipy.special import gammainc, ndtr
 
-        track = Track(segments, spot)
+        track = FeatureColumns(segments, spot)
         limits, gain = self.table["strong" if track.strong else "weak"], self.table["gain_by_spot"][str(spot)]
         half = max(0, round(self.table["window"]["half_cells_m"] / track.length))
-        photons, pulses = box(track.photons, half), box(track.pulses, half)
+        photons, pulses = running_sum(track.photons, half), running_sum(track.pulses, half)
         seen = (pulses > 0) & ~track.gap
         light = self._light(photons, pulses, limits["nominal_ice"] * gain, track)
 
@@ -135,7 +138,7 @@ class Radiometric:
         p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
         return np.clip(p, 0.0, 1.0), seen & ((cloud < 0.5) | (day & (share < test["thin_below"])))
 
-    def _dark_and_dim(self, track: Track, share: F8) -> tuple[F8, F8]:
+    def _dark_and_dim(self, track: FeatureColumns, share: F8) -> tuple[F8, F8]:
         """Probabilities that a piece alone is as dark as water, and as dim as thin ice."""
         from scipy.special import ndtr
 
@@ -149,7 +152,7 @@ class Radiometric:
         dark = ndtr((limit - alone) / error)
         return dark, np.maximum(ndtr((test["thin_below"] - alone) / error) - dark, 0.0)
 
-    def _light(self, photons: F8, pulses: F8, nominal: float, track: Track) -> F8:
+    def _light(self, photons: F8, pulses: F8, nominal: float, track: FeatureColumns) -> F8:
         """Incident light of the local bright ice over the nominal one, limited: 1 under a clear sky."""
         window = self.table["window"]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -158,7 +161,7 @@ class Radiometric:
         light = incident(np.where(np.isfinite(local), local, nominal), track.pixels)
         return np.clip(light / incident(nominal, track.pixels), *window["light_range"])
 
-    def _brightness(self, track: Track) -> F8:
+    def _brightness(self, track: FeatureColumns) -> F8:
         """Background over that of the local bright ice; NaN under a low sun."""
         rate = track.column("background_rate")
         local = track.local(rate, 0.9, self.table["window"]["local_m"])

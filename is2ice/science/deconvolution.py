@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .along_track import box
+from .along_track import running_sum
 
 __all__ = ["deconvolve", "pieces", "share_of"]
 
@@ -65,7 +65,7 @@ def share_of(cells: NDArray[np.bool_], length: float) -> F8:
     share, seen = cells.astype("f8"), np.ones(cells.size)
     for metres in BOXES:
         half = max(0, round((metres / length - 1) / 2))
-        share, seen = box(share, half), box(seen, half)
+        share, seen = running_sum(share, half), running_sum(seen, half)
     return share / np.maximum(seen, 1e-12)
 
 

@@ -54,9 +54,11 @@ F8 = NDArray[np.float64]
 
 #: Along-track cell, m, and the coarse cell and step of the search.
 _CELL, _COARSE = 10.0, 40.0
+#: Pieces of track shorter than this are searched with the fine cells, m.
+_SHORT = 4000.0
 #: Half-width and step of the middle search, from which the uncertainty comes, and of the finest, m.
 _MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
-#: Shortest stretch that the bootstrap draws, m, about how many stretches there are at most, and draws.
+#: Stretch that the bootstrap draws, m (an eighth of a shorter piece), about how many stretches at most, and draws.
 _STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
 #: Tracks without relation to the image, from which the distribution of chance scores comes.
 _SURROGATES = 40
@@ -204,9 +206,9 @@ def estimate(
     image: xr.Dataset,
     *,
     search: float = 1000.0,
-    least_overlap: float = 2000.0,
+    least_overlap: float = 400.0,
     most_chance: float = 0.002,
-    least_agreement: float = 0.3,
+    least_agreement: float = 0.1,
     most_uncertain: float = 20.0,
     seed: int = 0,
 ) -> Drift:
@@ -274,14 +276,17 @@ def estimate(
     layers = read_layers(image, grid, place[0][near], place[1][near], round(1.1 * reach) + 12)
     n = cells.features.shape[1]
 
-    trials, steps = _square(search, _COARSE)
-    wide = layers.shrunk(max(1, round(_COARSE / grid.pixel)))
-    stretch = _COARSE * round(max(_STRETCH, len(cells.x) * _CELL / _STRETCHES) / _COARSE)
-    coarse = cells.merged(round(_COARSE / _CELL))
+    # Few cells would be left of a short piece: it is searched with fine ones.
+    length = len(cells.x) * _CELL
+    cell, step = (_CELL, 2.0 * _CELL) if length < _SHORT else (_COARSE, _COARSE)
+    trials, steps = _square(search, step)
+    wide = layers.shrunk(max(1, round(cell / grid.pixel)))
+    stretch = cell * round(max(min(_STRETCH, length / 8), length / _STRETCHES) / cell)
+    coarse = cells.merged(round(cell / _CELL))
     moments = _moments(coarse, wide, crs, grid, trials, stretch)
     seen = moments[..., 0].sum(1)
-    if seen.max() * _COARSE < least_overlap:
-        return _refuse(blank, f"only {seen.max() * _COARSE / 1e3:.1f} km of track lie on clear image")
+    if seen.max() * cell < least_overlap:
+        return _refuse(blank, f"only {seen.max() * cell / 1e3:.1f} km of track lie on clear image")
     enough = seen > 0.5 * seen.max()
     score = np.where(enough, information(moments.sum(1), n), -np.inf)
     table = _table(score, steps, crs)
@@ -414,7 +419,9 @@ def _judge(
     if max(abs(found.dx), abs(found.dy)) > search - 1.5 * _COARSE:
         return _refuse(found, f"the best place lies on the border of the search of {search:g} m")
     if not found.chance <= most_chance:
-        return _refuse(found, f"a track that has nothing to do with the image does as well by {found.chance:.1%}")
+        return _refuse(
+            found, f"a track that has nothing to do with the image does as well by {found.chance:.1%}"
+        )
     if found.agreement < least_agreement:
         return _refuse(found, _disagree(found.agreement))
     if not found.uncertainty <= most_uncertain:

@@ -32,6 +32,8 @@ F8 = NDArray[np.float64]
 
 #: Stretch over which the local level of a feature is taken out, m.
 _LEVEL = 5000.0
+#: Fewest cells of a beam.
+LEAST = 40
 #: Sun above which the background tells of the surface, degrees.
 _SUN = 5.0
 #: Floor of variances of standardised features and of image values (shares, reflectance), against zero.
@@ -135,7 +137,7 @@ def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
 def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     size = max(1, round(length / float(ds.attrs.get("segment_length", 2.0))))
     n = ds.sizes["x_atc"] // size
-    if n < 50:
+    if n < LEAST:
         return None
 
     def column(name: str) -> F8:
@@ -153,7 +155,7 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     pulses, photons = column("n_pulses").sum(1), column("n_photons").sum(1)
     x, y = mean(column("x")), mean(column("y"))
     keep = (pulses > 0) & np.isfinite(x) & np.isfinite(y)
-    if keep.sum() < 50:
+    if keep.sum() < LEAST:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.log(photons / pulses + 0.1)
@@ -238,9 +240,15 @@ class Layers:
         out = np.zeros((len(trials), int(stretch.max()) + 1, 1 + d + d * (d + 1) // 2))
         row, column = (place[0] - self.row0) / self.pixel, (place[1] - self.column0) / self.pixel
         _sum_moments(
-            self.values, row, column, jacobian / self.pixel, np.ascontiguousarray(cells.features),
-            stretch, np.ascontiguousarray(trials, np.float64), out,
-        )  # fmt: skip
+            self.values,
+            row,
+            column,
+            jacobian / self.pixel,
+            np.ascontiguousarray(cells.features),
+            stretch,
+            np.ascontiguousarray(trials, np.float64),
+            out,
+        )
         return out
 
 
@@ -388,9 +396,10 @@ def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int)
     """
     classes = ["surface_class"] if "surface_class" in image else []
     bands = [
-        str(n) for n, a in image.data_vars.items()
+        str(n)
+        for n, a in image.data_vars.items()
         if set(a.dims) == {"y", "x"} and a.dtype.kind == "f" and str(n) not in ("B11", "swir16")
-    ]  # fmt: skip
+    ]
     if not classes and not bands:
         raise SchemaError(
             f"{image.attrs.get('scene', 'image')}: expected surface_class or reflectance (y, x), got "
