@@ -38,7 +38,7 @@ def demo(
     length_km: Annotated[float, typer.Option(min=10.0, help="Length of the pass.")] = 60.0,
     engine: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
     train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Also train a classifier, on other passes.")
+        bool, typer.Option("--train/--no-train", help="Train a classifier on other passes too (minutes).")
     ] = False,
 ) -> None:
     """Simulate a pass, run the whole chain on it, score it against the truth and draw it.
@@ -100,7 +100,7 @@ def demo(
     console.print(scores[best].table())
     console.print("\n".join(_side_by_side(scores)))
     (out / "score.json").write_text(json.dumps({k: s.to_dict() for k, s in scores.items()}, indent=1))
-    pictures = _draw(tracks[best], granule_path, out)
+    pictures = _draw(tracks[best], granule_path, out, truth)
     step(f"done: {', '.join(map(str, [*pictures, *stores.values(), out / 'score.json']))}")
 
 
@@ -224,7 +224,7 @@ def _side_by_side(scores: dict[str, Score]) -> list[str]:
     return [*lines, ""]
 
 
-def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
+def _draw(track: xr.Dataset, granule_path: Path, out: Path, truth: Any) -> list[Path]:
     from is2ice.io.icesat2.atl03 import Granule, Subset
     from is2ice.reports import plot_track
 
@@ -239,7 +239,7 @@ def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
         ("quicklook_5km.png", part, photons),
     ]
     for name, ds, ph in pictures:
-        plot_track.quicklook(ds, ph, path=out / name)
+        plot_track.quicklook(ds, ph, path=out / name, truth=truth[beam])
     return [out / name for name, _, _ in pictures]
 
 
