@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-quick lint types bench docs gallery fuzz validate clean
+.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,8 +48,8 @@ lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
-demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
-	$(BIN)/is2ice demo --train --out demo
+demo: $(READY)  ## simulate passes, run the whole chain offline, score it against the truth (some minutes)
+	$(BIN)/is2ice demo --out demo
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -67,6 +67,10 @@ test-quick: lint types  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
+	$(BIN)/python benchmarks/classifiers.py prepare
+	$(BIN)/python benchmarks/classifiers.py make-default
 
 fuzz: $(READY)  ## 2,000 structural edits of granules, products and documents; prints a table of outcomes
 	$(BIN)/python tests/fuzz/run.py --cases 2000
