@@ -7,6 +7,9 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.9.30
 READY  := $(VENV)/.ready
+# Locks: Python 3.11 with everything, 3.13 without Horovod, which does not build there.
+PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LOCK   := cluster/requirements$(if $(filter 3.11,$(PYVER)),,-$(PYVER)).lock
 
 export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
@@ -17,39 +20,46 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-quick lint types bench docs gallery fuzz validate clean
+.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-env: $(READY)  ## build .venv from the lock (needs Python 3.11; compilers and Java are installed by apt if missing)
+env: $(READY)  ## build .venv from the lock (Python 3.11, or PYTHON=python3.13; compilers and Java are installed by apt if missing)
 
 $(READY): $(VENV)/.horovod pyproject.toml
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-$(VENV)/.locked: cluster/requirements.lock cluster/system.sh
+$(VENV)/.locked: $(wildcard $(LOCK)) cluster/system.sh
+	@test -f $(LOCK) || { echo "is2ice: locks are for Python 3.11 and 3.13, got $(PYVER); set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	sh cluster/system.sh
-	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if v==(3,11) else "is2ice: the lock is for Python 3.11, got %d.%d; set PYTHON=/path/to/python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install -q --python $(BIN)/python --require-hashes -r cluster/requirements.lock
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r $(LOCK)
 	@touch $@
 
 $(VENV)/.horovod: $(VENV)/.locked cluster/horovod.lock
+ifneq ($(PYVER),3.11)
+	@echo "is2ice: no Horovod on Python $(PYVER): it builds against TensorFlow 2.18, which ends with 3.12; its tests are skipped"
+else
 	@echo "is2ice: building Horovod against TensorFlow (2-4 minutes)"
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_PYTORCH=1 \
 	HOROVOD_WITHOUT_MXNET=1 MAKEFLAGS=-j2 CMAKE_POLICY_VERSION_MINIMUM=3.5 PATH="$(CURDIR)/$(BIN):$$PATH" \
 	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --no-cache \
 	    --require-hashes -r cluster/horovod.lock
+endif
 	@touch $@
 
-lock:  ## resolve the lock again from pyproject.toml
+OTHERS := plot tables explore fsspec ml earthdata stac tensorflow spark gateway virtual serve test docs
+lock:  ## resolve the locks again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
+	$(UV) pip compile pyproject.toml $(addprefix --extra ,$(OTHERS)) --python-version 3.13 --generate-hashes \
+	    --no-emit-index-url --no-header -q -U -o cluster/requirements-3.13.lock
 
-demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
-	$(BIN)/is2ice demo --train --out demo
+demo: $(READY)  ## simulate passes, run the whole chain offline, score it against the truth (some minutes)
+	$(BIN)/is2ice demo --out demo
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -67,6 +77,10 @@ test-quick: lint types  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
+	$(BIN)/python benchmarks/classifiers.py prepare
+	$(BIN)/python benchmarks/classifiers.py make-default
 
 fuzz: $(READY)  ## 2,000 structural edits of granules, products and documents; prints a table of outcomes
 	$(BIN)/python tests/fuzz/run.py --cases 2000

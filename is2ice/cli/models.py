@@ -105,7 +105,7 @@ def train(
 def classify(
     source: Annotated[str, typer.Argument(help="A store of tracks, path or URL.")],
     classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, or a folder made by `is2ice train`.")
+        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
     ],
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     engine: EngineFlags,

@@ -37,7 +37,7 @@ class TrackFlags:
     )
     method: Annotated[str, typer.Option("--method", help="Method of the sea surface.")] = "crossfit"
     classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, or the folder of a trained model.")
+        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
     ] = "radiometric"
     confidence: Annotated[
         int, typer.Option("--confidence", min=0, max=4, help="Lowest signal confidence.")

@@ -95,6 +95,7 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     StoreError
         Not to be written there.
     """
+    require("geopandas", "pyarrow")
     with _written(path, ".parquet", ".geoparquet") as file:
         to_geodataframe(ds).to_parquet(file)
     return file

@@ -34,6 +34,7 @@ _COLUMNS = 2000
 #: Bands shown as red, green and blue, by any of their names.
 _RGB = (("B04", "red"), ("B03", "green"), ("B02", "blue"))
 _HAND = "#D55E00"
+_PHOTONS = "#C8B8DC"
 
 
 def straighten(
@@ -222,7 +223,8 @@ def _draw_photons(ax: Axes, track: xr.Dataset, photons: xr.Dataset) -> None:
     offset = np.nanmedian(np.asarray(track["h_core"], "f8") - np.asarray(track["height"], "f8"))
     h = np.asarray(photons["h_ph"].values, "f8") - (offset if np.isfinite(offset) else 0.0)
     sure = np.asarray(photons["signal_conf"].values) >= 3
-    ax.plot(photons["x_atc"].values[sure], h[sure], ".", ms=1.5, color="#BBBBBB", zorder=0, rasterized=True)
+    x = photons["x_atc"].values
+    ax.plot(x[sure], h[sure], ".", ms=1.2, color=_PHOTONS, zorder=0, label="photons", rasterized=True)
 
 
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:

@@ -29,7 +29,7 @@ def test_the_demo_trains_and_scores_a_pass_it_was_not_trained_on(tmp_path, monke
     ):
         assert words in run.output
     scores = json.loads((tmp_path / "score.json").read_text())
-    assert set(scores) == {"radiometric", "trained"}
+    assert set(scores) == {"tree", "shipped", "trained"}
     assert scores["trained"]["interior"]["point"]["accuracy"] > 0.9
     card = model_folder.read_card(tmp_path / "model", "windows")
     trained_on = {name.split("/")[0] for name in card["data"]["train"]["tracks"]}
@@ -49,4 +49,4 @@ def test_a_night_without_images_is_shown_untrained(tmp_path, monkeypatch):
     assert run.exit_code == 0, run.output
     assert "training pass 1: no labels" in run.output
     assert "too few labelled passes to train on" in run.output
-    assert set(json.loads((tmp_path / "score.json").read_text())) == {"radiometric"}
+    assert set(json.loads((tmp_path / "score.json").read_text())) == {"tree", "shipped"}

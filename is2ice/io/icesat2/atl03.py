@@ -369,6 +369,8 @@ class Granule(Identity):
         rows, segment = self._photon_rows(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
         along, h = clean(read["dist_ph_along"], "dist_ph_along"), read["h_ph"]
+        if h.dtype != np.float32:  # kernels are compiled for native floats
+            h = np.asarray(h, "f8")
         lost = np.isnan(along) | never_written(along, STANDING)
         if lost.any():
             self._note(
@@ -376,10 +378,10 @@ class Granule(Identity):
             )
         if (blank_heights := never_written(h)).any():
             self._note(beam, f"{beam}: h_ph stands the same in many photons in a row: these are left out")
-            h = np.where(blank_heights, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            h = np.where(blank_heights, h.dtype.type(np.nan), h)
         if lost.any():
             # A photon of no known place counts as rejected, in the middle of its geosegment.
-            h = np.where(lost, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
         conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(read["quality_ph"], 0, 29, 29)
