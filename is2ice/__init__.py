@@ -42,6 +42,7 @@ _PUBLIC = {
     "cluster": "engines",
     "compare": "reports.nasa_comparison",
     "conform": "schema",
+    "explore": "reports.explorer",
     "find_declaration": "io.stores.declarations",
     "freeboard": "science.freeboard!",
     "granule_tree": "workflows.opening",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from is2ice.io.stores.declarations import find_declaration as find_declaration
     from is2ice.io.stores.store import open_store as open_store
     from is2ice.io.stores.store import write_track as write_track
+    from is2ice.reports.explorer import explore as explore
     from is2ice.reports.nasa_comparison import compare as compare
     from is2ice.reports.plot_track import quicklook as quicklook
     from is2ice.schema import conform as conform
