@@ -75,6 +75,11 @@ class Comparison:
         return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
 
 
+#: Variables of the segments that a comparison rests on, and those of ATL10 besides.
+_NEEDED = ("x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id")
+_OF_ATL10 = ("freeboard", "freeboard_uncertainty")
+
+
 def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
     """Ours under each segment of a product.
 
@@ -193,6 +198,10 @@ def _compare(
     ten = open_atl10(atl10, beam) if isinstance(atl10, str | os.PathLike) else atl10
     theirs = ten["segments"].to_dataset() if ten is not None else seven
     assert theirs is not None
+    for table, names in ((seven, _NEEDED), (theirs if ten is not None else None, (*_NEEDED, *_OF_ATL10))):
+        if table is not None and table.sizes.get("segment"):
+            for name in names:
+                table[name]  # its absence must not be taken for a comparison without it
     about = {str(k): v for k, v in (ten if ten is not None else theirs).attrs.items()}
     for product in (p for p in (seven, ten) if p is not None):
         _same_pass(track, {str(k): v for k, v in product.attrs.items()})

@@ -63,6 +63,9 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
 
 def _check_beam(node: xr.DataTree) -> dict[str, Any]:
     segments, leads, sections = (node[k].to_dataset() for k in ("segments", "leads", "sections"))
+    if segments.sizes.get("segment"):
+        for name in ("x_atc", "height", "freeboard"):
+            segments[name]  # its absence must not be taken for a beam without values
     out: dict[str, Any] = {
         "strength": node.attrs.get("beam_strength"),
         "layout": point_density.layout(segments),

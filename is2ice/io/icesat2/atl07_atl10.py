@@ -176,7 +176,7 @@ def named_variables(where: str) -> Iterator[None]:
         text = str(error.args[0] if error.args else error)
         found = re.search(r"No variable named '([^']*)'", text)
         name = found[1] if found else text.splitlines()[0][:120]
-        own = {new: old for names in NAMES.values() for old, new in names.items()}
+        own = {new: old for names in reversed(NAMES.values()) for old, new in names.items()}
         name = f"{name} ({own[name]})" if name in own else name
         raise GranuleError(f"{where} holds no {name}; the file may be a subset made without it") from error
 
