@@ -11,6 +11,7 @@ from typing import Any
 
 import xarray as xr
 
+from is2ice.io.remote.location import Location, location
 from is2ice.io.stores import store as stores
 
 from .driver import Job, KeepReceipt, base_receipt, drive, failure, is_up_to_date
@@ -84,6 +85,7 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     StoreError
         No labelling to resume, or its sources or scenes cannot be opened again.
     """
+    store = location(store, changes.get("storage_options"))
     manifest, changes, earlier = resumed(store, "labels", changes)
     recorded = manifest["options"]
     keywords = {"scenes": recorded["scenes"], "overwrite": manifest["overwrite"]}
@@ -109,7 +111,8 @@ def _label(
         raise ValueError(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
-    root = stores.create(store)
+    root = stores.create(store, settings.storage_options)
+    listed = tuple(settings.addressed(source, root) for source in listed)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
     return drive(
@@ -138,7 +141,7 @@ class _Passes(Job):
     @property
     def task(self) -> _Label:
         return _Label(
-            self.root.url,
+            self.root,
             self.scenes if callable(self.scenes) else _Same(self.scenes),
             self.beams,
             self.settings.overwrite,
@@ -205,7 +208,7 @@ class _OfScene:
 class _Label:
     """Work on a pass: label, write its tracks, and return a receipt for each."""
 
-    store: str
+    store: Location
     scenes: Callable[[Any], Any]
     beams: Any
     overwrite: stores.Overwrite

@@ -105,7 +105,7 @@ class _Sum:
 
     options: MapOptions
 
-    def __call__(self, item: tuple[str, str, str]) -> xr.Dataset:
+    def __call__(self, item: tuple[Any, str, str]) -> xr.Dataset:
         source, granule, beam = item
         options = self.options
         if granule == "ATL10":
@@ -138,21 +138,21 @@ def _with_values(track: xr.Dataset, options: MapOptions) -> xr.Dataset:
     return track
 
 
-def _items(sources: Iterable[str | os.PathLike[str]], options: MapOptions) -> Iterable[tuple[str, str, str]]:
+def _items(sources: Iterable[str | os.PathLike[str]], options: MapOptions) -> Iterable[tuple[Any, str, str]]:
     from is2ice.io.stores.store import is_store, open_store
 
-    for source in (os.fspath(s) for s in sources):
+    for source in sources:
         if is_store(source):
             for granule, beam in open_store(source).tracks:
                 yield source, granule, beam
-        elif "://" not in source and not os.path.exists(source):
+        elif "://" not in os.fspath(source) and not os.path.exists(source):
             raise FileNotFoundError(f"{source}: no such store or file")
         elif options.values != ("freeboard",):
             raise ValueError(
-                f"{scrub(source)}: a product gives freeboard only, not {', '.join(options.values)}"
+                f"{scrub(os.fspath(source))}: a product gives freeboard only, not {', '.join(options.values)}"
             )
         else:
-            yield source, "ATL10", ""
+            yield os.fspath(source), "ATL10", ""
 
 
 def make_map(
@@ -194,6 +194,7 @@ def make_map(
     options = replace(options or MapOptions(), **{k: v for k, v in keywords.items() if k in names})
     settings = RunSettings.merged(settings, {k: v for k, v in keywords.items() if k not in names})
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    sources = [settings.addressed(source) for source in sources]
     items = list(_items(sources, options))
     if len({granule == "ATL10" for _, granule, _ in items}) > 1:
         raise ValueError(

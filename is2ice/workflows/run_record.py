@@ -208,7 +208,8 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
     """
     text = os.fspath(run).rstrip("/")
     folder, mark, name = text.rpartition(f"/{FOLDER}/")
-    root = location(folder if mark else text)
+    options = run.options if isinstance(run, Location) else None
+    root = location(folder if mark else text, options)
     key = f"{FOLDER}/{name.removesuffix('l').removesuffix('.json')}.json" if mark else None
     key = key or last(root).removeprefix(f"{root.url}/")
     held = root.read(key)

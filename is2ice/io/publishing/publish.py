@@ -20,7 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
-from is2ice.io.remote.location import FolderLocation, Location, location
+from is2ice.io.remote.location import FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration
 from is2ice.io.stores.layout import (
@@ -89,6 +89,7 @@ def publish(
     *,
     declared: Declaration | None = None,
     dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
 
@@ -103,6 +104,8 @@ def publish(
         makes a new version, also where no track is new.
     dry_run : bool
         Check and compare only; nothing is written.
+    storage_options : mapping, optional
+        Options of the bucket of `target` (:func:`is2ice.location`), and of `store` if it lies at the same provider.
 
     Returns
     -------
@@ -114,7 +117,8 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. Earlier versions stay unchanged.
     """
-    work = _Publication.of(store, target, declared)
+    place = location(store if target is None else target, storage_options)
+    work = _Publication.of(beside(store, place, storage_options), None if target is None else place, declared)
     base = work.latest()
     fresh = work.differing(base)
     if dry_run:
