@@ -143,8 +143,11 @@ def spark_standalone(folder: Path, workers: int = 2) -> Iterator[str]:
         ]
         wait_for(
             lambda: log.read_text().count("Successfully registered with master") == workers,
-            "Spark workers", master, *members, log=log,
-        )  # fmt: skip
+            "Spark workers",
+            master,
+            *members,
+            log=log,
+        )
         yield address
 
 

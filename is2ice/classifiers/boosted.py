@@ -91,9 +91,13 @@ class Forest:
         feature, threshold, left, right = (np.concatenate([p[k] for p in parts]) for k in range(4))
         base = np.asarray(fitted._baseline_prediction, "f8").ravel()
         return cls(
-            np.array(root, "i4"), feature.astype("i1"), threshold.astype("f4"), left.astype("i4"),
-            right.astype("i4"), base,
-        )  # fmt: skip
+            np.array(root, "i4"),
+            feature.astype("i1"),
+            threshold.astype("f4"),
+            left.astype("i4"),
+            right.astype("i4"),
+            base,
+        )
 
     def arrays(self) -> list[NDArray[Any]]:
         """Arrays in the order of the attributes."""

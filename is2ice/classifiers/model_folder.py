@@ -90,8 +90,12 @@ def save(
             "parameters": int(sum(w.size for w in weights)),
         }
         document = {
-            "format": FORMAT, **card, "classes": CLASSES, "is2ice": __version__, "weights": told,
-        }  # fmt: skip
+            "format": FORMAT,
+            **card,
+            "classes": CLASSES,
+            "is2ice": __version__,
+            "weights": told,
+        }
         (part / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
         _move_in(part, folder)
     finally:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from . import model_folder
 
@@ -38,7 +38,7 @@ class Trained:
 
     kind: ClassVar[str]
     #: Samples that the model is always given at a time; any number where None.
-    company: ClassVar[int | None] = None
+    batch_size: ClassVar[int | None] = None
 
     model: Any = field(repr=False)
     card: dict[str, Any] = field(repr=False)
@@ -66,7 +66,7 @@ class Trained:
         require("tensorflow")
         import tensorflow as tf
 
-        shape = (self.company, *self.model.input_shape[1:])
+        shape = (self.batch_size, *self.model.input_shape[1:])
         # A plain graph: blocks are large, so there is nothing for a compiler to gain that it would not spend.
         return tf.function(self._outputs, input_signature=[tf.TensorSpec(shape, tf.float32)])
 
@@ -76,8 +76,8 @@ class Trained:
         for k in range(0, len(x), block):
             part = np.asarray(self._prepared(x[k : k + block]), np.float32)
             n = len(part)
-            if self.company and n < self.company:
-                part = np.concatenate([part, np.zeros((self.company - n, *part.shape[1:]), np.float32)])
+            if self.batch_size and n < self.batch_size:
+                part = np.concatenate([part, np.zeros((self.batch_size - n, *part.shape[1:]), np.float32)])
             out[k : k + n] = self._forward(part).numpy()[:n]
         return out
 

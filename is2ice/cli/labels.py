@@ -121,7 +121,15 @@ def _network(folder: Path | None) -> dict[str, Any]:
     from is2ice.classifiers.unet import UNet
 
     found = UNet.load(folder)
-    return {"method": "unet", "model": found, "white": float(found.card["white"])}
+    return {"method": "unet", "classifier": found, "white": float(found.card["white"])}
+
+
+@dataclass(frozen=True)
+class SceneFlags:
+    """Flags that choose the scenes of a labelling."""
+
+    within: Within = 80.0
+    refused: Refused = "skip"
 
 
 @app.command(
@@ -133,14 +141,13 @@ def many(
     context: typer.Context,
     store: Annotated[str, typer.Option("--store", help="Store to write the labelled tracks to.")],
     engine: EngineFlags,
+    choice: SceneFlags,
     granules: Annotated[list[str] | None, typer.Argument(help="ATL03 granules.")] = None,
     scenes: Annotated[
         list[str] | None,
         typer.Option("--scenes", help="STAC items (path or URL), or the name of a catalogue; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the store's last labelling.")] = False,
-    within: Within = 80.0,
-    refused: Refused = "skip",
     as_json: AsJson = False,
 ) -> None:
     """Label many passes on an engine; passes without a scene are reported and the others labelled."""
@@ -156,9 +163,7 @@ def many(
             changes = {"sources": granules, "scenes": one}
             done = label_many.resume(store, **how, **{k: v for k, v in changes.items() if v})
         else:
-            done = label_many.label_many(
-                granules or [], one or [], store, within=within, refused=refused, **how
-            )
+            done = label_many.label_many(granules or [], one or [], store, **vars(choice), **how)
     except KeyboardInterrupt:
         err.print(
             f"is2ice: interrupted; finished tracks are in {store}, is2ice labels many --resume does the rest"

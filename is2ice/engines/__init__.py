@@ -13,7 +13,7 @@ from typing import Any
 
 from ._attempt import RetryOn, attempt, release
 from ._cluster import Cluster, cluster
-from ._common import Pairs
+from ._common import Pairs, cpus
 from ._environment import Carry, Environment
 from .dask import dask as _dask
 from .gateway import gateway as _gateway
@@ -21,7 +21,7 @@ from .processes import processes as _processes
 from .serial import serial as _serial
 from .spark import spark as _spark
 
-__all__ = ["ENGINES", "Cluster", "attempt", "check", "cluster", "map", "release"]
+__all__ = ["ENGINES", "Cluster", "attempt", "check", "cluster", "cpus", "map", "release"]
 
 
 def map(  # the name of what it does, as in every engine's own library

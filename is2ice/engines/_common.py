@@ -1,4 +1,4 @@
-"""What engines share."""
+"""Parts that engines share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Unreachable(ConnectionError, ValueError):
 
 
 def cpus() -> int:
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count(workers: int | None) -> int:
+    """Return the number of workers asked for; by default one per core."""
     if workers is None:
         return cpus()
     if workers < 1:

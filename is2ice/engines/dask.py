@@ -14,7 +14,7 @@ from ._common import Pairs, Unreachable, count
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["client_at", "dask", "local_client"]
+__all__ = ["client_at", "dask", "feed", "local_client", "require_same_package"]
 
 log = logging.getLogger("is2ice")
 
@@ -42,11 +42,11 @@ def dask(
                 client_at(address) if address else local_client(workers, memory_limit=memory_limit)
             )
         else:
-            _same_package(client)
-        yield from _feed(client, attempt, items)
+            require_same_package(client)
+        yield from feed(client, attempt, items)
 
 
-def _feed(client: Client, attempt: Callable[[Any], Any], items: Iterable[Any]) -> Pairs:
+def feed(client: Client, attempt: Callable[[Any], Any], items: Iterable[Any]) -> Pairs:
     """Items to the workers of a client, two for each ahead; results as they come."""
     from distributed import KilledWorker, as_completed
 
@@ -138,11 +138,11 @@ def client_at(address: str) -> Iterator[Client]:
             f"Dask scheduler {address}: {error}. Does it run there, and may this machine reach it?"
         ) from error
     with client:
-        _same_package(client)
+        require_same_package(client)
         yield client
 
 
-def _same_package(client: Client) -> None:
+def require_same_package(client: Client) -> None:
     """Workers with this very package, sent to them if need be; those that join later get it too."""
     import cloudpickle
 

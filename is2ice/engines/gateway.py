@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from ._common import Pairs, Unreachable
-from .dask import _feed, _same_package
+from .dask import feed, require_same_package
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,7 +24,7 @@ log = logging.getLogger("is2ice")
 def gateway(attempt: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Pairs:
     """Workers of a Dask Gateway cluster; options as for :func:`gateway_client`."""
     with gateway_client(**options) as client:
-        yield from _feed(client, attempt, items)
+        yield from feed(client, attempt, items)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def gateway_client(
                     "worker image broken? Its log is with the Gateway's administrator"
                 ) from None
             _tell_versions(client)
-            _same_package(client)
+            require_same_package(client)
             yield client
 
 

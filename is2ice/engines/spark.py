@@ -26,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from . import _package_shipping
 from ._common import Pairs, Unreachable, count

@@ -216,8 +216,16 @@ def _compare(
     leads = {"ours": _our_leads(track), "theirs": their_leads}
     lead_numbers = _compare_leads(leads, joined)
     numbers: dict[str, Any] = {
-        "ours": _about(track.attrs, "granule", "beam", "release", "segment_length", "classifier", "sea_surface_method",
-                       schema.SIMULATED),
+        "ours": _about(
+            track.attrs,
+            "granule",
+            "beam",
+            "release",
+            "segment_length",
+            "classifier",
+            "sea_surface_method",
+            schema.SIMULATED,
+        ),
         "theirs": _about(about, "product", "granule", "beam", "release", "layout", schema.SIMULATED),
         "stretch_km": round(float(np.ptp(track["x_atc"].values)) / 1e3, 3),
         "corrections": _differences(shift if correction is not None else np.empty(0)),
@@ -225,7 +233,9 @@ def _compare(
             joined["ours_height"].values - joined["height"].values,
             _total(joined, "ours_height_uncertainty", "height_uncertainty"),
         ),
-        "sea_surface": None if sections is None else _differences(
+        "sea_surface": None
+        if sections is None
+        else _differences(
             sections["ours_h_ref"].values - sections["h_ref"].values,
             _total(sections, "ours_h_ref_uncertainty", "h_ref_uncertainty"),
         ),
@@ -233,7 +243,7 @@ def _compare(
         "density": point_density.points(track, joined),
         "leads": lead_numbers,
         "classes": _classes(joined),
-    }  # fmt: skip
+    }
     statements = not_comparable(track, about, joined, numbers, correction is not None)
     return Comparison(numbers, statements, track, joined, sections, leads)
 

@@ -120,9 +120,11 @@ def _tables(c: Comparison) -> str:
     about += [[k.replace("_", " "), n["ours"][k], None] for k in methods if k in n["ours"]]
     differences = []
     for what, d in (
-        ("corrections (taken out)", n["corrections"]), ("height", n["height"]),
-        ("sea surface by section", n["sea_surface"]), ("freeboard, like places", freeboard["alike"].get("difference")),
-    ):  # fmt: skip
+        ("corrections (taken out)", n["corrections"]),
+        ("height", n["height"]),
+        ("sea surface by section", n["sea_surface"]),
+        ("freeboard, like places", freeboard["alike"].get("difference")),
+    ):
         if not d or not d.get("n"):
             differences.append([what, 0, *["-"] * 6])
             continue
@@ -132,9 +134,11 @@ def _tables(c: Comparison) -> str:
         centre = [f"{100 * d['bias']:+.2f}", f"{100 * d['rmse']:.2f}", _spread(d, "robust_sd", 100)]
         differences.append([what, d["n"], *centre, *z])
     sets = {
-        "ours, like places": freeboard["alike"].get("ours"), f"{name}, like places": freeboard["alike"].get("theirs"),
-        "ours at 2 m, ice": freeboard["ours_2m_ice"], f"{name}, all": freeboard.get("theirs_all"),
-    }  # fmt: skip
+        "ours, like places": freeboard["alike"].get("ours"),
+        f"{name}, like places": freeboard["alike"].get("theirs"),
+        "ours at 2 m, ice": freeboard["ours_2m_ice"],
+        f"{name}, all": freeboard.get("theirs_all"),
+    }
     columns = ["mean", "p05", "p25", "p50", "p75", "p95"]
     quantiles = [[k, (v or {}).get("n", 0), *[(v or {}).get(q) for q in columns]] for k, v in sets.items()]
     points = [

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
 from .nasa_comparison import Comparison
@@ -106,10 +106,17 @@ def _legend(ax: Axes, columns: int = 4, markers: float = 2.0) -> None:
     narrow, size = _narrow(ax.figure), _size(ax.figure)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2 if narrow else columns, fontsize=size - 0.5,
-            frameon=False, borderaxespad=0.1, markerscale=markers, handlelength=2.6, columnspacing=1.2,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=2 if narrow else columns,
+            fontsize=size - 0.5,
+            frameon=False,
+            borderaxespad=0.1,
+            markerscale=markers,
+            handlelength=2.6,
+            columnspacing=1.2,
             labelspacing=0.3,
-        )  # fmt: skip
+        )
 
 
 def _note(ax: Axes, text: str, y: float = 0.5) -> None:
@@ -311,9 +318,14 @@ def draw_methods(
         colour, dashes = METHODS.get(name, ("black", "-"))
         wide = 3.0 if name == "mean" else 1.4  # close to crossfit, and seen beneath it
         ax.plot(
-            km, ds["h_ref"].values, color=colour, ls=dashes, lw=wide, label=name.replace("_", " "),
+            km,
+            ds["h_ref"].values,
+            color=colour,
+            ls=dashes,
+            lw=wide,
+            label=name.replace("_", " "),
             zorder=2.0 if name == "mean" else 2.5,
-        )  # fmt: skip
+        )
     values = np.concatenate([ds["h_ref"].values[np.isfinite(ds["h_ref"].values)] for ds in surfaces.values()])
     if values.size:
         ax.set_ylim(values.min() - 0.15, values.max() + 0.2)
@@ -490,10 +502,13 @@ def draw_scene(
         if first.size:
             k = first[first.size // 2]
             ax.annotate(
-                str(track.attrs.get("beam", "")), (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
-                xytext=(6, 0), textcoords="offset points", fontsize=_size(figure) - 0.5,
+                str(track.attrs.get("beam", "")),
+                (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
+                xytext=(6, 0),
+                textcoords="offset points",
+                fontsize=_size(figure) - 0.5,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
-            )  # fmt: skip
+            )
     for k in (0, 1, 2, -1):
         ax.plot([], [], "o", ms=5, color=COLOURS[k], label=NAMES[k])
     ax.set_xlim(extent[0], extent[1])

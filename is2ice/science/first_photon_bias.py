@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from .photon_kernels import bilinear
 
-__all__ = ["FirstPhotonBias", "from_cal19", "from_model", "renewal_table"]
+__all__ = ["FirstPhotonBias", "detected", "from_cal19", "from_model", "incident", "renewal_table"]
 
 F8 = NDArray[np.float64]
 
@@ -42,6 +42,16 @@ LONGEST_DEAD_TIME = 100.0
 #: Corrections (ps) that a photon-counting detector can need: late photons are lost, so the bias is not negative.
 CORRECTIONS_PS = (-50.0, 1e5)
 DEAD_TIME = {"strong": 2.98, "weak": 3.05}
+
+
+def incident(rate: F8 | float, n_pix: int) -> F8:
+    """Incident photons per pulse from detected ones: each of the beam's pixels detects once."""
+    return -n_pix * np.log1p(-np.minimum(rate, 0.97 * n_pix) / n_pix)
+
+
+def detected(rate: F8, n_pix: int) -> F8:
+    """Detected photons per pulse from incident ones."""
+    return -n_pix * np.expm1(-rate / n_pix)
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,9 @@ def _consensus(x, h, v, slope, reject):
 
 
 @njit(cache=True, nogil=True)
-def _window_weights(x, h, v, n, begin, end, method, slope, reject):
+def _window_weights(leads, begin, end, method, slope, reject):
     """Weights of the leads begin[k]:end[k] in each window k, one after the other."""
+    x, h, v, n = leads
     out = np.zeros((end - begin).sum())
     at = 0
     for k in range(begin.size):
@@ -191,9 +192,13 @@ def window_operator(
     begin, end = _rows_in_windows(leads, centre, half)
     variance = leads["sigma"].values ** 2 + model.lead_floor**2
     data = _window_weights(
-        leads["x"].values, leads["height"].values, variance, leads["n"].values, begin, end,
-        LEAD_METHODS[method], model.slope, model.reject,
-    )  # fmt: skip
+        (leads["x"].values, leads["height"].values, variance, leads["n"].values),
+        begin,
+        end,
+        LEAD_METHODS[method],
+        model.slope,
+        model.reject,
+    )
     counts = end - begin
     column = np.arange(data.size) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(begin, counts)
     indptr = np.concatenate([[0], np.cumsum(counts)])

@@ -67,7 +67,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from is2ice.errors import SchemaError
 
-__all__ = ["FOOTPRINT", "LEAD_METHODS", "LeadOptions", "check_track", "find_leads", "lead_index", "runs"]
+__all__ = [
+    "FOOTPRINT",
+    "LEAD_METHODS",
+    "LeadOptions",
+    "check_track",
+    "consecutive_runs",
+    "find_leads",
+    "lead_index",
+]
 
 F8 = NDArray[np.float64]
 
@@ -245,7 +253,7 @@ def _lead_table(segments, first, last, method, exponential, trim, roughness, a):
     return out
 
 
-def runs(
+def consecutive_runs(
     is_lead: ArrayLike,
     *,
     breaks: ArrayLike | None = None,
@@ -263,7 +271,7 @@ def runs(
 
     Examples
     --------
-    >>> runs([0, 1, 1, 0, 1, 1], breaks=[0, 0, 0, 0, 0, 1])
+    >>> consecutive_runs([0, 1, 1, 0, 1, 1], breaks=[0, 0, 0, 0, 0, 1])
     (array([1, 4, 5]), array([2, 4, 5]))
     """
     lead = np.asarray(is_lead, bool)
@@ -349,7 +357,7 @@ def find_leads(
     cut = np.zeros(x.size, bool) if breaks is None else np.array(breaks, bool)
     if spacing is not None:
         cut[1:] |= np.diff(x) > spacing * (1 + 1e-6)
-    first, last = runs(lead, breaks=cut, min_segments=rules.min_segments)
+    first, last = consecutive_runs(lead, breaks=cut, min_segments=rules.min_segments)
     if rules.max_length is not None and first.size:
         first, last = _split(x, first, last, rules.max_length)
     weight = np.zeros(x.size)

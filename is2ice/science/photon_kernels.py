@@ -6,11 +6,33 @@ track cut into blocks gives the same bits as the whole track.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 #: Longest run of consecutive pulses without any photon that is filled in, pulses (71 m).
 MAX_SILENT_PULSES = 100
+
+
+class Cells(NamedTuple):
+    """Consecutive cells along the track: index of the first, number, and length in m."""
+
+    k0: int
+    n: int
+    length: float
+
+
+class Photons(NamedTuple):
+    """Photons in file order: position and height (m), three masks, and row of the pulse in its tables."""
+
+    x: NDArray[np.float64]
+    h: NDArray[np.floating]
+    counted: NDArray[np.bool_]
+    selected: NDArray[np.bool_]
+    rejected: NDArray[np.bool_]
+    pulse: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
@@ -100,13 +122,15 @@ def _median(a, lo, hi):
 
 
 @njit(cache=True, nogil=True)
-def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n, length, trim):
-    """Per-cell photon statistics for n cells from index k0; a photon's index is floor(x * (1 / length)).
+def cell_statistics(photons, n_all, n_sel, cells, trim):
+    """Per-cell photon statistics; a photon's cell is floor(x * (1 / length)).
 
     Returns counts of counted and selected photons, a flag for photons rejected by quality, mean,
     median, core mean and sum of squared deviations of selected heights, the same sum over the core (photons
     within ``trim`` of the median) about its own mean, the size of the core, and mean per-pulse counts.
     """
+    x, h, counted, selected, rejected, row = photons
+    k0, n, length = cells
     size = x.size
     cell = np.empty(size, np.int32)
     inverse = 1.0 / length

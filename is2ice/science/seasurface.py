@@ -75,8 +75,8 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 
 from . import lead_evidence, lead_footprint, surface_process
-from .along_track import box, incident, local_quantile, spots
-from .first_photon_bias import PIXELS
+from .along_track import local_quantile, running_sum, spots
+from .first_photon_bias import PIXELS, incident
 from .lead_windows import (
     F8,
     SurfaceModel,
@@ -155,9 +155,15 @@ class _Beam:
         row = np.flatnonzero(np.isfinite(self.height))
         breaks = None if self.gaps is None else np.diff(np.cumsum(self.gaps)[row], prepend=0) > 0
         leads = find_leads(
-            self.x[row], self.height[row], self.sigma[row], self.is_lead[row], self.spacing,
-            breaks=breaks, scale=None if self.scale is None else self.scale[row], options=rules,
-        )  # fmt: skip
+            self.x[row],
+            self.height[row],
+            self.sigma[row],
+            self.is_lead[row],
+            self.spacing,
+            breaks=breaks,
+            scale=None if self.scale is None else self.scale[row],
+            options=rules,
+        )
         index = np.full(self.x.size, -1, np.int32)
         index[row] = lead_index(leads, row.size)
         leads["first"], leads["last"] = (("lead", row[leads[k].values]) for k in ("first", "last"))
@@ -560,7 +566,7 @@ def _brightness(
     length = float(np.median(np.diff(x_atc))) if x_atc.size > 1 else 2.0
     half = max(0, round(FOOTPRINT / length))
     # The range of ice is that of means over two footprints: single cells scatter by their few photons.
-    total, fired = (box(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
+    total, fired = (running_sum(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = incident(np.where(pulses > 0, photons / pulses, np.nan), n_pix)
         ice = np.where(other, np.nan, incident(np.where(fired > 0, total / fired, np.nan), n_pix))

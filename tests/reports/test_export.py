@@ -95,7 +95,7 @@ def test_checkers_on_an_exported_track(tmp_path, monkeypatch):
         'title = "x"\nschema_version = "1.0"\nrecipe = "r.py"\nlicence = "CC-BY-4.0"\ncitation = "c"\nupdate = "u"\n'
         'institution = "Example Institute"\npublisher = "Archive <data@example.org> (https://example.org)"\n'
     )
-    path = track().is2ice.to_netcdf(tmp_path / "t.nc", declared=str(tmp_path / "mine.toml"))
+    path = track().is2ice.to_netcdf(tmp_path / "t.nc", declaration=str(tmp_path / "mine.toml"))
     cf, acdd = checkers.remarks(path, "cf:1.11"), checkers.remarks(path, "acdd")
     assert (cf["high"], cf["medium"]) == ([], [])
     # The CF table has no name for an along-track distance, a photon count and the like; nothing else is amiss.

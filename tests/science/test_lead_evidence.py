@@ -58,9 +58,16 @@ def error(out: xr.Dataset, beam: int) -> np.ndarray:
 def table(**columns: float) -> xr.Dataset:
     """One dark lead of 30 m, unless told otherwise."""
     values = {
-        "height": 0.1, "sigma": 0.03, "length": 30.0, "water_probability": 0.8, "brightness": 0.2, "ice_dark": 0.9,
-        "ice_bright": 1.2, "photons": 30.0, "low_level": 0.1,
-    } | columns  # fmt: skip
+        "height": 0.1,
+        "sigma": 0.03,
+        "length": 30.0,
+        "water_probability": 0.8,
+        "brightness": 0.2,
+        "ice_dark": 0.9,
+        "ice_bright": 1.2,
+        "photons": 30.0,
+        "low_level": 0.1,
+    } | columns
     return xr.Dataset({k: ("lead", [v]) for k, v in values.items()})
 
 

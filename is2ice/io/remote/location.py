@@ -29,9 +29,17 @@ from is2ice.io.urls import local_path, public_url, scrub
 from .object_store import s3_settings
 
 __all__ = [
-    "PARALLEL", "BucketLocation", "FolderLocation", "HttpLocation", "Location", "Object", "beside", "clear_errors",
-    "is_url", "location",
-]  # fmt: skip
+    "PARALLEL",
+    "BucketLocation",
+    "FolderLocation",
+    "HttpLocation",
+    "Location",
+    "Object",
+    "beside",
+    "clear_errors",
+    "is_url",
+    "location",
+]
 
 #: Requests at a time.
 PARALLEL = 16
@@ -42,14 +50,20 @@ BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStor
 #: Names of fsspec and botocore for options of obstore.
 _ALSO = {
     "S3Store": {
-        "anon": "skip_signature", "key": "access_key_id", "secret": "secret_access_key", "token": "session_token",
+        "anon": "skip_signature",
+        "key": "access_key_id",
+        "secret": "secret_access_key",
+        "token": "session_token",
         "endpoint_url": "endpoint",
     },
     "GCSStore": {
-        "anon": "skip_signature", "token": "service_account", "endpoint_url": "base_url", "endpoint": "base_url",
+        "anon": "skip_signature",
+        "token": "service_account",
+        "endpoint_url": "base_url",
+        "endpoint": "base_url",
     },
     "AzureStore": {"anon": "skip_signature", "sas_token": "sas_key", "endpoint_url": "endpoint"},
-}  # fmt: skip
+}
 #: Environment variables that name the server of a provider other than its own.
 _ENDPOINTS = {
     "S3Store": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),

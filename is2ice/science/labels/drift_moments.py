@@ -214,9 +214,15 @@ class Layers:
         out = np.zeros((len(trials), int(stretch.max()) + 1, 1 + d + d * (d + 1) // 2))
         row, column = (place[0] - self.row0) / self.pixel, (place[1] - self.column0) / self.pixel
         _sum_moments(
-            self.values, row, column, jacobian / self.pixel, np.ascontiguousarray(cells.features),
-            stretch, np.ascontiguousarray(trials, np.float64), out,
-        )  # fmt: skip
+            self.values,
+            row,
+            column,
+            jacobian / self.pixel,
+            np.ascontiguousarray(cells.features),
+            stretch,
+            np.ascontiguousarray(trials, np.float64),
+            out,
+        )
         return out
 
 
@@ -364,9 +370,10 @@ def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int)
     """
     classes = ["surface_class"] if "surface_class" in image else []
     bands = [
-        str(n) for n, a in image.data_vars.items()
+        str(n)
+        for n, a in image.data_vars.items()
         if set(a.dims) == {"y", "x"} and a.dtype.kind == "f" and str(n) not in ("B11", "swir16")
-    ]  # fmt: skip
+    ]
     if not classes and not bands:
         raise SchemaError(
             f"{image.attrs.get('scene', 'image')}: expected surface_class or reflectance (y, x), got "

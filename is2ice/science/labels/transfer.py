@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -235,9 +235,8 @@ def _lookup(x: F8, y: F8, crs: str, scene: _Scene, transition: float) -> tuple[I
     parts, row0, column0 = read_near(arrays, row, column, int(np.ceil(transition)) + 1)
     code = parts[0].astype(np.int8, copy=False)
     mask = parts[1].astype(np.uint16, copy=False) if len(parts) > 1 else np.zeros((1, 1), np.uint16)
-    label, flags = np.empty(x.size, np.int8), np.empty(x.size, np.uint16)
-    limits = (scene.grid.rows, scene.grid.columns, row0, column0)
-    bad = _nearest(row, column, code, mask, len(parts) > 1, *limits, float(transition), label, flags)
+    window = _Window(scene.grid.rows, scene.grid.columns, row0, column0)
+    label, flags, bad = _nearest(row, column, code, mask, len(parts) > 1, window, float(transition))
     if bad >= 0:
         raise SchemaError(
             f"{scene.name}: surface_class: expected codes -1 to {len(schema.CLASSES) - 1}, got {label[bad]}"
@@ -245,9 +244,20 @@ def _lookup(x: F8, y: F8, crs: str, scene: _Scene, transition: float) -> tuple[I
     return label, flags
 
 
+class _Window(NamedTuple):
+    """Size of an image, and upper left corner of the part that was read, pixels."""
+
+    rows: int
+    columns: int
+    row0: int
+    column0: int
+
+
 @njit(cache=True, nogil=True)
-def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reach, label, flags):  # type: ignore[no-untyped-def]
-    """Class and reasons of the pixel each point lies in; the first point with an unknown class, or -1."""
+def _nearest(row, column, code, mask, masked, window, reach):  # type: ignore[no-untyped-def]
+    """Class and reasons of the pixel each point lies in, and the first point with an unknown class, or -1."""
+    rows, columns, row0, column0 = window
+    label, flags = np.empty(row.size, np.int8), np.empty(row.size, np.uint16)
     height, width = code.shape
     k = int(np.ceil(reach))
     for i in range(row.size):
@@ -263,7 +273,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
         own = code[a, b]
         if own < -1 or own > 2:
             label[i] = own
-            return i
+            return label, flags, i
         bits = mask[a, b] if masked else 0
         if own < 0 and bits == 0:
             bits = _NO_DATA
@@ -284,7 +294,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
         flags[i] = bits
         if bits == 0:
             label[i] = own
-    return -1
+    return label, flags, -1
 
 
 def summary(segments: xr.Dataset) -> dict[str, int]:

@@ -18,6 +18,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .instrument import C
+
 __all__ = [
     "BIN",
     "BOTTOM",
@@ -58,7 +60,6 @@ MIN_COUNT = 2
 MAX_GAP = 200.0
 #: Half the span about its peak in which a pulse's centroid is taken, s.
 _CENTROID = 4e-9
-_C = 299_792_458.0
 
 _jit = numba.njit(cache=True, nogil=True)
 
@@ -103,7 +104,7 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
     Pulse
         Heights count from the pulse's centroid within 4 ns of its peak, to which the product's ranges refer.
     """
-    sigma_0 = 1.5e-9 / 2.3548 * _C / 2
+    sigma_0 = 1.5e-9 / 2.3548 * C / 2
     z = np.arange(-round(_REACH / _FINE), round(_REACH / _FINE) + 1) * _FINE
     if time is None or counts is None:
         pulse = np.exp(-0.5 * (z / sigma_0) ** 2)
@@ -112,7 +113,7 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
         near = np.abs(time - time[np.argmax(counts)]) <= _CENTROID
         middle = float((time * counts)[near].sum() / counts[near].sum())
         # Late is low.
-        pulse = np.interp(-z, (time - middle) * _C / 2, counts, left=0.0, right=0.0)
+        pulse = np.interp(-z, (time - middle) * C / 2, counts, left=0.0, right=0.0)
     pulse = pulse / pulse.sum()
     frequency = np.fft.rfftfreq(2 * z.size, _FINE)
     spectrum = np.fft.rfft(pulse, 2 * z.size)
@@ -284,9 +285,14 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
     """
     out = np.full((mean.size, 5), np.nan)
     _fit(
-        np.ascontiguousarray(counts, np.float64), np.asarray(span, np.int64), np.asarray(mean, np.float64),
-        pulse.table, pulse.centre, HALF_HEIGHTS, out,
-    )  # fmt: skip
+        np.ascontiguousarray(counts, np.float64),
+        np.asarray(span, np.int64),
+        np.asarray(mean, np.float64),
+        pulse.table,
+        pulse.centre,
+        HALF_HEIGHTS,
+        out,
+    )
     quality = np.full(mean.size, -1, np.int8)
     valid = np.isfinite(out[:, 0])
     row, shift = out[valid, 3], np.abs(out[valid, 4])
