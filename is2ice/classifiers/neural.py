@@ -16,7 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
+from is2ice.engines import shared
 from is2ice.errors import ModelError, require
+from is2ice.io.remote.location import SHARED, is_url
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
@@ -404,10 +406,20 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
 _lock = threading.Lock()
 
 
-def loaded(folder: str | os.PathLike[str]) -> Neural:
-    """A saved model, read once in each process and again only when it has changed."""
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
+    """Load a saved model, once in each process and again only when it has changed.
+
+    Parameters
+    ----------
+    folder : path or address
+    checksum : str
+        Checksum of the model; on a worker, a model that came with its job is found by that.
+    """
+    if checksum and shared(f"{SHARED}{checksum}/{model_folder.CARD}") is not None:
+        folder = f"{SHARED}{checksum}"
+    text = os.fspath(folder)
     with _lock:
-        return _load(os.path.abspath(os.fspath(folder)), model_folder.checksum(folder))
+        return _load(text if is_url(text) else os.path.abspath(text), model_folder.checksum(text))
 
 
 @lru_cache(maxsize=4)

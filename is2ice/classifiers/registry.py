@@ -5,15 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from is2ice.classifiers.base import Classifier
+from is2ice.engines import shared
+from is2ice.io.remote.location import SHARED
 
-__all__ = ["SHIPPED", "by_name", "fingerprint", "usable"]
+__all__ = ["SHIPPED", "by_name", "fingerprint", "to_share", "usable"]
+
+#: Largest model that travels with a job, bytes; workers read a larger one at its address.
+LARGEST_SHARED = 16 * 2**20
 
 #: Classifiers that come with the package, by name; its version tells which they are.
 SHIPPED = ("default", "radiometric")
 
 
-def by_name(name: str) -> Classifier:
-    """The classifier of a name, or the saved model in a folder.
+def by_name(name: str, checksum: str = "") -> Classifier:
+    """Return the classifier of a name, or the saved model of a folder or address.
+
+    Parameters
+    ----------
+    name : str
+    checksum : str
+        Checksum of a saved model, by which a worker finds a model that came with its job.
 
     Raises
     ------
@@ -30,12 +41,12 @@ def by_name(name: str) -> Classifier:
         from is2ice.classifiers.boosted import shipped
 
         return shipped()
-    from is2ice.classifiers.model_folder import is_model
+    from is2ice.classifiers.model_folder import CARD, is_model
 
-    if is_model(name):
+    if (checksum and shared(f"{SHARED}{checksum}/{CARD}")) or is_model(name):
         from is2ice.classifiers.neural import loaded
 
-        return loaded(name)
+        return loaded(name, checksum)
     raise ValueError(
         f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
     )
@@ -66,6 +77,24 @@ def usable(name: str) -> dict[str, Any]:
     check_card(name, card)
     packed_weights(name, card)
     return card
+
+
+def to_share(name: str, checksum: str) -> dict[str, bytes]:
+    """Read a trained model for the workers of a job; empty for a large one, which they read at its address.
+
+    Parameters
+    ----------
+    name : str
+        Folder or address.
+    checksum : str
+        Checksum of the model; empty if nothing was trained.
+    """
+    from is2ice.classifiers.model_folder import objects
+
+    files = objects(name) if checksum else {}
+    if sum(map(len, files.values())) > LARGEST_SHARED:
+        return {}
+    return {f"{SHARED}{checksum}/{file}": data for file, data in files.items()}
 
 
 def fingerprint(name: str) -> str:

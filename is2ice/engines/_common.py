@@ -1,4 +1,4 @@
-"""Parts that engines share."""
+"""Names that all engines use."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 __all__ = ["Pairs", "Unreachable", "count", "cpus"]
 
-#: What an engine yields: items and their outcomes.
+#: Items and their outcomes, as engines yield them.
 Pairs = Iterator[tuple[Any, Any]]
 
 
 class Unreachable(ConnectionError, ValueError):
-    """No scheduler, Gateway or master at the address given."""
+    """No scheduler, Gateway or master answers at an address."""
 
 
 def cpus() -> int:
@@ -22,7 +22,7 @@ def cpus() -> int:
 
 
 def count(workers: int | None) -> int:
-    """Return the number of workers asked for; by default one per core."""
+    """Return a number of workers: all cores by default."""
     if workers is None:
         return cpus()
     if workers < 1:

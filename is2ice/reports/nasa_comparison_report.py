@@ -83,7 +83,25 @@ def text(c: Comparison) -> str:
     ]
     for kind, row in n["classes"].items():
         lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_koo(n.get("koo"))])
+
+
+def _koo(n: dict[str, Any] | None) -> list[str]:
+    """Lines on Koo's method; none without it."""
+    if n is None:
+        return []
+    fb = n["freeboard"]
+    lines = [
+        "method of Koo et al. (2023) on ATL07, ours minus it:",
+        f"  sea surface              {_cm(n['sea_surface'])}",
+        f"  freeboard, like places   {_cm(fb['difference'])}",
+        f"  its leads {n['leads']['koo']}, of which we see {n['leads']['koo_with_ours']}; "
+        f"freeboards set to zero {fb['clipped']:,}",
+    ]
+    for kind, row in n["classes"].items():
+        counts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items())
+        lines.append(f"  its {kind.replace('_', ' ')}: {counts}")
+    return lines
 
 
 def _budget(density: dict[str, Any]) -> list[str]:
@@ -177,6 +195,9 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
         draw(c).savefig(image, format="png", dpi=110)
         data = base64.b64encode(image.getvalue()).decode()
         pictures.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+    third = "\n".join(_koo(c.numbers.get("koo")))
+    if third:
+        pictures.append(f"<h2>Koo et al. (2023)</h2><pre>{html.escape(third)}</pre>")
     said = "".join(f"<li>{html.escape(s)}</li>" for s in c.statements)
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     against = f"{ours.get('granule')} {ours.get('beam')} against NASA"

@@ -101,9 +101,9 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
 
 def classes(segments: xr.Dataset, options: Options) -> xr.Dataset:
     """Add the surface class to segments."""
-    from is2ice.classifiers import classify
+    from is2ice.classifiers import by_name
 
-    return classify(segments, options.classifier)
+    return by_name(options.classifier, options.classifier_checksum).predict(segments)
 
 
 def derive(
@@ -123,7 +123,8 @@ def derive(
     if options.until == "segments":
         return segments
     classified = classify(segments, options)
-    if options.classifier_checksum != classified.attrs.get("classifier_checksum", ""):
+    trained = options.classifier_checksum
+    if trained and trained != classified.attrs.get("classifier_checksum", ""):
         raise ModelError(
             f"classifier {options.classifier}: checksum {classified.attrs.get('classifier_checksum')}, expected "
             f"{options.classifier_checksum}; the model was replaced during the run. Run again"
