@@ -70,6 +70,9 @@ class Place:
     environment: dict[str, str]
     options: dict[str, str]
 
+    def __str__(self) -> str:
+        return self.url
+
     def __truediv__(self, below: str) -> str:
         return f"{self.url}/{below}"
 
