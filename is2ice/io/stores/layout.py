@@ -45,6 +45,7 @@ __all__ = [
     "create",
     "entry_bytes",
     "entry_key",
+    "holds_store",
     "is_store",
     "parse_entry",
     "resolve",
@@ -118,9 +119,9 @@ class Place(NamedTuple):
         return "/".join(part for part in (self.root.name, self.direct or self.granule, self.beam) if part)
 
 
-def track_path(granule: str, beam: str, digest: str) -> str:
-    """Key of a track's Zarr group."""
-    return f"tracks/{granule}/{beam}/{digest[:16]}"
+def track_path(entry: Mapping[str, Any]) -> str:
+    """Key of the Zarr group of an entry."""
+    return f"tracks/{entry['granule']}/{entry['beam']}/{entry['digest'][:16]}"
 
 
 def entry_key(granule: str, beam: str) -> str:
@@ -221,20 +222,31 @@ def create(store: str | os.PathLike[str] | Location, options: Mapping[str, Any] 
         Not writable, not a store, or of another schema version.
     """
     root = location(store, options)
-    for _ in range(2):
-        held = root_attributes(root)
-        if held is not None:
-            check_root(held[0], root.name)
-            return root
-        if (names := root.entries()) and root_attributes(root) is None:  # else made meanwhile, its root first
-            told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    if not holds_store(root):
+        root.create(META, root_meta())  # unless another writer was first
+    return root
+
+
+def holds_store(root: Location) -> bool:
+    """Return True if a store is there, False if nothing is.
+
+    Raises
+    ------
+    StoreError
+        Something else, or a store of another schema version or layout.
+    """
+    if (held := root_attributes(root)) is None and (names := root.entries()):
+        held = root_attributes(root)  # made meanwhile, its root first
+        if held is None:
+            found = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise StoreError(
-                f"{root.name}: not an is2ice store (no {META}) and not empty (it holds {told}); name a new folder or "
+                f"{root.name}: not an is2ice store (no {META}) and not empty (it holds {found}); name a new folder or "
                 "prefix, or an existing store"
             )
-        if root.create(META, root_meta()):
-            return root
-    return root
+    if held is None:
+        return False
+    check_root(held[0], root.name)
+    return True
 
 
 def check_version(attrs: Mapping[str, Any] | None, where: str) -> None:

@@ -161,7 +161,7 @@ def prune(
     if faults:
         raise StoreError(f"{root.name}: nothing is removed, as it is damaged: {'; '.join(faults.values())}")
     before = time.time() - at_work
-    named = {track_path(e["granule"], e["beam"], e["digest"]) for e in kept}
+    named = {track_path(e) for e in kept}
     gone, tracks = [], set()
     listed = root.objects("tracks/")
     for key, found in listed.items():

@@ -208,7 +208,7 @@ def write_track(
         if have is not None and keeps(have, inputs, overwrite):
             fault = damage(root, have)
             if not fault:
-                path = f"{root.url}/{track_path(granule, beam, have['digest'])}"
+                path = f"{root.url}/{track_path(have)}"
                 seconds = time.perf_counter() - started
                 return {**receipt, "path": path, "bytes": 0, "seconds": seconds, "outcome": "skipped"}
         if not written:
@@ -218,7 +218,7 @@ def write_track(
             break
     show_track(root, entry)
     outcome = "repaired" if fault else "written" if have is None else "replaced"
-    path, seconds = f"{root.url}/{track_path(granule, beam, entry['digest'])}", time.perf_counter() - started
+    path, seconds = f"{root.url}/{track_path(entry)}", time.perf_counter() - started
     return {**receipt, "path": path, "bytes": entry["bytes"], "seconds": seconds, "outcome": outcome}
 
 
@@ -242,7 +242,7 @@ def new_entry(
 
 def put_track(root: Location, entry: Mapping[str, Any], objects: Mapping[str, bytes]) -> None:
     """Put the objects of a track into their place, where nothing names them yet."""
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     root.put_all({f"{path}/{name}": raw for name, raw in objects.items()})
 
 
@@ -250,7 +250,7 @@ def show_track(root: Location, entry: Mapping[str, Any]) -> None:
     """Let ``<granule>/<beam>`` of a folder lead to a track."""
     if isinstance(root, FolderLocation):
         granule, beam = entry["granule"], entry["beam"]
-        root.link(f"{granule}/{beam}", track_path(granule, beam, entry["digest"]))
+        root.link(f"{granule}/{beam}", track_path(entry))
 
 
 def keeps(have: Mapping[str, Any] | None, inputs: str, overwrite: Overwrite) -> bool:
@@ -279,7 +279,7 @@ def read_track(root: Location, entry: Mapping[str, Any]) -> dict[str, bytes]:
     ------
     DamagedTrackError
     """
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     keys = list(root.objects(path + "/"))
     found = {
         key[len(path) + 1 :]: raw
@@ -560,7 +560,7 @@ def draft(
 
 def _described(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes of a track as listed, with its place and digest."""
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     return {**entry["attributes"], "zarr_path": path, "digest": entry["digest"], "bytes": entry["bytes"]}
 
 
@@ -711,7 +711,7 @@ def _single(group: Any, where: str, chunk: int | None) -> xr.Dataset:
 
 
 def _group_of(root: Location, entry: Mapping[str, Any]) -> Any:
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     return open_group(root, path, entry["metadata"])
 
 

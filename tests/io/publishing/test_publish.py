@@ -201,7 +201,7 @@ def test_places_that_hold_something_else_are_refused_and_left_as_they_are(tmp_pa
     before = everything(tmp_path)
     for dry_run in (True, False):
         with pytest.raises(
-            StoreError, match=r"full: not empty \(it holds collection.json, sub\) and not a store"
+            StoreError, match=r"full: not an is2ice store .* \(it holds collection.json, sub\)"
         ):
             publish(local, full, dry_run=dry_run)
     monkeypatch.chdir(tmp_path)
@@ -231,7 +231,7 @@ def test_places_that_hold_something_else_are_refused_and_left_as_they_are(tmp_pa
 def test_a_prefix_that_holds_something_else_is_refused(tmp_path, s3):
     local = made(tmp_path / "s.zarr")
     location.location(s3).put("mine/notes.txt", b"mine")
-    with pytest.raises(StoreError, match=r"not empty \(it holds mine\) and not a store"):
+    with pytest.raises(StoreError, match=r"not an is2ice store .* \(it holds mine\)"):
         publish(local, s3)
     assert list(location.location(s3).objects()) == ["mine/notes.txt"]
     assert publish(local, f"{s3}/store/").version == 1
