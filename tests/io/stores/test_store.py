@@ -362,14 +362,14 @@ def stop(*args, **kwargs):
     time.sleep(60)
 if sys.argv[2] == "before the entry":
     location.FolderLocation.swap = stop
-else:                                       # "before a rename": an object is written beside its place
-    location.os.replace = stop
+else:                                       # "before a flush": the objects are written beside their place
+    location.flush_tree = stop
 ds = schema.mock_segments(50).assign_attrs(granule="ATL03_killed", beam="gt2r")
 store.write_track(ds, sys.argv[1], parameters={"n": 50})
 """
 
 
-@pytest.mark.parametrize("moment", ["before the entry", "before a rename"])
+@pytest.mark.parametrize("moment", ["before the entry", "before a flush"])
 def test_killed_while_writing(tmp_path: Path, moment: str) -> None:
     path = tmp_path / "s.zarr"
     store.write_track(schema.mock_segments(40).assign_attrs(granule="before", beam="gt1l"), path)
@@ -405,11 +405,11 @@ def test_a_failed_write_leaves_the_old_track(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "s.zarr"
     store.write_track(track(40), path, parameters={"n": 40})
 
-    def full(handle: int) -> None:
+    def full(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(location.os, "fsync", full)
+        patch.setattr(location, "flush_tree", full)
         with pytest.raises(StoreError, match="No space left on device"):
             store.write_track(track(50), path, parameters={"n": 50})
     assert store.open_track(path)["height"].shape == (1, 40)
@@ -419,20 +419,28 @@ def test_a_failed_write_leaves_the_old_track(tmp_path: Path, monkeypatch: pytest
 def test_every_object_is_flushed_before_the_track_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushed: list[str] = []
-    real = os.fsync
+    flushed: list[tuple[str, set[str]]] = []
+    tree, one = location.flush_tree, os.fsync
+
+    def flush(folder: Path) -> None:
+        flushed.append(("tree", files(folder)))
+        tree(folder)
 
     def fsync(handle: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
-        real(handle)
+        flushed.append((os.readlink(f"/proc/self/fd/{handle}"), set()))
+        one(handle)
 
+    monkeypatch.setattr(location, "flush_tree", flush)
     monkeypatch.setattr(location.os, "fsync", fsync)
     store.write_track(track(40), tmp_path / "s.zarr")
-    objects = [p for p in (tmp_path / "s.zarr" / "tracks").rglob("*") if p.is_file()]
-    for one in objects:
-        assert any(f.startswith(f"{one.parent}/{location.UNFINISHED}") for f in flushed), one
-        assert str(one.parent) in flushed  # and its name in the folder
-    assert "/current/" in [f for f in flushed if location.UNFINISHED in f][-1]
+    (folder,) = (tmp_path / "s.zarr" / "tracks" / GRANULE / "gt2r").iterdir()
+    steps = [name for name, _ in flushed]
+    at = steps.index("tree")
+    assert flushed[at][1] == files(folder)
+    assert steps[at + 1] == str(folder.parent)  # and its name
+    assert "/current/" in steps[at + 2]
+    assert location.UNFINISHED in steps[at + 2]
+    assert steps[at + 3].endswith(f"/current/{GRANULE}")
 
 
 def test_a_link_that_leads_out_of_the_store_is_not_written_through(tmp_path: Path) -> None:
