@@ -299,16 +299,16 @@ class FolderLocation(Location):
 
     def objects(self, prefix: str = "") -> dict[str, Object]:
         out: dict[str, Object] = {}
-        waiting = [(prefix.rstrip("/"), self.folder / prefix)]
+        waiting = [(prefix.rstrip("/"), str(self.folder / prefix))]
         while waiting:
             key, folder = waiting.pop()
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
                 for entry in found:
-                    below = f"{key}/{entry.name}".lstrip("/")
                     if entry.name.startswith(UNFINISHED) or entry.name.endswith(".lock"):
                         continue
+                    below = f"{key}/{entry.name}" if key else entry.name
                     if entry.is_dir():
-                        waiting.append((below, Path(entry.path)))
+                        waiting.append((below, entry.path))
                     else:
                         stat = entry.stat()
                         out[below] = Object(stat.st_size, _tag(stat), stat.st_mtime)

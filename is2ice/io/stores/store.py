@@ -559,9 +559,10 @@ def draft(
 
 
 def _described(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a track as listed, with its place and digest."""
-    path = track_path(entry)
-    return {**entry["attributes"], "zarr_path": path, "digest": entry["digest"], "bytes": entry["bytes"]}
+    """Attributes of a track as listed, with its place and digest; the entry's own, to copy nothing."""
+    attributes: dict[str, Any] = entry["attributes"]
+    attributes |= {"zarr_path": track_path(entry), "digest": entry["digest"], "bytes": entry["bytes"]}
+    return attributes
 
 
 # -- versions -----------------------------------------------------------------------------------------
