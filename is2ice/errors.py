@@ -12,6 +12,7 @@ __all__ = [
     "EXTRAS",
     "CatalogError",
     "DamagedTrackError",
+    "DocumentError",
     "GranuleError",
     "Is2IceError",
     "MissingExtraError",
@@ -76,6 +77,10 @@ class ModelError(Is2IceError, ValueError):
     """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
 
 
+class DocumentError(Is2IceError, ValueError):
+    """A configuration or another file of settings cannot be read, or says what it may not."""
+
+
 class CatalogError(Is2IceError, RuntimeError):
     """A catalogue cannot be searched: unreachable, refusing, or not a STAC API."""
 
@@ -92,6 +97,7 @@ EXTRAS = {
     "pystac_client": ("searches of STAC catalogues", "stac"),
     "odc.stac": ("images of Sentinel-2", "stac"),
     "rasterio": ("images of Sentinel-2", "stac"),
+    "rioxarray": ("class maps as files", "stac"),
     "skimage": ("classes of images", "stac"),
     "stac_geoparquet": ("the index of a published store", "stac"),
     "tensorflow": ("trained models", "tensorflow"),

@@ -1,15 +1,14 @@
 """A region and a time, from search to a published store that others open in one line.
 
-    python recipes/publish_region.py ross_sea_2019_11 build/ross.zarr s3://bucket/ross_sea   # needs an Earthdata login
+    python recipes/publish_region.py ross_sea_2019_11 s3://bucket/ross.zarr s3://public/ross_sea   # an Earthdata login
     python recipes/publish_region.py demo build/demo.zarr build/public --granules sample_data/ATL03_*.h5
 
-A second run adds what is new, and changes nothing otherwise.
+Run again, it computes what is new, and changes nothing otherwise.
 """
 
 import argparse
 
 import is2ice
-from is2ice.io.stores.declarations import find_declaration
 
 
 def main() -> None:
@@ -17,12 +16,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("declaration", help="name of a declaration, or its .toml file")
-    parser.add_argument("store", help="local store")
+    parser.add_argument("store", help="s3://bucket/prefix or a folder")
     parser.add_argument("target", help="s3://bucket/prefix or a folder")
     parser.add_argument("--granules", nargs="+", help="files or URLs, in place of a search")
     parser.add_argument("--engine", default="serial")
     args = parser.parse_args()
-    declaration = find_declaration(args.declaration)
+    declaration = is2ice.find_declaration(args.declaration)
     granules = args.granules
     if not granules:
         granules = list(is2ice.search(declaration.region, declaration.time)["https"])

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.io.documents import read_json
 from is2ice.science.along_track import spots
 from is2ice.science.features import FEATURE_SETS, build
 
@@ -139,7 +140,15 @@ class Forest:
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(x, root, feature, threshold, left, right, out):
+def _walk(
+    x: NDArray[Any],
+    root: NDArray[Any],
+    feature: NDArray[Any],
+    threshold: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
     """Add the leaves that each row reaches to ``out`` (n, classes)."""
     for i in range(x.shape[0]):
         for r in range(root.shape[0]):
@@ -250,7 +259,14 @@ class Boosted:
             Damaged, of another format, or made for other features than this package has.
         """
         folder = Path(folder)
-        about = json.loads((folder / "card.json").read_text())
+        about = read_json(folder / "card.json", error=ModelError, nan=True)
+        lacks = [
+            n
+            for n in ("checksum", "features", "feature_names")
+            if not isinstance(about, dict) or n not in about
+        ]
+        if lacks:
+            raise ModelError(f"{folder}/card.json: not the card of a model: {', '.join(lacks)} missing")
         groups, meta = read_arrays(folder / "forest.npz", limit=LIMIT)
         if meta.get("format") != FORMAT or len(groups.get("forest", ())) != 6:
             raise ModelError(

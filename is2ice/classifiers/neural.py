@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,13 +14,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.engines import shared
 from is2ice.errors import ModelError, require
-from is2ice.io.remote.location import SHARED, is_url
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
-from . import architectures, model_folder, training
+from . import architectures, trained_model, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
@@ -122,11 +118,13 @@ class Neural(Trained):
             kind.context if windows.context is None else windows.context,
             windows.leaking,
         )
-        train = _samples(train, *make).compute().at_night(windows.night, seed=settings.seed)
+        train = _samples(train, *make).at_night(windows.night, seed=settings.seed)
+        # Of lazy samples the normalisation is learnt block by block, before any sequence is kept.
+        norm = Normalisation.fit(train.x, train.features.names, form=windows.normalisation)
+        train = train.compute()
         held = None if validation is None else _samples(validation, *make).compute()
         if held is not None and held.x.shape[1:] != train.x.shape[1:]:
             raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")
-        norm = Normalisation.fit(train.x, train.features.names, form=windows.normalisation)
         model = architectures.build(architecture, *train.x.shape[1:], seed=settings.seed, **parameters)
         history = training.fit(
             model,
@@ -403,27 +401,6 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
     return document
 
 
-_lock = threading.Lock()
-
-
 def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
-    """Load a saved model, once in each process and again only when it has changed.
-
-    Parameters
-    ----------
-    folder : path or address
-    checksum : str
-        Checksum of the model; on a worker, a model that came with its job is found by that.
-    """
-    if checksum and shared(f"{SHARED}{checksum}/{model_folder.CARD}") is not None:
-        folder = f"{SHARED}{checksum}"
-    text = os.fspath(folder)
-    with _lock:
-        return _load(text if is_url(text) else os.path.abspath(text), model_folder.checksum(text))
-
-
-@lru_cache(maxsize=4)
-def _load(folder: str, checksum: str) -> Neural:
-    if multiprocessing.parent_process() is not None:
-        training.one_thread()  # one worker among many: the others have the other cores
-    return Neural.load(folder)
+    """Load a saved model, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Neural, folder, checksum)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from is2ice.classifiers.base import Classifier
 from is2ice.engines import shared
 from is2ice.io.remote.location import SHARED
 
-__all__ = ["SHIPPED", "by_name", "fingerprint", "to_share", "usable"]
+__all__ = ["SHIPPED", "ModelReference", "by_name", "fingerprint", "to_share", "usable"]
 
 #: Largest model that travels with a job, bytes; workers read a larger one at its address.
 LARGEST_SHARED = 16 * 2**20
@@ -77,6 +79,47 @@ def usable(name: str) -> dict[str, Any]:
     check_card(name, card)
     packed_weights(name, card)
     return card
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A trained model that is named by its content, for tasks: workers have it from their job, or read it.
+
+    Attributes
+    ----------
+    folder : str
+        Folder or address.
+    checksum : str
+    """
+
+    folder: str = field(compare=False)
+    checksum: str
+
+    @classmethod
+    def of(cls, model: Any) -> ModelReference | None:
+        """Refer to a saved model, given as such or by its folder; None for one that is not saved."""
+        from is2ice.classifiers.model_folder import checksum, is_model
+
+        if isinstance(model, str | os.PathLike):
+            return cls(os.fspath(model), checksum(model))
+        folder = str(getattr(model, "folder", ""))
+        if not (folder and is_model(folder) and checksum(folder) == model.checksum):
+            return None
+        return cls(folder, model.checksum)
+
+    def __str__(self) -> str:
+        return f"model {self.checksum}"
+
+    def share(self) -> dict[str, bytes]:
+        """Read the model for the workers of a job (:func:`to_share`)."""
+        return to_share(self.folder, self.checksum)
+
+    def open(self) -> Any:
+        """Load a model of tiles, once in each process."""
+        from is2ice.classifiers.trained_model import loaded
+        from is2ice.classifiers.unet import UNet
+
+        return loaded(UNet, self.folder, self.checksum)
 
 
 def to_share(name: str, checksum: str) -> dict[str, bytes]:

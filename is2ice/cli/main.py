@@ -34,6 +34,7 @@ COMMANDS = {
     "train": ("models", "train_app", ""),
     "classify": ("models", "classify_app", ""),
     "unet": ("unet", "app", ""),
+    "classmaps": ("classmaps", "app", ""),
     "map": ("maps", "app", ""),
     "stats": ("stats", "app", ""),
     "compare": ("compare", "app", ""),

@@ -9,10 +9,11 @@ and put it into :data:`ENGINES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from ._attempt import RetryOn, attempt, release
+from ._attempt import Retry, attempt, release
 from ._cluster import Cluster, cluster
 from ._common import Pairs, cpus
 from ._environment import Carry, Environment
@@ -23,7 +24,19 @@ from .processes import processes as _processes
 from .serial import serial as _serial
 from .spark import spark as _spark
 
-__all__ = ["ENGINES", "Cluster", "attempt", "check", "cluster", "cpus", "hold", "map", "release", "shared"]
+__all__ = [
+    "ENGINES",
+    "Cluster",
+    "Retry",
+    "attempt",
+    "check",
+    "cluster",
+    "cpus",
+    "hold",
+    "map",
+    "release",
+    "shared",
+]
 
 
 def map(  # the name of what it does, as in every engine's own library
@@ -31,9 +44,6 @@ def map(  # the name of what it does, as in every engine's own library
     items: Iterable[Any],
     engine: str | Cluster = "serial",
     *,
-    retries: int = 0,
-    retry_on: RetryOn = (OSError,),
-    retry_wait: float = 1.0,
     clean: Callable[[str], str] = str,
     environment: Callable[[], Mapping[str, str]] | None = None,
     share: Mapping[str, bytes] | None = None,
@@ -48,13 +58,6 @@ def map(  # the name of what it does, as in every engine's own library
     items : iterable
         Drawn only as fast as workers need them.
     engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
-    retries : int
-        Further attempts at an item whose failure is of `retry_on`.
-    retry_on : tuple of exception types, or callable
-        Failures worth another attempt: types of exceptions, or a function of the exception. It is sent to the workers
-        as `fn` is.
-    retry_wait : float
-        Pause before the second attempt, s; doubled for each further one.
     clean : callable
         Removes secrets, such as passwords in URLs, from log messages and tracebacks.
     environment : callable, optional
@@ -63,7 +66,8 @@ def map(  # the name of what it does, as in every engine's own library
     share : mapping of str to bytes, optional
         Objects that each worker receives once and finds with :func:`shared`, such as a trained model.
     **options
-        ``workers`` for all but ``serial``; ``address``, ``client`` and ``memory_limit`` for ``dask``; those of
+        Fields of :class:`Retry` (``retries``, ``retry_on``, ``retry_wait``) and options of the engine: ``workers`` for
+        all but ``serial``; ``address``, ``client`` and ``memory_limit`` for ``dask``; those of
         :func:`is2ice.engines.gateway.gateway_client`; ``master``, ``conf`` and ``session`` for ``spark``.
 
     Yields
@@ -87,7 +91,8 @@ def map(  # the name of what it does, as in every engine's own library
     name = check(engine)
     if isinstance(engine, Cluster):
         options = {**engine.options, **options}
-    one: Any = partial(attempt, fn, retries=retries, retry_on=retry_on, retry_wait=retry_wait, clean=clean)
+    retry = Retry(**{f.name: options.pop(f.name) for f in fields(Retry) if f.name in options})
+    one: Any = partial(attempt, fn, **vars(retry), clean=clean)
     if environment is not None and name != "serial":
         one, items = Carry(one), (Environment.of(item, environment()) for item in items)
     for item, (ok, value) in ENGINES[name](one, items, shared=share or {}, **options):

@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["RetryOn", "attempt", "release"]
@@ -16,6 +17,26 @@ __all__ = ["RetryOn", "attempt", "release"]
 log = logging.getLogger("is2ice")
 #: Failures that are worth another attempt: types, or a function of the exception.
 RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Further attempts at an item that failed.
+
+    Attributes
+    ----------
+    retries : int
+        Number of further attempts at an item whose failure is of `retry_on`.
+    retry_on : tuple of exception types, or callable
+        Failures worth another attempt: types of exceptions, or a function of the exception. It is sent to the workers
+        as the function of an item is.
+    retry_wait : float
+        Pause before the second attempt, s; doubled for each further one.
+    """
+
+    retries: int = 0
+    retry_on: RetryOn = (OSError,)
+    retry_wait: float = 1.0
 
 
 def attempt(

@@ -106,7 +106,26 @@ class _Work:
     @property
     def room(self) -> int:
         """Number of items that can be sent now."""
-        return max(0, max(2, 2 * sum(self.client.nthreads().values())) - len(self.pending))
+        return max(0, max(2, 2 * self._threads()) - len(self.pending))
+
+    def _threads(self) -> int:
+        """Return the number of threads of all workers.
+
+        Raises
+        ------
+        Unreachable
+            The scheduler has gone.
+        """
+        status = self.client.status
+        if status == "running":
+            try:
+                return sum(self.client.nthreads().values())
+            except OSError as error:
+                status = str(error)
+        raise Unreachable(
+            f"the connection to the Dask scheduler is lost ({status}); finished items are kept: start a cluster and "
+            "resume"
+        )
 
     def submit(self, item: Any) -> None:
         """Send an item."""
@@ -141,12 +160,7 @@ class _Work:
 
     def _check_workers(self) -> None:
         """Replace lost workers of a cluster that was started here; raise an error if there have been none for long."""
-        if self.client.status != "running":
-            raise Unreachable(
-                f"the connection to the Dask scheduler is lost ({self.client.status}); finished items are kept: start "
-                "a cluster and resume"
-            )
-        if self.client.nthreads():
+        if self._threads():
             self._alive = time.monotonic()
             return
         own: Any = self.client.cluster

@@ -137,9 +137,9 @@ def label_segments(
     x = segments["x_atc"].values.astype(float)
     first, last = np.searchsorted(centre, x - half), np.searchsorted(centre, x + half, side="right")
     count = np.zeros((len(schema.CLASSES), x.size))
-    for code in range(len(schema.CLASSES)):
-        running = np.concatenate([[0], np.cumsum(label == code)])
-        count[code] = running[last] - running[first]
+    for k in range(len(schema.CLASSES)):
+        running = np.concatenate([[0], np.cumsum(label == k)])
+        count[k] = running[last] - running[first]
     total, cells = count.sum(0), np.maximum(np.round(2 * half / step), 1)
     good = (total > 0) & (total >= least * cells) & (count.max(0) >= agree * total)
     code = np.where(good, count.argmax(0), schema.UNLABELLED).astype(np.int8)

@@ -152,7 +152,16 @@ EDGE, EDGE_LENGTH = 0.05, 20.0
 
 
 @njit(cache=True, nogil=True)
-def _kernel_means(x, h, v, at, other, width, mean, var):
+def _kernel_means(
+    x: NDArray[Any],
+    h: NDArray[Any],
+    v: NDArray[Any],
+    at: NDArray[Any],
+    other: NDArray[Any],
+    width: Any,
+    mean: NDArray[Any],
+    var: NDArray[Any],
+) -> None:
     """Precision-weighted kernel means of h at the rows `at`, from the rows `other` (both ascending)."""
     lo = 0
     for k in range(at.size):
@@ -178,7 +187,7 @@ def _kernel_means(x, h, v, at, other, width, mean, var):
 
 
 @njit(cache=True, nogil=True)
-def _crossfit(x, h, s, roughness):
+def _crossfit(x: Any, h: NDArray[Any], s: Any, roughness: Any) -> Any:
     """Cross-fitted weights of one lead (sum 1)."""
     n = h.size
     width = FOOTPRINT / 2.355
@@ -204,7 +213,7 @@ def _crossfit(x, h, s, roughness):
 
 
 @njit(cache=True, nogil=True)
-def _scatter(x, h, s, a, height):
+def _scatter(x: NDArray[Any], h: NDArray[Any], s: Any, a: Any, height: Any) -> Any:
     """Factor on the variance of a weighted mean for scatter beyond the standard errors."""
     n = h.size
     square = (a * a).sum()
@@ -219,7 +228,16 @@ def _scatter(x, h, s, a, height):
 
 
 @njit(cache=True, nogil=True)
-def _lead_table(segments, first, last, method, exponential, trim, roughness, a):
+def _lead_table(
+    segments: Any,
+    first: NDArray[Any],
+    last: NDArray[Any],
+    method: Any,
+    exponential: Any,
+    trim: Any,
+    roughness: Any,
+    a: NDArray[Any],
+) -> Any:
     """Position, height and standard error of each lead; fills the weights a of its segments."""
     x, h, s, scale = segments
     m = first.size

@@ -54,6 +54,8 @@ class ClassOptions:
         the published Spark job did (256). By default its statistics are those of the whole scene.
     tile : int
         Pixels per side of the blocks worked at a time; the result does not depend on it.
+    probabilities : bool
+        Add ``class_probability`` float32 (surface, y, x); only with ``method="unet"``.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class ClassOptions:
     aperture: int = cloud_filter.PUBLISHED_APERTURE
     per_tile: int | None = None
     tile: int = 2048
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -96,7 +99,7 @@ def class_map(
     options: ClassOptions | None = None,
     **changes: Any,
 ) -> xr.Dataset:
-    """Surface class of every pixel, with the reasons not to trust some.
+    """Map the surface class of every pixel, with the reasons not to trust some.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def class_map(
     options : ClassOptions, optional
     **changes
         Fields of :class:`ClassOptions`, in place of those of `options`: white, cloud, shadow, land, aperture,
-        per_tile, tile.
+        per_tile, tile, probabilities.
 
     Returns
     -------
@@ -132,11 +135,13 @@ def class_map(
     chosen = replace(options or ClassOptions(), **changes)
     _check(scene, method, chosen)
     own = _bands_of(classifier, scene, method, chosen.white)
+    if chosen.probabilities and classifier is None:
+        raise ValueError("probabilities: only a network (method='unet') gives class probabilities")
     import dask.array as da
 
     names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
-    chunks = rows, columns = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
+    chunks = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
     planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
     arrays = [planes[b].rechunk(chunks) for b in names]
     land = chosen.land if isinstance(chosen.land, str) else "none"
@@ -147,21 +152,14 @@ def class_map(
     if method == "published":
         classes = _published(arrays[:3], chosen.white, chosen.aperture, chosen.per_tile, chunks)
     elif classifier is not None:
-        inputs = {b: planes[b] for b in own}
-        classes = s2tiles.classify(classifier, inputs, chosen.white, max(chosen.tile, 2 * 1024)).rechunk(
-            chunks
-        )
+        inputs, block = {b: planes[b] for b in own}, max(chosen.tile, 2 * 1024)
+        how = {"probabilities": chosen.probabilities}
+        classes = s2tiles.classify(classifier, inputs, chosen.white, block, **how)
+        if chosen.probabilities:
+            share, classes = classes, classes.argmax(0).astype(np.int8)
+        classes = classes.rechunk(chunks)
     else:
-        depth = _depth(rows, columns, cloud_filter.HALO if method == "guarded" else 0)
-        classes = da.map_overlap(
-            _Classes(evidence, method, chosen.white),
-            *arrays,
-            depth=depth,
-            boundary="none",
-            dtype=np.int8,
-            meta=np.zeros((0, 0), np.int8),
-            allow_rechunk=False,
-        )
+        classes = _filtered(evidence, method, chosen.white, arrays)
     attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}
     if classifier is not None:
         attrs |= {
@@ -169,6 +167,9 @@ def class_map(
             "model_checksum": str(getattr(classifier, "checksum", "")),
         }
     out = _dataset(scene, classes, mask).assign_attrs(attrs)
+    if chosen.probabilities:
+        out["class_probability"] = (("surface", "y", "x"), share)
+        out = out.assign_coords(surface=list(schema.CLASSES))
     return out if lazy else out.compute(scheduler="threads")
 
 
@@ -250,11 +251,6 @@ def _cloud_source(cloud: str, names: list[str]) -> str:
     return cloud
 
 
-def _depth(rows: tuple[int, ...], columns: tuple[int, ...], depth: int) -> dict[int, int]:
-    """Halo along each axis: none where one tile holds it all."""
-    return {0: depth if len(rows) > 1 else 0, 1: depth if len(columns) > 1 else 0}
-
-
 def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]:
     """Blocks that start on multiples of the filter's own, none smaller than a halo."""
     size = max(least, tile // _STEP * _STEP)
@@ -300,28 +296,59 @@ class _Evidence:
         return out
 
 
-class _Classes:
-    """Classes of a block by thresholds or by the guarded filter."""
+class _Bytes:
+    """Bytes of a block's pixels that the guarded filter needs; a plain object, so that it can be sent to workers."""
 
-    def __init__(self, evidence: _Evidence, method: str, white: float) -> None:
-        self.evidence, self.method, self.white = evidence, method, white
+    def __init__(self, evidence: _Evidence, white: float) -> None:
+        self.evidence, self.white = evidence, white
 
-    def __call__(self, *arrays: NDArray[Any]) -> NDArray[np.int8]:
+    def __call__(self, *arrays: NDArray[Any]) -> U1:
         bands, evidence = self.evidence.bands(arrays), self.evidence
-        blue, green, red = (bands[b] for b in COLOURS)
-        if self.method == "threshold":
-            return cloud_filter.threshold(
-                cloud_filter.brightness(*(cloud_filter.eight_bit(c, self.white) for c in (red, green, blue)))
-            )
-        return cloud_filter.guarded(
-            red,
-            green,
-            blue,
-            infrared=bands["B11"] if "infrared" in evidence.cloud else None,
-            cloud=evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
-            shadow=evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
-            white=self.white,
+        return cloud_filter.guarded_bytes(
+            bands["B04"],
+            bands["B03"],
+            bands["B02"],
+            bands["B11"] if "infrared" in evidence.cloud else None,
+            evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
+            evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
+            self.white,
         )
+
+
+def _filtered(evidence: _Evidence, method: str, white: float, arrays: list[Any]) -> Any:
+    """Apply thresholds or the guarded filter: bands become bytes first, since neighbours are kept in memory."""
+    import dask.array as da
+
+    blank = np.zeros((0, 0), np.int8)
+    if method == "threshold":
+        return da.map_blocks(_thresholded, *arrays[:3], white, dtype=np.int8, meta=blank)
+    rows, columns = arrays[0].chunks
+    planes = da.map_blocks(
+        _Bytes(evidence, white),
+        *arrays,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(3, rows, columns),
+        meta=np.zeros((0, 0, 0), np.uint8),
+    )
+    return _with_neighbours(cloud_filter.guarded_classes, planes, cloud_filter.HALO, blank, white=white)
+
+
+def _with_neighbours(function: Any, planes: Any, depth: int, blank: NDArray[Any], **how: Any) -> Any:
+    """Apply a function of planes (planes, y, x) to each block and `depth` pixels around it."""
+    import dask.array as da
+
+    rows, columns = planes.chunks[1:]
+    around = {0: 0, 1: depth if len(rows) > 1 else 0, 2: depth if len(columns) > 1 else 0}
+    wide = da.overlap.overlap(planes, around, "none", allow_rechunk=False)
+    found = da.map_blocks(function, wide, dtype=blank.dtype, drop_axis=0, meta=blank, **how)
+    return da.overlap.trim_internal(found, {0: around[1], 1: around[2]}, "none")
+
+
+def _thresholded(
+    blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float
+) -> NDArray[np.int8]:
+    return cloud_filter.threshold(cloud_filter.brightness(*_eight((blue, green, red), white)))
 
 
 def _published(
@@ -346,17 +373,16 @@ def _published(
         colours = [
             c.rechunk(tuple(_tiles(sum(t), max(depth, cloud_filter.HALO)) for t in tiles)) for c in colours
         ]
-    coded = da.map_overlap(
-        _contrast,
+    planes = da.map_blocks(
+        _greys,
         *colours,
-        depth=_depth(tiles[0], tiles[1], depth),
-        boundary="none",
-        dtype=np.uint16,
-        meta=np.zeros((0, 0), np.uint16),
-        allow_rechunk=False,
-        white=white,
-        aperture=aperture,
+        white,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(2, *colours[0].chunks),
+        meta=np.zeros((0, 0, 0), np.uint8),
     )
+    coded = _with_neighbours(_contrast, planes, depth, np.zeros((0, 0), np.uint16), aperture=aperture)
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
         _histogram, coded, dtype=np.int64, new_axis=2, chunks=(*each, 256), meta=np.zeros((0, 0, 0), np.int64)
@@ -379,9 +405,14 @@ def _published_alone(
     return cloud_filter.published(*_eight((blue, green, red), white), aperture)
 
 
-def _contrast(*colours: NDArray[Any], white: float, aperture: int) -> NDArray[np.uint16]:
-    contrast, water = cloud_filter.published_contrast(*_eight(colours, white), aperture)
-    return contrast + np.uint16(256) * water
+def _greys(blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float) -> U1:
+    grey, water = cloud_filter.published_grey(*_eight((blue, green, red), white))
+    return np.stack([grey, water.view(np.uint8)])
+
+
+def _contrast(planes: U1, aperture: int) -> NDArray[np.uint16]:
+    grey, water = planes
+    return cloud_filter.published_contrast(grey, aperture) + np.uint16(256) * water
 
 
 def _histogram(coded: NDArray[np.uint16]) -> NDArray[np.int64]:

@@ -27,8 +27,11 @@ __all__ = [
     "cloud_in_infrared",
     "eight_bit",
     "guarded",
+    "guarded_bytes",
+    "guarded_classes",
     "published",
     "published_contrast",
+    "published_grey",
     "published_table",
     "threshold",
     "unmix",
@@ -99,28 +102,26 @@ def threshold(value: U1) -> I1:
 # ---- the published filter ----
 
 
-def published_contrast(
-    red: U1, green: U1, blue: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION
-) -> tuple[U1, Mask]:
-    """Apply steps 1-5 of the published filter: contrast with the local background, and water.
+def published_grey(red: U1, green: U1, blue: U1) -> tuple[U1, Mask]:
+    """Apply steps 1 and 2 of the published filter: grey with water (V <= 30) made white, and the water.
 
-    Water (V <= 30) is made white; grey is taken with red and blue swapped, as the published code does;
-    dilation; a median of a large aperture is the background; 255 minus the difference from it.
-
-    Returns
-    -------
-    contrast : uint8
-        255 where a pixel equals its background.
-    water : bool
+    Red and blue are swapped in the grey, as in the published code.
     """
     water = brightness(red, green, blue) <= WATER
     r, g, b = (np.where(water, np.uint8(255), c).astype(np.int32) for c in (red, green, blue))
     # Weights .299 and .114 change places, since the file's blue comes first; 15-bit fixed point.
-    grey = ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8)
-    spread = _extreme(np.maximum, grey, dilation // 2, dilation // 2)
+    return ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8), water
+
+
+def published_contrast(grey: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION) -> U1:
+    """Apply steps 3-5 of the published filter: contrast with the local background, 255 for none.
+
+    Dilation; a median of a large aperture is the background; 255 minus the difference from it.
+    """
     half = aperture // 2
+    spread = _extreme(np.maximum, grey, dilation // 2, dilation // 2)
     background = pixel_kernels.running_median(np.pad(spread, half, mode="edge"), half)
-    return (255 - np.abs(grey.astype(np.int16) - background)).astype(np.uint8), water
+    return (255 - np.abs(grey.astype(np.int16) - background)).astype(np.uint8)
 
 
 def _stretch(values: NDArray[np.int64], present: Mask) -> NDArray[np.int64]:
@@ -182,7 +183,8 @@ def published(
     ndarray of int8
         Class codes of :mod:`is2ice.schema`.
     """
-    contrast, water = published_contrast(red, green, blue, aperture, dilation)
+    grey, water = published_grey(red, green, blue)
+    contrast = published_contrast(grey, aperture, dilation)
     table, _ = published_table(np.bincount(contrast.ravel(), minlength=256))
     return np.where(water, np.int8(schema.OPEN_WATER), table[contrast])
 
@@ -271,32 +273,58 @@ def guarded(
     ndarray of int8
         Class codes; -1 for no data.
     """
-    colour = np.fmax(np.fmax(red, green), blue)
-    valid = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
-    value = np.where(valid, eight_bit(colour, white), np.uint8(0))
-    snow = 255.0 * _SNOW / white
-    clouded = np.zeros(value.shape, bool) if cloud is None else cloud & valid
-    veiled = np.zeros(value.shape, bool)
-    if infrared is not None:
-        veiled = cloud_in_infrared(colour, infrared) & valid
-        clouded |= veiled
-    shaded = np.zeros(value.shape, bool) if shadow is None else shadow & valid & ~clouded
-    bare = value
-    if infrared is not None:
-        bare = np.where(veiled, eight_bit((colour - infrared) / (1.0 - _INFRARED_SHARE), white), value)
-    kind = np.where(clouded, np.uint8(_CLOUDED), shaded.astype(np.uint8) * np.uint8(_SHADED))
-    kind[~valid] = _NO_DATA
-    light, dark = _local_light(bare, kind, snow)
-    refined = _refined(bare, pixel_kernels.bright_in(bare, light, dark, _THICK_SHARE))
-    limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, _LEAST_LIGHT * snow, snow)
-    found, even = pixel_kernels.classes_in_light(value, bare, light, dark, refined, _STEP, limits)
-    out = unmix(even, found, valid)
-    out[~valid] = schema.UNLABELLED
-    return out
+    return guarded_classes(guarded_bytes(red, green, blue, infrared, cloud, shadow, white), white)
 
 
 #: Kinds of pixel that have a light of their own, in the order of :func:`pixel_kernels.local_light`.
 _CLEAR, _CLOUDED, _SHADED, _NO_DATA = range(4)
+
+
+def guarded_bytes(
+    red: NDArray[Any],
+    green: NDArray[Any],
+    blue: NDArray[Any],
+    infrared: NDArray[Any] | None = None,
+    cloud: Mask | None = None,
+    shadow: Mask | None = None,
+    white: float = 1.0,
+) -> U1:
+    """First step of :func:`guarded`, pixel by pixel: three bytes a pixel in place of five bands.
+
+    Returns
+    -------
+    ndarray of uint8, shape (3, rows, columns)
+        Brightness, brightness without the veil of cloud, and the kind of light: clear, cloud, shadow, no data.
+    """
+    colour = np.fmax(np.fmax(red, green), blue)
+    valid = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
+    out = np.empty((3, *colour.shape), np.uint8)
+    value, bare, kind = out
+    value[:] = np.where(valid, eight_bit(colour, white), np.uint8(0))
+    bare[:], kind[:] = value, _CLEAR
+    if shadow is not None:
+        kind[shadow] = _SHADED
+    if cloud is not None:
+        kind[cloud] = _CLOUDED
+    if infrared is not None:
+        veiled = cloud_in_infrared(colour, infrared) & valid
+        bare[veiled] = eight_bit((colour[veiled] - infrared[veiled]) / (1.0 - _INFRARED_SHARE), white)
+        kind[veiled] = _CLOUDED
+    kind[~valid] = _NO_DATA
+    return out
+
+
+def guarded_classes(planes: U1, white: float = 1.0) -> I1:
+    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood of :data:`HALO` pixels."""
+    value, bare, kind = planes
+    snow = 255.0 * _SNOW / white
+    light, dark = _local_light(bare, kind, snow)
+    refined = _refined(bare, pixel_kernels.bright_in(bare, light, dark, _THICK_SHARE))
+    limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, _LEAST_LIGHT * snow, snow)
+    found, even = pixel_kernels.classes_in_light(value, bare, light, dark, refined, _STEP, limits)
+    out = unmix(even, found, kind != _NO_DATA)
+    out[kind == _NO_DATA] = schema.UNLABELLED
+    return out
 
 
 def _local_light(bare: U1, kind: U1, snow: float) -> tuple[NDArray[np.float64], Mask]:

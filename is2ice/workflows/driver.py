@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from is2ice.io.remote.location import Location
 from is2ice.io.stores import store as stores
@@ -66,8 +66,11 @@ class Job(ABC):
 
     #: True if :meth:`prepare` has work for the workers before the first item.
     prepares = False
-    #: Objects that each worker receives once (:func:`is2ice.engines.shared`).
-    share: ClassVar[Mapping[str, bytes]] = {}
+
+    @property
+    def share(self) -> Mapping[str, bytes]:
+        """Objects that each worker receives once (:func:`is2ice.engines.shared`)."""
+        return {}
 
     @property
     @abstractmethod

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+import numpy as np
 import xarray as xr
 
 from is2ice.errors import Is2IceError
 from is2ice.science.labels import drift as drifts
-from is2ice.science.labels import transfer
+from is2ice.science.labels import evidence, transfer
 from is2ice.science.labels.drift import Drift
 
 if TYPE_CHECKING:
@@ -21,7 +24,19 @@ if TYPE_CHECKING:
 
     from is2ice.science.labels.corrections import Corrections
 
-__all__ = ["LabelKeywords", "LabelOptions", "Labelled", "LabellingError", "label_pass"]
+__all__ = [
+    "LabelKeywords",
+    "LabelOptions",
+    "Labelled",
+    "LabellingError",
+    "SceneLabels",
+    "label_pass",
+    "look_at",
+    "merge",
+    "overlaps",
+    "reach",
+    "segments_below",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -89,6 +104,8 @@ class LabelKeywords(TypedDict, total=False):
     conflict: str
     corrections: Corrections | None
     classes: Mapping[str, Any] | None
+    class_file: str | os.PathLike[str] | None
+    evidence: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,12 @@ class LabelOptions:
         than about 40 m.
     classes : mapping, optional
         Further options of :func:`is2ice.class_map`.
+    class_file : path, optional
+        GeoTIFF with classes of the one scene given, instead of those made from its bands
+        (:func:`is2ice.sentinel2.class_map_files.read_classes`).
+    evidence : bool
+        Keep reflectance and, of a network, class probabilities of the image beside the labels
+        (:mod:`is2ice.science.labels.evidence`).
 
     Raises
     ------
@@ -123,6 +146,8 @@ class LabelOptions:
     conflict: str = "closest"
     corrections: Corrections | None = field(default=None, repr=False)
     classes: Mapping[str, Any] | None = field(default=None, repr=False)
+    class_file: str | os.PathLike[str] | None = None
+    evidence: bool = True
 
     def __post_init__(self) -> None:
         if self.refused not in ("skip", "still", "raise"):
@@ -155,8 +180,8 @@ def label_pass(
         name no scenes other than those given or found.
     options : LabelOptions, optional
     **keywords
-        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections`` and ``classes`` of
-        :class:`LabelOptions`; they take precedence over `options`.
+        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections``, ``classes``,
+        ``class_file`` and ``evidence`` of :class:`LabelOptions`; they take precedence over `options`.
 
     Returns
     -------
@@ -169,34 +194,160 @@ def label_pass(
     ValueError
         An unknown option; a displacement of a scene that is not there; no scenes.
     """
+    options = replace(options or LabelOptions(), **keywords)
+    found = overlaps(source, scenes, beams, drift, options.within)
+    segments = segments_below(source, beams, reach(found))
+    items = found.drop_duplicates("scene")["item"]
+    looked = [look_at(segments, item, drift, options, timed=len(items) > 1) for item in items]
+    shifts = {one.scene: one.drift for one in looked}
+    used = {one.scene: one for one in looked if one.answer is not None}
+    ds = merge(source, segments, looked, options)
+    return Labelled(
+        ds, shifts, {k: v.classes for k, v in used.items()}, {k: v.reflectance for k, v in used.items()}
+    )
+
+
+@dataclass(frozen=True)
+class SceneLabels:
+    """Labels of a pass by one of its scenes.
+
+    Attributes
+    ----------
+    scene : str
+    drift : Drift
+    answer : Answer, optional
+        None for a scene that is not used, since its displacement is refused.
+    classes, reflectance : xarray.Dataset
+        Class map and image, lazy.
+    evidence : dict of str to array
+        Values of the image at the segments (:func:`is2ice.science.labels.evidence.interpolate`).
+    """
+
+    scene: str
+    drift: Drift
+    answer: transfer.Answer | None
+    classes: Any = field(default=None, repr=False)
+    reflectance: Any = field(default=None, repr=False)
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Write labels and displacement, without images."""
+        stream, about = io.BytesIO(), {"scene": self.scene, "drift": self.drift.to_dict()}
+        arrays: dict[str, Any] = {}
+        if self.answer is not None:
+            arrays = {"label": self.answer.label, "flags": self.answer.flags, **self.evidence}
+            about["answer"] = {k: getattr(self.answer, k) for k in ("time", "shift", "name", "method")}
+        np.savez_compressed(stream, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> SceneLabels:
+        """Read what :meth:`to_bytes` has written."""
+        with np.load(io.BytesIO(raw), allow_pickle=False) as held:
+            about = json.loads(held["about"].tobytes())
+            answer, seen = None, {k: held[k] for k in held.files if k.startswith("image_")}
+            if "answer" in about:
+                told = about["answer"] | {"shift": tuple(about["answer"]["shift"])}
+                answer = transfer.Answer(held["label"], held["flags"], **told)
+        return cls(about["scene"], Drift.from_dict(about["drift"]), answer, evidence=seen)
+
+
+def reach(found: geopandas.GeoDataFrame) -> tuple[float, float]:
+    """Return the part of the track that its scenes see, with a margin, m along the track."""
+    return float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND
+
+
+def segments_below(source: Any, beams: Any, x_atc: tuple[float, float]) -> xr.Dataset:
+    """Read the segments of a part of a pass, with radiometric classes."""
     from is2ice.classifiers import radiometric
 
     from .opening import open_track
 
-    options = replace(options or LabelOptions(), **keywords)
-    found = _overlaps(source, scenes, beams, drift, options.within)
-    reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
-    segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
-    shifts, maps, light = _displaced(segments, found, drift, options)
-    if not maps:
-        why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
+    return radiometric.classify(open_track(source, beams, x_atc=x_atc).load())
+
+
+def look_at(
+    segments: xr.Dataset, item: Any, drift: Any, options: LabelOptions, *, timed: bool
+) -> SceneLabels:
+    """Estimate the displacement of one scene and look the segments up in its classes.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        All beams of the pass, which share the displacement.
+    item : mapping
+        STAC item of the scene.
+    drift
+        As for :func:`label_pass`.
+    options : LabelOptions
+    timed : bool
+        True if the pass has several scenes, which are compared by time.
+    """
+    from is2ice.sentinel2.scene import open_scene
+
+    if timed and options.class_file is not None:
+        raise ValueError(
+            "class_file: one map of classes, but several scenes; give the scene it was made from"
+        )
+    image = open_scene(item)
+    code = _classes(image, options)
+    name = str(image.attrs["scene"])
+    shift = _displacement(segments, image, code, _given(drift, name), options.search)
+    log.info("%s: %s", name, shift.reason)
+    if not shift.accepted and options.refused == "raise":
+        shift.shift_in(shift.crs)
+    if not (shift.accepted or options.refused == "still"):
+        return SceneLabels(name, shift, None, code, image)
+    moved = shift.shift_in(str(segments.attrs["crs"])) if shift.accepted else (0.0, 0.0)
+    answer = transfer.look_up(segments, code, shift=moved, transition=options.transition, timed=timed)
+    seen: dict[str, Any] = {}
+    if options.evidence:
+        share = {"class_probability": code["class_probability"]} if "class_probability" in code else {}
+        seen = evidence.interpolate(segments, image.assign(share), moved)
+    return SceneLabels(name, shift, answer, code, image, seen)
+
+
+def _classes(image: xr.Dataset, options: LabelOptions) -> xr.Dataset:
+    """Classes of a scene: from a file, or made from its bands."""
+    from is2ice.sentinel2.class_map_files import read_classes
+    from is2ice.sentinel2.scene import class_map
+
+    if options.class_file is None:
+        return class_map(image, **(options.classes or {}))
+    found = read_classes(options.class_file)
+    return found.assign_attrs(scene=image.attrs["scene"], time=image.attrs["time"])
+
+
+def merge(
+    source: Any, segments: xr.Dataset, looked: Iterable[SceneLabels], options: LabelOptions
+) -> xr.Dataset:
+    """Label a pass from its scenes, in the order of the pairs.
+
+    Raises
+    ------
+    LabellingError
+        No scene can be used.
+    """
+    looked = list(looked)
+    used = [one for one in looked if one.answer is not None]
+    answers = [one.answer for one in used if one.answer is not None]
+    if not answers:
+        why = "; ".join(f"{one.scene}: {one.drift.reason}" for one in looked)
         raise LabellingError(
             f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
             "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
         )
-    crs = str(segments.attrs["crs"])
-    ds = transfer.transfer(
+    ds = transfer.merge(
         segments,
-        list(maps.values()),
-        shift=[d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps],
+        answers,
         transition=options.transition,
         conflict=options.conflict,
         corrections=options.corrections,
     )
-    return Labelled(ds, shifts, maps, light)
+    return evidence.add(ds, [one.evidence for one in used])
 
 
-def _overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
+def overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
     """Pair the pass with its scenes; refuse displacements of scenes that are not among them."""
     from .pairing import pairs
 
@@ -216,27 +367,6 @@ def _overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -
         why = "; ".join(f"{k}: {v}" for k, v in rejected.items())
         raise LabellingError(f"{source}: no scene within {within:g} minutes over the track. {why}".strip())
     return found
-
-
-def _displaced(
-    segments: xr.Dataset, found: geopandas.GeoDataFrame, drift: Any, options: LabelOptions
-) -> tuple[dict[str, Drift], dict[str, xr.Dataset], dict[str, xr.Dataset]]:
-    """Return displacements of all scenes, and class maps and images of those to use."""
-    from is2ice.sentinel2.scene import class_map, open_scene
-
-    shifts: dict[str, Drift] = {}
-    maps, light = {}, {}
-    for _, pair in found.drop_duplicates("scene").iterrows():
-        name = str(pair["scene"])
-        image = open_scene(pair["item"])
-        code = class_map(image, **(options.classes or {}))
-        shifts[name] = _displacement(segments, image, code, _given(drift, name), options.search)
-        log.info("%s: %s", name, shifts[name].reason)
-        if not shifts[name].accepted and options.refused == "raise":
-            shifts[name].shift_in(shifts[name].crs)
-        if shifts[name].accepted or options.refused == "still":
-            maps[name], light[name] = code, image
-    return shifts, maps, light
 
 
 def _given(drift: Any, name: str) -> Any:
@@ -262,4 +392,13 @@ def _displacement(
         return given
     if given == "none":
         return Drift(0.0, 0.0, str(segments.attrs["crs"]), reason="taken for unmoved")
-    return drifts.estimate(segments, image.assign(mask=code["mask"]), search=search)
+    if not _same_grid(code, image):  # a map of classes on a grid of its own
+        return drifts.estimate(segments, image, search=search)
+    return drifts.estimate(segments, image.assign(mask=(("y", "x"), code["mask"].data)), search=search)
+
+
+def _same_grid(a: xr.Dataset, b: xr.Dataset) -> bool:
+    """Tell if two rasters of one crs have the same pixels."""
+    return all(
+        a.sizes[d] == b.sizes[d] and bool(abs(a[d].values - b[d].values).max() < 1e-3) for d in ("y", "x")
+    )

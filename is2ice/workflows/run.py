@@ -210,7 +210,7 @@ class _Tracks(Job):
     card: Mapping[str, Any]
 
     @cached_property
-    def share(self) -> Mapping[str, bytes]:  # type: ignore[override]
+    def share(self) -> Mapping[str, bytes]:
         """The trained model of the run, unless workers read it at its address."""
         return to_share(self.options.classifier, self.options.classifier_checksum)
 

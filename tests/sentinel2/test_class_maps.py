@@ -692,3 +692,43 @@ def test_genuine_crops_are_classified(real_data):
     moved = [s[0.0] - s[-1000.0] for s in shares.values()]
     assert max(moved) > 0.3
     assert min(moved) >= 0.0
+
+
+# -- many scenes on an engine ---------------------------------------------------------------------------
+@pytest.mark.parametrize("engine", ["serial", "processes", pytest.param("spark", marks=pytest.mark.slow)])
+def test_many_scenes_become_class_maps(engine, clear, tmp_path, request):
+    """The bits of one call; a scene that fails stops no other; what is finished is kept, what is damaged is named."""
+    from is2ice.errors import StoreError
+    from is2ice.workflows.make_class_maps import make_class_maps, open_class_map
+
+    document = json.loads(clear.read_text())
+    broken = tmp_path / "broken.json"
+    for name, asset in document["assets"].items():
+        asset["href"] = str(tmp_path / f"{name}.tif")
+    broken.write_text(json.dumps(document | {"id": "broken"}))
+    where = request.getfixturevalue("spark_cluster") if engine == "spark" else engine
+    scenes = [broken, clear, tmp_path / "none.json"]
+    made = make_class_maps(scenes, tmp_path / "maps", engine=where, classes={"method": "threshold"})
+    assert sorted(r["outcome"] for r in made.receipts) == ["done", "failed", "failed"]
+    assert "1 done, 0 skipped, 2 failed" in made.report()
+    want = sentinel2.class_map(sentinel2.open_scene(clear), "threshold").compute()
+    scene = want.attrs["scene"]
+    got = open_class_map(tmp_path / "maps", scene)
+    for name in ("surface_class", "mask"):
+        np.testing.assert_array_equal(got[name].values, want[name].values)
+        assert got[name].dtype == want[name].dtype
+    np.testing.assert_allclose(got["x"].values, want["x"].values)
+    np.testing.assert_allclose(got["y"].values, want["y"].values)
+    assert got.attrs["method"] == "threshold"
+    if engine != "serial":
+        return
+    again = make_class_maps([clear], tmp_path / "maps", classes={"method": "threshold"})
+    assert [r["outcome"] for r in again.receipts] == ["skipped"]
+    other = make_class_maps([clear], tmp_path / "maps", classes={"method": "guarded"})
+    assert [r["outcome"] for r in other.receipts] == ["done"]
+    file = tmp_path / "maps" / f"{scene}.tif"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(StoreError, match="damaged"):
+        open_class_map(tmp_path / "maps", scene)

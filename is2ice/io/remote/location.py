@@ -34,6 +34,7 @@ from is2ice.io.urls import local_path, public_url, scrub
 from .object_store import s3_settings
 
 __all__ = [
+    "BUCKETS",
     "PARALLEL",
     "SHARED",
     "BucketLocation",

@@ -227,7 +227,16 @@ class Layers:
 
 
 @njit(cache=True, nogil=True)
-def _sum_moments(values, row, column, jacobian, features, stretch, trials, out):  # type: ignore[no-untyped-def]
+def _sum_moments(
+    values: NDArray[Any],
+    row: NDArray[Any],
+    column: NDArray[Any],
+    jacobian: NDArray[Any],
+    features: NDArray[Any],
+    stretch: NDArray[Any],
+    trials: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
     n_layers, height, width = values.shape
     n_features = features.shape[1]
     d = n_features + n_layers
@@ -286,7 +295,7 @@ def information(moments: F8, n_features: int) -> F8:
 
 
 @njit(cache=True, nogil=True)
-def _sum_information(moments, d, n_features, out):  # type: ignore[no-untyped-def]
+def _sum_information(moments: NDArray[Any], d: Any, n_features: Any, out: NDArray[Any]) -> None:
     mean, s, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))
     for t in range(moments.shape[0]):
         n = moments[t, 0]
@@ -307,7 +316,7 @@ def _sum_information(moments, d, n_features, out):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _log_pivots(s, begin, first, factor):  # type: ignore[no-untyped-def]
+def _log_pivots(s: NDArray[Any], begin: Any, first: Any, factor: NDArray[Any]) -> Any:
     """Sum of the logarithms of the pivots from ``first`` on, of the block of ``s`` that starts at ``begin``."""
     total = 0.0
     for j in range(begin, s.shape[0]):

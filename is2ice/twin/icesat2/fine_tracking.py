@@ -13,6 +13,7 @@ genuine granules.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -125,7 +126,15 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
 
 
 @_jit
-def gather(x, pulse, n_photons, max_pulses, advance, max_per_pulse, max_gap):  # pragma: no cover - compiled
+def gather(
+    x: NDArray[Any],
+    pulse: NDArray[Any],
+    n_photons: Any,
+    max_pulses: Any,
+    advance: Any,
+    max_per_pulse: Any,
+    max_gap: Any,
+) -> Any:  # pragma: no cover - compiled
     """Photons of each segment: runs of `n_photons` in order, at most `max_pulses` pulses long.
 
     Parameters
@@ -194,7 +203,15 @@ def gather(x, pulse, n_photons, max_pulses, advance, max_per_pulse, max_gap):  #
 
 
 @_jit
-def histograms(h, first, last, bins, bin_size, bottom, min_count):  # pragma: no cover - compiled
+def histograms(
+    h: NDArray[Any],
+    first: NDArray[Any],
+    last: NDArray[Any],
+    bins: Any,
+    bin_size: Any,
+    bottom: Any,
+    min_count: Any,
+) -> Any:  # pragma: no cover - compiled
     """Histogram of each segment about its coarse height (the median), with its trimmed part.
 
     Parameters
@@ -305,7 +322,9 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
 
 
 @_jit
-def _misfit(p, k0, k1, offset, row, table):  # pragma: no cover - compiled
+def _misfit(
+    p: NDArray[Any], k0: Any, k1: Any, offset: Any, row: Any, table: NDArray[Any]
+) -> Any:  # pragma: no cover - compiled
     """Sum of squares of normalised histogram less waveform, whose bin k0 lies at index `offset`."""
     total, cross, square = 0.0, 0.0, 0.0
     n = table.shape[1]
@@ -323,7 +342,15 @@ def _misfit(p, k0, k1, offset, row, table):  # pragma: no cover - compiled
 
 
 @_jit
-def _fit(counts, span, mean, table, centre, half, out):  # pragma: no cover - compiled
+def _fit(
+    counts: NDArray[Any],
+    span: NDArray[Any],
+    mean: NDArray[Any],
+    table: NDArray[Any],
+    centre: Any,
+    half: Any,
+    out: NDArray[Any],
+) -> None:  # pragma: no cover - compiled
     rows = table.shape[0]
     around = np.empty((3, 3))
     for s in range(counts.shape[0]):
@@ -371,7 +398,7 @@ def _fit(counts, span, mean, table, centre, half, out):  # pragma: no cover - co
 
 
 @_jit
-def _vertex(e):  # pragma: no cover - compiled
+def _vertex(e: NDArray[Any]) -> Any:  # pragma: no cover - compiled
     """Lowest point of the quadratic through 3 x 3 values, within one cell of the middle."""
     gi, gj, hii, hjj = 0.0, 0.0, 0.0, 0.0
     for b in range(3):
