@@ -60,10 +60,10 @@ def compare(
     granule: Annotated[
         str | None, typer.Option("--granule", help="One granule of a store that holds several.")
     ] = None,
-    atl07: Annotated[Path | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
-    atl10: Annotated[Path | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
+    atl07: Annotated[str | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
+    atl10: Annotated[str | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
     koo: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
         ),
@@ -105,7 +105,7 @@ def compare(
         out.print(f"report: {path}")
 
 
-def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as_json: bool) -> None:
+def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_json: bool) -> None:
     """Compare with a table of another instrument and print the numbers."""
     from is2ice.reports import outside_tables
     from is2ice.reports.outside_data import compare_points
@@ -127,7 +127,8 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as
     numbers, _ = compare_points(track, points, name=name, theirs=theirs, **how)
     text = json.dumps(numbers, indent=1)
     if path is not None:
-        path.write_text(text + "\n")
+        with written(path) as file:
+            file.write_text(text + "\n")
     if as_json:
         typer.echo(text)
         return
@@ -143,7 +144,7 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as
         )
 
 
-def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
+def _leads_elsewhere(c: Comparison, atl10: str, beam: str) -> str:
     """Name the beams on which the product has leads in our stretch, if it has none on ours."""
     from is2ice.io.icesat2.atl07_atl10 import open_atl10
 
