@@ -141,13 +141,17 @@ def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> N
         shutil.rmtree(root.folder)
 
 
-async def _fill(target: Any, n: int) -> None:
-    """Make n tracks of four arrays without chunks: the nodes are what a snapshot grows by."""
+def _model() -> dict[str, Any]:
+    """Objects of a track of four arrays without chunks: the nodes are what a snapshot grows by."""
     memory = MemoryStore()
-    model = zarr.open_group(memory, path="g", mode="w", zarr_format=3)
+    group = zarr.open_group(memory, path="g", mode="w", zarr_format=3)
     for j in range(4):
-        model.create_array(f"a{j}", shape=(4000,), chunks=(4000,), dtype="f4", fill_value=0)
-    for key, data in [*memory._store_dict.items()]:
+        group.create_array(f"a{j}", shape=(4000,), chunks=(4000,), dtype="f4", fill_value=0)
+    return dict(memory._store_dict)
+
+
+async def _fill(target: Any, model: dict[str, Any], n: int) -> None:
+    for key, data in model.items():
         for k in range(n):
             await target.set(f"g{k}{key[1:]}" if key.startswith("g/") else key, data)
 
@@ -162,7 +166,7 @@ def icechunk(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) ->
         repo = icechunk.Repository.open_or_create(icechunk.local_filesystem_storage(str(path)))
         session = repo.writable_session("main")
         began = time.perf_counter()
-        sync(_fill(session.store, n))
+        sync(_fill(session.store, _model(), n))
         filling = time.perf_counter() - began
         session.commit("all")
         snapshot = max(p.stat().st_size for p in (path / "snapshots").iterdir())

@@ -8,7 +8,6 @@ published version unchanged, and the same command completes it.
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
@@ -29,9 +28,11 @@ from is2ice.io.stores.layout import (
     entry_bytes,
     entry_key,
     holds_store,
+    packed,
     root_attributes,
     root_meta,
     track_path,
+    unpacked,
 )
 from is2ice.io.stores.track_encoding import decode
 from is2ice.science import epoch
@@ -47,27 +48,12 @@ HELD = 2**28
 Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
-REQUIRED = (
-    "Conventions",
-    "title",
-    "summary",
-    "keywords",
-    "featureType",
-    "platform",
-    "instrument",
-    "history",
-    "date_created",
-    "time_coverage_start",
-    "time_coverage_end",
-    "geospatial_lat_min",
-    "geospatial_lat_max",
-    "geospatial_lon_min",
-    "geospatial_lon_max",
-    "source_granule",
-    "processing_parameters",
-    "release",
-    "schema_version",
-    "inputs",
+REQUIRED = tuple(
+    (
+        "Conventions title summary keywords featureType platform instrument history date_created "
+        "time_coverage_start time_coverage_end geospatial_lat_min geospatial_lat_max geospatial_lon_min "
+        "geospatial_lon_max source_granule processing_parameters release schema_version inputs"
+    ).split()
 )
 
 
@@ -154,7 +140,7 @@ def publish(
     while fresh or work.redeclared:
         size += sum(work.put(key) for key in sorted(fresh))
         manifest = work.merged(fresh)
-        if work.place.create(stores.version_key(manifest["version"]), _packed(manifest)):
+        if work.place.create(stores.version_key(manifest["version"]), packed(manifest)):
             break
         # Another publisher was first: its tracks stay, and those that differ are compared again.
         work.base = work.latest()
@@ -394,7 +380,7 @@ def _complete(place: Location, manifest: Document) -> None:
     if before < manifest["version"]:
         below = f"versions/{manifest['version']:06d}"
         items = _items(place, manifest, before)
-        place.put(f"{below}/items.json.gz", _packed(items))
+        place.put(f"{below}/items.json.gz", packed(items))
         place.put(f"{below}/items.parquet", geoparquet_of(items.values()))
         place.put(f"{below}/{COLLECTION}", _collection(manifest, items, "../..", "./items.parquet"))
         _revise(place, manifest, before)
@@ -415,7 +401,7 @@ def _complete(place: Location, manifest: Document) -> None:
 def _items(place: Location, manifest: Document, before: int) -> dict[str, Document]:
     """STAC items of a version by track: those that an earlier version has too, the others as they were put."""
     held = place.read(f"versions/{before:06d}/items.json.gz") if before else None
-    known = json.loads(gzip.decompress(held[0])) if held else {}
+    known = unpacked(held[0]) if held else {}
     tracks = manifest["tracks"]
     new = [
         k
@@ -521,7 +507,3 @@ def _declaration(manifest: Mapping[str, Any] | None) -> Declaration | None:
 
 def _number(manifest: Mapping[str, Any] | None) -> int:
     return int((manifest or {}).get("version", 0))
-
-
-def _packed(document: Document) -> bytes:
-    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)

@@ -19,6 +19,7 @@ from .declarations import Declaration, credit
 __all__ = [
     "COORDINATES",
     "describe",
+    "plain",
 ]
 
 #: Variables a stored track declares as auxiliary coordinates.
@@ -123,7 +124,7 @@ def describe(
             attrs[f"source_{key}"] = origin[key]
     history = "\n".join(line for line in (out.attrs.get("history", ""), step) if line)
     out.attrs = {
-        **_plain(out.attrs),
+        **plain(out.attrs),
         **attrs,
         **credit(declaration),
         **_coverage(ds),
@@ -160,7 +161,7 @@ def _content_type(name: str, a: xr.Variable) -> str:
     return "physicalMeasurement"
 
 
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Attributes as JSON can hold them; None is left out."""
     out = {}
     for name, value in attrs.items():

@@ -20,16 +20,18 @@ looks at other tracks, so that one track costs the same in a store of ten and of
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
-from is2ice.io.remote.location import Location, clear_errors, is_url, location
+from is2ice.io.remote.location import Location, is_url, location
 from is2ice.io.urls import local_path, public_url
 from is2ice.version import __version__
 
@@ -41,63 +43,34 @@ __all__ = [
     "Place",
     "attributes",
     "check_version",
-    "clear_errors",
     "create",
     "entry_bytes",
     "entry_key",
     "holds_store",
     "is_store",
+    "packed",
     "parse_entry",
     "resolve",
     "root_attributes",
     "root_meta",
     "track_path",
+    "unpacked",
 ]
 
 #: Number of this layout; a root without it is of an earlier one.
 LAYOUT = 2
 CURRENT = "current"
 #: Suffixes of granules and other files, which are no stores.
-_FILES = (
-    ".h5",
-    ".hdf5",
-    ".hdf",
-    ".nc",
-    ".nc4",
-    ".json",
-    ".parquet",
-    ".csv",
-    ".tif",
-    ".tiff",
-    ".keras",
-    ".npz",
-)
+_FILES = tuple((".h5 .hdf5 .hdf .nc .nc4 .json .parquet .csv .tif .tiff .keras .npz").split())
 #: Attributes of a track that its entry does without: they are the same for all, or long.
-_BOILERPLATE = {
-    "Conventions",
-    "featureType",
-    "cdm_data_type",
-    "summary",
-    "keywords",
-    "project",
-    "source",
-    "comment",
-    "platform",
-    "standard_name_vocabulary",
-    "time_coverage_resolution",
-    "instrument",
-    "processing_level",
-    "naming_authority",
-    "acknowledgement",
-    "geospatial_lat_units",
-    "geospatial_lon_units",
-    "geospatial_bounds_crs",
-    "history",
-    "geospatial_vertical_units",
-    "geospatial_vertical_positive",
-    "geospatial_bounds_vertical_crs",
-    "title",
-}
+_BOILERPLATE = frozenset(
+    (
+        "Conventions featureType cdm_data_type summary keywords project source comment platform "
+        "standard_name_vocabulary time_coverage_resolution instrument processing_level naming_authority "
+        "acknowledgement geospatial_lat_units geospatial_lon_units geospatial_bounds_crs history "
+        "geospatial_vertical_units geospatial_vertical_positive geospatial_bounds_vertical_crs title"
+    ).split()
+)
 COMMENT = (
     "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
     "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "
@@ -122,6 +95,25 @@ class Place(NamedTuple):
 def track_path(entry: Mapping[str, Any]) -> str:
     """Key of the Zarr group of an entry."""
     return f"tracks/{entry['granule']}/{entry['beam']}/{entry['digest'][:16]}"
+
+
+def packed(document: Any) -> bytes:
+    """A document as JSON, compressed; the same document gives the same bytes."""
+    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
+
+
+def unpacked(raw: bytes) -> Any:
+    """Read what :func:`packed` wrote.
+
+    Raises
+    ------
+    ValueError
+        It is not that.
+    """
+    try:
+        return json.loads(gzip.decompress(raw))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
 
 
 def entry_key(granule: str, beam: str) -> str:
