@@ -98,7 +98,7 @@ def written(track: xr.Dataset, folder: Path, repeat: int) -> None:
 def filled(root: FolderLocation, n: int, track: xr.Dataset) -> None:
     """Make a store of one track, and of n - 1 entries like its own, each with a name and numbers of its own."""
     store.write_track(track.assign_attrs(granule="g"), root, parameters={"a": 1})
-    entry = store.parse_entry((root.read(entry_key("g", "gt1r")) or (b"",))[0], "")
+    entry = store.parse_entry((root.read(entry_key("g", "gt1r")) or (b"",))[0], "", "g", "gt1r")
     draw = random.Random(0)
     for k in range(n - 1):
         granule = f"ATL03_2019{draw.randrange(10**10):010d}_{k:08d}_006_01"
@@ -132,7 +132,8 @@ def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> N
         write = timed(more, repeat)
         size = sum(o.size for o in root.objects("index/").values())
         print(
-            f"{n:,} tracks: list without index {bare[0]:.2f} s; make index {index[0]:.2f} s, {size / 1e6:.2f} MB; "
+            f"{n:,} tracks: list without index {bare[0]:.2f} s (processor {bare[1]:.2f}); make index {index[0]:.2f} s "
+            f"({index[1]:.2f}), {size / 1e6:.2f} MB; "
             f"list {opened[0]:.3f} s (processor {opened[1]:.3f}); "
             f"open one {one[0] * 1e3:.0f} ms ({one[1] * 1e3:.0f}); "
             f"write one more and add it to the index {write[0] * 1e3:.0f} ms ({write[1] * 1e3:.0f})",

@@ -130,20 +130,29 @@ def entry_bytes(entry: Mapping[str, Any]) -> bytes:
     return json.dumps({**document, "sum": _sum(document)}).encode()
 
 
-def parse_entry(raw: bytes, where: str) -> dict[str, Any]:
-    """Read an entry.
+def parse_entry(raw: bytes, store: str, granule: str, beam: str) -> dict[str, Any]:
+    """Read the entry of a track.
+
+    Parameters
+    ----------
+    raw : bytes
+    store : str
+        Name of the store, for messages.
+    granule, beam : str
+        The track whose entry it must be.
 
     Raises
     ------
     DamagedTrackError
-        It is not what was written.
+        It is not what was written, or of another track.
     StoreError
         A track of another schema version.
     """
+    where = f"{store}/{granule}/{beam}"
     try:
         document = dict(json.loads(raw))
-        told = document.pop("sum")
-        whole = told == _sum(document)
+        whole = document.pop("sum") == _sum(document)
+        whole &= (document["granule"], document["beam"]) == (granule, beam)
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:

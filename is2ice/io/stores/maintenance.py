@@ -225,7 +225,7 @@ def convert(store: str | os.PathLike[str], target: str | os.PathLike[str]) -> in
         at = entry_key(granule, beam)
         held = root.read(at)
         try:
-            have = stores.parse_entry(held[0], at) if held else {}
+            have = stores.parse_entry(held[0], root.name, granule, beam) if held else {}
         except DamagedTrackError:
             have = {}
         if have.get("inputs") == ds.attrs["inputs"]:

@@ -270,7 +270,7 @@ def _current(root: Location, granule: str, beam: str) -> tuple[dict[str, Any] | 
     if held is None:
         return None, None, ""
     try:
-        return parse_entry(held[0], f"{root.name}/{granule}/{beam}"), held[1], ""
+        return parse_entry(held[0], root.name, granule, beam), held[1], ""
     except DamagedTrackError as error:
         log.warning("%s", error)
         return None, held[1], "its entry is damaged"
@@ -374,12 +374,11 @@ def consolidate(
         root.put("index/all.json.gz", packed(entries))
         root.delete(key for key in parts if key != "index/all.json.gz")
         return len(entries)
-    keys = [entry_key(*track) for track in dict.fromkeys(tracks)]
     fresh = {}
-    for key in keys:
-        held = root.read(key)
+    for granule, beam in dict.fromkeys(tracks):
+        held = root.read(entry_key(granule, beam))
         if held is not None:
-            fresh[key] = [held[1], parse_entry(held[0], f"{root.name}/{key}")]
+            fresh[entry_key(granule, beam)] = [held[1], parse_entry(held[0], root.name, granule, beam)]
     if fresh:
         root.put(f"index/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json.gz", packed(fresh))
     return len(fresh)
@@ -408,7 +407,7 @@ def _list_entries(
     for key, raw in zip(missing, root.read_all(missing), strict=True):
         _, granule, beam = key.removesuffix(".json").split("/")
         try:
-            entries[key] = [listed[key], parse_entry(raw or b"", f"{root.name}/{granule}/{beam}")]
+            entries[key] = [listed[key], parse_entry(raw or b"", root.name, granule, beam)]
         except DamagedTrackError as error:
             damaged[granule, beam] = str(error)
     return entries, damaged
@@ -638,7 +637,7 @@ def _published(root: Location, granule: str, beam: str, number: int) -> dict[str
         return None
     try:
         newest = max(found, key=lambda r: int(r["since"]))
-        return parse_entry(newest["entry"].encode(), f"{root.name}/{granule}/{beam}")
+        return parse_entry(newest["entry"].encode(), root.name, granule, beam)
     except DamagedTrackError:
         return None
 
@@ -727,7 +726,7 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
                 entry = _published(root, granule, beam, number)
             else:
                 held = root.read(entry_key(granule, beam))
-                entry = None if held is None else parse_entry(held[0], f"{root.name}/{granule}/{beam}")
+                entry = None if held is None else parse_entry(held[0], root.name, granule, beam)
             if entry is not None:
                 out[beam] = entry
         if out:

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ import services
 import xarray as xr
 import zarr
 
-from is2ice import schema
+from is2ice import publish, schema
 from is2ice.errors import DamagedTrackError, SchemaError, StoreError
 from is2ice.io.remote import location
 from is2ice.io.stores import cf_attributes, layout, maintenance, store
@@ -354,7 +355,7 @@ def test_without_parameters_the_data_decide(tmp_path: Path) -> None:
 # -- interruption -------------------------------------------------------------------------------------
 KILLED = """
 import sys, time
-from is2ice import schema
+from is2ice import publish, schema
 from is2ice.io.remote import location
 from is2ice.io.stores import store
 def stop(*args, **kwargs):
@@ -510,12 +511,55 @@ def test_damaged_tracks_are_told_from_the_others_and_made_again(tmp_path: Path) 
     assert maintenance.prune(path, at_work=0.0).tracks in (3, 4)
 
 
+def test_whole_objects_in_a_wrong_place_are_found(tmp_path: Path) -> None:
+    """Bytes that pass their own checksums: of another variable, of another track, cut short, or all gone."""
+    path, other = tmp_path / "s.zarr", "another"
+    for granule in (GRANULE, other):
+        store.write_track(track(60, seed=len(granule)).assign_attrs(granule=granule), path, parameters={})
+    whole = values(store.open_track(path, other, chunks=None))
+    entries = [path / layout.entry_key(granule, "gt2r") for granule in (GRANULE, other)]
+    entries[0].write_bytes(entries[1].read_bytes())
+    listed = store.open_store(path)
+    assert listed.granules == (other,)
+    assert list(listed.damaged) == [(GRANULE, "gt2r")]
+    with pytest.raises(DamagedTrackError, match=f"{GRANULE}/gt2r: the entry of this track is damaged"):
+        store.open_track(path, GRANULE)
+    assert values(store.open_track(path, other, chunks=None)) == whole
+    assert write(path, GRANULE) == "repaired"
+
+    (folder,) = (path / "tracks" / GRANULE / "gt2r").glob("*/height/c")
+    freeboard = folder.parents[1] / "freeboard" / "c" / "0"
+    (folder / "0").write_bytes(freeboard.read_bytes())
+    assert list(maintenance.verify(path).damaged) == [f"{GRANULE}/gt2r"]
+    with pytest.raises(StoreError, match="its bytes are not what was written"):
+        publish(path, tmp_path / "public")
+    assert write(path, GRANULE) == "repaired"
+
+    chunk = next((path / "tracks" / GRANULE / "gt2r").glob("*/height/c/0"))
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    with pytest.raises(DamagedTrackError, match="height: cannot be read whole"):
+        store.open_track(path, GRANULE)["height"].compute()
+    assert write(path, GRANULE) == "repaired"
+
+    shutil.rmtree(path / "tracks" / GRANULE)
+    with pytest.raises(DamagedTrackError, match=r"zarr\.json is gone"):
+        store.open_track(path, GRANULE)
+    assert values(store.open_track(path, other, chunks=None)) == whole
+    assert write(path, GRANULE) == "repaired"
+    assert maintenance.verify(path).ok
+
+
+def write(path: Path, granule: str) -> str:
+    one = track(60, seed=len(granule)).assign_attrs(granule=granule)
+    return str(store.write_track(one, path, parameters={})["outcome"])
+
+
 def test_a_track_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     for granule in ("one", "two"):
         store.write_track(track(20).assign_attrs(granule=granule), path)
     key = path / "current" / "one" / "gt2r.json"
-    entry = layout.parse_entry(key.read_bytes(), "")
+    entry = layout.parse_entry(key.read_bytes(), "", GRANULE, "gt2r")
     entry["attributes"]["schema_version"] = "2.0"
     key.write_bytes(layout.entry_bytes(entry))
     with pytest.raises(StoreError, match=r"schema version 2\.0; this is2ice"):
