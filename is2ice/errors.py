@@ -23,6 +23,7 @@ __all__ = [
     "StoreError",
     "TransitionOrbitError",
     "extra_hint",
+    "installed",
     "require",
 ]
 
@@ -121,7 +122,7 @@ def require(*packages: str) -> None:
         With the command that installs them.
     """
     for package in packages:
-        if not _installed(package):
+        if not installed(package):
             raise MissingExtraError(extra_hint(package))
 
 
@@ -135,7 +136,8 @@ def extra_hint(package: str) -> str:
     return f"{purpose} {'needs' if purpose.startswith('the ') else 'need'} {known}: pip install 'is2ice[{extra}]'"
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Return True if a package can be imported; nothing is imported."""
     if sys.modules.get(package) is not None:
         return True
     try:
