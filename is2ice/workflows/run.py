@@ -122,7 +122,7 @@ def plan(
         ``granule``, ``beam``, ``action`` (``compute``, ``keep`` or ``fail``) and, of a failure, its ``reason``.
     """
     options = pin_classifier(options or Options())
-    task = _Task(os.fspath(store), options, overwrite, Chain(), "serial", 1)
+    task = _Task(location(store), options, overwrite, Chain(), "serial", 1)
     there = stores.is_store(store)
     rows = []
     for source in _listed(sources):

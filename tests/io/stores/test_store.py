@@ -527,16 +527,16 @@ def test_whole_objects_in_a_wrong_place_are_found(tmp_path: Path) -> None:
     assert values(store.open_track(path, other, chunks=None)) == whole
     assert write(path, GRANULE) == "repaired"
 
-    (folder,) = (path / "tracks" / GRANULE / "gt2r").glob("*/height/c")
-    freeboard = folder.parents[1] / "freeboard" / "c" / "0"
-    (folder / "0").write_bytes(freeboard.read_bytes())
+    def chunk(name: str) -> Path:
+        return path / store.open_store(path).tracks[GRANULE, "gt2r"]["zarr_path"] / name / "c" / "0"
+
+    chunk("height").write_bytes(chunk("freeboard").read_bytes())
     assert list(maintenance.verify(path).damaged) == [f"{GRANULE}/gt2r"]
     with pytest.raises(StoreError, match="its bytes are not what was written"):
         publish(path, tmp_path / "public")
     assert write(path, GRANULE) == "repaired"
 
-    chunk = next((path / "tracks" / GRANULE / "gt2r").glob("*/height/c/0"))
-    chunk.write_bytes(chunk.read_bytes()[:-3])
+    chunk("height").write_bytes(chunk("height").read_bytes()[:-3])
     with pytest.raises(DamagedTrackError, match="height: cannot be read whole"):
         store.open_track(path, GRANULE)["height"].compute()
     assert write(path, GRANULE) == "repaired"
@@ -559,7 +559,7 @@ def test_a_track_of_another_schema_is_refused(tmp_path: Path) -> None:
     for granule in ("one", "two"):
         store.write_track(track(20).assign_attrs(granule=granule), path)
     key = path / "current" / "one" / "gt2r.json"
-    entry = layout.parse_entry(key.read_bytes(), "", GRANULE, "gt2r")
+    entry = layout.parse_entry(key.read_bytes(), "", key.parent.name, key.stem)
     entry["attributes"]["schema_version"] = "2.0"
     key.write_bytes(layout.entry_bytes(entry))
     with pytest.raises(StoreError, match=r"schema version 2\.0; this is2ice"):
