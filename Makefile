@@ -10,6 +10,8 @@ READY  := $(VENV)/.ready
 # Locks: Python 3.11 with everything, 3.13 without Horovod, which does not build there.
 PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 LOCK   := cluster/requirements$(if $(filter 3.11,$(PYVER)),,-$(PYVER)).lock
+# The tests' server of Azure Blob Storage, which is a program for Node.js.
+AZURITE := $(VENV)/azurite/.installed
 
 export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
@@ -68,10 +70,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-test: lint types  ## formatting, lint, types, doctests and every test
+$(AZURITE): tests/azurite/package-lock.json $(READY)
+	@{ sh cluster/system.sh npm && mkdir -p $(@D) && cp tests/azurite/package*.json $(@D) && \
+	    npm ci --prefix $(@D) --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; } || \
+	    echo "is2ice: Azurite could not be installed; the tests of az:// will be skipped" >&2
+
+test: lint types $(AZURITE)  ## formatting, lint, types, doctests and every test
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests
 
-test-quick: lint types  ## the same without the heavy suites
+test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
