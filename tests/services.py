@@ -286,7 +286,8 @@ def s3_server(bucket: str) -> Iterator[dict[str, str]]:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
             region_name=env["AWS_DEFAULT_REGION"],
         )
-        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # its buckets outlive a server
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         yield env
     finally:
         running.stop()
