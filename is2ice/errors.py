@@ -92,6 +92,8 @@ EXTRAS = {
     "dask_ml": ("scaled features of many tracks", "ml"),
     "earthaccess": ("searches and downloads at NASA", "earthdata"),
     "geopandas": ("tables with geometry and GeoParquet files", "tables"),
+    "bokeh": ("pages of stores", "explore"),
+    "pyarrow": ("tables in Parquet", "tables"),
     "shapely": ("footprints and areas", "tables"),
     "folium": ("maps of searches", "stac"),
     "pystac": ("STAC items", "stac"),

@@ -96,6 +96,7 @@ def to_parquet(ds: xr.Dataset, path: Address) -> Path | str:
     StoreError
         Not to be written there.
     """
+    require("geopandas", "pyarrow")
     with _written(path, ".parquet", ".geoparquet") as file:
         to_geodataframe(ds).to_parquet(file)
     return address(path)

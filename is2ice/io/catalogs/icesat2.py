@@ -101,6 +101,7 @@ def search(
     ValueError
         Nothing to search by.
     """
+    require("earthaccess")
     if product not in PRODUCTS:
         raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
     names = _names(product, rgt, cycle) if name is None else [name]

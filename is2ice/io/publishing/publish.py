@@ -18,7 +18,7 @@ from typing import Any
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import SchemaError, StoreError
+from is2ice.errors import SchemaError, StoreError, require
 from is2ice.io.remote.location import FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
@@ -123,6 +123,7 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. Earlier versions stay unchanged.
     """
+    require("pystac", "stac_geoparquet")
     found = None if declaration is None else find_declaration(declaration)
     place = location(store if target is None else target, storage_options)
     work = _Publication.of(beside(store, place, storage_options), None if target is None else place, found)
