@@ -368,8 +368,8 @@ def in_between(upstream: str) -> Iterator[Any]:
 
 
 # -- the protocol of Azure Blob Storage -----------------------------------------------------------------
-#: Azurite as `make env` installs it, and the account that every Azurite knows (no secret: it is in its manual).
-AZURITE = Path(__file__).resolve().parents[1] / ".venv" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+#: Azurite as `make test` installs it, and the account that every Azurite knows (no secret: it is in its manual).
+AZURITE = Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
