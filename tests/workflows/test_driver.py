@@ -99,7 +99,7 @@ def test_blocks_are_used_and_a_missing_one_is_made(whole, tmp_path: Path) -> Non
         return load(*args, **how | {"blocks": lambda *a: asked.append(read(*a)) or asked[-1]})
 
     options = is2ice.Options()
-    joined = segment_blocks.Joined(str(tmp_path), 1500, spy)
+    joined = segment_blocks.Joined(location.location(tmp_path), 1500, spy)
     for number in (0, 2):
         joined.make(options, segment_blocks.Part(str(SAMPLE), "g", "gt2r", number))
     segments = joined(str(SAMPLE), "gt2r", options, threads=1)
@@ -387,7 +387,7 @@ def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
     going = run_record.Record(root, Manifest("run", ()), ExecutionSettings())
     with going:
         for run in (going.of, "another"):
-            location.location(segment_blocks.parts_folder(root, run)).put("block", b"x")
+            segment_blocks.parts_folder(root, run).put("block", b"x")
         segment_blocks.clear(root, run_record.resumable(root))
         assert os.listdir(root.folder / ".parts") == [going.of]
         told = run_report.text(*run_record.read(root))
