@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.9.30
 READY  := $(VENV)/.ready
+# The tests' server of Azure Blob Storage, which is a program for Node.js.
+AZURITE := $(VENV)/azurite/.installed
 
 export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
@@ -58,10 +60,17 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-test: lint types  ## formatting, lint, types, doctests and every test
+$(AZURITE): tests/azurite/package-lock.json $(READY)
+	sh cluster/system.sh npm
+	mkdir -p $(@D)
+	cp tests/azurite/package.json tests/azurite/package-lock.json $(@D)
+	npm ci --prefix $(@D) --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test: lint types $(AZURITE)  ## formatting, lint, types, doctests and every test
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests
 
-test-quick: lint types  ## the same without the heavy suites
+test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)

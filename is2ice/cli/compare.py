@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from is2ice.io.remote.whole_files import suffix, written
+
 from .console import AsJson, out
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def compare(
             "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
         ),
     ] = None,
-    path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
+    path: Annotated[str | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a track with ATL07 or ATL10: heights, sea surface, freeboard, points, leads, classes."""
@@ -41,7 +43,7 @@ def compare(
     from is2ice.reports.nasa_comparison_report import text, write_html
     from is2ice.workflows.track import one_track
 
-    if path is not None and path.suffix not in (".html", ".json"):
+    if path is not None and suffix(path) not in (".html", ".json"):
         raise ValueError(f"{path}: expected a report ending in .html or .json")
     if stores.is_store(source):
         track = stores.open_track(source, granule, [beam], chunks=None)
@@ -51,10 +53,11 @@ def compare(
     result = nasa_comparison.compare(track, atl07, atl10, koo=koo)
     if atl10 is not None and not result.leads["theirs"].size:
         result.statements.append(_leads_elsewhere(result, atl10, beam))
-    if path is not None and path.suffix == ".html":
+    if path is not None and suffix(path) == ".html":
         write_html(result, path)
     elif path is not None:
-        path.write_text(result.to_json() + "\n")
+        with written(path) as file:
+            file.write_text(result.to_json() + "\n")
     if as_json:
         typer.echo(result.to_json())
         return

@@ -225,7 +225,7 @@ def review_(
 def draw(
     track: Annotated[str, typer.Argument(help="A labelled track: STORE/GRANULE/BEAM.")],
     scene: Annotated[str, typer.Argument(help="The STAC item it was labelled from.")],
-    path: Annotated[Path, typer.Option("--out", help="Picture to write; the ending sets the format.")],
+    path: Annotated[str, typer.Option("--out", help="Picture to write; the ending sets the format.")],
     x_atc: Annotated[
         tuple[float, float] | None, typer.Option("--x-atc", metavar="FROM TO", help="Part of the track, m.")
     ] = None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from is2ice.errors import require
+from is2ice.io.remote.whole_files import Address, exists, written
 
 from .console import AsJson, expand_flags, out, print_json
 
@@ -47,7 +47,7 @@ class FitFlags:
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the tiles.")] = 20
     copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of a tile per epoch.")] = 3
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
+        str | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
     ] = None
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0
 
@@ -56,7 +56,7 @@ class FitFlags:
 @expand_flags
 def train(
     scenes: Annotated[list[str], typer.Argument(help="STAC items, path or URL.")],
-    model: Annotated[Path, typer.Option("--out", help="Folder to write the model to.")],
+    model: Annotated[str, typer.Option("--out", help="Folder to write the model to.")],
     tile: TileFlags,
     fit: FitFlags,
     validation: Annotated[
@@ -81,7 +81,7 @@ def train(
     ):
         if value not in known:
             raise ValueError(f"{flag} {value}: expected one of {', '.join(known)}")
-    if model.exists() and not (overwrite and is_model(model)):
+    if exists(model) and not (overwrite and is_model(model)):
         raise ModelError(f"{model}: it exists; choose another --out, or pass --overwrite to replace a model")
     inputs = ("grey",) if architecture == "published" else None
     replicas = launched()
@@ -105,9 +105,9 @@ def train(
 @app.command(epilog="Example: is2ice unet classify item.json --classifier models/s2 --out classes.tif")
 def classify(
     scene: Annotated[str, typer.Argument(help="A STAC item, path or URL.")],
-    classifier: Annotated[Path, typer.Option("--classifier", help="Folder of a trained U-Net.")],
+    classifier: Annotated[str, typer.Option("--classifier", help="Folder of a trained U-Net.")],
     raster: Annotated[
-        Path, typer.Option("--out", help="GeoTIFF to write: classes, and the mask as a second band.")
+        str, typer.Option("--out", help="GeoTIFF to write: classes, and the mask as a second band.")
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -127,14 +127,14 @@ def classify(
         out.print(f"wrote {raster}: " + ", ".join(f"{k} {v:.1%}" for k, v in shares.items()))
 
 
-def write_classes(classes: Any, raster: Path) -> None:
+def write_classes(classes: Any, raster: Address) -> None:
     """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
 
     Parameters
     ----------
     classes : xarray.Dataset
         From :func:`is2ice.sentinel2.scene.class_map`, with its grid.
-    raster : Path
+    raster : path or address
     """
     require("rasterio")
     import rasterio
@@ -143,26 +143,18 @@ def write_classes(classes: Any, raster: Path) -> None:
     from is2ice.science.labels.image_grid import grid_of
 
     grid = grid_of(classes)
-    part = raster.with_name(f".{raster.name}.part")
-    try:
-        with rasterio.open(
-            part,
-            "w",
-            driver="GTiff",
-            dtype="int16",
-            count=2,
-            width=grid.columns,
-            height=grid.rows,
-            crs=grid.crs,
-            transform=from_origin(grid.left, grid.top, grid.pixel, grid.pixel),
-            nodata=-1,
-            tiled=True,
-            compress="deflate",
-        ) as f:
-            for k, name in enumerate(("surface_class", "mask"), 1):
-                f.write(classes[name].transpose("y", "x").values.astype("int16"), k)
-                f.set_band_description(k, name)
-            f.update_tags(**{k: str(v) for k, v in classes.attrs.items()})
-        part.replace(raster)
-    finally:
-        part.unlink(missing_ok=True)
+    how = {
+        "driver": "GTiff",
+        "dtype": "int16",
+        "count": 2,
+        "nodata": -1,
+        "tiled": True,
+        "compress": "deflate",
+    }
+    place = from_origin(grid.left, grid.top, grid.pixel, grid.pixel)
+    size = {"width": grid.columns, "height": grid.rows, "crs": grid.crs, "transform": place}
+    with written(raster) as part, rasterio.open(part, "w", **how, **size) as f:
+        for k, name in enumerate(("surface_class", "mask"), 1):
+            f.write(classes[name].transpose("y", "x").values.astype("int16"), k)
+            f.set_band_description(k, name)
+        f.update_tags(**{k: str(v) for k, v in classes.attrs.items()})

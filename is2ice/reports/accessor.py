@@ -125,15 +125,15 @@ class IS2IceAccessor:
         """Return the filled segments as points."""
         return export.to_geodataframe(self._ds)
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as GeoParquet."""
         return export.to_parquet(self._ds, path)
 
-    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+    def to_csv(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as CSV."""
         return export.to_csv(self._ds, path)
 
-    def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path:
+    def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path | str:
         """One track as NetCDF that follows CF-1.11 and ACDD-1.3 (see :func:`is2ice.reports.export.to_netcdf`)."""
         return export.to_netcdf(self._ds, path, **options)
 

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import StoreError, require
+from is2ice.errors import require
+from is2ice.io.remote.whole_files import Address, address, written
 from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.version import __version__
@@ -71,7 +72,7 @@ def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(frame, geometry=points, crs="EPSG:4326")
 
 
-def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_parquet(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as GeoParquet (``.parquet``).
 
     Raises
@@ -83,10 +84,10 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     with _written(path, ".parquet", ".geoparquet") as file:
         to_geodataframe(ds).to_parquet(file)
-    return file
+    return address(path)
 
 
-def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_csv(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
 
     Raises
@@ -96,19 +97,19 @@ def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     with _written(path, ".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip") as file:
         to_frame(ds).to_csv(file, index=False)
-    return file
+    return address(path)
 
 
 def to_netcdf(
     ds: xr.Dataset,
-    path: str | os.PathLike[str],
+    path: Address,
     *,
     declaration: Declaration | str | os.PathLike[str] | None = None,
     creator: str = "",
     publisher: str = "",
     institution: str = "",
     licence: str = "",
-) -> Path:
+) -> Path | str:
     """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
 
     Parameters
@@ -156,7 +157,7 @@ def to_netcdf(
             out.attrs[name] = int(value)
     with _written(path, ".nc", ".nc4") as file:
         out.to_netcdf(file, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
-    return file
+    return address(path)
 
 
 def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: dict[str, Any]) -> Declaration:
@@ -172,16 +173,12 @@ def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: d
 
 
 @contextmanager
-def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
-    """Check name and folder of a file that is about to be written."""
-    from is2ice.io.stores.layout import clear_errors  # whose import may be what has brought this module in
-
-    file = Path(path)
-    if not file.name.lower().endswith(endings):
-        raise ValueError(f"{file}: expected a file name that ends in {' or '.join(endings)}")
-    if not file.parent.is_dir():
-        raise StoreError(f"cannot write {file}: there is no folder {file.parent}; make it, or name another")
-    with clear_errors(file):
+def _written(path: Address, *endings: str) -> Iterator[Path]:
+    """Check the name of a file that is about to be written, and give the path to write to."""
+    name = os.fspath(path)
+    if not name.lower().endswith(endings):
+        raise ValueError(f"{name}: expected a file name that ends in {' or '.join(endings)}")
+    with written(path) as file:
         yield file
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from is2ice import schema
+from is2ice.io.remote.whole_files import address, written
 
 from .nasa_comparison import Comparison
 from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
@@ -183,7 +184,7 @@ def _tables(c: Comparison) -> str:
     )
 
 
-def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
+def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path | str:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
     pictures = []
     for title, draw in (
@@ -202,9 +203,10 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     against = f"{ours.get('granule')} {ours.get('beam')} against NASA"
     title = html.escape(schema.titled(against, ours, theirs))
-    path = Path(path)
-    path.write_text(
+    page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'
         f"<h1>{title}</h1>{_tables(c)}{''.join(pictures)}<h2>Not comparable</h2><ul>{said}</ul></html>\n"
     )
-    return path
+    with written(path) as file:
+        file.write_text(page)
+    return address(path)

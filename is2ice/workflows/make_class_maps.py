@@ -113,7 +113,7 @@ def make_class_maps(
     """
     began = time.perf_counter()
     settings = RunSettings.merged(settings, keywords)
-    root = location(folder)
+    root = location(folder, settings.storage_options)
     options = dict(classes or {})
     reference = ModelReference.of(options["model"]) if options.get("model") is not None else None
     if reference is not None:
@@ -123,7 +123,7 @@ def make_class_maps(
     if not items and not receipts:
         raise ValueError("nothing to classify: expected at least one scene")
     threads = settings.execution.name == "serial"
-    task = _Classify(root.url, options, settings.overwrite, "threads" if threads else "synchronous")
+    task = _Classify(root, options, settings.overwrite, "threads" if threads else "synchronous")
     for item, result in settings.execution.map(task, items, reference.share() if reference else {}):
         failed = isinstance(result, BaseException)
         receipts.append(_failure(item["id"], result) if failed else result)
@@ -193,7 +193,7 @@ def _failure(scene: str, error: BaseException) -> dict[str, Any]:
 class _Classify:
     """Work on a scene: classify it, write its map, and return a receipt."""
 
-    folder: str
+    root: Location
     options: Mapping[str, Any]
     overwrite: str
     scheduler: str
@@ -201,7 +201,7 @@ class _Classify:
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         from is2ice.sentinel2.scene import class_map, open_scene, shares
 
-        began, scene, root = time.perf_counter(), str(item["id"]), location(self.folder)
+        began, scene, root = time.perf_counter(), str(item["id"]), self.root
         inputs, have = self._inputs(item), _about(root, scene)
         same = have is not None and (self.overwrite == "never" or have["inputs"] == inputs)
         if have is not None and same and self.overwrite != "always" and root.read(have["map"]) is not None:

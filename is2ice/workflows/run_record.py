@@ -70,24 +70,23 @@ class Reporting:
     ----------
     task : callable
         Returns a receipt or a list of them.
-    store : str
-        Address of the store.
+    root : Location
+        Store.
     folder : str
         Key of the run's receipts.
     """
 
     task: Callable[[Any], Any]
-    store: str
+    root: Location
     folder: str
 
     def __call__(self, item: Any) -> list[tuple[dict[str, Any], bool]]:
         """Process an item; return each receipt, and True if it is written."""
         result = self.task(item)
-        root = location(self.store)
         out = []
         for receipt in result if isinstance(result, list) else [result]:
             try:
-                out.append((_put_receipt(root, self.folder, receipt), True))
+                out.append((_put_receipt(self.root, self.folder, receipt), True))
             except (StoreError, OSError) as error:  # the track is there: the driver writes what this cannot
                 log.warning("receipt of %s %s: %s", receipt["granule"], receipt["beam"], scrub(str(error)))
                 out.append((receipt, False))
@@ -173,7 +172,7 @@ class Record:
 
     def reporting(self, task: Callable[[Any], Any]) -> Reporting:
         """Return a task whose worker writes the receipts."""
-        return Reporting(task, self.root.url, self.folder)
+        return Reporting(task, self.root, self.folder)
 
     def write(self, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """Write the receipt of an item that was sent; return it, or that of its worker if there is one."""
@@ -275,7 +274,8 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
     """
     text = os.fspath(run).rstrip("/")
     folder, mark, name = text.rpartition(f"/{FOLDER}/")
-    root = location(folder if mark else text)
+    options = run.options if isinstance(run, Location) else None
+    root = location(folder if mark else text, options)
     key = f"{FOLDER}/{name.removesuffix('l').removesuffix('.json')}.json" if mark else None
     key = key or last(root).removeprefix(f"{root.url}/")
     held = root.read(key)

@@ -20,7 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
-from is2ice.io.remote.location import FolderLocation, Location, location
+from is2ice.io.remote.location import FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
@@ -106,6 +106,7 @@ def publish(
     *,
     declaration: Declaration | str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
 
@@ -120,6 +121,8 @@ def publish(
         makes a new version, also where no track is new.
     dry_run : bool
         Check and compare only; nothing is written.
+    storage_options : mapping, optional
+        Options of the bucket of `target` (:func:`is2ice.location`), and of `store` if it lies at the same provider.
 
     Returns
     -------
@@ -132,7 +135,8 @@ def publish(
         written or holds something else. Earlier versions stay unchanged.
     """
     found = None if declaration is None else find_declaration(declaration)
-    work = _Publication.of(store, target, found)
+    place = location(store if target is None else target, storage_options)
+    work = _Publication.of(beside(store, place, storage_options), None if target is None else place, found)
     base = work.latest()
     fresh = work.differing(base)
     if dry_run:

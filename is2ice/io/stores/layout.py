@@ -312,7 +312,7 @@ def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any
         There is none, or one that this package cannot read.
     """
     if isinstance(source, Location):
-        return _root(source) or _absent(source)
+        options = source.options
     text = os.fspath(source).rstrip("/") or os.fspath(source)
     url, mark, query = text.partition("?") if is_url(text) else (text, "", "")
     steps = url.split("/")

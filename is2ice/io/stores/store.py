@@ -425,22 +425,24 @@ class Store:
 
     Attributes
     ----------
-    location : str
-        Path or URL, without what may be secret in it.
+    root : Location
     tracks : dict
         Attributes of each track by ``(granule, beam)``; ``zarr_path`` is the key of its Zarr group.
     version : int, "draft" or None
         As asked for.
     damaged : dict
-        Tracks whose entry is damaged, and why; :func:`is2ice.verify` also reads what the others hold.
-    root : Location
+        Tracks whose entry is damaged, and why; ``is2ice verify`` also reads what the others hold.
     """
 
-    location: str
+    root: Location
     tracks: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
     version: int | str | None = None
     damaged: dict[tuple[str, str], str] = field(default_factory=dict)
-    root: Location | None = field(default=None, repr=False)
+
+    @property
+    def location(self) -> str:
+        """Path or URL, without secrets."""
+        return self.root.name
 
     @property
     def granules(self) -> tuple[str, ...]:
@@ -481,13 +483,11 @@ class Store:
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """A granule's cube (see :func:`open_track`)."""
-        options = {"version": self.version, **options}
-        return open_track(self.root or self.location, granule, beams, **options)
+        return open_track(self.root, granule, beams, **{"version": self.version, **options})
 
     def path(self, granule: str, beam: str) -> str:
         """Address of a track's Zarr group, which plain ``xarray.open_zarr`` opens."""
-        base = self.root.url if self.root is not None else self.location
-        return f"{base}/{self.tracks[granule, beam]['zarr_path']}"
+        return f"{self.root.url}/{self.tracks[granule, beam]['zarr_path']}"
 
 
 def open_store(
@@ -543,9 +543,8 @@ def listing(root: Location, version: int | str | None = None) -> Store:
         entries = [entry for _, entry in found.values()]
         for reason in damaged.values():
             log.warning("%s", reason)
-    return Store(
-        root.name, {(e["granule"], e["beam"]): _described(e) for e in entries}, version, damaged, root
-    )
+    tracks = {(e["granule"], e["beam"]): _described(e) for e in entries}
+    return Store(root, tracks, version, damaged)
 
 
 def draft(

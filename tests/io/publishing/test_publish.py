@@ -498,7 +498,7 @@ def test_a_bucket_that_is_not_there(tmp_path, s3):
 def test_credentials_are_renewed_before_they_end(s3, monkeypatch, left, renewed):
     real, asked = location.s3_settings, []
 
-    def lasting(bucket):
+    def lasting(bucket, profile=None):
         asked.append(bucket)
         return real(bucket)[0], time.time() + left
 
