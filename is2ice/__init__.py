@@ -110,8 +110,8 @@ if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Granule as Granule
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
-    from is2ice.io.stores.declarations import find_declaration as find_declaration
     from is2ice.io.remote.location import location as location
+    from is2ice.io.stores.declarations import find_declaration as find_declaration
     from is2ice.io.stores.store import open_store as open_store
     from is2ice.io.stores.store import write_track as write_track
     from is2ice.reports.nasa_comparison import compare as compare
