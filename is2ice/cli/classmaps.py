@@ -46,7 +46,7 @@ def command(
 
         card = read_card(classifier, "tiles")
         where = classifier if "://" in classifier else Path(classifier)
-        classes = {"method": "unet", "model": where, "white": float(card["white"])}
+        classes = {"method": "unet", "classifier": where, "white": float(card["white"])}
     how = engine.keywords()
     done = make_class_maps(scenes, folder, classes=classes, overwrite=overwrite, **how)  # type: ignore[arg-type]
     if as_json:

@@ -97,7 +97,7 @@ def make_class_maps(
     folder : path or address
         Folder or bucket to write to. Finished maps of the same scenes and options are kept.
     classes : mapping, optional
-        Options of :func:`is2ice.sentinel2.class_map`; ``model`` may also be the folder or address of a U-Net.
+        Options of :func:`is2ice.sentinel2.class_map`; ``classifier`` may also be the folder or address of a U-Net.
     settings : RunSettings, optional
     **keywords
         Settings as for :func:`is2ice.run`.
@@ -115,9 +115,9 @@ def make_class_maps(
     settings = RunSettings.merged(settings, keywords)
     root = location(folder, settings.storage_options)
     options = dict(classes or {})
-    reference = ModelReference.of(options["model"]) if options.get("model") is not None else None
+    reference = ModelReference.of(options["classifier"]) if options.get("classifier") is not None else None
     if reference is not None:
-        options["model"] = reference
+        options["classifier"] = reference
     receipts: list[dict[str, Any]] = []
     items = list(_items(scenes, receipts))
     if not items and not receipts:
@@ -206,9 +206,11 @@ class _Classify:
         same = have is not None and (self.overwrite == "never" or have["inputs"] == inputs)
         if have is not None and same and self.overwrite != "always" and root.read(have["map"]) is not None:
             return {"scene": scene, "outcome": "skipped", "map": have["map"], "shares": have["shares"]}
-        model = self.options.get("model")
+        model = self.options.get("classifier")
         options = (
-            {**self.options, "model": model.open()} if isinstance(model, ModelReference) else self.options
+            {**self.options, "classifier": model.open()}
+            if isinstance(model, ModelReference)
+            else self.options
         )
         made = class_map(open_scene(item), **options)
         with _one_scheduler(self.scheduler):
