@@ -92,6 +92,7 @@ EXTRAS = {
     "pystac_client": ("searches of STAC catalogues", "stac"),
     "odc.stac": ("images of Sentinel-2", "stac"),
     "rasterio": ("images of Sentinel-2", "stac"),
+    "rioxarray": ("class maps as files", "stac"),
     "skimage": ("classes of images", "stac"),
     "stac_geoparquet": ("the index of a published store", "stac"),
     "tensorflow": ("trained models", "tensorflow"),

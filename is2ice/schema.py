@@ -299,6 +299,22 @@ SEGMENTS: dict[str, Var] = {
 LABELS: dict[str, Var] = {
     "label": Var("i1", "1", "surface class from a coincident image (truth)", flag_values=_CLASS_FLAGS),
     "label_flags": Var("u2", "1", "why a segment is unlabelled", flag_masks=LABEL_BITS),
+    **{
+        f"image_b{band}": Var(
+            "f4",
+            "1",
+            f"reflectance of the image in band B{band}, interpolated to the segment",
+            required=False,
+        )
+        for band in ("02", "03", "04", "08", "11")
+    },
+    "image_class_probability": Var(
+        "f4",
+        "1",
+        "probability of each surface class in the image, interpolated to the segment",
+        ("beam", "x_atc", "surface"),
+        required=False,
+    ),
 }
 
 CLASSIFIED: dict[str, Var] = {
@@ -676,7 +692,7 @@ def mock_segments(
     data = {}
     for stage in ("segments", *stages):
         for name, var in _stage(stage).items():
-            if var.coord:
+            if var.coord or (name not in fill and not var.required):
                 continue
             dims = tuple(d for d in var.dims if d != "beam")
             shape = (n, len(CLASSES)) if "surface" in dims else (n,)

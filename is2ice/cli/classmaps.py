@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Map the surface classes of many Sentinel-2 scenes on an engine.
 
-    Each scene becomes a cloud-optimised GeoTIFF and a description. A scene that fails is named and stops no other; the
+    Each scene becomes a GeoTIFF and a description. A scene that fails is named and stops no other; the
     same command again makes what is missing.
     """
     from is2ice.workflows.make_class_maps import make_class_maps

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from is2ice.errors import require
-from is2ice.io.remote.whole_files import Address, exists, written
+from is2ice.io.remote.whole_files import exists
 
 from .console import AsJson, expand_flags, out, print_json
 
-__all__ = ["app", "write_classes"]
+__all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="U-Net for Sentinel-2 scenes, trained on automatic labels.")
 
@@ -114,6 +113,7 @@ def classify(
     """Classify a whole scene and write the map."""
     from is2ice.classifiers.unet import UNet
     from is2ice.sentinel2 import scene as sentinel2
+    from is2ice.sentinel2.class_map_files import write_classes
 
     found = UNet.load(classifier)
     image = sentinel2.open_scene(scene)
@@ -125,36 +125,3 @@ def classify(
         print_json({"raster": raster, "shares": shares})
     else:
         out.print(f"wrote {raster}: " + ", ".join(f"{k} {v:.1%}" for k, v in shares.items()))
-
-
-def write_classes(classes: Any, raster: Address) -> None:
-    """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
-
-    Parameters
-    ----------
-    classes : xarray.Dataset
-        From :func:`is2ice.sentinel2.scene.class_map`, with its grid.
-    raster : path or address
-    """
-    require("rasterio")
-    import rasterio
-    from rasterio.transform import from_origin
-
-    from is2ice.science.labels.image_grid import grid_of
-
-    grid = grid_of(classes)
-    how = {
-        "driver": "GTiff",
-        "dtype": "int16",
-        "count": 2,
-        "nodata": -1,
-        "tiled": True,
-        "compress": "deflate",
-    }
-    place = from_origin(grid.left, grid.top, grid.pixel, grid.pixel)
-    size = {"width": grid.columns, "height": grid.rows, "crs": grid.crs, "transform": place}
-    with written(raster) as part, rasterio.open(part, "w", **how, **size) as f:
-        for k, name in enumerate(("surface_class", "mask"), 1):
-            f.write(classes[name].transpose("y", "x").values.astype("int16"), k)
-            f.set_band_description(k, name)
-        f.update_tags(**{k: str(v) for k, v in classes.attrs.items()})

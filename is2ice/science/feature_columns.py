@@ -74,6 +74,10 @@ class FeatureColumns:
             self._read[name] = np.asarray(self._ds[name].values, "f8")
         return self._read[name]
 
+    def change(self, name: str) -> F8:
+        """Compute the change of a variable from the cell before; NaN behind a gap."""
+        return np.diff(self.column(name), prepend=np.nan)
+
     def cells(self, metres: float) -> int:
         """Cells on each side of one that lie within a stretch about it."""
         return max(0, round((metres / self.length - 1) / 2))

@@ -127,6 +127,10 @@ _OTHERS = (
     Feature("bcnt_mean", "1", "50-pulse background sum", lambda t: t.column("background_counts")),
     Feature("brate_mean", "s-1", "background rate", lambda t: t.column("background_rate")),
 )
+_CHANGES = (
+    Feature("pcnt_change", "1", "change of photons of the same pulse", lambda t: t.change("pcnt")),
+    Feature("brate_change", "s-1", "change of the background rate", lambda t: t.change("background_rate")),
+)
 _DEFAULT = (
     Feature("rate_2m", "1", "photon rate over the local ice's, log2", lambda t: t.rate(2.0)),
     Feature("rate_10m", "1", "the same over 10 m", lambda t: t.rate(10.0)),
@@ -189,13 +193,20 @@ _STRIPS = (
     ),
 )
 
-#: Feature sets by name: ``paper`` the six of the paper, ``notebook`` the eight of the authors' notebooks, one of
-#: them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours
-#: for networks, ``strips`` ours for single cells: the same and what is known of the strip that a cell lies in.
+_OTHER = {f.name: f for f in _OTHERS}
+
+#: Feature sets by name: ``paper`` the six of the paper as its notebooks read them, ``paper_changes`` as its text does
+#: (changes of photon rate and of background rate from cell to cell), ``notebook`` the eight of the authors' notebooks,
+#: one of them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours for
+#: networks, ``strips`` ours for single cells: the same and what is known of the strip that a cell lies in.
 FEATURE_SETS: dict[str, FeatureSet] = {
     s.name: s
     for s in (
         FeatureSet("paper", (_H_COR, *_OTHERS)),
+        FeatureSet(
+            "paper_changes",
+            (_H_COR, *(_OTHER[n] for n in ("height_sd", "pcnth_mean", "bcnt_mean")), *_CHANGES),
+        ),
         FeatureSet("notebook", (_H_COR, _H_DIFF, _ABOVE_TRUTH, *_OTHERS)),
         FeatureSet("notebook_label_free", (_H_COR, _H_DIFF, _ABOVE_LOW, *_OTHERS)),
         FeatureSet("default", _DEFAULT, context=16, dark_cells=True),

@@ -19,7 +19,7 @@ from is2ice.cli.main import COMMANDS
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     (folder / "printed").mkdir()
-    (folder / "printed" / "python_recipes_paper_tables_py.txt").write_text("what it printed <last>\n")
+    (folder / "printed" / "python_benchmarks_drift_py.txt").write_text("what it printed <last>\n")
     docs.build(folder / "site", outputs=folder / "printed")
     return folder / "site"
 

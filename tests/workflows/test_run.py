@@ -116,9 +116,14 @@ def test_options_of_numpy_scalars() -> None:
         freeboard={"flags": np.arange(2)},
     )
     plain = Options(
-        length=2.0, confidence=4, bbox=(170, -78, -150, -72), time=(1.5, 2), x_atc=(1, 2.5),
-        seasurface={"reach": 5000.0}, freeboard={"flags": [0, 1]},
-    )  # fmt: skip
+        length=2.0,
+        confidence=4,
+        bbox=(170, -78, -150, -72),
+        time=(1.5, 2),
+        x_atc=(1, 2.5),
+        seasurface={"reach": 5000.0},
+        freeboard={"flags": [0, 1]},
+    )
     assert options == plain
     assert json.dumps(options.parameters()) == json.dumps(plain.parameters())
 

@@ -33,6 +33,7 @@ PAGES = {
     "index": "Getting started",
     "concepts": "Concepts",
     "howto": "How to",
+    "paper": "Reproduce the paper",
     "clusters": "Clusters",
     "products": "Against NASA, maps, thickness",
     "validation": "Validation",
@@ -263,9 +264,23 @@ def _methods(path: Path) -> None:
     draw_methods(track, made, f"{track.attrs['granule']} gt1r (simulated)").savefig(path, dpi=110)
 
 
+def _workflow(path: Path) -> None:
+    from is2ice.reports.plot_workflow import draw_steps
+
+    draw_steps().savefig(path, dpi=110)
+
+
+def _stages(path: Path) -> None:
+    from is2ice.reports.plot_workflow import draw_stages
+
+    draw_stages().savefig(path, dpi=110)
+
+
 PICTURES: dict[str, Callable[[Path], None]] = {
     "quicklook": _quicklook,
     "sea_surfaces": _methods,
+    "workflow": _workflow,
+    "stages": _stages,
 }
 
 app = typer.Typer(add_completion=False)
