@@ -105,7 +105,7 @@ def compare(
         out.print(f"report: {path}")
 
 
-def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as_json: bool) -> None:
+def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_json: bool) -> None:
     """Compare with a table of another instrument and print the numbers."""
     from is2ice.reports import outside_tables
     from is2ice.reports.outside_data import compare_points
@@ -127,7 +127,8 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as
     numbers, _ = compare_points(track, points, name=name, theirs=theirs, **how)
     text = json.dumps(numbers, indent=1)
     if path is not None:
-        path.write_text(text + "\n")
+        with written(path) as file:
+            file.write_text(text + "\n")
     if as_json:
         typer.echo(text)
         return
