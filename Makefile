@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-quick lint types bench clean
+.PHONY: help env lock demo test test-quick lint types bench kills clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
+	$(BIN)/python benchmarks/kills.py --seed 1
 
 validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
 	$(BIN)/python -m is2ice.twin.statistics
