@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-quick lint types bench kills clean
+.PHONY: help env lock demo test test-quick lint types bench fuzz kills validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam t
 
 kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
 	$(BIN)/python benchmarks/kills.py --seed 1
+
+fuzz: $(READY)  ## 2,000 structural edits of granules, products and documents; prints a table of outcomes
+	$(BIN)/python tests/fuzz/run.py --cases 2000
 
 validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
 	$(BIN)/python -m is2ice.twin.statistics

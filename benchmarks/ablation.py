@@ -73,9 +73,12 @@ def score(study: Path, classifier: str, options: dict, beams: list[str] | None, 
     values = np.concatenate(freeboard) if freeboard else np.empty(0)
     values = values[np.isfinite(values)]
     return {
-        "accuracy": total.accuracy, "macro_f1": total.macro_f1, "recall": total.recall.tolist(),
-        "freeboard_median": float(np.median(values)) if values.size else None, "n": total.n,
-    }  # fmt: skip
+        "accuracy": total.accuracy,
+        "macro_f1": total.macro_f1,
+        "recall": total.recall.tolist(),
+        "freeboard_median": float(np.median(values)) if values.size else None,
+        "n": total.n,
+    }
 
 
 def main() -> None:
@@ -101,8 +104,9 @@ def main() -> None:
             middle = "-" if row["freeboard_median"] is None else f"{row['freeboard_median']:.3f}"
             print(
                 f"{classifier:12}{variant:40}{100 * row['accuracy']:9.2f}{100 * row['macro_f1']:9.2f}"
-                f"{100 * row['recall'][1]:7.1f}{100 * row['recall'][2]:7.1f}{middle:>10}", flush=True,
-            )  # fmt: skip
+                f"{100 * row['recall'][1]:7.1f}{100 * row['recall'][2]:7.1f}{middle:>10}",
+                flush=True,
+            )
     if args.sweep:
         from is2ice.classifiers.sklearn_like import sweep
         from is2ice.workflows.train import labelled_samples

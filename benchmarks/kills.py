@@ -36,9 +36,14 @@ from is2ice.workflows import run_record  # noqa: E402
 
 SAMPLE = next((ROOT / "sample_data").glob("ATL03_*.h5"))
 KINDS = (
-    "worker-folder", "worker-bucket", "driver-folder", "driver-bucket", "dask-driver", "spark-executor",
+    "worker-folder",
+    "worker-bucket",
+    "driver-folder",
+    "driver-bucket",
+    "dask-driver",
+    "spark-executor",
     "horovod-rank",
-)  # fmt: skip
+)
 #: Seconds in which a run must end or say why it cannot.
 MINUTE = 60.0
 DRIVER = """

@@ -12,6 +12,7 @@ __all__ = [
     "EXTRAS",
     "CatalogError",
     "DamagedTrackError",
+    "DocumentError",
     "GranuleError",
     "Is2IceError",
     "MissingExtraError",
@@ -74,6 +75,10 @@ class DamagedTrackError(StoreError):
 
 class ModelError(Is2IceError, ValueError):
     """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
+
+
+class DocumentError(Is2IceError, ValueError):
+    """A configuration or another file of settings cannot be read, or says what it may not."""
 
 
 class CatalogError(Is2IceError, RuntimeError):

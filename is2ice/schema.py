@@ -296,6 +296,20 @@ SEGMENTS: dict[str, Var] = {
     "segment_quality": Var("u2", "1", "quality bits", flag_masks=QUALITY_BITS),
 }
 
+#: What :mod:`is2ice.science.photon_statistics` adds to segments.
+STATISTICS: dict[str, Var] = {
+    **{
+        f"{name}_{kind}": Var("f4", units, f"{text} of {what} over the segment's photons", required=False)
+        for name, units, what in (
+            ("pcnt", "1", "photons of the same pulse"),
+            ("pcnth", "1", "selected photons of the same pulse"),
+            ("background_rate", "s-1", "the background rate"),
+            ("background_counts", "1", "the 50-pulse background sum"),
+        )
+        for kind, text in (("median", "median"), ("std", "standard deviation"))
+    },
+}
+
 LABELS: dict[str, Var] = {
     "label": Var("i1", "1", "surface class from a coincident image (truth)", flag_values=_CLASS_FLAGS),
     "label_flags": Var("u2", "1", "why a segment is unlabelled", flag_masks=LABEL_BITS),
@@ -366,6 +380,7 @@ FREEBOARD: dict[str, Var] = {
 STAGES: dict[str, dict[str, Var]] = {
     "photons": PHOTONS,
     "segments": SEGMENTS,
+    "statistics": STATISTICS,
     "labels": LABELS,
     "classified": CLASSIFIED,
     "seasurface": SEASURFACE,

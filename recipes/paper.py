@@ -54,11 +54,18 @@ def simulated(args: argparse.Namespace) -> list[paper.PassData]:
 
     items = [
         SimulatedPair(
-            p.granule, p.scene_time, str(args.out / "archive"), args.length_km, args.size_km,
-            tuple(args.beams), 2018 + p.number, p.number in args.overcast,
+            p.granule,
+            p.scene_time,
+            str(args.out / "archive"),
+            args.length_km,
+            args.size_km,
+            tuple(args.beams),
+            2018 + p.number,
+            p.number in args.overcast,
         )
-        for p in paper.PAIRS if p.number in args.pairs
-    ]  # fmt: skip
+        for p in paper.PAIRS
+        if p.number in args.pairs
+    ]
     made = []
     for item, paths in engines.map(make_pair, items, "processes", workers=args.workers or 2):
         if isinstance(paths, BaseException):
@@ -71,12 +78,16 @@ def simulated(args: argparse.Namespace) -> list[paper.PassData]:
 
 def given(args: argparse.Namespace) -> list[paper.PassData]:
     """Join the files and items that were named."""
-    names = {k: [f for pattern in getattr(args, k) for f in (glob(pattern) or [pattern])]
-             for k in ("granules", "scenes", "products")}  # fmt: skip
+    names = {
+        k: [f for pattern in getattr(args, k) for f in (glob(pattern) or [pattern])]
+        for k in ("granules", "scenes", "products")
+    }
     items = [
-        str(f) for s in names["scenes"] for f in (sorted(Path(s).rglob("*.json")) if Path(s).is_dir() else [s])
+        str(f)
+        for s in names["scenes"]
+        for f in (sorted(Path(s).rglob("*.json")) if Path(s).is_dir() else [s])
         if not str(f).endswith("collection.json")
-    ]  # fmt: skip
+    ]
     return paper.from_files(names["granules"], items, names["products"])
 
 
@@ -168,10 +179,16 @@ def main() -> None:
     workers = args.workers or (2 if args.engine == "processes" else None)
     trained = () if args.no_train else paper.ARCHITECTURES
     study = paper.Study(
-        args.out, passes, shift=args.shift, convention=args.convention,
-        classifiers=tuple(dict.fromkeys([*trained, args.classifier])), epochs=0 if args.no_train else args.epochs,
-        koo_epochs=args.koo_epochs, settings=RunSettings(args.engine, workers, progress=False), say=args.say,
-    )  # fmt: skip
+        args.out,
+        passes,
+        shift=args.shift,
+        convention=args.convention,
+        classifiers=tuple(dict.fromkeys([*trained, args.classifier])),
+        epochs=0 if args.no_train else args.epochs,
+        koo_epochs=args.koo_epochs,
+        settings=RunSettings(args.engine, workers, progress=False),
+        say=args.say,
+    )
     measured = args.measured or args.out / "measured"
     if not args.no_measure:
         measure(measured, args.say)  # first, while nothing else runs

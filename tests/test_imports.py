@@ -20,6 +20,7 @@ ROOMS = [
     "schema",
     "engines",
     "io.urls",
+    "io.documents",
     "science",
     "io.remote",
     "io.stores",

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.io.documents import read_json
 from is2ice.science.along_track import spots
 from is2ice.science.features import FEATURE_SETS, build
 
@@ -258,7 +259,14 @@ class Boosted:
             Damaged, of another format, or made for other features than this package has.
         """
         folder = Path(folder)
-        about = json.loads((folder / "card.json").read_text())
+        about = read_json(folder / "card.json", error=ModelError, nan=True)
+        lacks = [
+            n
+            for n in ("checksum", "features", "feature_names")
+            if not isinstance(about, dict) or n not in about
+        ]
+        if lacks:
+            raise ModelError(f"{folder}/card.json: not the card of a model: {', '.join(lacks)} missing")
         groups, meta = read_arrays(folder / "forest.npz", limit=LIMIT)
         if meta.get("format") != FORMAT or len(groups.get("forest", ())) != 6:
             raise ModelError(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, location
 from is2ice.io.remote.whole_files import exists, written_folder
 from is2ice.version import __version__
@@ -154,10 +155,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     path, raw = _path(folder, CARD), _read(folder, CARD)
     if raw is None:
         raise _absent(folder, kind)
-    try:
-        card = json.loads(raw)
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON, or truncated ({error}); copy the model again") from error
+    card = parse_json(raw, path, error=ModelError, nan=True)
     missing = [k for k in _NEEDED if not isinstance(card, dict) or k not in card]
     if missing:
         raise ModelError(f"{path}: not the card of a model: {', '.join(missing)} missing")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 from is2ice.science.metrics import Confusion
@@ -75,7 +76,7 @@ class SklearnClassifier:
         )
 
 
-class WindowEstimator:
+class WindowEstimator(BaseEstimator):
     """One of our architectures with the interface of scikit-learn, for a search over its parameters.
 
     Parameters
@@ -101,19 +102,6 @@ class WindowEstimator:
         self.architecture, self.epochs, self.batch = architecture, epochs, batch
         self.learning_rate, self.dropout, self.seed = learning_rate, dropout, seed
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name."""
-        names = ("architecture", "epochs", "batch", "learning_rate", "dropout", "seed")
-        return {name: getattr(self, name) for name in names}
-
-    def set_params(self, **values: Any) -> WindowEstimator:
-        """Set parameters by name."""
-        for name, value in values.items():
-            if name not in self.get_params():
-                raise ValueError(f"{name}: expected one of {', '.join(self.get_params())}")
-            setattr(self, name, value)
-        return self
-
     def fit(self, x: NDArray[Any], y: NDArray[Any]) -> WindowEstimator:
         """Train on windows ``(n, T, F)`` and class codes ``(n,)``; normalisation is learnt from these windows."""
         from . import training
@@ -123,8 +111,10 @@ class WindowEstimator:
         own: dict[str, Any] = {} if self.dropout is None else {"dropout": self.dropout}
         self.model_ = build(self.architecture, *x.shape[1:], seed=self.seed, **own)
         options = dict(kind.training) | {
-            "epochs": self.epochs, "batch": self.batch, "learning_rate": self.learning_rate,
-        }  # fmt: skip
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "learning_rate": self.learning_rate,
+        }
         training.fit(self.model_, (self.normalisation_.apply(x), y), seed=self.seed, **options)
         return self
 
@@ -177,9 +167,12 @@ def sweep(
             raise ValueError("sweep: expected samples of two or more scenes, or folds")
         folds = [(np.flatnonzero(held.scene != s), np.flatnonzero(held.scene == s)) for s in scenes]
     search = GridSearchCV(
-        WindowEstimator(architecture), {k: list(v) for k, v in grid.items()}, cv=list(folds), refit=False,
+        WindowEstimator(architecture),
+        {k: list(v) for k, v in grid.items()},
+        cv=list(folds),
+        refit=False,
         scheduler="synchronous",
-    )  # fmt: skip
+    )
     search.fit(held.x, held.y)
     found = search.cv_results_
     rows = [

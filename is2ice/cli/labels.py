@@ -263,9 +263,13 @@ def agree(
     """Compare the files of two annotators: segments that both labelled, and Cohen's kappa."""
     found = agreement(Corrections.read(first), Corrections.read(second))
     numbers = {
-        "segments": found.n, "observed": found.observed, "kappa": found.kappa, "only_first": found.only_first,
-        "only_second": found.only_second, "matrix": found.matrix.tolist(),
-    }  # fmt: skip
+        "segments": found.n,
+        "observed": found.observed,
+        "kappa": found.kappa,
+        "only_first": found.only_first,
+        "only_second": found.only_second,
+        "matrix": found.matrix.tolist(),
+    }
     if as_json:
         print_json(numbers)
         return

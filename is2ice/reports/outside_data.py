@@ -154,8 +154,12 @@ def compare_points(
         return numbers, joined
     d = a[good] - b[good]
     low, high = np.quantile(d, [0.16, 0.84])
-    numbers |= {"bias": float(d.mean()), "bias_uncertainty": _block_error(d, joined["x_atc"].values[good], block),
-                "rmse": float(np.sqrt((d**2).mean())), "robust_sd": float(high - low) / 2}  # fmt: skip
+    numbers |= {
+        "bias": float(d.mean()),
+        "bias_uncertainty": _block_error(d, joined["x_atc"].values[good], block),
+        "rmse": float(np.sqrt((d**2).mean())),
+        "robust_sd": float(high - low) / 2,
+    }
     varies = good.sum() > 2 and np.ptp(a[good]) > 0 and np.ptp(b[good]) > 0
     numbers["correlation"] = float(np.corrcoef(a[good], b[good])[0, 1]) if varies else None
     if "uncertainty" in joined:

@@ -30,10 +30,19 @@ __all__ = ["TableError", "read_atm", "read_mooring", "read_points"]
 
 #: Names of columns in other tables, and ours.
 NAMES = {
-    "lat": "latitude", "lon": "longitude", "elevation": "height", "h": "height", "fb": "freeboard",
-    "beam_fb_height": "freeboard", "beam_fb_unc": "uncertainty", "radar_freeboard": "freeboard", "sigma": "uncertainty",
-    "freeboard_uncertainty": "uncertainty", "radar_freeboard_uncertainty": "uncertainty", "utc": "time",
-}  # fmt: skip
+    "lat": "latitude",
+    "lon": "longitude",
+    "elevation": "height",
+    "h": "height",
+    "fb": "freeboard",
+    "beam_fb_height": "freeboard",
+    "beam_fb_unc": "uncertainty",
+    "radar_freeboard": "freeboard",
+    "sigma": "uncertainty",
+    "freeboard_uncertainty": "uncertainty",
+    "radar_freeboard_uncertainty": "uncertainty",
+    "utc": "time",
+}
 VALUES = ("height", "freeboard", "draft")
 _ATM = ("seconds", "latitude", "longitude", "height", "slope_north", "slope_east", "rms_cm")
 

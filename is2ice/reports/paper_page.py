@@ -45,8 +45,14 @@ WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-1
 SURFACES = (28.30e6, 28.55e6), (-0.4, 0.4)
 #: What the sea surface and the freeboard added, to compute them again by another method.
 _ADDED = (
-    "h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index", "lead_probability", "freeboard", "freeboard_uncertainty",
-)  # fmt: skip
+    "h_ref",
+    "h_ref_uncertainty",
+    "h_ref_flag",
+    "lead_index",
+    "lead_probability",
+    "freeboard",
+    "freeboard_uncertainty",
+)
 _CSS = (
     "body{font:15px sans-serif;max-width:64em;margin:2em auto;padding:0 1em}img{max-width:100%}"
     "table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{padding:.2em .7em;border-bottom:1px solid #ccc;"
@@ -211,8 +217,10 @@ def _shown(tracks: list[_Track]) -> list[_Track]:
     """Choose two tracks of different passes: the paper's (rows 2 and 8, gt2r), else those with most leads."""
     if not tracks:
         return []
-    leads = {(g, b): int(a.get("n_leads") or stores.track_summary(a).get("n_leads") or 0)
-             for (g, b), a in stores.open_store(tracks[0].store).tracks.items()}  # fmt: skip
+    leads = {
+        (g, b): int(a.get("n_leads") or stores.track_summary(a).get("n_leads") or 0)
+        for (g, b), a in stores.open_store(tracks[0].store).tracks.items()
+    }
 
     def rank(t: _Track) -> tuple[bool, bool, int]:
         return number_of(t.granule) in (2, 8), t.beam == "gt2r", leads.get((t.granule, t.beam), 0)
@@ -403,9 +411,10 @@ def _page(study: Study, tables: list[str], pictures: Mapping[str, str]) -> str:
         if simulated
         else ""
     )
-    failed = "".join(
-        f"<li>{html.escape(k)}: {html.escape(v)}</li>" for k, v in study.failed.items()
-    ) or "<li>none</li>"  # fmt: skip
+    failed = (
+        "".join(f"<li>{html.escape(k)}: {html.escape(v)}</li>" for k, v in study.failed.items())
+        or "<li>none</li>"
+    )
     body = "".join(markdown.render(t) for t in tables)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_CSS}</style>'
@@ -423,8 +432,10 @@ def _table_1(study: Study) -> str:
         beams = held.beams(granule)
         attrs = held.tracks[granule, beams[0]] if beams else {}
         text = _shift(study, p, attrs)
-        rows.append(f"| {p.name} | {', '.join(map(str, np.atleast_1d(attrs.get('label_scenes', []))))} | "
-                    f"{', '.join(beams)} | {text} |")  # fmt: skip
+        rows.append(
+            f"| {p.name} | {', '.join(map(str, np.atleast_1d(attrs.get('label_scenes', []))))} | "
+            f"{', '.join(beams)} | {text} |"
+        )
         if (number := number_of(p.name)) is not None:
             shifts[number] = text
     head = "\n### Passes of this study\n\n| pass | images used | beams labelled | displacement |\n|---|---|---|---|\n"
@@ -494,8 +505,13 @@ def _against(c: Mapping[str, Any] | None) -> str:
     if c is None:
         return "no product | | | | |"
     koo = c.get("koo") or {}
-    parts = [c["height"], c["sea_surface"], c["freeboard"]["alike"].get("difference"), koo.get("sea_surface"),
-             koo.get("freeboard", {}).get("difference")]  # fmt: skip
+    parts = [
+        c["height"],
+        c["sea_surface"],
+        c["freeboard"]["alike"].get("difference"),
+        koo.get("sea_surface"),
+        koo.get("freeboard", {}).get("difference"),
+    ]
     leads = f"{c['leads']['ours']} / {c['leads']['theirs']} / {koo.get('leads', {}).get('koo', '-')}"
     return " | ".join([*map(_cm, parts), leads])
 

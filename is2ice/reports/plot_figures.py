@@ -628,10 +628,13 @@ def _draw_classes_on(ax: Axes, track: xr.Dataset, image: xr.Dataset, name: str) 
     if first.size:
         k = first[first.size // 2]
         ax.annotate(
-            str(track.attrs.get("beam", "")), (at[0][k], at[1][k]), xytext=(6, 0), textcoords="offset points",
+            str(track.attrs.get("beam", "")),
+            (at[0][k], at[1][k]),
+            xytext=(6, 0),
+            textcoords="offset points",
             fontsize=_size(ax.figure) - 0.5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
-        )  # fmt: skip
+        )
 
 
 def _class_legend(figure: Figure) -> None:
@@ -664,9 +667,14 @@ def draw_training(
     axes = figure.subplots(2, 2, sharex=True).ravel()
     sets: list[tuple[str, dict[int, list[float]], str, str, str]] = [
         ("published, GPUs", {n: list(map(float, row)) for n, row in published.items()}, THEIRS, "s", "--"),
-        ("here, ranks on processors", {n: [_or_nan(r.get(k)) for k in ("total", "epoch", "rate")]
-                                       for n, r in here.items()}, SEA, "o", "-"),
-    ]  # fmt: skip
+        (
+            "here, ranks on processors",
+            {n: [_or_nan(r.get(k)) for k in ("total", "epoch", "rate")] for n, r in here.items()},
+            SEA,
+            "o",
+            "-",
+        ),
+    ]
     most = max([*published, *here, 1])
     axes[0].plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
     labels = ("speed-up per epoch", "total time (s)", "time per epoch (s)", "samples per second")

@@ -86,9 +86,17 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _box(
-    ax: Axes, x: float, y: float, width: float, head: str, body: str, colour: str, *, height: float = 0.72,
+    ax: Axes,
+    x: float,
+    y: float,
+    width: float,
+    head: str,
+    body: str,
+    colour: str,
+    *,
+    height: float = 0.72,
     letters: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     """Draw a box with a heading and a text, its left edge at x and its middle at y."""
     from matplotlib.patches import FancyBboxPatch
 

@@ -210,9 +210,15 @@ def table_3(measured: Any = None, study: Any = None) -> str:
             f"against the truth of simulated passes ({kind}) of other seeds, all segments, point classes"
         )
     head = (
-        "model", "accuracy %", "precision", "recall", "F1", "macro-F1", "recall thick / thin / water",
+        "model",
+        "accuracy %",
+        "precision",
+        "recall",
+        "F1",
+        "macro-F1",
+        "recall thick / thin / water",
         "without class",
-    )  # fmt: skip
+    )
     return _table(
         head,
         rows,

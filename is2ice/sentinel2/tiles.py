@@ -286,9 +286,14 @@ class _Blended:
     """Classes of a block from its tiles; a plain object, so that it can be sent to workers."""
 
     def __init__(
-        self, network: Network, names: tuple[str, ...], white: float, common: int, shape: tuple[int, int],
+        self,
+        network: Network,
+        names: tuple[str, ...],
+        white: float,
+        common: int,
+        shape: tuple[int, int],
         probabilities: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.network, self.names, self.white, self.common, self.shape = network, names, white, common, shape
         self.probabilities = probabilities
 

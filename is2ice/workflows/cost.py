@@ -46,8 +46,13 @@ class Cost:
     def per_granule(self) -> dict[str, float]:
         """Return the cost of one granule, by name."""
         n = max(self.granules, 1)
-        out = {"worker seconds": self.seconds / n, "bytes read": self.read / n, "requests": self.requests / n,
-               "bytes stored": self.stored / n, "km of track": self.km / n}  # fmt: skip
+        out = {
+            "worker seconds": self.seconds / n,
+            "bytes read": self.read / n,
+            "requests": self.requests / n,
+            "bytes stored": self.stored / n,
+            "km of track": self.km / n,
+        }
         return out if self.processor is None else {"processor seconds": self.processor / n, **out}
 
     def project(self, granules: int, km: float | None = None) -> dict[str, float]:

@@ -72,14 +72,24 @@ class PaperPair(NamedTuple):
 
 PAIRS = (
     PaperPair(1, "ATL03_20191103184432_05780510", True, "2019-11-03T18:34:59", 9.55, (550.0, "NW"), ()),
-    PaperPair(2, "ATL03_20191104195311_05940510", True, "2019-11-04T19:45:29", 7.7, None, ("02CNA", "02CNB", "02CNC")),
+    PaperPair(
+        2,
+        "ATL03_20191104195311_05940510",
+        True,
+        "2019-11-04T19:45:29",
+        7.7,
+        None,
+        ("02CNA", "02CNB", "02CNC"),
+    ),
     PaperPair(3, "ATL03_20191113191053_07310510", True, "2019-11-13T18:34:59", 35.9, (200.0, "W"), ()),
     PaperPair(4, "ATL03_20191116192813_07770510", False, "2019-11-16T18:44:59", 43.23, None, ()),
     PaperPair(5, "ATL03_20191117190234_07920510", False, "2019-11-17T18:15:09", 47.57, (530.0, "NW"), ()),
     PaperPair(6, "ATL03_20191120191952_08380510", True, "2019-11-20T20:05:29", 45.62, (400.0, "NW"), ()),
     PaperPair(7, "ATL03_20191123180255_08830510", True, "2019-11-23T18:34:59", 32.07, (150.0, "E"), ()),
-    PaperPair(8, "ATL03_20191126182014_09290510", True, "2019-11-26T18:44:59", 24.75, (350.0, "SW"), ("03CWT",)),
-)  # fmt: skip
+    PaperPair(
+        8, "ATL03_20191126182014_09290510", True, "2019-11-26T18:44:59", 24.75, (350.0, "SW"), ("03CWT",)
+    ),
+)
 
 
 def table_shift(pair: PaperPair, convention: str = "true") -> Drift:
@@ -213,16 +223,35 @@ class Step:
 
 #: The steps in order; :meth:`Study.carry_out` runs the method of each name.
 STEPS = (
-    Step("label", ("ATL03 photons", "Sentinel-2 image"), ("labelled 2 m segments",),
-         "resample to 2 m, classify the image, estimate the drift of the ice, label by nearest pixel"),
-    Step("train", ("labelled 2 m segments",), ("LSTM and MLP",), "windows of five segments, 80/20, focal loss"),
-    Step("train_koo", ("labelled 2 m segments", "ATL07"), ("Koo's MLP",), "labels of the cells in each ATL07 segment"),
+    Step(
+        "label",
+        ("ATL03 photons", "Sentinel-2 image"),
+        ("labelled 2 m segments",),
+        "resample to 2 m, classify the image, estimate the drift of the ice, label by nearest pixel",
+    ),
+    Step(
+        "train", ("labelled 2 m segments",), ("LSTM and MLP",), "windows of five segments, 80/20, focal loss"
+    ),
+    Step(
+        "train_koo",
+        ("labelled 2 m segments", "ATL07"),
+        ("Koo's MLP",),
+        "labels of the cells in each ATL07 segment",
+    ),
     Step("segments", ("ATL03 photons",), ("2 m segments of whole passes",), "resample to 2 m"),
-    Step("classify", ("2 m segments of whole passes", "LSTM and MLP"), ("classes, sea surface, freeboard",),
-         "class of every segment, leads, local sea surface, freeboard"),
-    Step("measure", ("classes, sea surface, freeboard", "Koo's MLP", "ATL07", "ATL10"), ("tables and figures",),
-         "sea surface by four methods and ours; compare with NASA's products and Koo's method"),
-)  # fmt: skip
+    Step(
+        "classify",
+        ("2 m segments of whole passes", "LSTM and MLP"),
+        ("classes, sea surface, freeboard",),
+        "class of every segment, leads, local sea surface, freeboard",
+    ),
+    Step(
+        "measure",
+        ("classes, sea surface, freeboard", "Koo's MLP", "ATL07", "ATL10"),
+        ("tables and figures",),
+        "sea surface by four methods and ours; compare with NASA's products and Koo's method",
+    ),
+)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ Paths are relative to the file.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -41,6 +40,8 @@ from is2ice import schema
 from is2ice.classifiers import training
 from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.classifiers.splits import check_split
+from is2ice.errors import DocumentError
+from is2ice.io.documents import read_toml
 from is2ice.io.remote.location import is_url
 from is2ice.io.remote.whole_files import address
 from is2ice.science.features import LeakError, feature_set
@@ -114,10 +115,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     FileNotFoundError
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file: {error}") from error
+    document = read_toml(path, error=DocumentError)
     missing = [k for k in ("labelled", "model") if k not in document]
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; see `is2ice train --help`")

@@ -46,5 +46,5 @@ def test_a_sweep_holds_out_each_scene_and_ranks():
     one = data.take(data.track == 0)
     with pytest.raises(ValueError, match="two or more scenes"):
         sweep(one, {"epochs": [1]})
-    with pytest.raises(ValueError, match="expected one of architecture"):
+    with pytest.raises(ValueError, match="layers"):
         WindowEstimator().set_params(layers=3)

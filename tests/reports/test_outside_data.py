@@ -66,8 +66,10 @@ def test_the_layout_of_atm(tmp_path):
     seconds = (when - midnight) / np.timedelta64(1, "s")
     day = str(midnight[0]).replace("-", "")
     head = "# ILATM2\n# UTC_Seconds_Of_Day, Latitude(deg), Longitude(deg), WGS84_Ellipsoid_Height(m), ...\n"
-    body = "".join(f" {s:.2f}, {a:.6f}, {o % 360:.6f}, -54.5, 0.01, -0.02, 7.5, 900, 3, 0, 1\n"
-                   for s, a, o in zip(seconds, lat, lon, strict=True))  # fmt: skip
+    body = "".join(
+        f" {s:.2f}, {a:.6f}, {o % 360:.6f}, -54.5, 0.01, -0.02, 7.5, 900, 3, 0, 1\n"
+        for s, a, o in zip(seconds, lat, lon, strict=True)
+    )
     path = tmp_path / f"ILATM2_{day}_193000_smooth_nadir3seg_50pt.csv"
     path.write_text(head + body)
     points = read_atm(path)
@@ -95,8 +97,10 @@ def test_a_mooring_sees_the_ice_that_drifts_over_it(tmp_path):
     rows = np.minimum((0.3 * seconds / step).astype(int), 14_999)
     stamps = [str((passed + np.timedelta64(int(s), "s")).astype("M8[s]")) for s in seconds]
     lines = ["%BGEP ULS", "%date time(UTC) draft(m)"]
-    lines += [f"{t[:10].replace('-', '')} {t[11:].replace(':', '')} {ds.draft.values[r]:.3f}"
-              for t, r in zip(stamps, rows, strict=True)]  # fmt: skip
+    lines += [
+        f"{t[:10].replace('-', '')} {t[11:].replace(':', '')} {ds.draft.values[r]:.3f}"
+        for t, r in zip(stamps, rows, strict=True)
+    ]
     (tmp_path / "uls.dat").write_text("\n".join(lines))
     points = read_mooring(tmp_path / "uls.dat", lat, lon)
     assert points.sizes["point"] == seconds.size

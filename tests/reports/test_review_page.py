@@ -79,10 +79,18 @@ def test_a_stretch_is_relabelled_in_a_browser(tmp_path):
     write_review_page(ds, tmp_path / "page.html")
     profile = tmp_path / "profile"
     browser = subprocess.Popen(
-        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-         f"--user-data-dir={profile}", (tmp_path / "page.html").as_uri()],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            chromium,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={profile}",
+            (tmp_path / "page.html").as_uri(),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until, note = time.monotonic() + 120, profile / "DevToolsActivePort"
         while not (note.is_file() and note.read_text().strip()) and time.monotonic() < until:

@@ -22,9 +22,16 @@ def classes():
     mask[3, 4] = schema.LabelFlag.CLOUD
     x, y = 500_005.0 + 10 * np.arange(30), 1_599_995.0 - 10 * np.arange(40)
     return xr.Dataset(
-        {"surface_class": (("y", "x"), code), "mask": (("y", "x"), mask)}, coords={"x": x, "y": y},
-        attrs={"crs": CRS, "scene": "S2B_x", "time": "2019-11-04T19:45:29Z", "method": "guarded", "white": 1.0},
-    )  # fmt: skip
+        {"surface_class": (("y", "x"), code), "mask": (("y", "x"), mask)},
+        coords={"x": x, "y": y},
+        attrs={
+            "crs": CRS,
+            "scene": "S2B_x",
+            "time": "2019-11-04T19:45:29Z",
+            "method": "guarded",
+            "white": 1.0,
+        },
+    )
 
 
 def test_written_and_read_again(classes, tmp_path):

@@ -279,9 +279,19 @@ def test_a_map_of_classes_from_a_file_labels_the_same(pass_and_image, tmp_path):
     )  # water, thick ice
     assert dark < 0.15 < 0.5 < bright
     done = CliRunner().invoke(
-        app, ["make", str(granule), str(item), "--store", str(tmp_path / "s.zarr"), "--classes", str(path), "--shift",
-              *map(str, SHIFT)],
-    )  # fmt: skip
+        app,
+        [
+            "make",
+            str(granule),
+            str(item),
+            "--store",
+            str(tmp_path / "s.zarr"),
+            "--classes",
+            str(path),
+            "--shift",
+            *map(str, SHIFT),
+        ],
+    )
     assert done.exit_code == 0, done.output
     stored = store.open_track(tmp_path / "s.zarr", beams=["gt2r"])
     np.testing.assert_array_equal(stored.label.values, made.segments.label.values)

@@ -100,10 +100,26 @@ def test_the_recipe_on_files_resumed_and_with_a_pass_that_fails(tmp_path, monkey
     bad = tmp_path / "ATL03_20191116203412_07420510_006_01.h5"
     bad.write_bytes(b"no granule")
     args = [
-        "--granules", GRANULE, bad, "--scenes", SAMPLE / "sentinel-2-l2a", "--products", str(SAMPLE / "ATL07*.h5"),
-        str(SAMPLE / "ATL10*.h5"), "--classifier", "radiometric", "--no-train", "--no-measure", "--engine", "serial",
-        "--shift", "79", "115", "--out", tmp_path / "out",
-    ]  # fmt: skip
+        "--granules",
+        GRANULE,
+        bad,
+        "--scenes",
+        SAMPLE / "sentinel-2-l2a",
+        "--products",
+        str(SAMPLE / "ATL07*.h5"),
+        str(SAMPLE / "ATL10*.h5"),
+        "--classifier",
+        "radiometric",
+        "--no-train",
+        "--no-measure",
+        "--engine",
+        "serial",
+        "--shift",
+        "79",
+        "115",
+        "--out",
+        tmp_path / "out",
+    ]
     recipe(monkeypatch, *args)
     first = capsys.readouterr().out
     assert f"failed: label {bad.stem}" in first

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+from is2ice.io.documents import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +130,7 @@ class Corrections:
         for k, line in rows[1:]:
             try:
                 entries.append(_parse(next(csv.reader([line]))))
-            except ValueError as error:
+            except (ValueError, csv.Error) as error:
                 faults.append(f"line {k}: {error}")
         if faults:
             raise SchemaError(f"{path}: {len(faults)} lines at fault:\n  " + "\n  ".join(faults), faults)
@@ -314,15 +315,13 @@ def agreement(first: Corrections, second: Corrections, *, length: float = schema
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
+        if path.is_dir():
+            raise FileNotFoundError
+        return read_text(path, error=SchemaError)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such corrections file; `is2ice labels correct {path} ...` makes one"
         ) from None
-    except UnicodeDecodeError as error:
-        raise SchemaError(
-            f"{path}: not text in UTF-8 ({error}); expected a corrections file (CSV)"
-        ) from error
 
 
 def _beam(segments: xr.Dataset) -> str:

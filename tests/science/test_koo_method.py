@@ -39,8 +39,11 @@ def test_genuine_rows_are_reproduced(real_data):
         for k in ("height", "h_mean", "h_median", "h_diff", "seg_len")
     }
     names = {n: ("segment", np.ones(len(rows))) for n in koo.FEATURES[:-1]}
-    names |= {"height": ("segment", column["height"]), "hist_mean_h": ("segment", column["h_mean"]),
-              "hist_median_h": ("segment", column["h_median"])}  # fmt: skip
+    names |= {
+        "height": ("segment", column["height"]),
+        "hist_mean_h": ("segment", column["h_mean"]),
+        "hist_median_h": ("segment", column["h_median"]),
+    }
     found = koo.features(xr.Dataset(names))
     np.testing.assert_allclose(found[:, -1], column["h_diff"], atol=1.5e-6)
     np.testing.assert_allclose(found[:, 3], column["height"], atol=1e-6)
