@@ -23,6 +23,7 @@ __all__ = [
     "StoreError",
     "TransitionOrbitError",
     "extra_hint",
+    "installed",
     "require",
 ]
 
@@ -91,6 +92,8 @@ EXTRAS = {
     "dask_ml": ("scaled features of many tracks", "ml"),
     "earthaccess": ("searches and downloads at NASA", "earthdata"),
     "geopandas": ("tables with geometry and GeoParquet files", "tables"),
+    "bokeh": ("pages of stores", "explore"),
+    "pyarrow": ("tables in Parquet", "tables"),
     "shapely": ("footprints and areas", "tables"),
     "folium": ("maps of searches", "stac"),
     "pystac": ("STAC items", "stac"),
@@ -121,7 +124,7 @@ def require(*packages: str) -> None:
         With the command that installs them.
     """
     for package in packages:
-        if not _installed(package):
+        if not installed(package):
             raise MissingExtraError(extra_hint(package))
 
 
@@ -135,7 +138,8 @@ def extra_hint(package: str) -> str:
     return f"{purpose} {'needs' if purpose.startswith('the ') else 'need'} {known}: pip install 'is2ice[{extra}]'"
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Return True if a package can be imported; nothing is imported."""
     if sys.modules.get(package) is not None:
         return True
     try:

@@ -60,10 +60,10 @@ def compare(
     granule: Annotated[
         str | None, typer.Option("--granule", help="One granule of a store that holds several.")
     ] = None,
-    atl07: Annotated[Path | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
-    atl10: Annotated[Path | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
+    atl07: Annotated[str | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
+    atl10: Annotated[str | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
     koo: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
         ),
@@ -144,7 +144,7 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
         )
 
 
-def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
+def _leads_elsewhere(c: Comparison, atl10: str, beam: str) -> str:
     """Name the beams on which the product has leads in our stretch, if it has none on ours."""
     from is2ice.io.icesat2.atl07_atl10 import open_atl10
 

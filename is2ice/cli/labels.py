@@ -14,12 +14,25 @@ from is2ice import schema
 from is2ice.science.labels.corrections import Correction, Corrections, agreement, review
 from is2ice.science.labels.drift import Drift
 
-from .console import AsJson, check_picture, err, expand_flags, out, print_json, print_table
+from .console import (
+    AsJson,
+    check_picture,
+    err,
+    expand_flags,
+    out,
+    print_json,
+    print_table,
+    progress,
+)
 from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Labels from coincident images, and their correction by hand.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Labels from coincident images, and their correction by hand.",
+)
 
 Store = Annotated[str, typer.Argument(help="A store of labelled tracks, or a granule in it.")]
 File = Annotated[Path, typer.Argument(help="A corrections file (CSV).")]
@@ -186,7 +199,7 @@ def many(
 
     if resume:
         refuse_changes(context, ("within", "refused", "transition", "corrections", "classifier"))
-    how: dict[str, Any] = {"progress": False if as_json else None}
+    how: dict[str, Any] = {"progress": progress(as_json)}
     how |= engine.keywords(store if resume else None)
     one = scenes[0] if scenes and len(scenes) == 1 else scenes
     try:

@@ -13,7 +13,11 @@ from .console import AsJson, expand_flags, out, print_json
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="U-Net for Sentinel-2 scenes, trained on automatic labels.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="U-Net for Sentinel-2 scenes, trained on automatic labels.",
+)
 
 
 @dataclass(frozen=True)

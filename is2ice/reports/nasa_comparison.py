@@ -24,8 +24,6 @@ from is2ice.io.icesat2.atl07_atl10 import (
     named_variables,
     open_atl07,
     open_atl10,
-    require,
-    require_tables,
 )
 from is2ice.science import icestats
 from is2ice.science import koo as koo_method
@@ -77,16 +75,9 @@ class Comparison:
         return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
 
 
-#: Variables of the segments of either product that a comparison rests on.
-_NEEDED = (
-    "x_atc",
-    "height",
-    "height_uncertainty",
-    "length",
-    "surface_type",
-    "ssh_flag",
-    "segment_id",
-)
+#: Variables of the segments that a comparison rests on, and those of ATL10 besides.
+_NEEDED = ("x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id")
+_OF_ATL10 = ("freeboard", "freeboard_uncertainty")
 
 
 def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
@@ -205,12 +196,12 @@ def _compare(
         raise ValueError("nothing to compare with: give atl07, atl10 or both")
     seven = open_atl07(atl07, beam) if isinstance(atl07, str | os.PathLike) else atl07
     ten = open_atl10(atl10, beam) if isinstance(atl10, str | os.PathLike) else atl10
-    if ten is not None:
-        require_tables(ten, (*_NEEDED, "freeboard", "freeboard_uncertainty"))
-    if seven is not None and seven.sizes.get("segment"):
-        require(seven, *_NEEDED)
     theirs = ten["segments"].to_dataset() if ten is not None else seven
     assert theirs is not None
+    for table, names in ((seven, _NEEDED), (theirs if ten is not None else None, (*_NEEDED, *_OF_ATL10))):
+        if table is not None and table.sizes.get("segment"):
+            for name in names:
+                table[name]  # its absence must not be taken for a comparison without it
     about = {str(k): v for k, v in (ten if ten is not None else theirs).attrs.items()}
     for product in (p for p in (seven, ten) if p is not None):
         _same_pass(track, {str(k): v for k, v in product.attrs.items()})

@@ -67,12 +67,10 @@ _NARROW = 5.0
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
     """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     inches = width / 2.54
-    figure = Figure(figsize=(inches, heights[inches < _NARROW]), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(inches, heights[inches < _NARROW]), layout="constrained")
     limit = int(inches * 72 / (0.63 * (_size(figure) + 1)))
     figure.suptitle("\n".join(_broken(title, limit)), fontsize=_size(figure) + 1)
     return figure

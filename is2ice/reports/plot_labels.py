@@ -34,6 +34,7 @@ _COLUMNS = 2000
 #: Bands shown as red, green and blue, by any of their names.
 _RGB = (("B04", "red"), ("B03", "green"), ("B02", "blue"))
 _HAND = "#D55E00"
+_PHOTONS = "#C8B8DC"
 
 
 def straighten(
@@ -128,14 +129,12 @@ def draw_labels(
         Several beams, no label, or nothing within ``x_atc``.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     track = _one_track(track, x_atc)
     x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
     ratios = [2.0, 2.0, 0.7, 3.2, 1.6] if reflectance is not None else [2.0, 0.7, 3.2, 1.6]
-    figure = Figure(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
     figure.suptitle(_title(track, class_map), fontsize=11)
     if reflectance is not None:
@@ -222,7 +221,8 @@ def _draw_photons(ax: Axes, track: xr.Dataset, photons: xr.Dataset) -> None:
     offset = np.nanmedian(np.asarray(track["h_core"], "f8") - np.asarray(track["height"], "f8"))
     h = np.asarray(photons["h_ph"].values, "f8") - (offset if np.isfinite(offset) else 0.0)
     sure = np.asarray(photons["signal_conf"].values) >= 3
-    ax.plot(photons["x_atc"].values[sure], h[sure], ".", ms=1.5, color="#BBBBBB", zorder=0, rasterized=True)
+    x = photons["x_atc"].values
+    ax.plot(x[sure], h[sure], ".", ms=1.2, color=_PHOTONS, zorder=0, label="photons", rasterized=True)
 
 
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -234,14 +234,13 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
         The displacement was not searched for.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
+
+    from .picture import Picture
 
     if drift.table is None:
         raise ValueError("this displacement has no table of scores: it was given by hand or refused at once")
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
     dx, dy = drift.table["dx"].values, drift.table["dy"].values
     mesh = ax.pcolormesh(dx, dy, drift.table["score"].values, cmap="viridis", rasterized=True)

@@ -197,9 +197,7 @@ def _styles() -> list[dict[str, Any]]:
 
 def _figure(size: tuple[float, float]) -> Figure:
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=size, layout="constrained")
     return figure

@@ -181,8 +181,24 @@ _STRIPS = (
         "strip_noise", "1", "noise photons over the strip", lambda t: t.over_strip(t.noise(2.0)), night=1.0
     ),
     Feature(
-        "strip_brightness", "1", "background of the strip alone", FeatureColumns.strip_brightness, night=1.0
+        "strip_brightness", "1", "background of the strip alone", lambda t: t.strip_brightness, night=1.0
     ),
+    Feature(
+        "dark_level",
+        "1",
+        "brightness of the darkest records of the region",
+        lambda t: t.dark_level,
+        night=1.0,
+    ),
+    Feature(
+        "above_dark",
+        "1",
+        "brightness of the strip alone, from the darkest to the bright",
+        FeatureColumns.above_dark,
+        night=1.0,
+    ),
+    Feature("relief_20m", "1", "spread of heights over 20 m, log2", lambda t: t.relief(20.0)),
+    Feature("relief_60m", "1", "spread of heights over 60 m, log2", lambda t: t.relief(60.0)),
     Feature("strip_share", "1", "share of strips in the background record", lambda t: t.strip_share),
     Feature("height_dip", "m", "height over 10 m less that over 150 m", FeatureColumns.height_dip),
     Feature(

@@ -225,6 +225,10 @@ def _errors(track: xr.Dataset, name: str, n: int) -> tuple[F8, F8]:
     return np.zeros(n), _column(track, f"{name}_uncertainty", n, np.nan)
 
 
+#: Variables of a product's segments that a map needs.
+PRODUCT = ("delta_time", "latitude", "longitude", "length", "freeboard", "surface_type", "ssh_flag")
+
+
 def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> xr.Dataset:
     """Sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
 
@@ -246,6 +250,12 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
     for beam in beams:
         ds = beam["segments"].to_dataset()
         n = ds.sizes.get("segment", 0)
+        if n and (lacks := [name for name in PRODUCT if name not in ds.variables]):
+            raise SchemaError(
+                f"{ds.attrs.get('table', 'the segments of a product')} hold no {', '.join(lacks)}, which a map needs; "
+                "the file may be a subset made without it",
+                lacks,
+            )
         columns: dict[str, NDArray] = {
             k: _column(ds, k, n, np.nan) for k in ("latitude", "longitude", "delta_time", "freeboard")
         }

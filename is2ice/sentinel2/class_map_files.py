@@ -11,7 +11,8 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import require
-from is2ice.io.remote.whole_files import written
+from is2ice.io.remote.location import BUCKETS
+from is2ice.io.remote.whole_files import Address, address, fetched, written
 from is2ice.schema import LabelFlag
 from is2ice.science.labels.image_grid import grid_of
 
@@ -22,7 +23,7 @@ __all__ = ["read_classes", "write_classes"]
 _NAMES = ("surface_class", "mask")
 
 
-def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def write_classes(classes: xr.Dataset, raster: Address) -> Path | str:
     """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
 
     Parameters
@@ -33,7 +34,7 @@ def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> str | 
 
     Returns
     -------
-    path or address
+    Path or str
     """
     require("rioxarray")
     import rioxarray  # noqa: F401  (registers .rio)
@@ -50,7 +51,7 @@ def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> str | 
         bands.rio.write_crs(grid.crs).rio.write_nodata(-1).rio.to_raster(
             part, driver="GTiff", tiled=True, compress="deflate"
         )
-    return raster
+    return address(raster)
 
 
 def read_classes(
@@ -81,6 +82,10 @@ def read_classes(
     ValueError
         An unknown class name.
     """
+    text = os.fspath(raster)
+    if text.partition("://")[0] in BUCKETS:  # read whole, by the credentials of stores and not of GDAL
+        with fetched(raster) as file:
+            return read_classes(file, codes, chunks=chunks).load()
     require("rioxarray")
     import rioxarray
     from rasterio.errors import RasterioIOError

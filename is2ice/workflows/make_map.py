@@ -26,7 +26,6 @@ from .execution import RunSettings
 
 __all__ = ["DERIVED", "MapOptions", "make_map", "write_map"]
 #: Variables of ATL10 that a map is made from; an absent type of surface is not taken for ice.
-_NEEDED = ("delta_time", "latitude", "longitude", "length", "freeboard", "surface_type", "ssh_flag")
 
 
 #: Variables that are computed for a map if a track does not hold them: thickness and statistics.
@@ -110,11 +109,9 @@ class _Sum:
         source, granule, beam = item
         options = self.options
         if granule == "ATL10":
-            from is2ice.io.icesat2.atl07_atl10 import open_atl10, require_tables
+            from is2ice.io.icesat2.atl07_atl10 import open_atl10
 
             tree = open_atl10(source)
-            for node in tree.children.values():
-                require_tables(node, _NEEDED)
             return grids.product_sums(tree, options.on(), period=options.period)
         from is2ice.io.stores.store import open_track
 

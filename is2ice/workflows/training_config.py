@@ -12,7 +12,7 @@ All but ``labelled`` and ``model`` may be left out::
     leaking = []                      # names of features made from labels, if wanted nevertheless
     context = 8
     normalisation = "z"               # or published
-    split = "scene"                   # or track, block, random_windows
+    split = "auto"                    # or scene, track, block, random_windows
     test = 0.2
     validation = 0.2
     block = 10000.0                   # m, for split = "block"; guard is the gap where two parts meet
@@ -157,7 +157,7 @@ def _check_values(data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse at once the values that training would refuse after hours of work."""
     training.Settings(**settings).check(len(schema.CLASSES))
     sizes = {k: data[k] for k in ("test", "block", "guard") if k in data}
-    check_split(data.get("split", "scene"), validation=data.get("validation", VALIDATION), **sizes)
+    check_split(data.get("split", "auto"), validation=data.get("validation", VALIDATION), **sizes)
     if "features" in data:
         feature_set(data["features"], data.get("leaking", ()))
     if data.get("context", 0) < 0:

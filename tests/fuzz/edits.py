@@ -78,7 +78,7 @@ def of_hdf5(datasets: list[str], groups: list[str]) -> st.SearchStrategy[list[Ed
         edit("attribute", st.one_of(d, g), st.tuples(st.integers(0, 20), st.sampled_from(ATTRIBUTES))),
         edit("loop", st.one_of(d, g), nothing),
         edit("declare", d, st.sampled_from([2**33, 2**40])),
-    )  # fmt: skip
+    )
     return st.lists(one, min_size=1, max_size=3)
 
 

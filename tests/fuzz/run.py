@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from targets import GOOD, OUTCOMES, SHARES, TARGETS, Target, strategies
 
 #: Seconds of one case, and of the first of a process, which compiles; bytes that a process may take beyond its start.
-SECONDS, FIRST, MEMORY = 60.0, 600.0, 4 * 2**30
+SECONDS, FIRST, MEMORY = 120.0, 600.0, 4 * 2**30
 
 
 class Worker:
@@ -39,9 +39,12 @@ class Worker:
         fresh = self.process is None
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, "--work"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True,
-            )  # fmt: skip
+                [sys.executable, __file__, "--work"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([name, edits.to_json(change)]) + "\n")
@@ -95,9 +98,12 @@ def drawn(cases: int, start: int) -> Iterator[tuple[str, list[edits.Edit]]]:
 
             @seed(start)
             @settings(
-                max_examples=wanted, database=None, deadline=None, phases=[Phase.generate],
+                max_examples=wanted,
+                database=None,
+                deadline=None,
+                phases=[Phase.generate],
                 suppress_health_check=list(HealthCheck),
-            )  # fmt: skip
+            )
             @given(st.data())
             def draw(data: Any) -> None:
                 mine.append(data.draw(strategy))  # noqa: B023  drawn before the next target

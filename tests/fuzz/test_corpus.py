@@ -23,9 +23,13 @@ def test_edits_give_right_numbers_a_note_or_an_error_of_the_package(name, tmp_pa
     assert target.outcome([])[0] == "right"
 
     @settings(
-        max_examples=EXAMPLES.get(name, 20), database=None, deadline=None, derandomize=True, phases=[Phase.generate],
+        max_examples=EXAMPLES.get(name, 20),
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(st.data())
     def one(data):
         change = data.draw(target.strategy)

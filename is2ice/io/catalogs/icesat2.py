@@ -20,12 +20,12 @@ from is2ice.io.documents import parse_json
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.patience import patient_session, wait_asked_for
 from is2ice.io.remote.source import Source
-from is2ice.science.area import box_of, box_shape
+from is2ice.science.area import area_shape
 from is2ice.science.epoch import instant, span, stamp
 from is2ice.science.footprints import cut_antimeridian
 
+from .areas import area
 from .orbits import HALF_WIDTH, ground_track, meets
-from .seas import sea
 
 if TYPE_CHECKING:
     import geopandas
@@ -101,6 +101,7 @@ def search(
     ValueError
         Nothing to search by.
     """
+    require("earthaccess")
     if product not in PRODUCTS:
         raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
     names = _names(product, rgt, cycle) if name is None else [name]
@@ -210,11 +211,7 @@ def _shape(where: Any) -> BaseGeometry:
     require("shapely")
     from shapely.geometry.base import BaseGeometry
 
-    if isinstance(where, BaseGeometry):
-        return cut_antimeridian(where)
-    if isinstance(where, str):
-        where = sea(where)
-    return box_shape(box_of(where, "search"))
+    return cut_antimeridian(where) if isinstance(where, BaseGeometry) else area_shape(area(where, "search"))
 
 
 def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:

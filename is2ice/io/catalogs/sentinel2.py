@@ -21,10 +21,12 @@ from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, request_
 from is2ice.io.documents import parse_json, read_json
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import local_path, public_url
-from is2ice.science.area import box_of, box_shape
+from is2ice.science.area import area_shape
 from is2ice.science.epoch import span, stamp
 from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
 
+from .areas import area
+from .seas import SEAS
 from .stac_endpoints import endpoint as site_of
 
 if TYPE_CHECKING:
@@ -133,6 +135,21 @@ def search_scenes(
     return frame.reset_index(drop=True)
 
 
+def _is_area(where: Any) -> bool:
+    """Return True for a box or polygons; tracks, and granules by name, are none."""
+    if isinstance(where, tuple):
+        return len(where) == 4 and not isinstance(where[0], GroundTrack)
+    text = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
+    file = text.lower().endswith((".json", ".geojson", ".gpkg", ".shp", ".fgb"))
+    return (
+        hasattr(where, "__geo_interface__")
+        or isinstance(where, Mapping)
+        or file
+        or "(" in text
+        or text in SEAS
+    )
+
+
 def _site_of_client(client: Any) -> Endpoint:
     """Endpoint of an open client: a named one, if it has its address."""
     href = client.get_self_href() if hasattr(client, "get_self_href") else None
@@ -150,8 +167,8 @@ def _wanted(
     shape: BaseGeometry | None = None
     if isinstance(where, BaseGeometry):
         shape = cut_antimeridian(where)
-    elif isinstance(where, tuple) and len(where) == 4 and not isinstance(where[0], GroundTrack):
-        shape = box_shape(box_of(where, "search_scenes"))
+    elif _is_area(where):
+        shape = area_shape(area(where, "search_scenes"))
     if shape is not None:
         if time is None:
             raise ValueError("search_scenes: an area needs time=(start, end)")

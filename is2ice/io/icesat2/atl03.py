@@ -369,6 +369,8 @@ class Granule(Identity):
         rows, segment = self._photon_rows(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
         along, h = clean(read["dist_ph_along"], "dist_ph_along"), read["h_ph"]
+        if h.dtype != np.float32:  # kernels are compiled for native floats
+            h = np.asarray(h, "f8")
         lost = np.isnan(along) | never_written(along, STANDING)
         if lost.any():
             self._note(
@@ -376,10 +378,10 @@ class Granule(Identity):
             )
         if (blank_heights := never_written(h)).any():
             self._note(beam, f"{beam}: h_ph stands the same in many photons in a row: these are left out")
-            h = np.where(blank_heights, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            h = np.where(blank_heights, h.dtype.type(np.nan), h)
         if lost.any():
             # A photon of no known place counts as rejected, in the middle of its geosegment.
-            h = np.where(lost, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
         conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(read["quality_ph"], 0, 29, 29)
@@ -578,14 +580,19 @@ class Granule(Identity):
         h = np.where(never_written(read["h_ph"]), np.nan, read["h_ph"])
         return no_signal_text(where, (h, conf, quality), selection, taken, left, table.sea_ice)
 
-    def photons(self, beam: str, subset: Subset | None = None) -> xr.Dataset:
-        """Photons of one beam, in file order, in memory.
+    def photons(
+        self, beam: str, subset: Subset | None = None, photon_fields: Iterable[str] = ()
+    ) -> xr.Dataset:
+        """Read the photons of one beam, in file order, into memory.
 
         Parameters
         ----------
         beam : str
         subset : Subset, optional
             Read only these geosegments.
+        photon_fields : iterable of str
+            Further variables of the group ``heights`` of ATL03, one value a photon, under their own names and with
+            their own attributes, such as ``"ph_id_count"``.
 
         Returns
         -------
@@ -605,7 +612,10 @@ class Granule(Identity):
         optional = {"channel": "ph_id_channel", "weight": "weight_ph", "signal_class": "signal_class_ph"}
         optional = {name: path for name, path in optional.items() if path in there}
         needed = (*PHOTON_COLUMNS, "delta_time", "lat_ph", "lon_ph")
-        heights = self._columns(beam, (*needed, *optional.values()), rows.start, rows.stop)
+        more = self._photon_fields(beam, photon_fields)
+        heights = self._columns(
+            beam, (*dict.fromkeys((*needed, *optional.values(), *more)),), rows.start, rows.stop
+        )
         conf = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
@@ -632,7 +642,23 @@ class Granule(Identity):
         )
         if self.simulated:
             ds.attrs[schema.SIMULATED] = self.simulated
-        return schema.annotate(ds, "photons")
+        ds = schema.annotate(ds, "photons")
+        return ds.assign({name: ("photon", heights[name][ok], about) for name, about in more.items()})
+
+    def _photon_fields(self, beam: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Further variables of the photons with their attributes of text; refuse what is not one value a photon."""
+        group = self.file[f"{beam}/heights"]
+        out = {}
+        for name in [names] if isinstance(names, str) else names:
+            if name not in group or group[name].shape != group["h_ph"].shape:
+                one_each = [n for n in group if group[n].shape == group["h_ph"].shape]
+                raise GranuleError(
+                    f"{self.id} {beam}/heights: photon_fields: no {name!r} with one value a photon; there are "
+                    f"{', '.join(one_each)}"
+                )
+            about = {k: group[name].attrs[k] for k in ("long_name", "units") if k in group[name].attrs}
+            out[name] = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in about.items()}
+        return out
 
 
 def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]:

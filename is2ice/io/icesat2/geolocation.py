@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 from is2ice.io.remote.hdf5_file import Hdf5
-from is2ice.science.area import box_of, crs_of, in_box
+from is2ice.science.area import Area, area_of, crs_of, in_area
 from is2ice.science.epoch import delta_time, span
 from is2ice.science.segments import TIDES, Background
 
@@ -77,15 +77,15 @@ class Subset:
 
     Attributes
     ----------
-    bbox : (west, south, east, north), optional
-        Degrees; west > east crosses the antimeridian.
+    bbox : (west, south, east, north) or polygons, optional
+        Degrees; west > east crosses the antimeridian. Polygons as :func:`is2ice.science.area.area_of` takes them.
     time : (start, end), optional
         UTC, or delta_time in seconds (:mod:`is2ice.science.epoch`); an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     """
 
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Area | None = None
     time: tuple[Any, Any] | None = None
     x_atc: tuple[float, float] | None = None
 
@@ -93,7 +93,7 @@ class Subset:
         """Which geosegments of a table belong to the subset."""
         keep = np.ones(table.dist_x.size, bool)
         if self.bbox is not None:
-            keep &= in_box(table.longitude, table.latitude, box_of(self.bbox))
+            keep &= in_area(table.longitude, table.latitude, area_of(self.bbox))
         if self.time is not None:
             start, end = map(delta_time, span(self.time))
             keep &= (table.time >= start) & (table.time <= end)

@@ -183,6 +183,12 @@ def _policy(limit: float, attempts: int | None) -> Any:
             time.sleep(self.wait)
 
     return Policy(
-        total=attempts, connect=None, read=None, status=None, other=None, status_forcelist=BUSY, allowed_methods=None,
+        total=attempts,
+        connect=None,
+        read=None,
+        status=None,
+        other=None,
+        status_forcelist=BUSY,
+        allowed_methods=None,
         raise_on_status=False,
-    )  # fmt: skip
+    )

@@ -311,7 +311,7 @@ def _best(results: Sequence[tuple[I1, U2]], apart: Sequence[F8], conflict: str) 
     clash = differ.any(axis=0) & (label >= 0)
     nearest = np.take_along_axis(away, best, 0)
     tie = (differ & (np.abs(away - nearest) < 1.0)).any(axis=0)
-    flag[clash] |= LabelFlag.SCENE_CONFLICT
+    flag[clash] |= LabelFlag.SCENE_CONFLICT.value
     label[clash & (tie if conflict == "closest" else True)] = schema.UNLABELLED
     return label, flag
 

@@ -331,14 +331,25 @@ ORBIT: dict[str, Column] = {
 #: Dimension scales at the root.
 SCALES = {
     "ds_surf_type": Column(
-        "i4", "1", "Surface Type Dimension Scale", "Derived", _REF,
-        extra={"flag_values": np.arange(1, 6, dtype="i4"), "flag_meanings": "land ocean seaice landice inland_water"},
+        "i4",
+        "1",
+        "Surface Type Dimension Scale",
+        "Derived",
+        _REF,
+        extra={
+            "flag_values": np.arange(1, 6, dtype="i4"),
+            "flag_meanings": "land ocean seaice landice inland_water",
+        },
     ),
     "ds_xyz": Column(
-        "i4", "1", "XYZ Dimension Scale", "Derived", _REF,
+        "i4",
+        "1",
+        "XYZ Dimension Scale",
+        "Derived",
+        _REF,
         extra={"flag_values": np.arange(1, 4, dtype="i4"), "flag_meanings": "x y z"},
     ),
-}  # fmt: skip
+}
 ANCILLARY: dict[str, tuple[str, str]] = {
     "atlas_sdp_gps_epoch": ("f8", "seconds since 1980-01-06T00:00:00.000000Z"),
     "control": ("S100000", "1"),
