@@ -533,6 +533,8 @@ def test_damaged_hdf5_is_told_so() -> None:
     assert "download it again" in told["error"]
     gone = KeyError("Unable to synchronously open object (object 'x' doesn't exist)")
     assert "download" not in driver.failure(Item("a.h5", "a", "gt1r"), gone, "serial")["error"]
+    here = Item(str(SAMPLE), "a", "gt1r")
+    assert "give an address that both reach" in driver.failure(here, OSError("no such file"), "dask")["error"]
     far = Item("https://host/a.h5", "a", "gt1r")
     assert "download" not in driver.failure(far, OSError("Can't read data"), "serial")["error"]
 
