@@ -22,7 +22,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz validate clean
+.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz kills validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
+	$(BIN)/python benchmarks/kills.py --seed 1
 
 default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
 	$(BIN)/python benchmarks/classifiers.py prepare

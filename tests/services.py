@@ -286,7 +286,8 @@ def s3_server(bucket: str) -> Iterator[dict[str, str]]:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
             region_name=env["AWS_DEFAULT_REGION"],
         )
-        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # its buckets outlive a server
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         yield env
     finally:
         running.stop()
@@ -367,8 +368,8 @@ def in_between(upstream: str) -> Iterator[Any]:
 
 
 # -- the protocol of Azure Blob Storage -----------------------------------------------------------------
-#: Azurite as `make env` installs it, and the account that every Azurite knows (no secret: it is in its manual).
-AZURITE = Path(__file__).resolve().parents[1] / ".venv" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+#: Azurite as `make test` installs it, and the account that every Azurite knows (no secret: it is in its manual).
+AZURITE = Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 

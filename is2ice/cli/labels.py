@@ -170,7 +170,7 @@ def _network_of_tasks(folder: Path) -> dict[str, Any]:
     """Return the options of class maps by a U-Net that workers load."""
     from is2ice.classifiers.model_folder import read_card
 
-    return {"method": "unet", "model": folder, "white": float(read_card(folder, "tiles")["white"])}
+    return {"method": "unet", "classifier": folder, "white": float(read_card(folder, "tiles")["white"])}
 
 
 @app.command(

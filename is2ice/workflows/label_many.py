@@ -62,8 +62,8 @@ def label_many(
     settings : RunSettings, optional
     **keywords
         Settings as for :func:`is2ice.run`, and options of :func:`is2ice.label_pass`. A mapping of displacements may
-        name the scenes of all passes. ``corrections`` may be a file, and ``classes["model"]`` the folder or address of
-        a U-Net; both are read here and sent to the workers.
+        name the scenes of all passes. ``corrections`` may be a file, and ``classes["classifier"]`` the folder or
+        address of a U-Net; both are read here and sent to the workers.
 
     Returns
     -------
@@ -123,11 +123,12 @@ def _label(
         raise ValueError(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
-    root = stores.create(store, settings.storage_options)
+    root = location(store, settings.storage_options)
     listed = tuple(settings.addressed(source, root) for source in listed)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
     labelling, share = _to_send(labelling)
+    root = stores.create(root)
     chain = earlier or Earlier.new()
     given = scenes if callable(scenes) else _Same(_recorded(scenes)[0], _items(scenes))
     task = _Label(
@@ -153,10 +154,10 @@ def _to_send(labelling: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, by
     if isinstance(out.get("corrections"), str | os.PathLike):
         out["corrections"] = Corrections.read(out["corrections"])
     classes = dict(out.get("classes") or {})
-    model = ModelReference.of(classes["model"]) if classes.get("model") is not None else None
+    model = ModelReference.of(classes["classifier"]) if classes.get("classifier") is not None else None
     if model is None:
         return out, {}
-    return out | {"classes": classes | {"model": model}}, model.share()
+    return out | {"classes": classes | {"classifier": model}}, model.share()
 
 
 def _items(scenes: Any) -> Any:
@@ -377,9 +378,9 @@ class _Label:
         """Return the options of a labelling, with its model loaded, and the displacements."""
         given = dict(self.labelling)
         drift = given.pop("drift", "estimate")
-        model = (given.get("classes") or {}).get("model")
+        model = (given.get("classes") or {}).get("classifier")
         if isinstance(model, ModelReference):
-            given["classes"] = {**given["classes"], "model": model.open()}
+            given["classes"] = {**given["classes"], "classifier": model.open()}
         return label_pass.LabelOptions(**given), _OfScene(drift) if isinstance(drift, Mapping) else drift
 
     def _parameters(self, source: Any) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _plain(value: Any) -> Any:
 
 # -- read back ----------------------------------------------------------------------------------------
 def _manifests(root: Location) -> dict[str, dict[str, Any]]:
-    """The manifests in a store by key, oldest first; what a full disk has left half written is no manifest."""
+    """Read the manifests of a store by key, oldest first; one that a full disk has left half written is left out."""
     out = {}
     keys = [key for key in root.objects(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
     for key, raw in zip(keys, root.read_all(keys), strict=True):
@@ -239,12 +239,12 @@ def _manifests(root: Location) -> dict[str, dict[str, Any]]:
 
 
 def _order(manifest: Mapping[str, Any]) -> tuple[int, str, float]:
-    """Runs in the order of their numbers; those without one came before."""
+    """Order runs by their numbers; those without one come first."""
     return manifest.get("number", 0), str(manifest["started"]), float(manifest.get("clock", 0.0))
 
 
 def last(store: str | os.PathLike[str] | Location) -> str:
-    """The manifest of a store's last run.
+    """Find the manifest of the last run of a store.
 
     Raises
     ------
@@ -281,13 +281,13 @@ def worked(store: str | os.PathLike[str] | Location) -> str:
 
 
 def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
-    """Manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
+    """Read manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
 
     Returns
     -------
     manifest : dict
     run : Run
-        Of a run that was killed, the receipts up to then.
+        The receipts up to the end, also of a run that was killed.
 
     Raises
     ------

@@ -93,6 +93,7 @@ class Joined:
     whole: Callable[..., xr.Dataset]
 
     def __call__(self, source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
+        """Load a track; a missing block is made here."""
         if stores.is_store(source):
             return self.whole(source, beam, options)
         read = partial(self._read, self._key(source, beam, options))

@@ -11,6 +11,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import is2ice
+from is2ice import schema
 from is2ice.cli import main as cli
 from is2ice.errors import StoreError
 from is2ice.io.remote.location import BucketLocation, location
@@ -95,6 +96,33 @@ def test_conditional_writes(kind: str, clouds: Any) -> None:
     assert root.entries() == ["a", "many"]
     root.delete(root.objects("many/"))
     assert list(root.objects()) == ["a/b.json"]
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs", "az", "s3 to another bucket"])
+def test_the_provider_copies(kind: str, clouds: Any, monkeypatch: Any) -> None:
+    """No object of a track passes through this machine on its way from store to store."""
+    place = clouds[kind.partition(" ")[0]]
+    for name, value in place.environment.items():
+        monkeypatch.setenv(name, value)
+    target = place / "copied"
+    if "another" in kind:
+        import boto3
+
+        how = {"LocationConstraint": "us-west-2"}
+        boto3.client("s3").create_bucket(Bucket="places-2", CreateBucketConfiguration=how)
+        target = "s3://places-2/copied"
+    ds = schema.mock_segments(100, stages=("classified", "seasurface", "freeboard"))
+    ds = ds.assign_attrs(granule="copied", beam=BEAM, crs="EPSG:3976", beam_strength="strong")
+    store.write_track(ds, place / "to_copy")
+    sent: list[str] = []
+    put = BucketLocation.put
+    monkeypatch.setattr(BucketLocation, "put", lambda self, key, raw: sent.append(key) or put(self, key, raw))
+    done = is2ice.publish(place / "to_copy", target)
+    assert (done.version, len(done.added)) == (1, 1)
+    assert done.bytes > 10_000
+    assert not [key for key in sent if key.startswith("tracks/") and key.count("/") > 3]
+    got = is2ice.open_track(target, chunks=None)
+    assert got["height"].values.tobytes() == ds["height"].values.tobytes()
 
 
 @pytest.mark.parametrize("kind", ["s3", "gs", "az"])

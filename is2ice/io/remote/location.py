@@ -21,14 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from errno import EACCES, ENOTEMPTY, EPERM, EROFS
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from is2ice.engines import shared
-from is2ice.errors import StoreError
+from is2ice.errors import Is2IceError, StoreError
 from is2ice.io.urls import local_path, public_url, scrub
 
 from .object_store import s3_settings
@@ -449,7 +449,16 @@ class BucketLocation(Location):
             )
         self.options = MappingProxyType(dict(options or {}))
         self.bucket, self.prefix, self._kind = bucket, prefix, BUCKETS[parts.scheme]
-        self._bucket = _bucket(parts.scheme, bucket, prefix, self.options)
+        _ = self._bucket  # so that what is wrong with an address is said at once
+
+    @cached_property
+    def _bucket(self) -> Any:
+        return _bucket(urlsplit(self.url).scheme, self.bucket, self.prefix, self.options)
+
+    def __reduce__(self) -> Any:
+        return _sent_bucket, (
+            {k: v for k, v in vars(self).items() if k != "_bucket"} | {"options": dict(self.options)},
+        )
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         try:
@@ -546,7 +555,7 @@ class BucketLocation(Location):
 
         try:
             yield
-        except (StoreError, AlreadyExistsError, PreconditionError):
+        except (Is2IceError, AlreadyExistsError, PreconditionError):
             raise
         except Exception as error:
             kind = _CODE.search(str(error))
@@ -560,6 +569,13 @@ class BucketLocation(Location):
             kinds = ("UnauthenticatedError", "PermissionDeniedError", "PermissionError")
             hint = "; do these credentials allow it?" if type(error).__name__ in kinds else ""
             raise StoreError(f"{self.name} cannot be {step}: {_first(error)}{hint}") from None
+
+
+def _sent_bucket(state: Mapping[str, Any]) -> BucketLocation:
+    """Make a location again without its client: where a task is unpickled, credentials may not be there yet."""
+    made = BucketLocation.__new__(BucketLocation)
+    vars(made).update(state)
+    return made
 
 
 class HttpLocation(Location):
