@@ -50,7 +50,7 @@ def measure(words: list[str]) -> Path:
     ]
     KEPT.mkdir(exist_ok=True)
     kept = file_of(shlex.join(words))
-    kept.write_text("\n".join([*head, done.stdout.rstrip(), ""]))
+    kept.write_text("\n".join([*head, done.stdout.replace(f"{ROOT}/", "").rstrip(), ""]))
     return kept
 
 
