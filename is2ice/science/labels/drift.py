@@ -63,7 +63,7 @@ _MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
 #: Stretch that the bootstrap draws, m (an eighth of a shorter piece), about how many stretches at most, and draws.
 _STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
 #: Tracks without relation to the image, from which the distribution of chance scores comes.
-_SURROGATES = 40
+_SURROGATES = 20
 #: Slopes along the track are used where they add this share to what all else tells: light on relief is the
 #: first thing that an image without leads shows. Where they add little, heights and slopes together would
 #: pass for heights a little further on.
