@@ -45,7 +45,7 @@ class RemoteError(GranuleError, ConnectionError):
 
 
 class TransitionOrbitError(GranuleError):
-    """The spacecraft was turning (``sc_orient`` 2): strong and weak beams cannot be told apart."""
+    """The spacecraft was turning (``sc_orient`` 2): strong and weak beams cannot be distinguished."""
 
 
 class NoSignalError(Is2IceError, ValueError):

@@ -145,7 +145,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     ----------
     folder : path
     kind : {"windows", "tiles", "atl07"}, optional
-        What it must be.
+        Expected kind of model.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def load(
 
 
 def packed_weights(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> bytes:
-    """The file of weights that a card tells of; nothing in it is read yet.
+    """Name the file of weights that a card describes, without reading it.
 
     Raises
     ------

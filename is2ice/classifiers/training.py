@@ -48,7 +48,7 @@ class TrainingError(ModelError):
 
 @dataclass
 class History:
-    """What a training did.
+    """Record of a training.
 
     Attributes
     ----------
@@ -445,7 +445,7 @@ def _floats(x: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 class _State:
-    """What a training would lose if it were killed: weights, optimizer, history, best weights so far."""
+    """State that a checkpoint keeps: weights, optimizer, history, best weights so far."""
 
     def __init__(self, model: Any, optimizer: Any, path: Address | None, replicas: Replicas) -> None:
         self.model, self.optimizer, self.path, self.replicas = model, optimizer, path, replicas

@@ -106,7 +106,7 @@ def _koo(n: dict[str, Any] | None) -> list[str]:
 
 
 def _budget(density: dict[str, Any]) -> list[str]:
-    """Why there are so many points and no more."""
+    """Explain the number of points."""
     theirs, photons = density["theirs"], density["photons_per_cell"]
     if photons is None or theirs["median_spacing"] is None:
         return []

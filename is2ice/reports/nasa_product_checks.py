@@ -1,4 +1,4 @@
-"""What NASA's products say of themselves, computed again: ``is2ice products FILE``.
+"""Values of NASA's products, computed again from the products: ``is2ice products FILE``.
 
 ATL10: heights of leads from their segments, reference surfaces from their leads, freeboards from both.
 ATL07: histograms against photon counts, and the surface types against our thresholds.
@@ -36,7 +36,7 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, all beams or one.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, all beams or one.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def _check_leads(node: xr.DataTree) -> dict[str, Any]:
 
 
 def _edges(segments: xr.Dataset, sections: xr.Dataset) -> float:
-    """Where the sections begin, modulo their length."""
+    """Return the start of the sections, modulo their length."""
     x = sections["x_atc"].values
     centres = x.size > 1 and np.allclose((np.diff(x) / SECTION) % 1.0, 0.0, atol=1e-4)
     if centres:
@@ -234,7 +234,7 @@ def check_atl07(tree: xr.DataTree) -> dict[str, Any]:
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl07`, all beams.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl07`, all beams.
 
     Returns
     -------

@@ -34,7 +34,7 @@ def draw_map(
     Parameters
     ----------
     made : xarray.Dataset
-        Of :func:`is2ice.science.grid.to_map`.
+        Map from :func:`is2ice.science.grid.to_map`.
     name : str
     time : int
         Which period.

@@ -172,7 +172,7 @@ def cell_sums(
         Variables to average. One that has a variable ``<name>_uncertainty`` but is not freeboard takes all of that
         as shared within a track (thickness: its densities and snow are).
     where : {"ice", "all"}
-        Whether means are over ice, or over water too.
+        Surface that means are over: ice, or water too.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, one beam or all.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, one beam or all.
     grid, period
         As for :func:`cell_sums`.
 
@@ -371,7 +371,7 @@ def add(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     Parameters
     ----------
     parts : iterable of xarray.Dataset
-        Of :func:`cell_sums`, :func:`product_sums` or of this function.
+        Sums from :func:`cell_sums`, :func:`product_sums` or this function.
 
     Raises
     ------

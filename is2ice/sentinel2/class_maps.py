@@ -263,7 +263,7 @@ def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]
 
 
 class _Evidence:
-    """What tells of cloud, shadow and land in a block; a plain object, so that it can be sent to workers."""
+    """Evidence of cloud, shadow and land in a block; a plain object, so that it can be sent to workers."""
 
     def __init__(self, names: tuple[str, ...], cloud: str, shadow: str, land: str) -> None:
         self.names, self.cloud, self.shadow, self.land = names, cloud, shadow, land

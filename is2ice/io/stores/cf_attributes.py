@@ -1,4 +1,4 @@
-"""What a stored track says about itself: CF-1.11 and ACDD-1.3 attributes, projection, track name."""
+"""Attributes of a stored track: CF-1.11 and ACDD-1.3, projection, track name."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _grid_mapping(crs: Any) -> dict[str, Any]:
 
 
 def _content_type(name: str, a: xr.Variable) -> str:
-    """What a variable is, in the words of ISO 19115-1 (as ACDD asks)."""
+    """Return the content type of a variable by ISO 19115-1 (as ACDD asks)."""
     if name in (*COORDINATES, *a.dims):
         return "coordinate"
     if "flag_masks" in a.attrs or name.endswith(("_uncertainty", "_flag", "_std", "_spread")):

@@ -416,7 +416,7 @@ def _list_entries(
 # -- listing ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Store:
-    """What a store holds.
+    """Contents of a store.
 
     Attributes
     ----------
@@ -499,7 +499,7 @@ def open_store(
         Folder, or ``s3://``, ``gs://``, ``az://`` or ``https://`` URL. The query of a signed ``https://`` URL goes with
         every request.
     storage_options : mapping, optional
-        Of obstore for buckets, of fsspec for ``https://``; they are not written down.
+        Options of obstore for buckets, of fsspec for ``https://``; they are not written down.
     version : int or "draft", optional
         By default the published version, or what was written to a store without versions. "draft" is all that was
         written, published or not.
