@@ -148,13 +148,7 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
         name = NAMES[kind].get(name, name)
         if name in data:
             name = original
-        expected = (
-            2
-            if original in HISTOGRAMS
-            else 1
-            if name in (*NAMES[kind].values(), *_LEADING[kind])
-            else item.ndim
-        )
+        expected = 2 if original in HISTOGRAMS else 1
         if item.ndim != expected:
             raise GranuleError(
                 f"{item.name.lstrip('/')}: expected {expected} dimensions, got the shape {item.shape}; "
