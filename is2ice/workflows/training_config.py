@@ -110,7 +110,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
     Raises
     ------
-    ValueError
+    DocumentError
         Not TOML, a name that is not known, or a value of another type.
     FileNotFoundError
     """
@@ -118,7 +118,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     document = read_toml(path, error=DocumentError)
     missing = [k for k in ("labelled", "model") if k not in document]
     if missing:
-        raise ValueError(f"{path}: {', '.join(missing)} missing; see `is2ice train --help`")
+        raise DocumentError(f"{path}: {', '.join(missing)} missing; see `is2ice train --help`")
     known = {
         "labelled": (str, list),
         "model": str,
@@ -133,7 +133,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     _check(document.get("training", {}), _TRAINING, f"{path}: [training]")
     name = document.get("architecture", "default")
     if name not in ARCHITECTURES:
-        raise ValueError(f"{path}: architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
+        raise DocumentError(f"{path}: architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
     _check(
         document.get("parameters", {}),
         {k: list if isinstance(v, tuple) else type(v) for k, v in ARCHITECTURES[name].parameters.items()},
@@ -142,7 +142,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     try:
         _check_values(document.get("data", {}), document.get("training", {}))
     except (ValueError, LeakError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise DocumentError(f"{path}: {error}") from error
     labelled = [document["labelled"]] if isinstance(document["labelled"], str) else document["labelled"]
     here = path.parent
     stores = tuple(s if is_url(s) else str(here / s) for s in map(str, labelled))
@@ -161,19 +161,19 @@ def _check_values(data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     if "features" in data:
         feature_set(data["features"], data.get("leaking", ()))
     if data.get("context", 0) < 0:
-        raise ValueError(f"context = {data['context']}: expected 0 or more cells")
+        raise DocumentError(f"context = {data['context']}: expected 0 or more cells")
     if data.get("normalisation", "z") not in ("z", "published"):
-        raise ValueError(f"normalisation = {data['normalisation']!r}: expected 'z' or 'published'")
+        raise DocumentError(f"normalisation = {data['normalisation']!r}: expected 'z' or 'published'")
 
 
 def _check(document: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     unknown = sorted(set(document) - set(known))
     if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(known)}")
+        raise DocumentError(f"{where}: unknown {', '.join(unknown)}; expected some of {', '.join(known)}")
     for name, value in document.items():
         kinds = (int, float) if known[name] is float else known[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not object):
             kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-            raise ValueError(
+            raise DocumentError(
                 f"{where}: {name} = {value!r}: expected {' or '.join(k.__name__ for k in kinds)}"
             )

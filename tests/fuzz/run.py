@@ -160,8 +160,8 @@ def main() -> int:
                 print(f"{k + 1} cases, {len(bad)} bad", flush=True)
     except KeyboardInterrupt:
         print("ended early")
+    print(table(counts), flush=True)
     worker.close()
-    print(table(counts))
     return int(bool(bad))
 
 

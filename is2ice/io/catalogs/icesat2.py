@@ -306,7 +306,8 @@ def _one_of_each(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
 
 
 def _in_cloud(granule: Any) -> bool:
-    provider = str((granule.get("meta") or {}).get("provider-id", ""))
+    meta = granule.get("meta")
+    provider = str(meta.get("provider-id", "")) if isinstance(meta, Mapping) else ""
     return provider.endswith(("_CPRD", "_CLOUD", "CLOUD"))
 
 
@@ -353,12 +354,24 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
 
     rows, lines = [], []
     for one in granules:
-        granule = one if isinstance(one, DataGranule) else DataGranule(_filled(one))
-        rows.append(_row(granule))
-        lines.append(_line(granule["umm"]))
+        try:
+            granule = one if isinstance(one, DataGranule) else DataGranule(_filled(one))
+            row, line = _row(granule), _line(granule["umm"])
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as fault:
+            log.warning(
+                "an entry of the catalogue is none of a granule (%s: %s); left out",
+                type(fault).__name__,
+                fault,
+            )
+            continue
+        rows.append(row)
+        lines.append(line)
     frame = geopandas.GeoDataFrame(pd.DataFrame(rows, columns=list(COLUMNS)), geometry=lines, crs="EPSG:4326")
     for column in ("start", "end"):
-        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601").dt.tz_localize(None)
+        time = pd.to_datetime(frame[column], utc=True, format="ISO8601", errors="coerce").dt.tz_localize(None)
+        if (lost := frame["granule"][time.isna() & frame[column].notna()]).size:
+            log.warning("%s of %s is no time in the catalogue", column, ", ".join(map(str, lost[:3])))
+        frame[column] = time
     return frame.sort_values(["start", "granule"], ignore_index=True)
 
 
@@ -384,11 +397,11 @@ def _row(granule: Any) -> dict[str, Any]:
     direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
     listed = [str(d.get("Identifier")) for d in (umm.get("DataGranule") or {}).get("Identifiers") or []]
     named = next(
-        (m for text in (*https, *direct, *listed, umm["GranuleUR"]) if (m := _NAME.search(text))), None
+        (m for text in (*https, *direct, *listed, umm["GranuleUR"]) if (m := _NAME.search(str(text)))), None
     )
     start, end = _span_of(umm, named)
     return {
-        "granule": named[0] if named else umm["GranuleUR"],
+        "granule": named[0] if named else str(umm["GranuleUR"]),
         "start": start,
         "end": end,
         "rgt": int(named[4]) if named else None,

@@ -89,6 +89,8 @@ _LEADING = {
 SPECULAR, DARK = (2, 3, 4, 5), (6, 7, 8, 9)
 #: Further tables of ATL07 release 007.
 _FURTHER = {"sea_ice_segments_10m": "segments_10m", "dda_surface_segments": "dda_surface"}
+#: Variables of two dimensions.
+HISTOGRAMS = ("hist_photon_heights", "beam_fb_hist_refsurf")
 _KEPT = ("units", "long_name", "description", "flag_meanings")
 
 
@@ -131,6 +133,8 @@ def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
 def _table(group: Group | None, kind: str) -> xr.Dataset:
     """Read all variables of a group along its one rate; without rows, the leading variables of length zero."""
     dim = kind[:-1]
+    if group is not None and not isinstance(group, h5py.Group):
+        raise GranuleError(f"{group.name.lstrip('/')}: expected a group, got a dataset; fetch the file again")  # type: ignore[unreachable]
     found = dict(_variables(group)) if group is not None else {}
     if "delta_time" not in found and not any(item.ndim and item.shape[0] for item in found.values()):
         return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
@@ -144,6 +148,12 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
         name = NAMES[kind].get(name, name)
         if name in data:
             name = original
+        expected = 2 if original in HISTOGRAMS else 1
+        if item.ndim != expected:
+            raise GranuleError(
+                f"{item.name.lstrip('/')}: expected {expected} dimensions, got the shape {item.shape}; "
+                "fetch the file again"
+            )
         attrs = {k: _text(item.attrs[k]) for k in _KEPT if k in item.attrs}
         attrs["original"] = item.name
         if name.endswith("_ndx"):
@@ -215,7 +225,8 @@ def _attributes(file: Hdf5, product: str) -> dict[str, Any]:
 
 def _beams(file: h5py.File, path: Any, beam: str | None, inside: tuple[str, ...], product: str) -> list[str]:
     """Beams to read: all that have the product's segment group, or the one asked for."""
-    there = [b for b in BEAMS if b in file and any(g in file[b] for g in inside)]
+    groups = [b for b in BEAMS if isinstance(file.get(b), h5py.Group)]
+    there = [b for b in groups if any(g in file[b] for g in inside)]
     if not there:
         raise GranuleError(
             f"{path}: expected {product} with {' or '.join(f'gtx/{g}' for g in inside)}, found the groups "
