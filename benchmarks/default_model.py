@@ -44,8 +44,8 @@ MOST_ERROR = 0.015
 
 #: What is still asked for before the model takes the place of the tree.
 WHY = (
-    "it beats the tree by 5 to 27 points of macro-F1 on every judge, but its water recall in the interior is .80 to .92 "
-    "(.95 asked for), freeboard with its classes is within 1 cm of that with true ones on 27 of 31 beams over pack ice "
+    "it beats the tree by 5 to 27 points of macro-F1 on every judge, but its water recall in the interior is .80 to "
+    ".92 (.95 asked for), freeboard with its classes is within 1 cm of that with true ones on 27 of 31 beams over pack ice "
     "(95 % asked for), and its agreement with the types of genuine ATL07 has not been measured"
 )
 
