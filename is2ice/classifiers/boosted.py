@@ -15,8 +15,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numba
@@ -344,14 +345,19 @@ def _digest(arrays: list[NDArray[Any]]) -> str:
 
 @lru_cache(maxsize=1)
 def shipped() -> Boosted:
-    """The model in the package.
+    """Load the model in the package.
 
     Raises
     ------
     ModelError
         As :meth:`Boosted.load`.
     """
-    with as_file(files(__package__).joinpath(HOME)) as folder:
+    home = files(__package__).joinpath(HOME)
+    if isinstance(home, Path):
+        return Boosted.load(home)
+    with TemporaryDirectory(prefix="is2ice-") as folder:  # on workers the package may be a zip file
+        for name in ("card.json", "forest.npz"):
+            Path(folder, name).write_bytes(home.joinpath(name).read_bytes())
         return Boosted.load(folder)
 
 

@@ -37,10 +37,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """List the contents of a store or granule and what they lack, or show the card of a trained model."""
-    from is2ice.classifiers.model_folder import is_model
     from is2ice.io.stores import store as stores
 
-    if is_model(source):
+    if _may_be_model(source):
         from .models import show_card
 
         show_card(source, as_json=as_json)
@@ -48,6 +47,15 @@ def show(
         _show_store(source, granule, beam, as_json)
     else:
         _show_granule(source, counts, as_json)
+
+
+def _may_be_model(source: str) -> bool:
+    """Return True for the folder or address of a trained model; classifiers are loaded only if it may be one."""
+    if "://" not in source and not Path(source, "card.json").is_file():
+        return False
+    from is2ice.classifiers.model_folder import is_model
+
+    return is_model(source)
 
 
 def _show_granule(source: str, counts: bool, as_json: bool) -> None:
@@ -162,7 +170,7 @@ def quicklook(
         str | None,
         typer.Option("--photons", help="ATL03 granule whose photons to draw behind a stored track."),
     ] = None,
-    path: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("quicklook.png"),
+    path: Annotated[str, typer.Option("--out", help="Picture to write.")] = "quicklook.png",
     method: Annotated[
         str | None, typer.Option("--method", help="Method of the sea surface, of a granule.")
     ] = None,

@@ -16,7 +16,7 @@ from is2ice import schema
 from is2ice.errors import require
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
-from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
+from .plot_style import BACKGROUND, COLOURS, NAMES, RATE, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,7 @@ _COLUMNS = 2000
 #: Bands shown as red, green and blue, by any of their names.
 _RGB = (("B04", "red"), ("B03", "green"), ("B02", "blue"))
 _HAND = "#D55E00"
+_PHOTONS = "#C8B8DC"
 
 
 def straighten(
@@ -147,9 +148,7 @@ def draw_labels(
     rates.ticklabel_format(axis="x", useOffset=False, style="plain")
     rates.set_xlabel("x_atc (m), as a corrections file takes it")
     figure.align_ylabels(axes)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path, 120)
 
 
 def draw_stretch(
@@ -222,7 +221,8 @@ def _draw_photons(ax: Axes, track: xr.Dataset, photons: xr.Dataset) -> None:
     offset = np.nanmedian(np.asarray(track["h_core"], "f8") - np.asarray(track["height"], "f8"))
     h = np.asarray(photons["h_ph"].values, "f8") - (offset if np.isfinite(offset) else 0.0)
     sure = np.asarray(photons["signal_conf"].values) >= 3
-    ax.plot(photons["x_atc"].values[sure], h[sure], ".", ms=1.5, color="#BBBBBB", zorder=0, rasterized=True)
+    x = photons["x_atc"].values
+    ax.plot(x[sure], h[sure], ".", ms=1.2, color=_PHOTONS, zorder=0, label="photons", rasterized=True)
 
 
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -257,9 +257,7 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
     ax.set_ylabel("dy (m)")
     verdict = "accepted" if drift.accepted else "refused"
     ax.set_title(f"{drift.dx:.0f}, {drift.dy:.0f} m   {verdict}: {drift.reason}", fontsize=10)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path, 120)
 
 
 def _one_track(track: xr.Dataset, x_atc: tuple[float, float] | None) -> xr.Dataset:

@@ -11,7 +11,7 @@ added up (the pieces are taken as independent):
   anywhere within e^4.5: the logarithm of the ratio of these densities, between -2.5 (as ice) and 2;
 - **height**: the sea stands below the ice. z is the height over the lower 2 % of the surface (means over 22 m) within
   5 km, over the error of the lead and 5 cm of a sloping sea; minus half the square of what exceeds one, down to -10.
-  Where there are leads enough, the lower 2 % are the sea itself; where not, they are thin ice above it.
+  With many leads, the lower 2 % are the sea itself; with few, they are thin ice above it.
 
 The constants are those of physics (footprint, scatter of ice) or were set on simulated passes that serve no benchmark.
 """
