@@ -44,9 +44,9 @@ MOST_ERROR = 0.015
 
 #: What is still asked for before the model takes the place of the tree.
 WHY = (
-    "it beats the tree by 8 to 27 points of macro-F1 on every judge, but its water recall in the interior is .80 to .92"
-    " (.95 is asked for), freeboard with its classes is within 1 cm of that with true ones on 27 of 31 beams over pack "
-    "ice (95 % are asked for), and its agreement with the types of genuine ATL07 has not been measured"
+    "it beats the tree by 5 to 27 points of macro-F1 on every judge, but its water recall in the interior is .80 "
+    "to .92 (.95 asked for), freeboard with its classes is within 1 cm of that with true ones on 27 of 31 beams over "
+    "pack ice (95 % asked for), and its agreement with the types of genuine ATL07 has not been measured"
 )
 
 F8 = NDArray[np.float64]
@@ -195,7 +195,8 @@ def calibrate(model: Boosted, held: list[Cells]) -> dict[str, Any]:
     steps = (0.0, 0.4, 0.8, 1.2)
     tried = [np.array([best[0], best[1] + a, best[2] + b]) for a in steps for b in steps]
     scores = [score_classes(y, probabilities(v)) for v in tried]
-    good = [s.reliability.expected_error <= MOST_ERROR or k == 0 for k, s in enumerate(scores)]
+    errors = [s.reliability.expected_error if s.reliability else np.inf for s in scores]
+    good = [e <= MOST_ERROR or k == 0 for k, e in enumerate(errors)]
     f1 = [s.confusion.macro_f1 if g else -1.0 for s, g in zip(scores, good, strict=True)]
     best = tried[int(np.argmax(f1))]
     return {"temperature": float(np.exp(best[0])), "bias": [0.0, float(best[1]), float(best[2])]}

@@ -50,7 +50,7 @@ def test_a_leaking_feature_is_refused_unless_named():
     for wrong in ((), ["h_diff"]):
         with pytest.raises(LeakError, match="rel_height_min_elev is made from the labels"):
             build(ds, "notebook", leaking=wrong)
-    with pytest.raises(ValueError, match="expected one of paper, notebook"):
+    with pytest.raises(ValueError, match="expected one of paper, paper_changes"):
         build(ds, "papers")
     with pytest.raises(ValueError, match="no feature hight"):
         FEATURE_SETS["default"].without("hight")
