@@ -20,6 +20,7 @@ NEEDED: dict[str, Any] = {
     "h_std": np.nan,
     "n_photons": 0,
     "n_pulses": 0,
+    "background_rate": np.nan,
     "segment_quality": 0,
     "surface_class": schema.UNLABELLED,
     "class_probability": np.nan,
