@@ -218,7 +218,8 @@ def prior(leads: xr.Dataset) -> F8:
 
 def film(leads: xr.Dataset) -> F8:
     """Probability that nilas covers a lead that counts as sea: dark runs may be nilas, specular ones are not."""
-    return np.where(_kinds(leads) == 1, NILAS_BRIGHT, NILAS_DARK)
+    known = np.isfinite(leads["brightness"].values)
+    return np.where(known, np.where(_kinds(leads) == 1, NILAS_BRIGHT, NILAS_DARK), 0.0)
 
 
 def _kinds(leads: xr.Dataset) -> NDArray[np.int8]:

@@ -279,12 +279,12 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     out["low_level"] = (
         np.interp(leads["x"].values, node[good], level[good]) if good.any() else np.full(first.size, np.nan)
     )
-    out |= _surroundings(beam, first, end - 1)
+    out |= _surroundings(beam, leads["weight"].values, first, end - 1)
     leads = leads.assign({name: ("lead", value) for name, value in out.items()})
     return _without_ice(beam, leads).drop_vars("weight")
 
 
-def _surroundings(beam: _Beam, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
+def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
     """Light of the ice beside leads, and how flat they are."""
     columns, spacing = beam.evidence or {}, float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
     skip, cells = round(FOOTPRINT / spacing), round(BESIDE / spacing)
@@ -298,7 +298,9 @@ def _surroundings(beam: _Beam, first: NDArray[np.intp], last: NDArray[np.intp]) 
         else nothing
         for name, key in names.items()
     }
-    return out | {"flatness": lead_evidence.flatness(beam.height, beam.sigma, first, last)}
+    # Without the ends of the leads, whose footprints reach onto the ice.
+    inner = np.where(weight > 0, beam.height, np.nan)
+    return out | {"flatness": lead_evidence.flatness(inner, beam.sigma, first, last)}
 
 
 def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
@@ -357,10 +359,12 @@ def _by_evidence(
         )
         flag = _origin(beam.x, np.sort(x[mine & used]), everyone, model)
         h_ref, error = np.full(beam.x.size, np.nan), np.full(beam.x.size, np.nan)
-        there = flag >= 0
         if surface is not None:
+            deviation = np.sqrt(np.interp(beam.x, node, surface.variance[tracks[k]]))
+            flag[~(deviation <= model.most_error)] = -1
+            there = flag >= 0
+            error[there] = deviation[there]
             h_ref[there] = np.interp(beam.x[there], node, surface.height[tracks[k]])
-            error[there] = np.sqrt(np.interp(beam.x[there], node, surface.variance[tracks[k]]))
         out.append(SeaSurface(h_ref, error, flag, index, leads, _nodes(node, surface, tracks[k])))
     return out
 
@@ -676,7 +680,11 @@ def estimate(
     if method != "evidence":
         results = [_windowed(beam, method, rules, windows, model) for beam in tracks]
     elif beams == "joint":
-        results = _by_evidence(tracks, _across(segments), rules, model)
+        # In the order of their names, so that the same bits come from any order of the beams.
+        order = np.argsort(np.atleast_1d(segments["beam"].values).astype(str)) if len(tracks) > 1 else [0]
+        across = _across(segments)
+        found = _by_evidence([tracks[k] for k in order], [across[k] for k in order], rules, model)
+        results = [found[k] for k in np.argsort(order)]
     else:
         results = [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
     return _with_surface(segments, results, method, windows)

@@ -48,8 +48,8 @@ F8 = NDArray[np.float64]
 #: Distances over which slope and departures of a ground track are correlated, m.
 SLOPE_LENGTH, TRACK_LENGTH = 15_000.0, 30_000.0
 #: Slopes (m/m) and departures (m) tried, and the median and log standard deviation of their priors.
-SLOPES, DEPARTURES = (2.5e-6, 5e-6, 1e-5, 2e-5), (0.004, 0.008, 0.016, 0.032)
-SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.010, 0.6)
+SLOPES, DEPARTURES = (3.5e-6, 6e-6, 1e-5, 1.8e-5), (0.003, 0.008, 0.020)
+SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.008, 0.8)
 #: Standard deviation of the level before any lead is seen, m.
 LEVEL = 1.0
 #: Ice taken for a lead: share and greatest height of thin ice, m, and mean height of thick ice, m.
@@ -307,10 +307,6 @@ class _Sites:
         step = _Sites(0.5 * (self.precision + precision), 0.5 * (self.shift + shift))
         return step, sea / total
 
-    def of(self, rows: NDArray[np.bool_]) -> _Sites:
-        """Sites of some leads."""
-        return _Sites(self.precision[rows], self.shift[rows])
-
     def as_leads(self, leads: Observations) -> Observations:
         """Leads at the heights, and with the variances, of their sites."""
         return replace(leads, height=self.shift / self.precision, variance=1.0 / self.precision)
@@ -341,12 +337,12 @@ def _propagate(leads: Observations, across: F8) -> tuple[_Sites, F8, Process]:
     sites, q = _Sites.first(leads), leads.prior
     for turn in range(PASSES):
         at = sites.as_leads(leads)
-        if turn in (4, 9):
+        if turn == 4:
             process = _estimate(at.of(q >= LEAST), across)
         height, spread, _, _ = surface_at(at, at.variance, np.empty(0), process, across)
         sites, again = sites.better(leads, height[mine], spread[mine])
         change, q = float(np.abs(again - q).max()), again
-        if change < STILL and turn > 10:
+        if change < STILL and turn > 5:
             break
     return sites, q, process
 
@@ -378,11 +374,13 @@ def fit(leads: Observations, node: F8, across: F8) -> Surface:
     # About their own level, so that the broad prior of the level has no say.
     base = float(np.average(heard.height, weights=heard.prior**2 / heard.variance))
     heard = replace(heard, height=heard.height - base)
-    sites, q, process = _propagate(heard, across)
+    _, q, process = _propagate(heard, across)
     probability[said] = q
-    kept = q >= LEAST
-    if not kept.any():
+    kept = heard.of(q >= LEAST)
+    if not kept.x.size:
         return Surface(nothing, nothing, probability, process)
-    at = sites.of(kept).as_leads(heard.of(kept))
+    # Once more with what is kept, so that nothing is left of the others.
+    sites, _, process = _propagate(kept, across)
+    at = sites.as_leads(kept)
     _, _, height, spread = surface_at(at, at.variance, node, process, across)
     return Surface(height + base, spread, probability, process)
