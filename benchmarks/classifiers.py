@@ -108,9 +108,15 @@ def fit(cells: Cells, columns: NDArray[np.int64] | None = None, rounds: int = 50
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     forest = HistGradientBoostingClassifier(
-        max_iter=rounds, learning_rate=0.08, max_leaf_nodes=24, min_samples_leaf=60, l2_regularization=5.0,
-        max_features=0.5, early_stopping=False, random_state=seed,
-    )  # fmt: skip
+        max_iter=rounds,
+        learning_rate=0.08,
+        max_leaf_nodes=24,
+        min_samples_leaf=60,
+        l2_regularization=5.0,
+        max_features=0.5,
+        early_stopping=False,
+        random_state=seed,
+    )
     return forest.fit(cells.x if columns is None else cells.x[:, columns], cells.y, cells.weight)
 
 
@@ -285,8 +291,13 @@ def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any) -> Result:
     near = int(counted and abs(a.rmse - b.rmse) <= 0.01)
     inside = edge > INTERIOR
     return Result(
-        score_classes(true, p), score_classes(true[inside], p[inside]), score_leads(true, got), a, b, (near, counted)
-    )  # fmt: skip
+        score_classes(true, p),
+        score_classes(true[inside], p[inside]),
+        score_leads(true, got),
+        a,
+        b,
+        (near, counted),
+    )
 
 
 def judge(models: Mapping[str, Any], folder: Path, judges: Mapping[str, tuple[Pass, ...]]) -> dict[str, Any]:

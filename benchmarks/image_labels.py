@@ -105,9 +105,14 @@ def fit(learn: Samples, held: Samples, architecture: str, name: str, **options: 
     else:
         learn = published_number(learn)
     return Neural.fit(
-        learn, held, architecture, release="006", seed=1,
-        progress=lambda row: print(name, {k: round(v, 4) for k, v in row.items()}, flush=True), **options,
-    )  # fmt: skip
+        learn,
+        held,
+        architecture,
+        release="006",
+        seed=1,
+        progress=lambda row: print(name, {k: round(v, 4) for k, v in row.items()}, flush=True),
+        **options,
+    )
 
 
 def fewer_thick(samples: Samples) -> tuple[Samples, list[float]]:

@@ -47,10 +47,21 @@ def write_raster(path: Path) -> None:
     """Floes of thick ice with leads of water and nilas between them, a pattern without end."""
     column = np.arange(SIZE)
     with rasterio.open(
-        path, "w", driver="GTiff", dtype="int8", count=1, width=SIZE, height=SIZE, crs=f"EPSG:{EPSG}",
-        transform=from_origin(LEFT, TOP, 10, 10), nodata=-1, tiled=True, blockxsize=512, blockysize=512,
+        path,
+        "w",
+        driver="GTiff",
+        dtype="int8",
+        count=1,
+        width=SIZE,
+        height=SIZE,
+        crs=f"EPSG:{EPSG}",
+        transform=from_origin(LEFT, TOP, 10, 10),
+        nodata=-1,
+        tiled=True,
+        blockxsize=512,
+        blockysize=512,
         compress="deflate",
-    ) as f:  # fmt: skip
+    ) as f:
         for row in range(0, SIZE, 512):
             rows = np.arange(row, min(row + 512, SIZE))[:, None]
             wave = np.sin(rows / 37 + 3 * np.sin(column / 211)) + np.sin(column / 53 + 2 * np.sin(rows / 173))

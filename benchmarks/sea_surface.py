@@ -22,7 +22,7 @@ from sea_surface_passes import Case, prepare
 
 from is2ice import schema
 from is2ice.science import seasurface
-from is2ice.science.leads import runs
+from is2ice.science.leads import consecutive_runs
 
 #: What is compared: name, and a function of segments that gives them a sea surface.
 VARIANTS: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
@@ -116,11 +116,12 @@ def keep_leads(
     code = cube["surface_class"].values.copy()
     for k in range(code.shape[0]):
         height = cube["height"].values[k]
-        first, last = runs((code[k] == schema.OPEN_WATER) & np.isfinite(height), min_segments=3)
+        first, last = consecutive_runs((code[k] == schema.OPEN_WATER) & np.isfinite(height), min_segments=3)
         real = [
-            (i, j) for i, j in zip(first, last, strict=True)
+            (i, j)
+            for i, j in zip(first, last, strict=True)
             if np.nanmean(truth["footprint_class"].values[k, i : j + 1] == schema.OPEN_WATER) > 0.5
-        ]  # fmt: skip
+        ]
         chosen = [real[i] for i in rng.permutation(len(real))[:number]]
         water = np.zeros(code.shape[1], bool)
         for i, j in chosen:

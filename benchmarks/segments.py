@@ -76,9 +76,7 @@ def resample(granule: Granule, blocks: list, threads: int) -> None:
             nodes,
             table.background,
             bias,
-            k0=k,
-            n=n,
-            length=plan.length,
+            segments.Cells(k, n, plan.length),
             selection=plan.selection,
             reference=plan.reference,
         )

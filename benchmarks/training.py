@@ -162,9 +162,18 @@ def along(n: int) -> float:
 def child(what: str, args: argparse.Namespace, launcher: list[str] | None = None) -> dict[str, float]:
     """Measure in a process of its own; the last line of its output is the answer."""
     command = [
-        *(launcher or []), sys.executable, __file__, "--one", what, "--windows", str(args.windows),
-        "--epochs", str(args.epochs), "--batch", str(args.batch),
-    ]  # fmt: skip
+        *(launcher or []),
+        sys.executable,
+        __file__,
+        "--one",
+        what,
+        "--windows",
+        str(args.windows),
+        "--epochs",
+        str(args.epochs),
+        "--batch",
+        str(args.batch),
+    ]
     env = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     lines = [line for line in done.stdout.splitlines() if "{" in line]

@@ -61,9 +61,13 @@ def scene_of(case: Case) -> tuple[Scene, float]:
     preset, shift = PRESETS[case.preset], case.seed % 20
     day = datetime.fromisoformat(preset.overpass) + timedelta(days=shift - 10)
     scene = Scene.preset(
-        case.preset, seed=case.seed, length_km=case.length_km, overpass=day.isoformat(),
-        drift=(speed * np.cos(angle), speed * np.sin(angle)), rgt=(preset.rgt + 15 * shift - 1) % 1387 + 1,
-    )  # fmt: skip
+        case.preset,
+        seed=case.seed,
+        length_km=case.length_km,
+        overpass=day.isoformat(),
+        drift=(speed * np.cos(angle), speed * np.sin(angle)),
+        rgt=(preset.rgt + 15 * shift - 1) % 1387 + 1,
+    )
     return scene, float(rng.uniform(8, 60))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ def _numba_cache() -> None:
     """Cache compiled loops in a temporary folder if neither the package nor the home folder can be written."""
     here, home = os.path.dirname(__file__), os.path.expanduser("~")
     if "NUMBA_CACHE_DIR" not in os.environ and not (os.access(here, os.W_OK) or os.access(home, os.W_OK)):
+        import tempfile
+
         os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"is2ice-numba-{os.getuid()}")
 
 
@@ -41,12 +42,14 @@ _PUBLIC = {
     "cluster": "engines",
     "compare": "reports.nasa_comparison",
     "conform": "schema",
+    "find_declaration": "io.stores.declarations",
     "freeboard": "science.freeboard!",
     "granule_tree": "workflows.opening",
     "icestats": "science.icestats!",
     "label_many": "workflows.label_many",
     "label_pass": "workflows.label_pass",
     "login": "io.remote.earthdata",
+    "make_class_maps": "workflows.make_class_maps",
     "make_map": "workflows.make_map",
     "one_track": "workflows.track",
     "open_scene": "sentinel2",
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Granule as Granule
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
+    from is2ice.io.stores.declarations import find_declaration as find_declaration
     from is2ice.io.stores.store import open_store as open_store
     from is2ice.io.stores.store import write_track as write_track
     from is2ice.reports.nasa_comparison import compare as compare
@@ -124,6 +128,7 @@ if TYPE_CHECKING:
     from is2ice.workflows.label_many import label_many as label_many
     from is2ice.workflows.label_pass import LabelOptions as LabelOptions
     from is2ice.workflows.label_pass import label_pass as label_pass
+    from is2ice.workflows.make_class_maps import make_class_maps as make_class_maps
     from is2ice.workflows.make_map import MapOptions as MapOptions
     from is2ice.workflows.make_map import make_map as make_map
     from is2ice.workflows.make_map import write_map as write_map

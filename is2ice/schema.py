@@ -46,7 +46,9 @@ __all__ = [
 SCHEMA_VERSION = "1.1"
 
 #: Start of ``delta_time``: the 18 leap seconds between GPS and UTC are inside the product's epoch.
-EPOCH = "seconds since 2018-01-01T00:00:00Z"
+EPOCH_DATE = "2018-01-01"
+EPOCH_TIME = np.datetime64(EPOCH_DATE, "ns")
+EPOCH = f"seconds since {EPOCH_DATE}T00:00:00Z"
 #: Length of a segment, m, unless told otherwise.
 SEGMENT_LENGTH = 2.0
 #: Cells in one Zarr chunk and in one shard (the shard is the write unit) along ``x_atc``.
@@ -422,21 +424,18 @@ def with_coordinates(ds: xr.Dataset) -> xr.Dataset:
     return ds.set_coords([name for name in COORDINATES if name in ds])
 
 
-_EPOCH = np.datetime64("2018-01-01", "ns")
-
-
 def _utc(seconds: np.ndarray) -> np.ndarray:
     """UTC of seconds since the epoch, to the nanosecond; whole seconds apart, since their product would round."""
     known = np.isfinite(seconds)
     whole = np.floor(np.where(known, seconds, 0.0))
     rest = np.rint((np.where(known, seconds, 0.0) - whole) * 1e9)
     ns = whole.astype(np.int64) * 1_000_000_000 + rest.astype(np.int64)
-    return np.where(known, _EPOCH + ns.astype("m8[ns]"), np.datetime64("NaT", "ns"))
+    return np.where(known, EPOCH_TIME + ns.astype("m8[ns]"), np.datetime64("NaT", "ns"))
 
 
 def _seconds(utc: np.ndarray) -> np.ndarray:
     """Seconds since the epoch of UTC; the inverse of :func:`_utc`, bit for bit."""
-    ns = (utc.astype("M8[ns]") - _EPOCH).astype(np.int64)
+    ns = (utc.astype("M8[ns]") - EPOCH_TIME).astype(np.int64)
     whole, rest = np.divmod(ns, 1_000_000_000)
     return np.where(np.isnat(utc), np.nan, whole + rest / 1e9)
 
@@ -725,7 +724,7 @@ def markdown_table() -> str:
                 meaning += ": " + ", ".join(f"{k} {v}" for k, v in flags.items())
             if not var.required:
                 meaning += " (optional)"
-            units = var.units if not var.units.startswith("seconds since") else "s since 2018-01-01 UTC"
+            units = var.units if not var.units.startswith("seconds since") else f"s since {EPOCH_DATE} UTC"
             lines.append(f"| `{name}` | {var.dtype} | {units} | {', '.join(var.dims)} | {meaning} |")
         lines.append("")
     return "\n".join(lines)

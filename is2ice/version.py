@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
 __version__ = "0.1.0"
 __all__ = ["__version__", "show_versions", "versions"]
 
@@ -16,6 +13,9 @@ _LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Installed versions by name; ``"-"`` for what is not installed. Nothing is imported."""
+    import platform
+    from importlib import metadata
+
     out = {"is2ice": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in _LIBRARIES:
         try:

@@ -9,11 +9,11 @@ The scene is a STAC item (path or URL), or the name of a catalogue to search for
 import argparse
 from pathlib import Path
 
-from is2ice.io.stores import store
+import is2ice
+from is2ice.io.stores.store import consolidate
 from is2ice.reports.plot_labels import draw_drift, draw_labels
 from is2ice.science.labels import transfer
 from is2ice.science.labels.corrections import Corrections, review
-from is2ice.workflows.label_pass import label_pass
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("granule")
@@ -25,14 +25,14 @@ parser.add_argument("--pictures", type=Path)
 args = parser.parse_args()
 
 by_hand = Corrections.read(args.corrections) if args.corrections else None
-done = label_pass(args.granule, args.scene, within=args.within, corrections=by_hand)
+done = is2ice.label_pass(args.granule, args.scene, within=args.within, corrections=by_hand)
 print(done.table().to_string(index=False))
 print(transfer.summary(done.segments))
 print(review(done.segments).head(10).to_string(index=False))
 
 for beam in done.segments["beam"].values:
-    print(store.write_track(done.segments.sel(beam=[beam]), args.store)["path"])
-store.consolidate(args.store)
+    print(is2ice.write_track(done.segments.sel(beam=[beam]), args.store)["path"])
+consolidate(args.store)
 
 if args.pictures:
     args.pictures.mkdir(parents=True, exist_ok=True)

@@ -14,15 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from is2ice import open_track
+import is2ice
 from is2ice.classifiers.scores import score_labels
 from is2ice.reports import plot_figures, plot_scores, published_tables
-from is2ice.reports.nasa_comparison import compare
-from is2ice.science import seasurface
-from is2ice.science.labels.drift import Drift
-from is2ice.sentinel2 import scene
-from is2ice.workflows.label_pass import LabellingError, label_pass
-from is2ice.workflows.track import one_track
+from is2ice.workflows.label_pass import LabellingError
 
 #: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
 WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
@@ -60,13 +55,15 @@ def labels(args):
     """Figures 2 and 4, of the beam asked for, or of the strong beams that the scene sees instead."""
     try:
         drift = (
-            "estimate" if args.shift is None else Drift(*args.shift, open_track(args.granule).attrs["crs"])
+            "estimate"
+            if args.shift is None
+            else is2ice.Drift(*args.shift, is2ice.open_track(args.granule).attrs["crs"])
         )
-        done = label_pass(args.granule, str(args.scene), drift=drift)
+        done = is2ice.label_pass(args.granule, str(args.scene), drift=drift)
     except LabellingError as error:
         yield "2_labels", str(error)
         return
-    image, scores = scene.open_scene(str(args.scene)), None
+    image, scores = is2ice.open_scene(str(args.scene)), None
     cube = done.segments
     tracks = [cube.sel(beam=b).assign_attrs(beam=b) for b in map(str, cube["beam"].values)]
     tracks = [t for t in tracks if (t["label"] >= 0).any()]
@@ -80,7 +77,9 @@ def labels(args):
         beams += f" (the scene does not label {args.beam})"
     for labelled in tracks:
         beam = labelled.attrs["beam"]
-        ours = one_track(args.granule, beam).reindex(x_atc=labelled.x_atc, fill_value={"surface_class": -1})
+        ours = is2ice.one_track(args.granule, beam).reindex(
+            x_atc=labelled.x_atc, fill_value={"surface_class": -1}
+        )
         classes = {k: ours[k] for k in ("surface_class", "class_probability")}
         score = score_labels(labelled.assign(classes))
         scores = score if scores is None else scores + score
@@ -96,7 +95,7 @@ def labels(args):
 
 def figures(args):
     """Name and figure, or name and why there is none."""
-    track = one_track(args.granule, args.beam)
+    track = is2ice.one_track(args.granule, args.beam)
     if args.scene is None:
         yield "2_labels and 4_confusion", "no scene (--scene)"
     else:
@@ -126,7 +125,7 @@ def figures(args):
     bare = track.drop_vars(
         ["h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index", "freeboard", "freeboard_uncertainty"]
     )
-    surfaces = {m: seasurface.estimate(bare, m) for m in METHODS}
+    surfaces = {m: is2ice.seasurface.estimate(bare, m) for m in METHODS}
     yield (
         "8_sea_surfaces",
         plot_figures.draw_methods(track, surfaces, f"{track.attrs['granule']} {args.beam}", width=args.width),
@@ -134,7 +133,7 @@ def figures(args):
     if args.atl07 is None and args.atl10 is None:
         yield "6_7_9_10_11", "no product (--atl07, --atl10)"
         return
-    result = compare(track, args.atl07, args.atl10)
+    result = is2ice.compare(track, args.atl07, args.atl10)
     part = window(result.track, args.km)
     yield "6_7_classes", plot_figures.draw_classes(result, part, width=args.width)
     yield "9_sea_surface", as_published(plot_figures.draw_surfaces(result, width=args.width), result.track)

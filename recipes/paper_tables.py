@@ -4,8 +4,7 @@
     python recipes/paper_tables.py --measured build --store labelled.zarr --out build/tables.md
 
 Ours come from the files that the benchmarks write (`is2ice.reports.published_tables.FILES`), and the shifts
-of table I from a
-store of labelled passes (`recipes/ross_sea_2019.py`).
+of table I from a store of labelled passes (`recipes/ross_sea_2019.py`).
 """
 
 import argparse
@@ -13,14 +12,14 @@ from pathlib import Path
 
 from ross_sea_2019 import PAIRS
 
-from is2ice.io.stores.store import open_store
+import is2ice
 from is2ice.reports import published_tables
 
 
 def shifts(store: str | None) -> dict[int, str]:
     """Displacements stored with the labels of each pair."""
     found = {}
-    for (granule, _), attrs in open_store(store).tracks.items() if store else ():
+    for (granule, _), attrs in is2ice.open_store(store).tracks.items() if store else ():
         for pair in (p for p in PAIRS if granule.startswith(p.granule)):
             found[pair.number] = f"{list(attrs.get('label_shift', []))} m in {attrs.get('crs')}"
     return found

@@ -13,10 +13,9 @@ import argparse
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from is2ice.io.stores import store
+import is2ice
+from is2ice.io.stores.store import consolidate
 from is2ice.science.labels import transfer
-from is2ice.science.labels.drift import Drift
-from is2ice.workflows.label_pass import LabellingError, label_pass
 
 #: The study area: west, south, east, north, degrees.
 REGION = (-180.0, -78.0, -140.0, -70.0)
@@ -37,35 +36,41 @@ class Pair(NamedTuple):
 
 PAIRS = (
     Pair(1, "ATL03_20191103184432_05780510", True, "2019-11-03T18:34:59", 9.55, (550.0, "NW"), ()),
-    Pair(2, "ATL03_20191104195311_05940510", True, "2019-11-04T19:45:29", 7.7, None, ("02CNA", "02CNB", "02CNC")),
+    Pair(
+        2,
+        "ATL03_20191104195311_05940510",
+        True,
+        "2019-11-04T19:45:29",
+        7.7,
+        None,
+        ("02CNA", "02CNB", "02CNC"),
+    ),
     Pair(3, "ATL03_20191113191053_07310510", True, "2019-11-13T18:34:59", 35.9, (200.0, "W"), ()),
     Pair(4, "ATL03_20191116192813_07770510", False, "2019-11-16T18:44:59", 43.23, None, ()),
     Pair(5, "ATL03_20191117190234_07920510", False, "2019-11-17T18:15:09", 47.57, (530.0, "NW"), ()),
     Pair(6, "ATL03_20191120191952_08380510", True, "2019-11-20T20:05:29", 45.62, (400.0, "NW"), ()),
     Pair(7, "ATL03_20191123180255_08830510", True, "2019-11-23T18:34:59", 32.07, (150.0, "E"), ()),
     Pair(8, "ATL03_20191126182014_09290510", True, "2019-11-26T18:44:59", 24.75, (350.0, "SW"), ("03CWT",)),
-)  # fmt: skip
+)
 
 
-def by_hand(pair: Pair, convention: str) -> Drift:
+def by_hand(pair: Pair, convention: str) -> is2ice.Drift:
     """The printed shift of a pair."""
     metres, towards = pair.shift or (0.0, "N")
-    return Drift.by_hand(metres, towards, convention=convention, at=CENTRE)
+    return is2ice.Drift.by_hand(metres, towards, convention=convention, at=CENTRE)
 
 
 def find(pair: Pair, endpoint: str) -> tuple[object, object]:
     """The granule and the scenes of a pair in the archives."""
     import earthaccess
 
-    from is2ice.io.catalogs.sentinel2 import search_scenes
-
     earthaccess.login(strategy="environment")
     granules = earthaccess.search_data(short_name="ATL03", granule_name=f"{pair.granule}_006_*")
     if not granules:
-        raise LabellingError(f"pair {pair.number}: no granule {pair.granule}_006 in the archive")
+        raise LookupError(f"pair {pair.number}: no granule {pair.granule}_006 in the archive")
     taken = datetime.fromisoformat(pair.scene_time)
     span = (taken - timedelta(minutes=2), taken + timedelta(minutes=2))
-    scenes = search_scenes(REGION, span, endpoint=endpoint)
+    scenes = is2ice.search_scenes(REGION, span, endpoint=endpoint)
     return granules[0], scenes[scenes["tile"].isin(pair.tiles)] if pair.tiles else scenes
 
 
@@ -92,12 +97,12 @@ def main() -> None:
             continue
         granule, scenes = find(pair, args.endpoint)
         drift = by_hand(pair, args.convention) if args.shift == "table" else args.shift
-        done = label_pass(granule, scenes, drift=drift)
+        done = is2ice.label_pass(granule, scenes, drift=drift)
         print(done.table().to_string(index=False), transfer.summary(done.segments), sep="\n")
         for beam in done.segments["beam"].values:
-            store.write_track(done.segments.sel(beam=[beam]), args.store)
+            is2ice.write_track(done.segments.sel(beam=[beam]), args.store)
     if args.store is not None:
-        store.consolidate(args.store)
+        consolidate(args.store)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,14 @@ def main(folder: Path, kill_at: int | None) -> None:
     # Different first weights on purpose: the root's must win.
     model = architectures.build("mlp", 3, 2, units=16, dropout=0.1, seed=replicas.rank)
     history = training.fit(
-        model, train, held, epochs=6, class_weights="balanced",
+        model,
+        train,
+        held,
+        epochs=6,
+        class_weights="balanced",
         checkpoint=folder / f"checkpoint-{'root' if replicas.is_root else replicas.rank}.npz",
         replicas=replicas if kill_at is None else Doomed(replicas, kill_at),
-    )  # fmt: skip
+    )
     seen = {
         "rank": replicas.rank,
         "size": replicas.size,

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,32 @@ def why_no_gateway() -> str | None:
     return None
 
 
+#: Starts a program in a mount namespace of its own, in which a folder is empty and the home another one.
+_HIDE = 'mount -t tmpfs none "$1" && mkdir -p "$2" && cd "$2" && export HOME="$2" && shift 2 && exec "$@"'
+
+
+def apart(hidden: Path, home: Path) -> list[str]:
+    """Words before a command that keep its process from a folder: it sees an empty one, and has another home."""
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", _HIDE, "sh", str(hidden), str(home)]
+
+
+def why_not_apart(folder: Path) -> str | None:
+    """Why processes cannot have their own mounts here, None where they can."""
+    (folder / "hidden").mkdir()
+    (folder / "hidden" / "file").touch()
+    try:
+        command = [*apart(folder / "hidden", folder / "home"), "ls", str(folder / "hidden")]
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        return f"no unshare: {error}"
+    return (
+        None if (done.returncode, done.stdout) == (0, "") else f"no mounts of its own: {done.stderr.strip()}"
+    )
+
+
 @contextlib.contextmanager
-def spark_standalone(folder: Path, workers: int = 2) -> Iterator[str]:
-    """A Spark standalone master with workers of one core each; yields its address."""
+def spark_standalone(folder: Path, workers: int = 2, before: Sequence[str] = ()) -> Iterator[str]:
+    """A Spark standalone master with workers of one core each, `before` the command of each; yields its address."""
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -108,9 +131,9 @@ def spark_standalone(folder: Path, workers: int = 2) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(log.open("w"))
 
-        def start(*arguments: str) -> subprocess.Popen[Any]:
+        def start(*arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[Any]:
             process = subprocess.Popen(
-                [*command, *arguments], env=env, stdout=stream, stderr=subprocess.STDOUT, cwd=folder
+                [*before, *command, *arguments], env=env, stdout=stream, stderr=subprocess.STDOUT, cwd=folder
             )
             stack.callback(stop, process)
             return process
@@ -125,13 +148,17 @@ def spark_standalone(folder: Path, workers: int = 2) -> Iterator[str]:
                 "org.apache.spark.deploy.worker.Worker",
                 *("--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", "0"),
                 *("--work-dir", str(folder / f"work{k}"), address),
+                before=before,
             )
             for k in range(workers)
         ]
         wait_for(
             lambda: log.read_text().count("Successfully registered with master") == workers,
-            "Spark workers", master, *members, log=log,
-        )  # fmt: skip
+            "Spark workers",
+            master,
+            *members,
+            log=log,
+        )
         yield address
 
 
@@ -142,17 +169,21 @@ c.UnsafeLocalBackend.clusters_directory = "{folder}"
 c.Proxy.address = "127.0.0.1:{http}"
 c.Proxy.tcp_address = "127.0.0.1:{tcp}"
 c.ClusterConfig.scheduler_cmd = ["{python}", "-m", "dask", "scheduler"]
-c.ClusterConfig.worker_cmd = ["{python}", "-m", "dask", "worker"]
+c.ClusterConfig.worker_cmd = {before} + ["{python}", "-m", "dask", "worker"]
 c.ClusterConfig.worker_threads = 1
 """
 
 
 @contextlib.contextmanager
-def dask_gateway(folder: Path) -> Iterator[dict[str, str]]:
-    """A Dask Gateway server whose clusters are processes of this machine; yields how a client reaches it."""
+def dask_gateway(folder: Path, before: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """A Dask Gateway server whose clusters are processes of this machine; yields how a client reaches it.
+
+    `before` stands before the command of each worker.
+    """
     ports = {name: free_port() for name in ("port", "http", "tcp")}
     config, log = folder / "dask_gateway_config.py", folder / "gateway.log"
-    config.write_text(GATEWAY.format(folder=folder / "clusters", python=sys.executable, **ports))
+    names = {"folder": folder / "clusters", "python": sys.executable, "before": list(before)}
+    config.write_text(GATEWAY.format(**names, **ports))
     (folder / "clusters").mkdir()
     program = Path(sys.executable).with_name("dask-gateway-server")
     with log.open("w") as stream:

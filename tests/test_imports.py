@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,16 +15,29 @@ PACKAGE = Path(__file__).resolve().parents[1] / "is2ice"
 
 #: The rooms, lowest first. A module imports from its own room and from rooms above it in this list, nothing else.
 ROOMS = [
-    "errors", "version", "extras", "schema", "engines", "io.urls", "science", "io.remote", "io.stores", "io.icesat2",
-    "io.publishing", "io.catalogs", "classifiers", "sentinel2", "workflows", "reports", "cli",
-]  # fmt: skip
-#: Engines know nothing of the package but extras; the twin knows words, metrics and geometry, never a stage
+    "errors",
+    "version",
+    "schema",
+    "engines",
+    "io.urls",
+    "science",
+    "io.remote",
+    "io.stores",
+    "io.icesat2",
+    "io.publishing",
+    "io.catalogs",
+    "classifiers",
+    "sentinel2",
+    "workflows",
+    "reports",
+    "cli",
+]
+#: Engines know nothing of the package but errors; the twin knows words, metrics and geometry, never a stage
 #: that it judges.
 ONLY = {
-    "engines": {"engines", "extras"},
+    "engines": {"engines", "errors"},
     "twin": {
         "twin",
-        "extras",
         "schema",
         "errors",
         "version",
@@ -36,8 +50,15 @@ ONLY = {
 CLI_SEES = {"twin"}
 #: Science works on arrays and Datasets: no files, no engines, no pictures.
 FORBIDDEN_IN_SCIENCE = {
-    "h5py", "h5netcdf", "zarr", "fsspec", "rasterio", "distributed", "pyspark", "matplotlib",
-}  # fmt: skip
+    "h5py",
+    "h5netcdf",
+    "zarr",
+    "fsspec",
+    "rasterio",
+    "distributed",
+    "pyspark",
+    "matplotlib",
+}
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:
@@ -193,6 +214,88 @@ def test_the_twin_sees_no_stage_and_only_the_command_line_sees_the_twin(tmp_path
         },
     )
     assert upward(known) == ["twin.a imports science.segments", "workflows.run imports twin.a"]
+
+
+def private_names(known: dict[str, Path], package: str = "is2ice") -> list[str]:
+    """Uses of a private name of another module: imported, or taken as an attribute of an imported module.
+
+    A module whose own name is private may be imported within its package.
+    """
+    found = []
+    for module, path in known.items():
+        here = path.parent
+        named: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith(package)):
+                near = node.level == 1
+                parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                for part in parts:
+                    sibling = near and ((here / f"{part}.py").exists() or (here / part).is_dir())
+                    if part.startswith("_") and not part.startswith("__") and not sibling:
+                        found.append(f"{module} imports {part} of {node.module or '.'}")
+                named |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Import):
+                named |= {
+                    alias.asname for alias in node.names if alias.name.startswith(package) and alias.asname
+                }
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in named
+            ):
+                if node.attr.startswith("_") and not node.attr.startswith("__"):
+                    found.append(f"{module} takes {node.value.id}.{node.attr}")
+    return found
+
+
+def test_no_private_name_crosses_modules() -> None:
+    assert not private_names(modules())
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from .leads import _hidden\n", "science.a imports _hidden of leads"),
+        (
+            "def f():\n    from is2ice.science.leads import _hidden\n",
+            "science.a imports _hidden of is2ice.science.leads",
+        ),
+        ("from is2ice.engines import _common\n", "science.a imports _common of is2ice.engines"),
+        ("from is2ice.engines._common import cpus\n", "science.a imports _common of is2ice.engines._common"),
+        ("from . import leads\nleads._hidden\n", "science.a takes leads._hidden"),
+        ("import is2ice.science.leads as l\nl._hidden()\n", "science.a takes l._hidden"),
+    ],
+)
+def test_a_private_name_of_another_module_is_seen(tmp_path: Path, source: str, found: str) -> None:
+    assert private_names(plant(tmp_path, **{"science/a": source, "science/leads": ""})) == [found]
+
+
+def layout_kept(path: Path) -> Iterator[int]:
+    """Lines that keep a layout of their own and do not stand in a table of numbers."""
+    text = path.read_text()
+    if "# fmt: skip" not in text:
+        return
+    nodes: list[Any] = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt)]
+    nodes += [d for n in nodes for d in getattr(n, "decorator_list", [])]
+    for k, line in enumerate(text.splitlines(), 1):
+        if line.endswith("# fmt: skip"):
+            node = max((n for n in nodes if n.lineno <= k <= n.end_lineno), key=lambda n: n.lineno)
+            leaves = [n for n in ast.walk(node) if isinstance(n, ast.Constant | ast.Name)]
+            numbers = [n for n in leaves if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
+            if len(numbers) < max(12, len(leaves) / 2):
+                yield k
+
+
+def test_the_formatter_wins_but_in_tables_of_numbers(tmp_path: Path) -> None:
+    root = PACKAGE.parent
+    found = {
+        p.relative_to(root): [*layout_kept(p)] for f in ("is2ice", "tests") for p in (root / f).rglob("*.py")
+    }
+    assert not {k: v for k, v in found.items() if v}
+    (tmp_path / "a.py").write_text(
+        f"a = [\n    x, y,\n]  # fmt: skip\nb = [\n    {'1, ' * 12}\n]  # fmt: skip\n"
+    )
+    assert list(layout_kept(tmp_path / "a.py")) == [3]
 
 
 @pytest.mark.parametrize("module", [m for m in modules() if m.startswith("science.")])

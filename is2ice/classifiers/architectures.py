@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .losses import ALPHA
 
@@ -92,14 +92,14 @@ def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: 
         raise ValueError(f"windows of {steps} steps, {features} features: expected an odd number, at least 1")
     import keras
 
-    with _seeded(seed):
+    with seeded(seed):
         inputs = keras.Input((steps, features), dtype="float32")
         hidden = known.layers(inputs, **{**known.parameters, **parameters})
         return keras.Model(inputs, keras.layers.Dense(len(schema.CLASSES), name="logits")(hidden), name=name)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Keras draws the seeds of initial weights from Python's generator: fix it here, and put it back."""
     state = random.getstate()
     random.seed(seed)
@@ -216,7 +216,10 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             "paper",
             2,
             {
-                "units": 16, "activation": "elu", "dropout": 0.2, "dense": (32, 96, 32, 16, 112, 48, 64),
+                "units": 16,
+                "activation": "elu",
+                "dropout": 0.2,
+                "dense": (32, 96, 32, 16, 112, 48, 64),
                 "dense_dropout": 0.0,
             },
             {**_PAPER, "learning_rate": 0.003, "epochs": 20},
@@ -255,4 +258,4 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             _default_along,
         ),
     }
-)  # fmt: skip
+)

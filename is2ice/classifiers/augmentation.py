@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Veiled", "veil"]
+__all__ = ["Augmented", "add_cloud_or_shadow"]
 
 F4 = NDArray[np.float32]
 
@@ -26,7 +26,7 @@ _SHADOW = {"B02": 0.48, "B03": 0.43, "B04": 0.40, "B08": 0.38, "B11": 0.35}
 _SHARE = 0.4
 
 
-class Veiled:
+class Augmented:
     """Training tiles, each several times in an epoch; what ``x`` gives is made when it is asked for.
 
     Parameters
@@ -59,7 +59,7 @@ class Veiled:
             copy, tile = divmod(int(row), n)
             out[k] = _turned(self._tiles[tile : tile + 1], copy)[0]
             if copy and self.bands:  # the first copy is as it was seen
-                out[k] = veil(out[k], self.bands, np.random.default_rng([self.seed, int(row)]))
+                out[k] = add_cloud_or_shadow(out[k], self.bands, np.random.default_rng([self.seed, int(row)]))
         return out
 
 
@@ -69,7 +69,7 @@ def _turned(tiles: NDArray[Any], copy: int) -> NDArray[Any]:
     return turned[:, :, ::-1] if copy % 8 > 3 else turned
 
 
-def veil(tile: F4, bands: Sequence[str], rng: np.random.Generator) -> F4:
+def add_cloud_or_shadow(tile: F4, bands: Sequence[str], rng: np.random.Generator) -> F4:
     """A tile under thin cloud, or in shadow, or both, or neither.
 
     Parameters

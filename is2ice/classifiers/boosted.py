@@ -91,9 +91,13 @@ class Forest:
         feature, threshold, left, right = (np.concatenate([p[k] for p in parts]) for k in range(4))
         base = np.asarray(fitted._baseline_prediction, "f8").ravel()
         return cls(
-            np.array(root, "i4"), feature.astype("i1"), threshold.astype("f4"), left.astype("i4"),
-            right.astype("i4"), base,
-        )  # fmt: skip
+            np.array(root, "i4"),
+            feature.astype("i1"),
+            threshold.astype("f4"),
+            left.astype("i4"),
+            right.astype("i4"),
+            base,
+        )
 
     def arrays(self) -> list[NDArray[Any]]:
         """Arrays in the order of the attributes."""
@@ -135,7 +139,15 @@ class Forest:
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(x, root, feature, threshold, left, right, out):
+def _walk(
+    x: NDArray[Any],
+    root: NDArray[Any],
+    feature: NDArray[Any],
+    threshold: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
     """Add the leaves that each row reaches to ``out`` (n, classes)."""
     for i in range(x.shape[0]):
         for r in range(root.shape[0]):

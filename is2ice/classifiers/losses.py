@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 __all__ = ["ALPHA", "balanced", "focal"]
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from is2ice import schema
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
-from is2ice.errors import ModelError
+from is2ice.errors import ModelError, StoreError
+from is2ice.io.remote.location import FolderLocation, location
 from is2ice.version import __version__
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "describe",
     "is_model",
     "load",
+    "objects",
     "packed_weights",
     "read_card",
     "save",
@@ -55,8 +57,8 @@ def save(
         Made; its parent must exist.
     model : keras.Model
     card : mapping
-        ``kind`` ("windows" or "tiles"), ``architecture``, ``parameters`` and whatever else is known, as JSON can
-        hold it. Format, class codes, version and checksums are added here.
+        ``kind`` ("windows", "tiles" or "atl07"), ``architecture``, ``parameters`` and whatever else is known, as
+        JSON can hold it. Format, class codes, version and checksums are added here.
     overwrite : bool
         Replace a model that is there.
 
@@ -90,8 +92,12 @@ def save(
             "parameters": int(sum(w.size for w in weights)),
         }
         document = {
-            "format": FORMAT, **card, "classes": CLASSES, "is2ice": __version__, "weights": told,
-        }  # fmt: skip
+            "format": FORMAT,
+            **card,
+            "classes": CLASSES,
+            "is2ice": __version__,
+            "weights": told,
+        }
         (part / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
         _move_in(part, folder)
     finally:
@@ -114,16 +120,36 @@ def _plain(value: Any) -> Any:
 
 
 def is_model(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a saved model."""
-    return (Path(folder) / CARD).is_file()
+    """Return True for a folder or an address that holds a saved model."""
+    try:
+        return _read(folder, CARD) is not None
+    except (ModelError, StoreError):
+        return False
 
 
 def checksum(folder: str | os.PathLike[str]) -> str:
-    """What tells a model from any other, as 32 hexadecimal digits; reads the card only."""
-    path = Path(folder) / CARD
-    if not path.is_file():
+    """Compute the checksum of a model, 32 hexadecimal digits, from its card."""
+    raw = _read(folder, CARD)
+    if raw is None:
         raise _absent(folder)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return hashlib.sha256(raw).hexdigest()[:32]
+
+
+def objects(folder: str | os.PathLike[str]) -> dict[str, bytes]:
+    """Read the files of a model, by name."""
+    card = read_card(folder)
+    return {CARD: _read(folder, CARD) or b"", WEIGHTS: packed_weights(folder, card)}
+
+
+def _read(folder: str | os.PathLike[str], name: str) -> bytes | None:
+    """Read a file of a model from its folder or bucket; None if it is not there."""
+    where = location(folder)
+    if name == CARD and isinstance(where, FolderLocation):
+        path = where.folder / name
+        if path.is_file() and path.stat().st_size > _LARGEST_CARD:
+            raise ModelError(f"{path}: {path.stat().st_size:,} bytes, expected at most {_LARGEST_CARD:,}")
+    held = where.read(name)
+    return None if held is None else held[0]
 
 
 def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
@@ -132,7 +158,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     Parameters
     ----------
     folder : path
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
         What it must be.
 
     Raises
@@ -140,13 +166,11 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     ModelError
         No model, a damaged card, another format, other class codes, another version of the package.
     """
-    path = Path(folder) / CARD
-    if not path.is_file():
+    path, raw = _path(folder, CARD), _read(folder, CARD)
+    if raw is None:
         raise _absent(folder, kind)
-    if path.stat().st_size > _LARGEST_CARD:
-        raise ModelError(f"{path}: {path.stat().st_size:,} bytes, expected at most {_LARGEST_CARD:,}")
     try:
-        card = json.loads(path.read_bytes())
+        card = json.loads(raw)
     except ValueError as error:
         raise ModelError(f"{path}: not JSON, or truncated ({error}); copy the model again") from error
     missing = [k for k in _NEEDED if not isinstance(card, dict) or k not in card]
@@ -167,6 +191,11 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     if kind is not None and card["kind"] != kind:
         raise ModelError(f"{path}: a model of {card['kind']}, expected one of {kind}")
     return card
+
+
+def _path(folder: str | os.PathLike[str], name: str) -> str:
+    """Name a file of a model for messages."""
+    return f"{location(folder).name}/{name}"
 
 
 def _absent(folder: str | os.PathLike[str], kind: str | None = None) -> ModelError:
@@ -190,7 +219,7 @@ def load(
     folder : path
     build : callable
         Makes the untrained model from the card.
-    kind : {"windows", "tiles"}, optional
+    kind : {"windows", "tiles", "atl07"}, optional
 
     Raises
     ------
@@ -198,8 +227,8 @@ def load(
         As :func:`read_card`; weights missing, truncated, damaged, with Python objects, or of other shapes.
     """
     card = read_card(folder, kind)
-    path = Path(folder) / WEIGHTS
-    groups, _ = read_arrays(io.BytesIO(packed_weights(folder, card)), name=str(path))
+    path = _path(folder, WEIGHTS)
+    groups, _ = read_arrays(io.BytesIO(packed_weights(folder, card)), name=path)
     try:
         model = build(card)
     except (ValueError, TypeError, KeyError) as error:
@@ -216,23 +245,23 @@ def packed_weights(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> b
     ModelError
         It is missing, truncated or of another model.
     """
-    path, told = Path(folder) / WEIGHTS, card["weights"]
+    path, told = _path(folder, WEIGHTS), card["weights"]
     if not isinstance(told, dict) or not isinstance(told.get("bytes"), int):
-        raise ModelError(f"{Path(folder) / CARD}: weights: expected their size and checksum, got {told!r}")
-    if not path.is_file():
+        raise ModelError(f"{_path(folder, CARD)}: weights: expected their size and checksum, got {told!r}")
+    packed = _read(folder, WEIGHTS)
+    if packed is None:
         raise ModelError(f"{folder}: its {WEIGHTS} is missing; copy the whole folder")
-    if path.stat().st_size != told["bytes"]:
+    if len(packed) != told["bytes"]:
         raise ModelError(
-            f"{path}: {path.stat().st_size:,} bytes, the card says {told['bytes']:,}: truncated, or of another "
+            f"{path}: {len(packed):,} bytes, the card says {told['bytes']:,}: truncated, or of another "
             "model; copy the folder again"
         )
-    packed = path.read_bytes()
     if hashlib.sha256(packed).hexdigest() != told.get("sha256"):
         raise ModelError(f"{path}: not the weights of this card (checksum); copy the folder again")
     return packed
 
 
-def _set_weights(model: Any, weights: list[Any], path: Path) -> None:
+def _set_weights(model: Any, weights: list[Any], path: str) -> None:
     have, want = [tuple(w.shape) for w in weights], [tuple(v.shape) for v in model.weights]
     if have != want:
         raise ModelError(f"{path}: weights of shapes {have}, expected {want} for this architecture")

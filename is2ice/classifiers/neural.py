@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,24 +14,48 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
-from . import architectures, model_folder, training
+from . import architectures, trained_model, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 from .trained_model import Trained
 
-__all__ = ["Neural", "check_card", "loaded", "one_of"]
+__all__ = ["Neural", "WindowOptions", "check_card", "loaded", "one_of"]
 
 #: Cells evaluated at once.
 BLOCK = 4096
 #: Cells of context, or units of a layer, that no model here has.
 _LARGEST = 10_000
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """Options of the windows that a network is trained on.
+
+    Attributes
+    ----------
+    features, context, leaking
+        As for :func:`is2ice.classifiers.samples.from_tracks`; the architecture's own by default. Samples
+        bring theirs.
+    parameters : mapping, optional
+        Parameters of the architecture, in place of its own.
+    normalisation : {"z", "published"}
+    night : float
+        Share of the training windows shown as at night, if the features hold the sun's part
+        (:meth:`is2ice.classifiers.samples.Samples.at_night`).
+    """
+
+    features: str | None = None
+    context: int | None = None
+    leaking: Iterable[str] = ()
+    parameters: Mapping[str, Any] | None = None
+    normalisation: str = "z"
+    night: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +71,8 @@ class Neural(Trained):
         validation: Samples | xr.Dataset | Iterable[xr.Dataset] | None = None,
         architecture: str = "default",
         *,
-        features: str | None = None,
-        context: int | None = None,
-        leaking: Iterable[str] = (),
-        parameters: Mapping[str, Any] | None = None,
-        normalisation: str = "z",
-        night: float = 0.3,
         release: str | None = None,
         card: Mapping[str, Any] | None = None,
-        seed: int = 0,
         replicas: Replicas | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Callable[[dict[str, float]], None] | None = None,
@@ -71,22 +86,17 @@ class Neural(Trained):
             Validation data choose the epoch and the temperature; they must be of other tracks or blocks
             (:func:`is2ice.classifiers.splits.split`).
         architecture : str
-            One of :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
-        features, context, leaking
-            As for :func:`is2ice.classifiers.samples.from_tracks`; the architecture's own by default. Samples
-            bring theirs.
-        parameters : mapping, optional
-            Of the architecture, where they are not its own.
-        normalisation : {"z", "published"}
-        night : float
-            Share of the training windows shown as at night, where the features tell the sun's part
-            (:meth:`is2ice.classifiers.samples.Samples.at_night`).
+            Name in :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
         release : str, optional
             ATL03 release of the tracks; read from Datasets.
         card : mapping, optional
-            More to say on the card: data, split.
-        seed, replicas, checkpoint, progress, **options
-            As for :func:`is2ice.classifiers.training.fit`, with the architecture's own where not given.
+            Further entries of the card: data, split.
+        replicas, checkpoint, progress
+            As for :func:`is2ice.classifiers.training.fit`.
+        **options
+            Fields of :class:`WindowOptions` (features, context, normalisation ...) and of
+            :class:`is2ice.classifiers.training.Settings` (epochs, learning_rate, seed ...); the architecture's own
+            by default.
 
         Raises
         ------
@@ -97,29 +107,42 @@ class Neural(Trained):
             known = ", ".join(architectures.ARCHITECTURES)
             raise ValueError(f"architecture {architecture!r}: expected one of {known}")
         kind = architectures.ARCHITECTURES[architecture]
+        windows, rest = training.split_options(WindowOptions, options)
+        settings = training.Settings(**{**kind.training, **rest})
+        parameters = windows.parameters or {}
         if not isinstance(train, Samples):
             train = [train] if isinstance(train, xr.Dataset) else list(train)
             release = one_of(train, "release", release)
-        make = (features or kind.features, kind.context if context is None else context)
-        train = _samples(train, *make, leaking).compute().at_night(night, seed=seed)
-        held = None if validation is None else _samples(validation, *make, leaking).compute()
+        make = (
+            windows.features or kind.features,
+            kind.context if windows.context is None else windows.context,
+            windows.leaking,
+        )
+        train = _samples(train, *make).compute().at_night(windows.night, seed=settings.seed)
+        held = None if validation is None else _samples(validation, *make).compute()
         if held is not None and held.x.shape[1:] != train.x.shape[1:]:
             raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")
-        norm = Normalisation.fit(train.x, train.features.names, form=normalisation)
-        model = architectures.build(architecture, *train.x.shape[1:], seed=seed, **(parameters or {}))
-        told = {**kind.training, **options}
+        norm = Normalisation.fit(train.x, train.features.names, form=windows.normalisation)
+        model = architectures.build(architecture, *train.x.shape[1:], seed=settings.seed, **parameters)
         history = training.fit(
-            model, (norm.apply(train.x), train.y), None if held is None else (norm.apply(held.x), held.y),
-            seed=seed, replicas=replicas, checkpoint=checkpoint, progress=progress, **told,
-        )  # fmt: skip
+            model,
+            (norm.apply(train.x), train.y),
+            None if held is None else (norm.apply(held.x), held.y),
+            settings=settings,
+            replicas=replicas,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
         document = {
             "kind": "windows",
             "architecture": architecture,
-            "parameters": {**kind.parameters, **(parameters or {})},
+            "parameters": {**kind.parameters, **parameters},
             "features": {
-                "set": train.features.name, "names": list(train.features.names),
+                "set": train.features.name,
+                "names": list(train.features.names),
                 "units": [f.units for f in train.features.features],
-                "leaking": list(train.features.leaking), "dark_cells": train.features.dark_cells,
+                "leaking": list(train.features.leaking),
+                "dark_cells": train.features.dark_cells,
             },
             "context": train.context,
             "segment_length": schema.SEGMENT_LENGTH,
@@ -127,11 +150,11 @@ class Neural(Trained):
             "normalisation": norm.to_dict(),
             "temperature": 1.0,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": seed,
+            "seed": settings.seed,
             "data": _data(train, held),
             "training": {**history.settings, "history": history.to_dict()},
             **(card or {}),
-        }  # fmt: skip
+        }
         made = cls(model, document)
         if held is not None and len(held):
             document["temperature"] = temperature(made.logits(held.x), held.y)
@@ -159,9 +182,9 @@ class Neural(Trained):
         kind = architectures.ARCHITECTURES[self.card["architecture"]]
         if kind.along is None:
             return None
-        told = {**kind.parameters, **self.card["parameters"]}
+        parameters = {**kind.parameters, **self.card["parameters"]}
         return tf.function(
-            kind.along(self.model, **told),
+            kind.along(self.model, **parameters),
             input_signature=[tf.TensorSpec((None, self.model.input_shape[-1]), tf.float32)],
         )
 
@@ -376,17 +399,6 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
     return document
 
 
-_lock = threading.Lock()
-
-
-def loaded(folder: str | os.PathLike[str]) -> Neural:
-    """A saved model, read once in each process and again only when it has changed."""
-    with _lock:
-        return _load(os.path.abspath(os.fspath(folder)), model_folder.checksum(folder))
-
-
-@lru_cache(maxsize=4)
-def _load(folder: str, checksum: str) -> Neural:
-    if multiprocessing.parent_process() is not None:
-        training.one_thread()  # one worker among many: the others have the other cores
-    return Neural.load(folder)
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
+    """Load a saved model, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Neural, folder, checksum)

@@ -44,8 +44,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.science.along_track import box, detected, incident, local_quantile, spots
-from is2ice.science.first_photon_bias import PIXELS
+from is2ice.science.along_track import local_quantile, running_sum, spots
+from is2ice.science.first_photon_bias import PIXELS, detected, incident
 
 from .base import add_classes
 
@@ -107,7 +107,7 @@ class Radiometric:
         limits = self.table["strong" if spot % 2 else "weak"]
         window = self.table["window"]
         half = max(0, round(window["half_cells_m"] / length))
-        photons, pulses = box(a["n_photons"], half), box(a["n_pulses"], half)
+        photons, pulses = running_sum(a["n_photons"], half), running_sum(a["n_pulses"], half)
         seen = (pulses > 0) & (a["n_pulses"] > 0)
         gain = self.table["gain_by_spot"][str(spot)]
         n_pix = PIXELS["strong" if spot % 2 else "weak"]

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from is2ice.classifiers.base import Classifier
+from is2ice.engines import shared
+from is2ice.io.remote.location import SHARED
 
-__all__ = ["SHIPPED", "by_name", "fingerprint", "usable"]
+__all__ = ["SHIPPED", "ModelReference", "by_name", "fingerprint", "to_share", "usable"]
+
+#: Largest model that travels with a job, bytes; workers read a larger one at its address.
+LARGEST_SHARED = 16 * 2**20
 
 #: Classifiers that come with the package, by name; its version tells which they are.
 SHIPPED = ("default", "radiometric")
 
 
-def by_name(name: str) -> Classifier:
-    """The classifier of a name, or the saved model in a folder.
+def by_name(name: str, checksum: str = "") -> Classifier:
+    """Return the classifier of a name, or the saved model of a folder or address.
+
+    Parameters
+    ----------
+    name : str
+    checksum : str
+        Checksum of a saved model, by which a worker finds a model that came with its job.
 
     Raises
     ------
@@ -30,12 +43,12 @@ def by_name(name: str) -> Classifier:
         from is2ice.classifiers.boosted import shipped
 
         return shipped()
-    from is2ice.classifiers.model_folder import is_model
+    from is2ice.classifiers.model_folder import CARD, is_model
 
-    if is_model(name):
+    if (checksum and shared(f"{SHARED}{checksum}/{CARD}")) or is_model(name):
         from is2ice.classifiers.neural import loaded
 
-        return loaded(name)
+        return loaded(name, checksum)
     raise ValueError(
         f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
     )
@@ -66,6 +79,65 @@ def usable(name: str) -> dict[str, Any]:
     check_card(name, card)
     packed_weights(name, card)
     return card
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A trained model that is named by its content, for tasks: workers have it from their job, or read it.
+
+    Attributes
+    ----------
+    folder : str
+        Folder or address.
+    checksum : str
+    """
+
+    folder: str = field(compare=False)
+    checksum: str
+
+    @classmethod
+    def of(cls, model: Any) -> ModelReference | None:
+        """Refer to a saved model, given as such or by its folder; None for one that is not saved."""
+        from is2ice.classifiers.model_folder import checksum, is_model
+
+        if isinstance(model, str | os.PathLike):
+            return cls(os.fspath(model), checksum(model))
+        folder = str(getattr(model, "folder", ""))
+        if not (folder and is_model(folder) and checksum(folder) == model.checksum):
+            return None
+        return cls(folder, model.checksum)
+
+    def __str__(self) -> str:
+        return f"model {self.checksum}"
+
+    def share(self) -> dict[str, bytes]:
+        """Read the model for the workers of a job (:func:`to_share`)."""
+        return to_share(self.folder, self.checksum)
+
+    def open(self) -> Any:
+        """Load a model of tiles, once in each process."""
+        from is2ice.classifiers.trained_model import loaded
+        from is2ice.classifiers.unet import UNet
+
+        return loaded(UNet, self.folder, self.checksum)
+
+
+def to_share(name: str, checksum: str) -> dict[str, bytes]:
+    """Read a trained model for the workers of a job; empty for a large one, which they read at its address.
+
+    Parameters
+    ----------
+    name : str
+        Folder or address.
+    checksum : str
+        Checksum of the model; empty if nothing was trained.
+    """
+    from is2ice.classifiers.model_folder import objects
+
+    files = objects(name) if checksum else {}
+    if sum(map(len, files.values())) > LARGEST_SHARED:
+        return {}
+    return {f"{SHARED}{checksum}/{file}": data for file, data in files.items()}
 
 
 def fingerprint(name: str) -> str:

@@ -159,9 +159,14 @@ class Samples:
         else:
             x = np.concatenate([p.x for p in parts])
         return cls(
-            x, np.concatenate([p.y for p in parts]), np.concatenate(track), np.concatenate([p.x_atc for p in parts]),
-            tuple(tracks), tuple(scene[t] for t in tracks), parts[0].features,
-        )  # fmt: skip
+            x,
+            np.concatenate([p.y for p in parts]),
+            np.concatenate(track),
+            np.concatenate([p.x_atc for p in parts]),
+            tuple(tracks),
+            tuple(scene[t] for t in tracks),
+            parts[0].features,
+        )
 
 
 def from_tracks(

@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 __all__ = ["start"]
 

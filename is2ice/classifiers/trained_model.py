@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, ClassVar, Self
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.engines import shared
+from is2ice.errors import require
+from is2ice.io.remote.location import SHARED, is_url
 
-from . import model_folder
+from . import model_folder, training
 
-__all__ = ["Trained"]
+__all__ = ["Trained", "loaded"]
 
 F4 = NDArray[np.float32]
 
@@ -38,7 +42,7 @@ class Trained:
 
     kind: ClassVar[str]
     #: Samples that the model is always given at a time; any number where None.
-    company: ClassVar[int | None] = None
+    batch_size: ClassVar[int | None] = None
 
     model: Any = field(repr=False)
     card: dict[str, Any] = field(repr=False)
@@ -66,7 +70,7 @@ class Trained:
         require("tensorflow")
         import tensorflow as tf
 
-        shape = (self.company, *self.model.input_shape[1:])
+        shape = (self.batch_size, *self.model.input_shape[1:])
         # A plain graph: blocks are large, so there is nothing for a compiler to gain that it would not spend.
         return tf.function(self._outputs, input_signature=[tf.TensorSpec(shape, tf.float32)])
 
@@ -76,8 +80,8 @@ class Trained:
         for k in range(0, len(x), block):
             part = np.asarray(self._prepared(x[k : k + block]), np.float32)
             n = len(part)
-            if self.company and n < self.company:
-                part = np.concatenate([part, np.zeros((self.company - n, *part.shape[1:]), np.float32)])
+            if self.batch_size and n < self.batch_size:
+                part = np.concatenate([part, np.zeros((self.batch_size - n, *part.shape[1:]), np.float32)])
             out[k : k + n] = self._forward(part).numpy()[:n]
         return out
 
@@ -116,3 +120,35 @@ def _again(kind: type[Trained], card: dict[str, Any], weights: list[Any], *told:
     model = kind._build(card)
     model.set_weights(weights)
     return kind(model, card, *told)
+
+
+_lock = threading.Lock()
+T = TypeVar("T", bound=Trained)
+
+
+def loaded(kind: type[T], folder: str | os.PathLike[str], checksum: str = "") -> T:
+    """Load a saved model, once in each process and again only when it has changed.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the model.
+    folder : path or address
+    checksum : str
+        Checksum of the model; on a worker, a model that came with its job is found by that.
+    """
+    if checksum and shared(f"{SHARED}{checksum}/{model_folder.CARD}") is not None:
+        folder = f"{SHARED}{checksum}"
+    text = os.fspath(folder)
+    with _lock:
+        made: T = _load(
+            cast(Any, kind), text if is_url(text) else os.path.abspath(text), model_folder.checksum(text)
+        )
+    return made
+
+
+@lru_cache(maxsize=4)
+def _load(kind: Any, folder: str, checksum: str) -> Any:
+    if multiprocessing.parent_process() is not None:
+        training.one_thread()  # one worker among many: the others have the other cores
+    return kind.load(folder)

@@ -10,24 +10,33 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 
 from . import losses
 from .replicas import Alone, Replicas
 
-__all__ = ["History", "TrainingError", "check_settings", "fit", "one_thread"]
+__all__ = [
+    "History",
+    "Settings",
+    "TrainStep",
+    "TrainingError",
+    "fit",
+    "one_thread",
+    "split_options",
+    "training_fingerprint",
+]
 
 log = logging.getLogger("is2ice")
+T = TypeVar("T")
 
 #: Samples handed over at once, bytes, and most steps.
 _BLOCK, _STEPS = 2**25, 512
@@ -68,23 +77,95 @@ class History:
         return {"epochs": self.epochs, "best": self.best, "settings": self.settings}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a training.
+
+    Attributes
+    ----------
+    loss : {"focal", "cross_entropy"} or callable
+        A callable takes labels and logits and gives one loss a label (:mod:`is2ice.classifiers.losses`).
+    class_weights : "balanced", sequence or None
+        One weight a class; "balanced" is the inverse of its share in the training set.
+    gamma : float
+        Exponent of the focal loss.
+    epochs, batch : int
+        The batch is that of each replica; samples that fill no batch wait for a later epoch.
+    learning_rate : float
+        Rate of Adam; not scaled by the number of replicas.
+    seed : int
+        Seed of shuffling and dropout. Initial weights are the caller's (the root's, in many replicas).
+    patience : int, optional
+        Stop after this number of epochs without a lower validation loss.
+    compiled : bool, optional
+        Let XLA compile the steps. By default so for windows, not for images, whose convolutions the
+        libraries of TensorFlow do faster.
+    """
+
+    loss: str | Callable[[Any, Any], Any] = "focal"
+    class_weights: str | Sequence[float] | None = None
+    gamma: float = 2.0
+    epochs: int = 20
+    batch: int = 32
+    learning_rate: float = 0.003
+    seed: int = 0
+    patience: int | None = None
+    compiled: bool | None = None
+
+    def check(self, classes: int) -> None:
+        """Refuse values that cannot be meant, before data are read or a model is built.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes of the model.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.epochs < 1 or self.batch < 1 or not 0 < self.learning_rate < np.inf:
+            raise ValueError(
+                f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {self.epochs}, "
+                f"{self.batch} and {self.learning_rate}"
+            )
+        if not 0 <= self.gamma < np.inf:
+            raise ValueError(f"gamma={self.gamma!r}: expected 0 (cross entropy) or more")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience={self.patience!r}: expected epochs, at least 1")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise ValueError(f"class_weights={self.class_weights!r}: expected 'balanced', numbers or None")
+        numbers = None if isinstance(self.class_weights, str) else self.class_weights
+        if numbers is not None and len(numbers) != classes:
+            raise ValueError(f"class_weights: {len(numbers)} given, the model has {classes} classes")
+        _loss(self.loss, numbers, self.gamma)
+
+    def to_dict(self, weights: Sequence[float] | None, replicas: int) -> dict[str, Any]:
+        """Return what decides the weights of a model, as JSON can hold it."""
+        loss = (
+            self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
+        )
+        return {
+            "loss": loss,
+            "class_weights": None if weights is None else [float(w) for w in weights],
+            "gamma": self.gamma,
+            "batch": self.batch,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "replicas": replicas,
+        }
+
+
 def fit(
     model: Any,
     train: Any,
     validation: Any = None,
     *,
-    loss: str | Callable[[Any, Any], Any] = "focal",
-    class_weights: str | Sequence[float] | None = None,
-    gamma: float = 2.0,
-    epochs: int = 20,
-    batch: int = 32,
-    learning_rate: float = 0.003,
+    settings: Settings | None = None,
     replicas: Replicas | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    patience: int | None = None,
-    compiled: bool | None = None,
     progress: Callable[[dict[str, float]], None] | None = None,
+    **changes: Any,
 ) -> History:
     """Train a model in place with Adam, and give it the weights of its best epoch.
 
@@ -96,29 +177,15 @@ def fit(
         ``x``: ``(n, ...)``, an array or whatever gives one when indexed with an array of rows (so a memory
         map or a view of windows stays where it is); ``y``: class codes, ``(n,)`` or ``(n, ...)`` as the
         logits; -1 is unlabelled and weighs nothing. Every replica is given the same sets and takes its share.
-    loss : {"focal", "cross_entropy"} or callable
-        A callable takes labels and logits and gives one loss a label (:mod:`is2ice.classifiers.losses`).
-    class_weights : "balanced", sequence or None
-        One weight a class; "balanced" is the inverse of its share in the training set.
-    gamma : float
-        Of the focal loss.
-    epochs, batch : int
-        The batch is that of each replica; samples that fill no batch wait for a later epoch.
-    learning_rate : float
-        Of Adam; not scaled by the number of replicas.
+    settings : Settings, optional
     replicas : Replicas, optional
         :class:`~is2ice.classifiers.replicas.Alone` by default.
     checkpoint : path, optional
-        File (``.npz``) that the root writes after every epoch; a training that finds it goes on from there.
-    seed : int
-        Of shuffling and dropout. Initial weights are the caller's (the root's, in many replicas).
-    patience : int, optional
-        Stop after so many epochs without a lower validation loss.
-    compiled : bool, optional
-        Let XLA compile the steps. By default so for windows, not for images, whose convolutions the
-        libraries of TensorFlow do faster.
+        File (``.npz``) that the root writes after every epoch; a training that finds it resumes from there.
     progress : callable, optional
-        Given each row of the history, in the root.
+        Takes each row of the history, in the root.
+    **changes
+        Fields of :class:`Settings`, in place of those of `settings`.
 
     Returns
     -------
@@ -136,46 +203,28 @@ def fit(
     With validation data the best epoch has the lowest validation loss; without, the last is kept.
     """
     classes = int(model.output_shape[-1])
-    check_settings(
-        classes,
-        loss=loss,
-        class_weights=class_weights,
-        gamma=gamma,
-        epochs=epochs,
-        batch=batch,
-        learning_rate=learning_rate,
-        patience=patience,
-    )
+    chosen = replace(settings or Settings(), **changes)
+    chosen.check(classes)
     replicas = replicas or Alone()
     x, y = _pair(train, "train")
     held = None if validation is None else _pair(validation, "validation")
-    weights = losses.balanced(y, classes) if isinstance(class_weights, str) else class_weights
-    settings = {
-        "loss": loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss)),
-        "class_weights": None if weights is None else [float(w) for w in weights],
-        "gamma": gamma, "batch": batch, "learning_rate": learning_rate, "seed": seed, "replicas": replicas.size,
-    }  # fmt: skip
-    measure = _loss(loss, weights, gamma)
+    given = chosen.class_weights
+    weights = losses.balanced(y, classes) if isinstance(given, str) else given
+    step = _train_step(model, chosen, weights, len(y), replicas)
+    state = _State(model, step.optimizer, Path(checkpoint) if checkpoint else None, replicas)
+    record = chosen.to_dict(weights, replicas.size)
+    history = state.restore(training_fingerprint(model, x, y, record), record)
     mine = replicas.shard(len(y))
-    if not len(mine):
-        raise TrainingError(
-            f"{len(y)} training samples for {replicas.size} replicas; each needs at least one"
-        )
-    if compiled is None:
-        compiled = len(model.input_shape) <= 3
-    machine = _Machine(model, measure, learning_rate, min(batch, len(mine)), replicas, compiled)
-    state = _State(model, machine.optimizer, Path(checkpoint) if checkpoint else None, replicas)
-    history = state.restore(_print(model, x, y, settings), settings)
-    for epoch in range(len(history.epochs), epochs):
-        if patience is not None and epoch - 1 - history.best >= patience:
+    for epoch in range(len(history.epochs), chosen.epochs):
+        if chosen.patience is not None and epoch - 1 - history.best >= chosen.patience:
             break
         started = time.perf_counter()
-        _reseed(model, seed, epoch, replicas.rank)
-        order = np.random.default_rng([seed, epoch, replicas.rank]).permutation(mine)
-        row = machine.train(x, y, order, epoch)
+        _reseed(model, chosen.seed, epoch, replicas.rank)
+        order = np.random.default_rng([chosen.seed, epoch, replicas.rank]).permutation(mine)
+        row = step.train(x, y, order, epoch)
         state.average_statistics()
         if held is not None:
-            row |= machine.validate(*held, classes)
+            row |= step.validate(*held, classes)
         row["seconds"] = time.perf_counter() - started
         history.epochs.append(row)
         if held is None or row["val_loss"] <= min(history.column("val_loss")):
@@ -190,45 +239,24 @@ def fit(
     return history
 
 
-def check_settings(
-    classes: int,
-    *,
-    loss: str | Callable[[Any, Any], Any] = "focal",
-    class_weights: str | Sequence[float] | None = None,
-    gamma: float = 2.0,
-    epochs: int = 20,
-    batch: int = 32,
-    learning_rate: float = 0.003,
-    patience: int | None = None,
-) -> None:
-    """Refuse settings of :func:`fit` that cannot be meant, before data are read or a model is built.
-
-    Parameters
-    ----------
-    classes : int
-        Of the model.
-    loss, class_weights, gamma, epochs, batch, learning_rate, patience
-        As for :func:`fit`.
-
-    Raises
-    ------
-    ValueError
-    """
-    if epochs < 1 or batch < 1 or not 0 < learning_rate < np.inf:
-        raise ValueError(
-            f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {epochs}, {batch} "
-            f"and {learning_rate}"
+def _train_step(model: Any, settings: Settings, weights: Any, samples: int, replicas: Replicas) -> TrainStep:
+    """Compile the steps of a training on this replica's share of the samples."""
+    share = len(replicas.shard(samples))
+    if not share:
+        raise TrainingError(
+            f"{samples} training samples for {replicas.size} replicas; each needs at least one"
         )
-    if not 0 <= gamma < np.inf:
-        raise ValueError(f"gamma={gamma!r}: expected 0 (cross entropy) or more")
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience={patience!r}: expected epochs, at least 1")
-    if isinstance(class_weights, str) and class_weights != "balanced":
-        raise ValueError(f"class_weights={class_weights!r}: expected 'balanced', numbers or None")
-    numbers = None if isinstance(class_weights, str) else class_weights
-    if numbers is not None and len(numbers) != classes:
-        raise ValueError(f"class_weights: {len(numbers)} given, the model has {classes} classes")
-    _loss(loss, numbers, gamma)
+    compiled = len(model.input_shape) <= 3 if settings.compiled is None else settings.compiled
+    loss = _loss(settings.loss, weights, settings.gamma)
+    batch = min(settings.batch, share)
+    return TrainStep(model, loss, settings.learning_rate, batch, replicas, compiled)
+
+
+def split_options(kind: type[T], options: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
+    """Make a record of the options that are its fields; return it and the other options."""
+    names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    own = {k: v for k, v in options.items() if k in names}
+    return kind(**own), {k: v for k, v in options.items() if k not in names}
 
 
 def one_thread() -> None:
@@ -268,22 +296,22 @@ def _loss(
 
 
 def _reseed(model: Any, seed: int, epoch: int, rank: int) -> None:
-    """Dropout draws anew from what is known at every epoch, so that a restart repeats it."""
+    """Seed dropout from what is known at every epoch, so that a restart repeats it."""
     states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
     for k, v in enumerate(states):
         v.assign(np.random.default_rng([seed, epoch, rank, k]).integers(0, 2**31, 2).astype("u4"))
 
 
-def _print(model: Any, x: Any, y: NDArray[Any], settings: dict[str, Any]) -> str:
-    """What tells one training from another: model, data and settings (not the number of replicas)."""
+def training_fingerprint(model: Any, x: Any, y: NDArray[Any], settings: dict[str, Any]) -> str:
+    """Return a digest of model, data and settings (not of the number of replicas)."""
     some = np.unique(np.linspace(0, len(y) - 1, 64).astype(int))
     crc = zlib.crc32(np.ascontiguousarray(x[some]).tobytes(), zlib.crc32(np.ascontiguousarray(y).tobytes()))
     shapes = [tuple(w.shape) for w in model.weights]
-    told = {k: v for k, v in settings.items() if k != "replicas"}
-    return f"{zlib.crc32(repr((shapes, len(y), sorted(told.items()))).encode()):08x}{crc:08x}"
+    kept = sorted((k, v) for k, v in settings.items() if k != "replicas")
+    return f"{zlib.crc32(repr((shapes, len(y), kept)).encode()):08x}{crc:08x}"
 
 
-class _Machine:
+class TrainStep:
     """The compiled parts of a training: steps over a block of batches, and measures over a block of samples."""
 
     def __init__(
@@ -434,11 +462,11 @@ class _State:
                 document = self._read()
             except ModelError as error:  # every replica must hear of it, or the others would wait
                 fault = str(error)
-        told = json.loads(self.replicas.root_says(json.dumps({"document": document, "fault": fault})))
-        if told["fault"]:
-            raise ModelError(told["fault"])
+        said = json.loads(self.replicas.root_says(json.dumps({"document": document, "fault": fault})))
+        if said["fault"]:
+            raise ModelError(said["fault"])
         self.replicas.broadcast([*self.model.weights, *self.optimizer.variables])
-        document = told["document"]
+        document = said["document"]
         return History(document["epochs"], document["best"], len(document["epochs"]), settings)
 
     def _read(self) -> dict[str, Any]:

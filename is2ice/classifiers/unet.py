@@ -21,16 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import ModelError
-from is2ice.extras import require
+from is2ice.errors import ModelError, require
 
 from . import training
-from .architectures import _seeded
-from .augmentation import Veiled
+from .architectures import seeded
+from .augmentation import Augmented
 from .replicas import Replicas
 from .trained_model import Trained
 
-__all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "UNet", "build"]
+__all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "TileOptions", "UNet", "build"]
 
 F4 = NDArray[np.float32]
 
@@ -38,7 +37,7 @@ F4 = NDArray[np.float32]
 DEFAULT_INPUTS = ("B02", "B03", "B04", "B08", "B11")
 #: What a network may be given: bands, or grey made of three.
 KNOWN_INPUTS = (*DEFAULT_INPUTS, "grey")
-#: Tiles worked at a time: always as many, so that a tile's result does not depend on its company.
+#: Tiles worked at a time: always as many, so that a tile's result does not depend on the others of its batch.
 _BATCH = 8
 #: No network here is larger.
 _MOST_FILTERS, _MOST_LEVELS = 1024, 7
@@ -49,9 +48,9 @@ def _published(x: Any, *, filters: Sequence[int], dropout: Sequence[float]) -> A
     from keras import layers
 
     def pair(x: Any, n: int, rate: float) -> Any:
-        told = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-        x = layers.Conv2D(n, 3, **told)(x)
-        return layers.Conv2D(n, 3, **told)(layers.Dropout(rate)(x))
+        how = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
+        x = layers.Conv2D(n, 3, **how)(x)
+        return layers.Conv2D(n, 3, **how)(layers.Dropout(rate)(x))
 
     down = []
     for n, rate in zip(filters[:-1], dropout, strict=False):
@@ -128,10 +127,10 @@ def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **paramet
     layers_of, own = ARCHITECTURES[name]
     if unknown := set(parameters) - set(own):
         raise ValueError(f"{name} has no {sorted(unknown)}; it has {', '.join(own)}")
-    told = {k: tuple(v) for k, v in {**own, **parameters}.items()}
-    levels = len(told["filters"])
-    if not 2 <= levels <= _MOST_LEVELS or not all(0 < n <= _MOST_FILTERS for n in told["filters"]):
-        raise ValueError(f"filters {told['filters']}: expected 2 to {_MOST_LEVELS} of 1 to {_MOST_FILTERS}")
+    sizes = {k: tuple(v) for k, v in {**own, **parameters}.items()}
+    levels = len(sizes["filters"])
+    if not 2 <= levels <= _MOST_LEVELS or not all(0 < n <= _MOST_FILTERS for n in sizes["filters"]):
+        raise ValueError(f"filters {sizes['filters']}: expected 2 to {_MOST_LEVELS} of 1 to {_MOST_FILTERS}")
     if size < 2**levels or size % 2 ** (levels - 1) or channels < 1:
         raise ValueError(
             f"tiles of {size} pixels, {channels} channels: expected a multiple of {2 ** (levels - 1)} for "
@@ -139,10 +138,33 @@ def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **paramet
         )
     import keras
 
-    with _seeded(seed):
+    with seeded(seed):
         inputs = keras.Input((size, size, channels), dtype="float32")
-        logits = keras.layers.Conv2D(len(schema.CLASSES), 1, name="logits")(layers_of(inputs, **told))
+        logits = keras.layers.Conv2D(len(schema.CLASSES), 1, name="logits")(layers_of(inputs, **sizes))
         return keras.Model(inputs, logits, name=name)
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """Options of the tiles that a network is trained on.
+
+    Attributes
+    ----------
+    inputs : sequence of str, optional
+        Names of the channels; those named by the tiles, else :data:`DEFAULT_INPUTS`.
+    clouds : bool, optional
+        Lay thin cloud and shadow over tiles (:mod:`is2ice.classifiers.augmentation`); by default for reflectance,
+        not for grey, which may have been filtered already.
+    copies : int
+        Times each tile is seen in an epoch, turned, mirrored and each time under other clouds.
+    parameters : mapping, optional
+        Parameters of the network, in place of its own.
+    """
+
+    inputs: Sequence[str] | None = None
+    clouds: bool | None = None
+    copies: int = 4
+    parameters: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +172,7 @@ class UNet(Trained):
     """A trained network of tiles; :func:`is2ice.sentinel2.scene.class_map` takes one for ``method="unet"``."""
 
     kind: ClassVar[str] = "tiles"
-    company: ClassVar[int | None] = _BATCH
+    batch_size: ClassVar[int | None] = _BATCH
 
     @classmethod
     def fit(
@@ -159,12 +181,7 @@ class UNet(Trained):
         validation: Any = None,
         architecture: str = "default",
         *,
-        inputs: Sequence[str] | None = None,
-        veil: bool | None = None,
-        copies: int = 4,
-        parameters: Mapping[str, Any] | None = None,
         card: Mapping[str, Any] | None = None,
-        seed: int = 0,
         replicas: Replicas | None = None,
         **options: Any,
     ) -> UNet:
@@ -176,20 +193,13 @@ class UNet(Trained):
             ``x`` ``(n, size, size, channels)`` on the fixed scale, ``y`` ``(n, size, size)`` class codes, -1
             where there is none (:func:`is2ice.sentinel2.tiles.tiles_of`). Validation tiles are of other scenes.
         architecture : {"default", "published"}
-        inputs : sequence of str, optional
-            Names of the channels; those that the tiles say, else :data:`DEFAULT_INPUTS`.
-        veil : bool, optional
-            Lay thin cloud and shadow over tiles (:mod:`is2ice.classifiers.augmentation`); by default for reflectance,
-            not for grey, which may have been filtered already.
-        copies : int
-            Times each tile is seen in an epoch, turned and mirrored, and veiled anew.
-        parameters : mapping, optional
-            Of the network, where they are not its own.
         card : mapping, optional
-            More to say on the card.
-        seed, replicas, **options
-            As for :func:`is2ice.classifiers.training.fit`; cross entropy, 8 tiles a batch and a rate of 0.003
-            where not given.
+            Further entries of the card.
+        replicas : Replicas, optional
+        **options
+            Fields of :class:`TileOptions` (inputs, clouds, copies, parameters), and all that
+            :func:`is2ice.classifiers.training.fit` takes; cross entropy, 8 tiles a batch and a rate of 0.003 by
+            default.
 
         Raises
         ------
@@ -197,20 +207,22 @@ class UNet(Trained):
             Channels and inputs differ in number, or an input is unknown.
         """
         x, y = _pair(train)
-        names = tuple(inputs or getattr(train, "inputs", None) or DEFAULT_INPUTS)
+        tiles, rest = training.split_options(TileOptions, options)
+        seed, parameters = int(rest.get("seed", 0)), tiles.parameters or {}
+        names = tuple(tiles.inputs or getattr(train, "inputs", None) or DEFAULT_INPUTS)
         if len(names) != x.shape[-1] or set(names) - set(KNOWN_INPUTS):
             raise ValueError(f"inputs {names}: expected {x.shape[-1]} of {', '.join(KNOWN_INPUTS)}")
-        model = build(architecture, len(names), int(x.shape[1]), seed=seed, **(parameters or {}))
-        veiled = "grey" not in names if veil is None else veil
-        several = Veiled(x, y, names if veiled else (), copies=copies, seed=seed)
-        told = {"loss": "cross_entropy", "batch": 8, "learning_rate": 0.003, **options}
+        model = build(architecture, len(names), int(x.shape[1]), seed=seed, **parameters)
+        clouds = "grey" not in names if tiles.clouds is None else tiles.clouds
+        augmented = Augmented(x, y, names if clouds else (), copies=tiles.copies, seed=seed)
+        rest = {"loss": "cross_entropy", "batch": 8, "learning_rate": 0.003, **rest}
         held = None if validation is None else _pair(validation)
-        history = training.fit(model, several, held, seed=seed, replicas=replicas, **told)
+        history = training.fit(model, augmented, held, replicas=replicas, **rest)
         counts = np.bincount(y[y >= 0].ravel(), minlength=len(schema.CLASSES))
         document = {
             "kind": "tiles",
             "architecture": architecture,
-            "parameters": {**ARCHITECTURES[architecture][1], **(parameters or {})},
+            "parameters": {**ARCHITECTURES[architecture][1], **parameters},
             "inputs": list(names),
             "white": float(getattr(train, "white", 1.0)),
             "size": int(x.shape[1]),
@@ -224,8 +236,8 @@ class UNet(Trained):
                 "shares": dict(
                     zip(schema.CLASSES, (counts / max(counts.sum(), 1)).round(6).tolist(), strict=True)
                 ),
-                "veiled": veiled,
-                "copies": copies,
+                "veiled": clouds,
+                "copies": tiles.copies,
             },
             "training": {**history.settings, "history": history.to_dict()},
             **(card or {}),

@@ -54,7 +54,7 @@ def scaling(
     as_json: AsJson = False,
 ) -> None:
     """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
-    from is2ice.engines._common import cpus
+    from is2ice.engines import cpus
     from is2ice.reports import scaling as s
     from is2ice.twin.server.timing_archive import make_archive
 

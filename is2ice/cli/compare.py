@@ -26,6 +26,12 @@ def compare(
     ] = None,
     atl07: Annotated[Path | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
     atl10: Annotated[Path | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
+    koo: Annotated[
+        Path | None,
+        typer.Option(
+            "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
+        ),
+    ] = None,
     path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +48,7 @@ def compare(
         track = track.isel(beam=0).assign_attrs(beam=beam)
     else:
         track = one_track(source, beam)
-    result = nasa_comparison.compare(track, atl07, atl10)
+    result = nasa_comparison.compare(track, atl07, atl10, koo=koo)
     if atl10 is not None and not result.leads["theirs"].size:
         result.statements.append(_leads_elsewhere(result, atl10, beam))
     if path is not None and path.suffix == ".html":

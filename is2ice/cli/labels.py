@@ -35,6 +35,18 @@ ImageClassifier = Annotated[
     ),
 ]
 
+Transition = Annotated[
+    float,
+    typer.Option(
+        "--transition",
+        help="Distance from another class, in pixels, within which nothing is labelled. Leads narrower than about 40 m "
+        "get no label at 1.5; 0 labels all.",
+    ),
+]
+CorrectionsFile = Annotated[
+    Path | None, typer.Option("--corrections", help="A corrections file to apply on top.")
+]
+
 
 @dataclass(frozen=True)
 class LabelFlags:
@@ -52,17 +64,8 @@ class LabelFlags:
         ),
     ] = None
     refused: Refused = "skip"
-    transition: Annotated[
-        float,
-        typer.Option(
-            "--transition",
-            help="Distance from another class, in pixels, within which nothing is labelled. Leads narrower than about "
-            "40 m get no label at 1.5; 0 labels all.",
-        ),
-    ] = 1.5
-    corrections: Annotated[
-        Path | None, typer.Option("--corrections", help="A corrections file to apply on top.")
-    ] = None
+    transition: Transition = 1.5
+    corrections: CorrectionsFile = None
     classifier: ImageClassifier = None
 
     def keywords(self, granule: str) -> dict[str, Any]:
@@ -121,7 +124,31 @@ def _network(folder: Path | None) -> dict[str, Any]:
     from is2ice.classifiers.unet import UNet
 
     found = UNet.load(folder)
-    return {"method": "unet", "model": found, "white": float(found.card["white"])}
+    return {"method": "unet", "classifier": found, "white": float(found.card["white"])}
+
+
+@dataclass(frozen=True)
+class SceneFlags:
+    """Flags that choose the scenes of a labelling."""
+
+    within: Within = 80.0
+    refused: Refused = "skip"
+    transition: Transition = 1.5
+    corrections: CorrectionsFile = None
+    classifier: ImageClassifier = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keywords of :func:`is2ice.label_many`; files are named, and read when it starts."""
+        how: dict[str, Any] = {k: getattr(self, k) for k in ("within", "refused", "transition")}
+        how |= {"corrections": self.corrections} if self.corrections else {}
+        return how | ({"classes": _network_of_tasks(self.classifier)} if self.classifier else {})
+
+
+def _network_of_tasks(folder: Path) -> dict[str, Any]:
+    """Return the options of class maps by a U-Net that workers load."""
+    from is2ice.classifiers.model_folder import read_card
+
+    return {"method": "unet", "model": folder, "white": float(read_card(folder, "tiles")["white"])}
 
 
 @app.command(
@@ -133,21 +160,23 @@ def many(
     context: typer.Context,
     store: Annotated[str, typer.Option("--store", help="Store to write the labelled tracks to.")],
     engine: EngineFlags,
+    choice: SceneFlags,
     granules: Annotated[list[str] | None, typer.Argument(help="ATL03 granules.")] = None,
     scenes: Annotated[
         list[str] | None,
         typer.Option("--scenes", help="STAC items (path or URL), or the name of a catalogue; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the store's last labelling.")] = False,
-    within: Within = 80.0,
-    refused: Refused = "skip",
     as_json: AsJson = False,
 ) -> None:
-    """Label many passes on an engine; passes without a scene are reported and the others labelled."""
+    """Label many passes on an engine; passes without a scene are reported and the others labelled.
+
+    The scenes of one pass go to many workers. The U-Net and the corrections file are read here and sent to them.
+    """
     from is2ice.workflows import label_many
 
     if resume:
-        refuse_changes(context, ("within", "refused"))
+        refuse_changes(context, ("within", "refused", "transition", "corrections", "classifier"))
     how: dict[str, Any] = {"progress": False if as_json else None}
     how |= engine.keywords(store if resume else None)
     one = scenes[0] if scenes and len(scenes) == 1 else scenes
@@ -156,9 +185,7 @@ def many(
             changes = {"sources": granules, "scenes": one}
             done = label_many.resume(store, **how, **{k: v for k, v in changes.items() if v})
         else:
-            done = label_many.label_many(
-                granules or [], one or [], store, within=within, refused=refused, **how
-            )
+            done = label_many.label_many(granules or [], one or [], store, **choice.keywords(), **how)
     except KeyboardInterrupt:
         err.print(
             f"is2ice: interrupted; finished tracks are in {store}, is2ice labels many --resume does the rest"

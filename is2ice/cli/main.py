@@ -15,8 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import message
+from is2ice.errors import Is2IceError, extra_hint
 
 from .console import err, out, scrubbed, state
 
@@ -35,6 +34,7 @@ COMMANDS = {
     "train": ("models", "train_app", ""),
     "classify": ("models", "classify_app", ""),
     "unet": ("unet", "app", ""),
+    "classmaps": ("classmaps", "app", ""),
     "map": ("maps", "app", ""),
     "stats": ("stats", "app", ""),
     "compare": ("compare", "app", ""),
@@ -122,7 +122,7 @@ def main(args: list[str] | None = None) -> None:
     except (Is2IceError, ValueError, FileNotFoundError) as error:
         _fail(error, str(error), 2)
     except ModuleNotFoundError as error:
-        line = message(error.name or "")
+        line = extra_hint(error.name or "")
         _fail(error, line or f"{error} (unexpected; --debug shows where)", 2 if line else 3)
     except Exception as error:
         _fail(error, f"{type(error).__name__}: {error} (unexpected; --debug shows the traceback)", 3)

@@ -11,7 +11,7 @@ import typer
 import xarray as xr
 
 from is2ice.science import grid as grids
-from is2ice.science.snowmodels import HELP as SNOW_HELP
+from is2ice.science.snow import HELP as SNOW_HELP
 from is2ice.workflows.make_map import DERIVED, MapOptions, make_map, write_map
 
 from .console import AsJson, check_picture, err, expand_flags, names, out, print_json, scrubbed

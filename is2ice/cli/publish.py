@@ -40,20 +40,17 @@ def publish(
 
     A second call changes nothing; new granules in the store, or another declaration, make the next version.
     """
-    from is2ice.io.stores.declarations import declaration as by_name
-
-    declared = by_name(declaration) if declaration else None
     if icechunk:
         from is2ice.io.publishing.icechunk_repository import publish as publish_icechunk
 
         if target is None:
             raise ValueError("--icechunk: name the folder or bucket of the repository")
         _quiet_icechunk()
-        done = publish_icechunk(store, target, declared=declared, dry_run=dry_run)
+        done = publish_icechunk(store, target, declaration=declaration, dry_run=dry_run)
     else:
         from is2ice.io.publishing.publish import publish as publish_store
 
-        done = publish_store(store, target, declared=declared, dry_run=dry_run)
+        done = publish_store(store, target, declaration=declaration, dry_run=dry_run)
     if as_json:
         print_json(asdict(done))
     else:
@@ -77,10 +74,10 @@ def declarations(
     as_json: AsJson = False,
 ) -> None:
     """List the declared stores: contents, address, licence, citation and update policy of each."""
-    from is2ice.io.stores.declarations import declaration as by_name
     from is2ice.io.stores.declarations import declarations as listed
+    from is2ice.io.stores.declarations import find_declaration
 
-    found = {name: by_name(name, folder)} if name else listed(folder)
+    found = {name: find_declaration(name, folder)} if name else listed(folder)
     if as_json:
         print_json([asdict(one) for one in found.values()])
     elif name:

@@ -51,6 +51,14 @@ class TrackFlags:
         return {"beams": beams or None, "options": Options(**given), "overwrite": self.overwrite}
 
 
+@dataclass(frozen=True)
+class OutputFlags:
+    """Flags of the text that is printed."""
+
+    as_json: AsJson = False
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False
+
+
 @app.command(
     epilog="Examples:\n\nis2ice run ATL03_*.h5 --store s.zarr --engine processes --workers 4\n\n"
     "is2ice run ATL03_20191104*.h5 --store s.zarr --beams gt2r --bbox 170 -78 -150 -72 --json\n\n"
@@ -63,6 +71,7 @@ def run(
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     track: TrackFlags,
     engine: EngineFlags,
+    output: OutputFlags,
     sources: Annotated[
         list[str] | None, typer.Argument(help="ATL03 files or URLs, or stores whose segments to use.")
     ] = None,
@@ -70,8 +79,6 @@ def run(
         float | None, typer.Option("--block-km", help="Split tracks into blocks of this many km.", min=0.1)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the store's last run.")] = False,
-    as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
     """Process granules into a store: 2 m segments, surface class, local sea surface and freeboard."""
     from is2ice.workflows import run as runs
@@ -80,7 +87,7 @@ def run(
         raise ValueError("nothing to do: name ATL03 files, or resume the store's last run by --resume")
     if resume:
         refuse_changes(context, [f.name for f in fields(TrackFlags)])
-    how: dict[str, Any] = {"progress": False if quiet or as_json else None}
+    how: dict[str, Any] = {"progress": False if output.quiet or output.as_json else None}
     how |= engine.keywords(store if resume else None)
     try:
         if resume:
@@ -91,11 +98,11 @@ def run(
     except KeyboardInterrupt:
         err.print(f"is2ice: interrupted; finished tracks are in {store}, is2ice run --resume does the rest")
         raise typer.Exit(130) from None
-    if as_json:
+    if output.as_json:
         print_json(done.to_dict())
-    elif not quiet:
+    elif not output.quiet:
         out.print(done.report())
-    _print_failures(done, quiet or as_json)
+    _print_failures(done, output.quiet or output.as_json)
     if not done.ok:
         raise typer.Exit(1 if any(r["beam"] for r in done.receipts) else 2)
 

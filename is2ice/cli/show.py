@@ -69,12 +69,12 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
     import numpy as np
 
     from is2ice.errors import GranuleError, RemoteError
-    from is2ice.io.catalogs.icesat2 import located
+    from is2ice.io.catalogs.icesat2 import resolve_granule
     from is2ice.io.icesat2.atl03 import Granule
     from is2ice.io.icesat2.geolocation import gap_notes
     from is2ice.science.epoch import iso_time
 
-    with Granule(located(source)) as granule:
+    with Granule(resolve_granule(source)) as granule:
         beams, notes, failed = [], [], None
         for beam in granule.beams:
             try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .console import AsJson, expand_flags, out, print_json
 
@@ -118,7 +118,7 @@ def classify(
     found = UNet.load(classifier)
     image = sentinel2.open_scene(scene)
     # The white of the card, which is the scale that the network was trained with.
-    classes = sentinel2.class_map(image, "unet", model=found, white=float(found.card["white"])).compute()
+    classes = sentinel2.class_map(image, "unet", classifier=found, white=float(found.card["white"])).compute()
     write_classes(classes, raster)
     shares = sentinel2.shares(classes)
     if as_json:

@@ -1,27 +1,42 @@
-"""Engines: a function over items, here, in processes, on Dask or on Spark. Knows callables and items, not ice.
+"""Engines apply a function to items: in this process, in others, on Dask or on Spark. They know nothing of ice.
 
-An engine is a generator function ``(fn, items, **options)`` that yields ``(item, result)`` as results come,
-an exception standing in for the result of an item that failed. Its library is imported when it is named.
-To add one, write such a function and put it into :data:`ENGINES`.
+An engine is a generator function ``(fn, items, *, shared, **options)``. It yields ``(item, result)`` as results arrive;
+an exception stands in for the result of an item that failed. `shared` are bytes that each worker receives once, for
+:func:`shared`. The library of an engine is imported when the engine is used. To add an engine, write such a function
+and put it into :data:`ENGINES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from ._attempt import RetryOn, attempt, release
+from ._attempt import Retry, attempt, release
 from ._cluster import Cluster, cluster
-from ._common import Pairs
+from ._common import Pairs, cpus
 from ._environment import Carry, Environment
+from ._shared import hold, shared
 from .dask import dask as _dask
 from .gateway import gateway as _gateway
 from .processes import processes as _processes
 from .serial import serial as _serial
 from .spark import spark as _spark
 
-__all__ = ["ENGINES", "Cluster", "attempt", "check", "cluster", "map", "release"]
+__all__ = [
+    "ENGINES",
+    "Cluster",
+    "Retry",
+    "attempt",
+    "check",
+    "cluster",
+    "cpus",
+    "hold",
+    "map",
+    "release",
+    "shared",
+]
 
 
 def map(  # the name of what it does, as in every engine's own library
@@ -29,11 +44,9 @@ def map(  # the name of what it does, as in every engine's own library
     items: Iterable[Any],
     engine: str | Cluster = "serial",
     *,
-    retries: int = 0,
-    retry_on: RetryOn = (OSError,),
-    retry_wait: float = 1.0,
     clean: Callable[[str], str] = str,
     environment: Callable[[], Mapping[str, str]] | None = None,
+    share: Mapping[str, bytes] | None = None,
     **options: Any,
 ) -> Pairs:
     """Apply a function to every item and yield results as they come.
@@ -41,24 +54,20 @@ def map(  # the name of what it does, as in every engine's own library
     Parameters
     ----------
     fn : callable
-        Of one item. Engines other than ``serial`` need it, the items and the results to be picklable.
+        Function of one item. Engines other than ``serial`` pickle it, the items and the results.
     items : iterable
         Drawn only as fast as workers need them.
     engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
-    retries : int
-        Further attempts at an item whose failure is of `retry_on`.
-    retry_on : tuple of exception types, or callable
-        By default what a network or disk may do; or a function that tells of an exception whether it may
-        pass. Sent to the workers as `fn` is.
-    retry_wait : float
-        Pause before the second attempt, s; doubled for each further one.
     clean : callable
-        Passes log messages and tracebacks on without what must not be told, such as passwords in URLs.
+        Removes secrets, such as passwords in URLs, from log messages and tracebacks.
     environment : callable, optional
-        Gives environment variables that workers need, such as credentials. It is asked for every item as that is
-        sent, so that workers follow what is renewed here.
+        Gives environment variables that workers need, such as credentials. It is called for each item when that is
+        sent, so that workers receive renewed values.
+    share : mapping of str to bytes, optional
+        Objects that each worker receives once and finds with :func:`shared`, such as a trained model.
     **options
-        ``workers`` for all but ``serial``; ``address``, ``client`` and ``memory_limit`` for ``dask``; those of
+        Fields of :class:`Retry` (``retries``, ``retry_on``, ``retry_wait``) and options of the engine: ``workers`` for
+        all but ``serial``; ``address``, ``client`` and ``memory_limit`` for ``dask``; those of
         :func:`is2ice.engines.gateway.gateway_client`; ``master``, ``conf`` and ``session`` for ``spark``.
 
     Yields
@@ -70,9 +79,9 @@ def map(  # the name of what it does, as in every engine's own library
     Raises
     ------
     ValueError
-        For an unknown engine.
+        An unknown engine.
     KeyboardInterrupt
-        After what had been started is cancelled and closed.
+        After all started work is cancelled and the workers are closed.
 
     Examples
     --------
@@ -82,10 +91,11 @@ def map(  # the name of what it does, as in every engine's own library
     name = check(engine)
     if isinstance(engine, Cluster):
         options = {**engine.options, **options}
-    one: Any = partial(attempt, fn, retries=retries, retry_on=retry_on, retry_wait=retry_wait, clean=clean)
+    retry = Retry(**{f.name: options.pop(f.name) for f in fields(Retry) if f.name in options})
+    one: Any = partial(attempt, fn, **vars(retry), clean=clean)
     if environment is not None and name != "serial":
         one, items = Carry(one), (Environment.of(item, environment()) for item in items)
-    for item, (ok, value) in ENGINES[name](one, items, **options):
+    for item, (ok, value) in ENGINES[name](one, items, shared=share or {}, **options):
         item = item.item if isinstance(item, Environment) else item
         if not ok:
             value.add_note(f"while processing {item}")
@@ -93,12 +103,12 @@ def map(  # the name of what it does, as in every engine's own library
 
 
 def check(engine: str | Cluster) -> str:
-    """The name of an engine.
+    """Return the name of an engine.
 
     Raises
     ------
     ValueError
-        For one that is not known.
+        An unknown engine.
     """
     name = engine.engine if isinstance(engine, Cluster) else engine
     if name not in ENGINES:

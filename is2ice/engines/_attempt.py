@@ -1,4 +1,4 @@
-"""One item, wherever it runs: tried, tried again, and its failure made fit to travel."""
+"""One item: attempts at it, and its failure in a form that can be sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,34 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["RetryOn", "attempt", "release"]
 
 log = logging.getLogger("is2ice")
-#: Which failures may pass by themselves: types, or a function of the exception.
+#: Failures that are worth another attempt: types, or a function of the exception.
 RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Further attempts at an item that failed.
+
+    Attributes
+    ----------
+    retries : int
+        Number of further attempts at an item whose failure is of `retry_on`.
+    retry_on : tuple of exception types, or callable
+        Failures worth another attempt: types of exceptions, or a function of the exception. It is sent to the workers
+        as the function of an item is.
+    retry_wait : float
+        Pause before the second attempt, s; doubled for each further one.
+    """
+
+    retries: int = 0
+    retry_on: RetryOn = (OSError,)
+    retry_wait: float = 1.0
 
 
 def attempt(
@@ -27,7 +48,7 @@ def attempt(
     retry_wait: float = 1.0,
     clean: Callable[[str], str] = str,
 ) -> tuple[bool, Any]:
-    """(True, result) or (False, exception): an exception as a value survives any way of sending it.
+    """Apply a function to an item; return (True, result) or (False, exception), which any engine can send.
 
     The parameters are those of :func:`map`.
     """
@@ -46,11 +67,11 @@ def attempt(
 
 
 def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
-    """The exception itself if it can be pickled, else one that says the same."""
+    """Return the exception if it can be pickled, else one with the same text."""
     where = f"on {socket.gethostname()}, process {os.getpid()}"
     note = clean(f"{where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
-    # The note tells the causes, in clean words; the exceptions themselves may hold what must not be told, or
-    # what cannot be sent (and tblib, which Dask loads, would send them).
+    # The note names the causes without secrets; the exceptions themselves may hold secrets, or what cannot be sent (and
+    # tblib, which Dask loads, would send them).
     release(error)
     error = error.with_traceback(None)
     error.__cause__ = error.__context__ = None
@@ -66,10 +87,10 @@ def _portable(error: Exception, clean: Callable[[str], str]) -> Exception:
 
 
 def release(error: BaseException | None) -> None:
-    """Let go of what the frames of a failure hold, such as open files, its causes' too.
+    """Release what the frames of a failure and of its causes hold, such as open files.
 
-    fsspec leaves failures in reference cycles, which the garbage collector frees whenever it runs, in whatever
-    thread. HDF5 files freed so in the thread that reads for them lock the process up for good.
+    fsspec leaves failures in reference cycles, which the garbage collector frees at any time, in any thread. HDF5 files
+    freed in the thread that reads for them lock the process for good.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)

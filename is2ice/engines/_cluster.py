@@ -1,4 +1,4 @@
-"""A cluster as one context manager, wherever it runs."""
+"""A cluster of any kind as one context manager."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Cluster", "cluster"]
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers that are running, in the place of an engine's name.
+    """Running workers, given in place of the name of an engine.
 
     Attributes
     ----------
     engine : str
-        The engine they belong to.
+        Engine of the workers.
     options : mapping
-        How that engine reaches them: ``client`` (a ``distributed.Client``) or ``session`` (a SparkContext).
+        ``client`` (a ``distributed.Client``) or ``session`` (a SparkContext), by which the engine reaches them.
     where : str
     """
 
@@ -30,12 +30,12 @@ class Cluster:
 
     @property
     def client(self) -> Any:
-        """The Dask client, for anything else one does with Dask; None of Spark."""
+        """The Dask client, for other work with Dask; None for Spark."""
         return self.options.get("client")
 
     @property
     def workers(self) -> int:
-        """Tasks that run at a time."""
+        """Number of tasks that run at a time."""
         if self.engine == "spark":
             return int(self.options["session"].defaultParallelism)
         return sum(self.client.nthreads().values())
@@ -43,7 +43,7 @@ class Cluster:
 
 @contextmanager
 def cluster(where: str = "local", workers: int | None = None, **options: Any) -> Iterator[Cluster]:
-    """Workers for as long as the block lasts; what was started here is stopped at its end.
+    """Start or reach workers for a block of code; workers that were started here are stopped at its end.
 
     Parameters
     ----------
@@ -53,20 +53,20 @@ def cluster(where: str = "local", workers: int | None = None, **options: Any) ->
         Dask scheduler; ``"spark"``, Spark on this machine, or the session that is running; or a Spark master,
         ``"spark://host:7077"``, ``"local[4]"``, ``"yarn"`` or ``"k8s://..."``.
     workers : int, optional
-        Of a cluster that is started here: all cores by default on this machine; needed of a Gateway.
+        Number of workers to start: all cores of this machine by default; required for a Gateway.
     **options
-        Of a Gateway ``auth``, ``proxy_address``, ``cluster_options``, ``name`` and ``timeout``; of Spark ``conf``;
-        of local Dask ``memory_limit``.
+        Options of the kind: ``auth``, ``proxy_address``, ``cluster_options``, ``name`` and ``timeout`` of a Gateway;
+        ``conf`` of Spark; ``memory_limit`` of Dask on this machine.
 
     Yields
     ------
     Cluster
-        To be given as ``engine`` to :func:`is2ice.run` or :func:`is2ice.engines.map`.
+        Give it as ``engine`` to :func:`is2ice.run` or :func:`is2ice.engines.map`.
 
     Raises
     ------
     ValueError
-        For an address of no known kind.
+        An address of no known kind.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the workers of our local Dask cluster do beyond their work."""
+"""A plugin for the workers of the local Dask cluster."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["QuietLeave"]
 
 
 class QuietLeave(WorkerPlugin):
-    """Neither Ctrl-C nor closing is a fault of a worker.
+    """Keep workers quiet at Ctrl-C and when they close.
 
     Ctrl-C goes to the whole terminal group, and the driver alone decides what follows.
 
-    A closing worker is told to stop while its heartbeat may be waiting for the scheduler's reply; it then
-    closes its connections under it and logs that as an error. Dask tears plugins down before connections:
-    from then on that one message says nothing. Before it, a lost scheduler is reported as ever.
+    A worker may be asked to close while its heartbeat waits for the scheduler's reply; it then closes its connections
+    and logs that as an error. Dask ends plugins before connections: from then on this one message is dropped. Before
+    it, a lost scheduler is reported.
     """
 
     def setup(self, worker: Any) -> None:
-        """Called by the worker as it starts, in the thread of its event loop."""
+        """Ignore Ctrl-C; the worker calls this as it starts, in the thread of its event loop."""
         own = (
             multiprocessing.parent_process() is not None
         )  # else the driver's process, as in a threaded cluster
@@ -32,7 +32,7 @@ class QuietLeave(WorkerPlugin):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def teardown(self, worker: Any) -> None:
-        """Called by the worker as it closes."""
+        """Drop messages of heartbeats; the worker calls this as it closes."""
         worker.periodic_callbacks["heartbeat"].stop()
         logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
 

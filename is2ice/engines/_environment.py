@@ -1,4 +1,4 @@
-"""What goes to a worker beside an item: environment variables, as they are when the item is sent."""
+"""Environment variables that go to a worker with an item, with their values at the time of sending."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ __all__ = ["Carry", "Environment"]
 
 @dataclass(frozen=True)
 class Environment:
-    """An item and environment variables that its worker sets. Neither repr nor str shows their values."""
+    """An item with environment variables that its worker sets; neither repr nor str shows their values."""
 
     item: Any
     _variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, item: Any, variables: Mapping[str, str]) -> Environment:
+        """Join an item with variables."""
         return cls(item, dict(variables))
 
     def __str__(self) -> str:
         return str(self.item)
 
     def open(self) -> Any:
-        """The item, once its variables are set in this process."""
+        """Set the variables in this process, and return the item."""
         os.environ.update(self._variables)
         return self.item
 
 
 @dataclass(frozen=True)
 class Carry:
-    """A function of items as a function of :class:`Environment`."""
+    """A function of items, applied to :class:`Environment`."""
 
     fn: Callable[[Any], Any]
 

@@ -1,7 +1,7 @@
-"""Whether workers elsewhere run the same package, and how it is sent to those that do not.
+"""Compare the package of workers elsewhere with this one, and send it to those that have another or none.
 
-The functions here are pickled by value where they are asked of a worker, since it may lack the package; so
-they use the standard library only.
+Functions that a worker is asked for are pickled by value, since it may lack the package; so they use the standard
+library only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 __all__ = ["PACKAGE", "by_value", "digest", "ensure", "zipped"]
 
 PACKAGE = __name__.partition(".")[0]
-#: What of the package decides results.
-SUFFIXES = (".py", ".toml")
+#: Endings of the files that decide results: sources, tables and the models that come with the package.
+SUFFIXES = (".py", ".toml", ".json", ".npz")
 
 
 def digest(package: str) -> str | None:
-    """Checksum of a package's sources as this interpreter would import them; None where there are none."""
+    """Compute the checksum of a package as this interpreter would import it; None if it is not there."""
     import hashlib
     import importlib.util
     import zipfile
@@ -44,13 +44,13 @@ def digest(package: str) -> str | None:
         parts = {f"{package}/{p.relative_to(root)}": p.read_bytes() for p in root.rglob("*.*")}
     total = hashlib.sha256()
     for name in sorted(parts):
-        if name.endswith((".py", ".toml")):
+        if name.endswith((".py", ".toml", ".json", ".npz")):
             total.update(name.encode() + b"\0" + parts[name])
     return total.hexdigest()
 
 
 def zipped(package: str, folder: Path) -> Path:
-    """A package as a zip file that Python can import from."""
+    """Write a package to a zip file that Python can import from, and return its path."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"{package}: not importable here, so it cannot be sent to workers")
@@ -66,7 +66,7 @@ def zipped(package: str, folder: Path) -> Path:
 
 @contextmanager
 def by_value(pickler: ModuleType) -> Iterator[None]:
-    """Within this, a cloudpickle sends the functions of this module whole, not by their name."""
+    """Let cloudpickle send the functions of this module whole, not by their name."""
     import sys
 
     me = sys.modules[__name__]
@@ -78,7 +78,7 @@ def by_value(pickler: ModuleType) -> Iterator[None]:
 
 
 def ensure(ask: Callable[[], Mapping[str, str | None]], send: Callable[[str], Any]) -> None:
-    """See that every worker has the package as it is here; send it where it is not.
+    """Send the package to workers whose copy differs from this one.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def ensure(ask: Callable[[], Mapping[str, str | None]], send: Callable[[str], An
     Raises
     ------
     RuntimeError
-        When workers still run something else.
+        Workers still run another copy.
     """
     mine = digest(PACKAGE)
     if all(theirs == mine for theirs in ask().values()):

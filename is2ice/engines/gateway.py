@@ -1,4 +1,4 @@
-"""The Dask Gateway engine: a cluster of the Gateway, ours for as long as the work lasts."""
+"""Engine gateway: a cluster of a Dask Gateway, which lasts as long as the work."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from ._common import Pairs, Unreachable
-from .dask import _feed, _same_package
+from .dask import feed, require_same_package
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,10 +21,12 @@ __all__ = ["gateway", "gateway_client"]
 log = logging.getLogger("is2ice")
 
 
-def gateway(attempt: Callable[[Any], Any], items: Iterable[Any], **options: Any) -> Pairs:
-    """Workers of a Dask Gateway cluster; options as for :func:`gateway_client`."""
+def gateway(
+    attempt: Callable[[Any], Any], items: Iterable[Any], *, shared: Mapping[str, bytes], **options: Any
+) -> Pairs:
+    """Apply a function to items on the workers of a Dask Gateway cluster; options as for :func:`gateway_client`."""
     with gateway_client(**options) as client:
-        yield from _feed(client, attempt, items)
+        yield from feed(client, attempt, items, shared)
 
 
 @contextmanager
@@ -38,21 +40,21 @@ def gateway_client(
     cluster_options: Mapping[str, Any] | None = None,
     timeout: float = 600.0,
 ) -> Iterator[Client]:
-    """Client of a Gateway cluster with workers that run this package.
+    """Yield the client of a Gateway cluster whose workers run this package.
 
     Parameters
     ----------
     workers : int
-        Of a new cluster.
+        Number of workers of a new cluster.
     address, proxy_address : str, optional
-        Of the Gateway server and its proxy; by default what Dask's configuration says (``gateway.address``), as
-        on hubs.
+        Addresses of the Gateway server and its proxy; by default those of Dask's configuration
+        (``gateway.address``), as on hubs.
     auth : str or GatewayAuth, optional
         "basic", "kerberos", "jupyterhub"; by default as configured.
     name : str, optional
-        A running cluster to use instead of a new one; it is left running.
+        Name of a running cluster to use instead of a new one; it is left running.
     cluster_options : mapping, optional
-        What the server lets users choose (``Gateway().cluster_options()``), such as image and worker memory.
+        Options that the server offers (``Gateway().cluster_options()``), such as image and worker memory.
     timeout : float
         Longest wait for the first worker, s.
 
@@ -63,7 +65,7 @@ def gateway_client(
     Unreachable
         No Gateway answers.
     TimeoutError
-        No worker came.
+        No worker started.
     """
     require("dask_gateway")
     from aiohttp import ClientConnectionError
@@ -94,19 +96,19 @@ def gateway_client(
                     f"Gateway cluster {cluster.name}: no worker within {timeout:g} s. Is the cluster full, or the "
                     "worker image broken? Its log is with the Gateway's administrator"
                 ) from None
-            _tell_versions(client)
-            _same_package(client)
+            _compare_versions(client)
+            require_same_package(client)
             yield client
 
 
 def _closed(server: Any) -> None:
-    """Close for good: its own __del__ would close again when Dask's loop has ended, and complain."""
+    """Close a server for good: its __del__ would close it again after the end of Dask's loop, and fail."""
     server.close()
     server.close = lambda: None
 
 
 def _checked(server: Any, chosen: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Cluster options, if the server knows them all."""
+    """Return cluster options that the server offers, all of them."""
     if not chosen:
         return {}
     offered = list(server.cluster_options())
@@ -118,8 +120,8 @@ def _checked(server: Any, chosen: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(chosen)
 
 
-def _tell_versions(client: Client) -> None:
-    """Differing versions of Dask between here and the workers, as one warning of ours."""
+def _compare_versions(client: Client) -> None:
+    """Log one warning if the versions of Dask differ between this process and the workers."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client.get_versions(check=True)

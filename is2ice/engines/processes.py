@@ -1,4 +1,4 @@
-"""The processes engine: a pool of fresh processes on this machine."""
+"""Engine processes: a pool of new processes on this machine."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 from ._common import Pairs, count
+from ._shared import hold
 
 __all__ = ["processes"]
 
 
-def processes(attempt: Callable[[Any], Any], items: Iterable[Any], *, workers: int | None = None) -> Pairs:
-    """A pool of fresh processes. A worker that dies (out of memory) costs its own item only."""
+def processes(
+    attempt: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    shared: Mapping[str, bytes],
+    workers: int | None = None,
+) -> Pairs:
+    """Apply a function to items in a pool of new processes; a worker that dies loses its own item only."""
     from concurrent.futures import FIRST_COMPLETED, Future, wait
     from concurrent.futures.process import BrokenProcessPool
 
     workers = count(workers)
     queue = iter(items)
-    pool = _pool(workers)
+    pool = _pool(workers, shared)
     pending: dict[Future[Any], Any] = {}
     try:
         while True:
@@ -48,47 +55,65 @@ def processes(attempt: Callable[[Any], Any], items: Iterable[Any], *, workers: i
                 else:
                     yield item, outcome
             if suspects:
-                # The pool is gone, and does not say which item took it down: each is tried alone.
+                # The pool does not say which item ended it, so each is tried alone.
                 suspects += pending.values()
                 pending.clear()
                 _stop(pool)
                 for item in suspects:
-                    yield item, _alone(attempt, item)
-                pool = _pool(workers)
+                    yield item, _alone(attempt, item, shared)
+                pool = _pool(workers, shared)
     finally:
         _stop(pool)
 
 
-def _alone(attempt: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
+def _alone(attempt: Callable[[Any], Any], item: Any, shared: Mapping[str, bytes]) -> tuple[bool, Any]:
+    """Process an item in a pool of its own, and say how that ended if it died."""
     from concurrent.futures.process import BrokenProcessPool
 
-    pool = _pool(1)
+    pool = _pool(1, shared)
     try:
-        return pool.submit(attempt, item).result()
+        future = pool.submit(attempt, item)
+        process = next(iter(pool._processes.values()))
+        return future.result()
     except BrokenProcessPool:
-        return False, RuntimeError("the worker process died: out of memory, or killed from outside")
+        process.join(5)
+        return False, RuntimeError(_death(process.exitcode))
     except Exception as error:  # the item or its result could not be sent
         return False, error
     finally:
         _stop(pool)
 
 
-def _pool(workers: int) -> Any:
+def _death(code: int | None) -> str:
+    """Say how a process ended, from its exit code."""
+    if code == -signal.SIGKILL:
+        return (
+            "the worker process died (exit -9, SIGKILL): the system ended it for want of memory, or it was killed from "
+            "outside; use fewer workers, or a machine with more memory"
+        )
+    how = f"signal {-code}, {signal.Signals(-code).name}" if code and code < 0 else f"exit {code}"
+    return f"the worker process died ({how})"
+
+
+def _pool(workers: int, shared: Mapping[str, bytes]) -> Any:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # Spawned, not forked: a fork copies the locks of HDF5, BLAS and event loops in whatever state they are.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+    # Spawned, not forked: a fork copies the locks of HDF5, BLAS and event loops in their present state.
+    return ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(dict(shared),)
+    )
 
 
-def _begin() -> None:
-    """Ctrl-C goes to the whole terminal group, and the parent alone decides; without it there is nothing to do."""
+def _begin(shared: Mapping[str, bytes]) -> None:
+    """Prepare a worker: it keeps the shared objects, leaves Ctrl-C to its parent, and ends with that."""
+    hold(shared)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Workers of a parent that was killed would wait for work for ever."""
+    """End this worker when its parent has been killed; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -96,7 +121,7 @@ def _end_with_parent() -> None:
 
 
 def _stop(pool: Any) -> None:
-    """Close a pool now: what is running is not waited for."""
+    """Close a pool without waiting for running items."""
     processes = list((getattr(pool, "_processes", None) or {}).values())
     idle = not getattr(pool, "_pending_work_items", None)
     if not idle:

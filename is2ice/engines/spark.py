@@ -1,13 +1,13 @@
-"""The Spark engine: local, a standalone master, or any other that Spark knows.
+"""Engine spark: on this machine, on a standalone master, or on any other master that Spark knows.
 
-Every item is a Spark job of one task, handed in by a thread of its own: so results come as they are ready,
-no more is begun than there are cores for, and Spark's own retries of lost tasks (four attempts) and its
-failures concern one item. One big job would give results in order, or only when all are done, and would end with its
-first task that fails four times.
+Every item is a Spark job of one task, submitted by a thread of its own. So results arrive as soon as they are ready, no
+more items are begun than there are cores, and Spark's own attempts at lost tasks (four) and its failures concern one
+item. One big job would give results in order, or only at its end, and would end with its first task that fails four
+times.
 
-A job costs some fifty milliseconds whatever it holds: Spark plans, pickles, schedules and serves the result of each.
-So items that turn out to be short go several to a job, as many as fill :data:`JOB` seconds. Such a job that fails is
-taken apart, and each of its items tried alone.
+A job takes about fifty milliseconds in addition to its work, in which Spark plans, pickles, schedules and serves the
+result. So short items are put together into jobs of :data:`JOB` seconds. The items of such a job that fails are tried
+one by one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 
 from . import _package_shipping
 from ._common import Pairs, Unreachable, count
+from ._shared import Sharing
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -38,10 +39,10 @@ __all__ = ["spark", "spark_context"]
 
 #: Attempts at a task whose worker is lost.
 ATTEMPTS = 4
-#: Seconds of work that a job is filled up to with short items, and the most items that it takes.
+#: Seconds of work in a job of short items, and the largest number of items in it.
 JOB, MOST = 0.25, 32
 QUICK = "-XX:TieredStopAtLevel=1"
-#: Nothing below errors on the console.
+#: Settings of Java's log: only errors on the console.
 LOG4J = """\
 rootLogger.level = error
 rootLogger.appenderRef.stderr.ref = console
@@ -61,14 +62,15 @@ def spark(
     attempt: Callable[[Any], Any],
     items: Iterable[Any],
     *,
+    shared: Mapping[str, bytes],
     workers: int | None = None,
     master: str | None = None,
     conf: Mapping[str, str] | None = None,
     session: Any = None,
 ) -> Pairs:
-    """Spark executors; options as for :func:`spark_context`.
+    """Apply a function to items on Spark executors; options as for :func:`spark_context`.
 
-    `session`, a SparkSession or SparkContext, is used as it is and left running.
+    `session`, a SparkSession or SparkContext, is used with its own settings and left running.
     """
     if session is not None and (workers is not None or master or conf):
         raise ValueError("workers=, master= and conf= are of a new Spark session; the one given has its own")
@@ -78,7 +80,19 @@ def spark(
         else:
             sc = getattr(session, "sparkContext", session)
             _same_package(sc)
-        yield from _feed(sc, attempt, items)
+        common = stack.enter_context(_broadcast(sc, shared)) if shared else None
+        yield from _feed(sc, Sharing(attempt, common) if common else attempt, items)
+
+
+@contextmanager
+def _broadcast(sc: SparkContext, shared: Mapping[str, bytes]) -> Iterator[Callable[[], Mapping[str, bytes]]]:
+    """Send objects to the executors, once each, and yield the function that gives them there."""
+    sent = sc.broadcast(dict(shared))
+    try:
+        yield partial(getattr, sent, "value")
+    finally:
+        with suppress(Exception):  # the session may be gone, as after a Ctrl-C elsewhere
+            sent.destroy()
 
 
 def _feed(sc: SparkContext, attempt: Callable[[Any], Any], items: Iterable[Any]) -> Pairs:
@@ -127,16 +141,17 @@ def _feed(sc: SparkContext, attempt: Callable[[Any], Any], items: Iterable[Any])
 
 
 class _Pace:
-    """How many items a job takes, from how long those before have taken; one, until that is known."""
+    """Number of items in a job, from the time that earlier items have taken; one, until that is known."""
 
     def __init__(self) -> None:
         self.mean = JOB
 
     def learn(self, seconds: float) -> None:
+        """Take the seconds of an item."""
         self.mean += 0.25 * (seconds - self.mean)
 
     def draw(self, source: Iterator[Any]) -> list[Any]:
-        """The next items; fewer where they are slow to come."""
+        """Draw the next items; fewer if they are slow to arrive."""
         some: list[Any] = []
         until = time.monotonic() + JOB
         for item in islice(source, int(max(1.0, min(MOST, JOB / max(self.mean, 1e-6))))):
@@ -147,14 +162,14 @@ class _Pace:
 
 
 def _next(ready: queue.SimpleQueue[Any]) -> Any:
-    """The next result; a wait without end would keep Ctrl-C from being seen on some systems."""
+    """Return the next result; a wait without end would hide Ctrl-C on some systems."""
     while True:
         with suppress(queue.Empty):
             return ready.get(timeout=1.0)
 
 
 def _job(seed: Any, attempt: Callable[[Any], Any], some: list[Any]) -> list[tuple[Any, Any, float]] | None:
-    """Items, what became of them, and seconds of each, from one Spark job; None where one of several made it fail."""
+    """Process items in one Spark job; return (item, outcome, seconds) of each, None if a job of several failed."""
     try:
         outcomes = seed.flatMap(partial(_each, attempt, some)).collect()
         return [(item, outcome, s) for item, (outcome, s) in zip(some, outcomes, strict=True)]
@@ -174,14 +189,17 @@ def _each(attempt: Callable[[Any], Any], some: list[Any], _: int) -> list[tuple[
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong with a job, without the Java stack."""
+    """Return the reason why a job failed, without the Java stack."""
     java = getattr(error, "java_exception", None)
     try:
         text = str(java.getMessage()) if java is not None else str(error)
     except Exception:  # the JVM is gone
         text = str(error)
     if "Python worker exited unexpectedly" in text or "ExecutorLostFailure" in text:
-        return f"the Spark worker died {ATTEMPTS} times: out of memory, or killed from outside"
+        return (
+            f"the Spark worker died {ATTEMPTS} times: the system ended it for want of memory, or it was killed from "
+            "outside; raise spark.executor.memory, or lower spark.executor.cores"
+        )
     lines = [
         line for line in text.splitlines() if line.strip() and ".java:" not in line and ".scala:" not in line
     ]
@@ -192,24 +210,24 @@ def _reason(error: Exception) -> str:
 def spark_context(
     workers: int | None = None, *, master: str | None = None, conf: Mapping[str, str] | None = None
 ) -> Iterator[SparkContext]:
-    """A Spark session of ours, ended at the end, or the running one where no master is named.
+    """Start a Spark session and end it at the end of the block; without a master, use the one that is running.
 
     Parameters
     ----------
     workers : int, optional
-        Tasks at a time on this machine, without a master.
+        Number of tasks at a time on this machine; only without a master.
     master : str, optional
-        ``"spark://host:7077"``, ``"yarn"``, ``"k8s://https://host"``, ``"local[4]"``. Without it, a session
-        that is running already (as in a notebook of Dataproc, or under spark-submit), else this machine.
+        ``"spark://host:7077"``, ``"yarn"``, ``"k8s://https://host"``, ``"local[4]"``. By default the session that
+        is running (in a notebook of Dataproc, or under spark-submit), else this machine.
     conf : mapping, optional
         Spark settings, such as ``{"spark.executor.memory": "4g"}``.
 
     Raises
     ------
     ValueError
-        `workers` with a master, which has its own.
+        `workers` together with a master, which has its own.
     Unreachable
-        Spark does not start, as with a wrong master.
+        Spark does not start; the master may be wrong.
     """
     if master is not None and workers is not None:
         raise ValueError(
@@ -253,7 +271,7 @@ def spark_context(
 
 @contextmanager
 def _named(master: str | None) -> Iterator[None]:
-    """Failures of Spark's start say which master it was, without the Java stack."""
+    """Raise failures of Spark's start with the name of the master, without the Java stack."""
     from py4j.protocol import Py4JJavaError
 
     try:
@@ -286,7 +304,7 @@ def _defaults(master: str | None, folder: Path) -> dict[str, str]:
 
 
 def _same_package(sc: SparkContext) -> None:
-    """Executors with this very package, sent to them if need be."""
+    """Send this package to executors that have none, or another one."""
     from pyspark import cloudpickle
 
     n = max(2, 2 * sc.defaultParallelism)

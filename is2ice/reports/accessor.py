@@ -96,7 +96,7 @@ class IS2IceAccessor:
         **options
         """
         from is2ice.science import thickness
-        from is2ice.science.snowmodels import snow_model
+        from is2ice.science.snow import snow_model
 
         model = snow_model(snow) if isinstance(snow, str) else snow
         return schema.with_coordinates(thickness.compute(schema.segments_of(self._ds), model, **options))

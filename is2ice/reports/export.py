@@ -13,10 +13,9 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import StoreError
-from is2ice.extras import require
+from is2ice.errors import StoreError, require
 from is2ice.io.stores import cf_attributes
-from is2ice.io.stores.declarations import Declaration, declaration
+from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.version import __version__
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def to_netcdf(
     ds: xr.Dataset,
     path: str | os.PathLike[str],
     *,
-    declared: Declaration | str | None = None,
+    declaration: Declaration | str | os.PathLike[str] | None = None,
     creator: str = "",
     publisher: str = "",
     institution: str = "",
@@ -116,8 +115,8 @@ def to_netcdf(
     ----------
     ds : xarray.Dataset
     path : path
-    declared : Declaration or str, optional
-        A declared store, its name or its file: creator, publisher, institution and licence come from it. A
+    declaration : Declaration, name or path, optional
+        Declaration of a store: creator, publisher, institution and licence come from it. A
         declaration shipped with the package names its own makers, not the user's, and gives none of the four.
     creator, publisher, institution, licence : str
         Take precedence over the declaration; creator and publisher as ``Name <address> (URL)``. What is named
@@ -142,8 +141,8 @@ def to_netcdf(
         granule=str(attrs.get("granule", "track")),
         beam=str(attrs.get("beam", "")),
         inputs=str(attrs.get("inputs", "")),
-        declared=_credited(
-            declared,
+        declaration=_credited(
+            declaration,
             {"creator": creator, "publisher": publisher, "institution": institution, "licence": licence},
         ),
     )
@@ -160,16 +159,16 @@ def to_netcdf(
     return file
 
 
-def _credited(declared: Declaration | str | None, named: dict[str, Any]) -> Declaration:
+def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: dict[str, Any]) -> Declaration:
     """Return the declaration with the names a user gives, and without those of a declaration that the package ships."""
-    if declared is None:
-        declared = Declaration("", "", "", "", "", "", "")
-    elif isinstance(declared, str):
-        own = declared.endswith(".toml") or bool(os.environ.get("IS2ICE_STORES"))
-        declared = declaration(declared)
+    if declaration is None:
+        declaration = Declaration("", "", "", "", "", "", "")
+    elif not isinstance(declaration, Declaration):
+        own = os.fspath(declaration).endswith(".toml") or bool(os.environ.get("IS2ICE_STORES"))
+        declaration = find_declaration(declaration)
         if not own:
-            declared = replace(declared, creator="", publisher="", institution="", licence="")
-    return replace(declared, **{name: value for name, value in named.items() if value})
+            declaration = replace(declaration, creator="", publisher="", institution="", licence="")
+    return replace(declaration, **{name: value for name, value in named.items() if value})
 
 
 @contextmanager

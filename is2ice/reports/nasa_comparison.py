@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -28,8 +28,12 @@ from is2ice.io.icesat2.atl07_atl10 import (
     require_tables,
 )
 from is2ice.science import icestats
+from is2ice.science import koo as koo_method
 
 from . import point_density
+
+if TYPE_CHECKING:
+    from is2ice.classifiers.koo import Koo
 
 __all__ = ["Comparison", "alike_places", "compare", "match", "not_comparable", "overlaps"]
 
@@ -54,7 +58,10 @@ class Comparison:
     sections : xarray.Dataset or None
         Reference surfaces of ATL10 with ours.
     leads : dict of str to array, shape (n, 2)
-        ``ours`` and ``theirs``: first and last metre of each lead.
+        ``ours`` and ``theirs`` (and ``koo``): first and last metre of each lead.
+    koo : xarray.Dataset or None
+        Segments of ATL07 in the stretch with classes, sea surface and freeboard of Koo's method
+        (:mod:`is2ice.science.koo`) and ``ours_*`` beside them.
     """
 
     numbers: dict[str, Any]
@@ -63,6 +70,7 @@ class Comparison:
     segments: xr.Dataset = field(repr=False)
     sections: xr.Dataset | None = field(repr=False)
     leads: dict[str, F8] = field(repr=False)
+    koo: xr.Dataset | None = field(default=None, repr=False)
 
     def to_json(self) -> str:
         """Numbers and statements."""
@@ -153,6 +161,8 @@ def compare(
     track: xr.Dataset,
     atl07: str | os.PathLike[str] | xr.Dataset | None = None,
     atl10: str | os.PathLike[str] | xr.DataTree | None = None,
+    *,
+    koo: str | os.PathLike[str] | Koo | None = None,
 ) -> Comparison:
     """Compare a track of ours with ATL07, ATL10 or both, of the same pass and beam.
 
@@ -163,6 +173,9 @@ def compare(
     atl07 : path or Dataset, optional
     atl10 : path or DataTree of one beam, optional
         Where both are given, segments and freeboards are those of ATL10 and ATL07 adds what ATL10 dropped.
+    koo : path or Koo, optional
+        A trained classifier of ATL07 segments (:mod:`is2ice.classifiers.koo`): adds the method of Koo et al. (2023) as
+        a third result. It needs `atl07`; reference sections are those of `atl10` if given.
 
     Returns
     -------
@@ -171,16 +184,19 @@ def compare(
     Raises
     ------
     ValueError
-        No product, another pass or beam, or no common stretch.
+        No product, another pass or beam, no common stretch, or `koo` without ATL07.
     """
+    if koo is not None and atl07 is None:
+        raise ValueError("koo: the method classifies segments of ATL07; give atl07 too")
     with named_variables("the product"):
-        return _compare(track, atl07, atl10)
+        return _compare(track, atl07, atl10, koo)
 
 
 def _compare(
     track: xr.Dataset,
     atl07: str | os.PathLike[str] | xr.Dataset | None,
     atl10: str | os.PathLike[str] | xr.DataTree | None,
+    koo: str | os.PathLike[str] | Koo | None,
 ) -> Comparison:
     beam = str(track.attrs.get("beam", ""))
     if "beam" in track.dims or not beam:
@@ -215,9 +231,18 @@ def _compare(
     their_leads = _their_leads(ten, joined)
     leads = {"ours": _our_leads(track), "theirs": their_leads}
     lead_numbers = _compare_leads(leads, joined)
+    third = None if koo is None or seven is None else _koo(koo, seven, ten, track)
     numbers: dict[str, Any] = {
-        "ours": _about(track.attrs, "granule", "beam", "release", "segment_length", "classifier", "sea_surface_method",
-                       schema.SIMULATED),
+        "ours": _about(
+            track.attrs,
+            "granule",
+            "beam",
+            "release",
+            "segment_length",
+            "classifier",
+            "sea_surface_method",
+            schema.SIMULATED,
+        ),
         "theirs": _about(about, "product", "granule", "beam", "release", "layout", schema.SIMULATED),
         "stretch_km": round(float(np.ptp(track["x_atc"].values)) / 1e3, 3),
         "corrections": _differences(shift if correction is not None else np.empty(0)),
@@ -225,7 +250,9 @@ def _compare(
             joined["ours_height"].values - joined["height"].values,
             _total(joined, "ours_height_uncertainty", "height_uncertainty"),
         ),
-        "sea_surface": None if sections is None else _differences(
+        "sea_surface": None
+        if sections is None
+        else _differences(
             sections["ours_h_ref"].values - sections["h_ref"].values,
             _total(sections, "ours_h_ref_uncertainty", "h_ref_uncertainty"),
         ),
@@ -233,9 +260,12 @@ def _compare(
         "density": point_density.points(track, joined),
         "leads": lead_numbers,
         "classes": _classes(joined),
-    }  # fmt: skip
+    }
     statements = not_comparable(track, about, joined, numbers, correction is not None)
-    return Comparison(numbers, statements, track, joined, sections, leads)
+    if third is not None:
+        leads["koo"] = _koo_leads(third)
+        numbers["koo"] = _koo_numbers(third, leads)
+    return Comparison(numbers, statements, track, joined, sections, leads, third)
 
 
 def _about(attrs: Any, *names: str) -> dict[str, Any]:
@@ -307,6 +337,71 @@ def _sections(ten: xr.DataTree, joined: xr.Dataset) -> xr.Dataset:
         means = [values[(nearest == k) & np.isfinite(values)] for k in range(n)]
         sections[name] = ("section", np.array([m.mean() if m.size else np.nan for m in means]))
     return sections
+
+
+def _koo(
+    koo: str | os.PathLike[str] | Koo, seven: xr.Dataset, ten: xr.DataTree | None, track: xr.Dataset
+) -> xr.Dataset:
+    """Apply Koo's method to the whole ATL07 beam, and cut it to the stretch, ours beside it."""
+    from is2ice.classifiers.koo import Koo
+
+    model = koo if isinstance(koo, Koo) else Koo.load(koo)
+    section = None
+    if ten is not None and "refsurf_ndx" in ten["segments"]:
+        theirs = ten["segments"].to_dataset()
+        section = _sections_of(seven, theirs["segment_id"].values, theirs["refsurf_ndx"].values)
+    done = koo_method.sea_surface(model.classify(seven), section)
+    done, _ = _common(done, track)
+    joined = match(track, done)
+    correction = _their_correction(joined)
+    if correction is not None:
+        for name in ("ours_height", "ours_h_ref"):
+            joined[name] = joined[name] + (joined["ours_correction"] - correction)
+    return joined
+
+
+def _sections_of(seven: xr.Dataset, segment_id: F8, index: F8) -> NDArray[np.int64] | None:
+    """Give segments of ATL07 the reference section of the nearest segment that ATL10 kept; None without one."""
+    known = np.isfinite(segment_id) & np.isfinite(index)
+    if not known.any():
+        return None
+    ids, index = np.asarray(segment_id, float)[known], np.asarray(index)[known]
+    order = np.argsort(ids)
+    place = np.interp(seven["segment_id"].values.astype(float), ids[order], np.arange(order.size))
+    return index[order][np.round(place).astype(int)].astype(np.int64)
+
+
+def _koo_leads(done: xr.Dataset) -> F8:
+    x, half = done["x_atc"].values, done["length"].values / 2
+    follows = np.diff(done["segment_id"].values) == 1
+    return _intervals(done["koo_lead"].values, x - half, x + half, follows)
+
+
+def _koo_numbers(done: xr.Dataset, leads: dict[str, F8]) -> dict[str, Any]:
+    """Compare ours with Koo's method over the segments of ATL07: sea surface, freeboard of ice, leads and classes."""
+    code, ours = done["koo_class"].values, done["ours_class"].values
+    ice = np.isin(code, (0, 1)) & np.isin(ours, (0, 1))
+    a, b = done["ours_freeboard"].values, done["koo_freeboard"].values
+    alike = ice & np.isfinite(a) & np.isfinite(b)
+    names = [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]
+    return {
+        "sea_surface": _differences(done["ours_h_ref"].values - done["koo_h_ref"].values),
+        "freeboard": {
+            "n": int(alike.sum()),
+            "ours": _quantiles(a[alike]),
+            "koo": _quantiles(b[alike]),
+            "difference": _differences(a[alike] - b[alike]),
+            "clipped": int((b == 0).sum()),
+        },
+        "leads": {
+            "koo": len(leads["koo"]),
+            "koo_with_ours": int(overlaps(leads["koo"], leads["ours"]).sum()),
+        },
+        "classes": {
+            kind: {name: int(((code == c) & (ours == o)).sum()) for o, name in names}
+            for c, kind in enumerate(schema.CLASSES)
+        },
+    }
 
 
 def _intervals(inside: NDArray[np.bool_], first: F8, last: F8, follows: NDArray[np.bool_]) -> F8:

@@ -83,7 +83,25 @@ def text(c: Comparison) -> str:
     ]
     for kind, row in n["classes"].items():
         lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_koo(n.get("koo"))])
+
+
+def _koo(n: dict[str, Any] | None) -> list[str]:
+    """Lines on Koo's method; none without it."""
+    if n is None:
+        return []
+    fb = n["freeboard"]
+    lines = [
+        "method of Koo et al. (2023) on ATL07, ours minus it:",
+        f"  sea surface              {_cm(n['sea_surface'])}",
+        f"  freeboard, like places   {_cm(fb['difference'])}",
+        f"  its leads {n['leads']['koo']}, of which we see {n['leads']['koo_with_ours']}; "
+        f"freeboards set to zero {fb['clipped']:,}",
+    ]
+    for kind, row in n["classes"].items():
+        counts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items())
+        lines.append(f"  its {kind.replace('_', ' ')}: {counts}")
+    return lines
 
 
 def _budget(density: dict[str, Any]) -> list[str]:
@@ -120,9 +138,11 @@ def _tables(c: Comparison) -> str:
     about += [[k.replace("_", " "), n["ours"][k], None] for k in methods if k in n["ours"]]
     differences = []
     for what, d in (
-        ("corrections (taken out)", n["corrections"]), ("height", n["height"]),
-        ("sea surface by section", n["sea_surface"]), ("freeboard, like places", freeboard["alike"].get("difference")),
-    ):  # fmt: skip
+        ("corrections (taken out)", n["corrections"]),
+        ("height", n["height"]),
+        ("sea surface by section", n["sea_surface"]),
+        ("freeboard, like places", freeboard["alike"].get("difference")),
+    ):
         if not d or not d.get("n"):
             differences.append([what, 0, *["-"] * 6])
             continue
@@ -132,9 +152,11 @@ def _tables(c: Comparison) -> str:
         centre = [f"{100 * d['bias']:+.2f}", f"{100 * d['rmse']:.2f}", _spread(d, "robust_sd", 100)]
         differences.append([what, d["n"], *centre, *z])
     sets = {
-        "ours, like places": freeboard["alike"].get("ours"), f"{name}, like places": freeboard["alike"].get("theirs"),
-        "ours at 2 m, ice": freeboard["ours_2m_ice"], f"{name}, all": freeboard.get("theirs_all"),
-    }  # fmt: skip
+        "ours, like places": freeboard["alike"].get("ours"),
+        f"{name}, like places": freeboard["alike"].get("theirs"),
+        "ours at 2 m, ice": freeboard["ours_2m_ice"],
+        f"{name}, all": freeboard.get("theirs_all"),
+    }
     columns = ["mean", "p05", "p25", "p50", "p75", "p95"]
     quantiles = [[k, (v or {}).get("n", 0), *[(v or {}).get(q) for q in columns]] for k, v in sets.items()]
     points = [
@@ -173,6 +195,9 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
         draw(c).savefig(image, format="png", dpi=110)
         data = base64.b64encode(image.getvalue()).decode()
         pictures.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{data}">')
+    third = "\n".join(_koo(c.numbers.get("koo")))
+    if third:
+        pictures.append(f"<h2>Koo et al. (2023)</h2><pre>{html.escape(third)}</pre>")
     said = "".join(f"<li>{html.escape(s)}</li>" for s in c.statements)
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     against = f"{ours.get('granule')} {ours.get('beam')} against NASA"

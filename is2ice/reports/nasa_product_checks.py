@@ -92,9 +92,13 @@ def _check_leads(node: xr.DataTree) -> dict[str, Any]:
     for k in np.flatnonzero(row >= 0):
         part = segments.isel(segment=slice(row[k], row[k] + int(leads["ssh_n"][k])))
         lead = find_leads(
-            part["x_atc"].values, part["height"].values, part["height_uncertainty"].values,
-            np.ones(part.sizes["segment"]), method="nasa", min_sigma=1e-6,
-        )  # fmt: skip
+            part["x_atc"].values,
+            part["height"].values,
+            part["height_uncertainty"].values,
+            np.ones(part.sizes["segment"]),
+            method="nasa",
+            min_sigma=1e-6,
+        )
         height.append(abs(float(lead["height"][0]) - float(leads["height"][k])))
         sigma.append(abs(float(lead["sigma"][0]) - float(leads["height_uncertainty"][k])))
     return {
@@ -132,8 +136,13 @@ def _weighted(leads: xr.Dataset) -> tuple[float, float, int]:
 
 
 def _section(
-    sections: xr.Dataset, i: int, k: int, raw: dict[Any, tuple[float, float, int]], leads: xr.Dataset, centre: F8
-) -> dict[str, Any]:  # fmt: skip
+    sections: xr.Dataset,
+    i: int,
+    k: int,
+    raw: dict[Any, tuple[float, float, int]],
+    leads: xr.Dataset,
+    centre: F8,
+) -> dict[str, Any]:
     value, flag = float(sections["h_ref"][i]), int(np.nan_to_num(sections["h_ref_flag"].values[i], nan=-1))
     ours, why = None, ""
     here = raw.get(k)
@@ -270,16 +279,26 @@ def _check_segments(node: xr.DataTree) -> dict[str, Any]:
 
 
 TYPES = {
-    0: "cloud", 1: "ice", 2: "specular low, background tested", 3: "specular low",
-    4: "specular high, background tested", 5: "specular high", 6: "dark smooth, background tested", 7: "dark smooth",
-    8: "dark rough, background tested", 9: "dark rough",
-}  # fmt: skip
+    0: "cloud",
+    1: "ice",
+    2: "specular low, background tested",
+    3: "specular low",
+    4: "specular high, background tested",
+    5: "specular high",
+    6: "dark smooth, background tested",
+    7: "dark smooth",
+    8: "dark rough, background tested",
+    9: "dark rough",
+}
 
 #: How often our thresholds and the product's types agree that a segment is ice, or that it is none: by type, the
 #: classes of ours that agree. Clouds, and what ours leave unlabelled, count nowhere; thin ice is dark and smooth, so
 #: either answer agrees with a dark type.
-AGREES = {1: ("thick_ice", "thin_ice"), **dict.fromkeys((2, 3, 4, 5), ("open_water",)),
-          **dict.fromkeys((6, 7, 8, 9), ("open_water", "thin_ice"))}  # fmt: skip
+AGREES = {
+    1: ("thick_ice", "thin_ice"),
+    **dict.fromkeys((2, 3, 4, 5), ("open_water",)),
+    **dict.fromkeys((6, 7, 8, 9), ("open_water", "thin_ice")),
+}
 
 
 def agreement(told: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -20,11 +20,11 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.icesat2.atl07_atl10 import DARK, SPECULAR
 
 from .nasa_comparison import Comparison
-from .plot_style import COLOURS, NAMES, SEA, SERIES, THEIRS
+from .plot_style import COLOURS, KOO, NAMES, SEA, SERIES, THEIRS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,10 +106,17 @@ def _legend(ax: Axes, columns: int = 4, markers: float = 2.0) -> None:
     narrow, size = _narrow(ax.figure), _size(ax.figure)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(
-            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2 if narrow else columns, fontsize=size - 0.5,
-            frameon=False, borderaxespad=0.1, markerscale=markers, handlelength=2.6, columnspacing=1.2,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            ncols=2 if narrow else columns,
+            fontsize=size - 0.5,
+            frameon=False,
+            borderaxespad=0.1,
+            markerscale=markers,
+            handlelength=2.6,
+            columnspacing=1.2,
             labelspacing=0.3,
-        )  # fmt: skip
+        )
 
 
 def _note(ax: Axes, text: str, y: float = 0.5) -> None:
@@ -169,7 +176,7 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
     """
     span = _window(c, span)
     figure = _figure((5.0, 5.0), _title(c, f"Surface classes at 2 m beside types of {_product(c)}"), width)
-    top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6])
+    top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6 if c.koo is None else 2.2])
     km = _km(c, c.track["x_atc"].values + 1.0)
     inside = (km >= span[0]) & (km <= span[1])
     height, code = np.asarray(c.track["height"].values, float), c.track["surface_class"].values
@@ -202,21 +209,38 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
         rows = near & np.isin(s["surface_type"].values, codes)
         bars = list(zip((at - half)[rows], 2 * half[rows], strict=True))
         strips.broken_barh(bars, (2, 0.8), color=colour, lw=0, label=f"{_product(c)}: {name}")
-    for y, who, colour in ((1.0, "ours", SEA), (0.0, "theirs", THEIRS)):
+    rows_of_leads = [(1.0, "ours", SEA), (0.0, "theirs", THEIRS)]
+    names = {0.4: f"{_product(c)} leads", 1.4: "our leads", 2.4: f"{_product(c)} types", 3.4: "our classes"}
+    if c.koo is not None:
+        _koo_classes(strips, c, span)
+        rows_of_leads.append((-2.0, "koo", KOO))
+        names |= {-0.6: "Koo's classes", -1.6: "Koo's leads"}
+    for y, who, colour in rows_of_leads:
         for a, b in c.leads[who]:
             strips.plot(_km(c, [a, b]), [y + 0.3, y + 0.3], color=colour, lw=5, solid_capstyle="butt")
         middles = _km(c, c.leads[who].reshape(-1, 2).mean(1))
         above = np.full(middles.size, y + 0.78)
         strips.plot(middles, above, "v", ms=2 if _narrow(figure) else 3, color="black")
     strips.plot([], [], "v", ms=2, color="black", label="middle of a lead")
-    names = [f"{_product(c)} leads", "our leads", f"{_product(c)} types", "our classes"]
-    strips.set_yticks([0.4, 1.4, 2.4, 3.4], names)
-    strips.set_ylim(0, 4)
+    strips.set_yticks(list(names), list(names.values()))
+    strips.set_ylim(0 if c.koo is None else -2, 4)
     _style(strips, "", _xlabel(c))
     strips.grid(False)
     _legend(strips)
     strips.set_xlim(*span)
     return figure
+
+
+def _koo_classes(ax: Axes, c: Comparison, span: tuple[float, float]) -> None:
+    """Draw a bar for each segment of ATL07 in the colour of its class by Koo's method."""
+    assert c.koo is not None
+    at, half = _km(c, c.koo["x_atc"].values), c.koo["length"].values / 2e3
+    near = (at + half >= span[0]) & (at - half <= span[1])
+    for k in (0, 1, 2):
+        rows = near & (c.koo["koo_class"].values == k)
+        ax.broken_barh(
+            list(zip((at - half)[rows], 2 * half[rows], strict=True)), (-1, 0.8), color=COLOURS[k], lw=0
+        )
 
 
 def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, width: float = PAGE) -> Figure:
@@ -258,6 +282,10 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
         if not shown.any():
             ax.plot([], [], " ", label=_absent(c, "reference surface"))
     values = np.concatenate([(h - e)[np.isfinite(h)], (h + e)[np.isfinite(h)], height[water]])
+    if c.koo is not None:
+        at, value = _km(c, c.koo["x_atc"].values), c.koo["koo_h_ref"].values
+        ax.plot(at, value, color=KOO, ls="-.", lw=1.3, label="Koo et al. on ATL07")
+        values = np.concatenate([values, value[np.isfinite(value)]])
     if values.size:
         low, high = np.percentile(values, [1, 99])
         ax.set_ylim(low - 0.1, high + 0.1)
@@ -311,9 +339,14 @@ def draw_methods(
         colour, dashes = METHODS.get(name, ("black", "-"))
         wide = 3.0 if name == "mean" else 1.4  # close to crossfit, and seen beneath it
         ax.plot(
-            km, ds["h_ref"].values, color=colour, ls=dashes, lw=wide, label=name.replace("_", " "),
+            km,
+            ds["h_ref"].values,
+            color=colour,
+            ls=dashes,
+            lw=wide,
+            label=name.replace("_", " "),
             zorder=2.0 if name == "mean" else 2.5,
-        )  # fmt: skip
+        )
     values = np.concatenate([ds["h_ref"].values[np.isfinite(ds["h_ref"].values)] for ds in surfaces.values()])
     if values.size:
         ax.set_ylim(values.min() - 0.15, values.max() + 0.2)
@@ -356,6 +389,11 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
     if not good.any():
         _note(below, _absent(c, "freeboard"))
+    if c.koo is not None:
+        x, koo = _km(c, c.koo["x_atc"].values), c.koo["koo_freeboard"].values
+        below.plot(x, koo, ".", ms=1.6, color=KOO, alpha=0.6, label="Koo et al. on ATL07", rasterized=True)
+        below.plot([], [], ".", color=THEIRS, label=_product(c))
+        _legend(below, 3)
     _style(below, f"total freeboard,\n{_product(c)} (m)", _xlabel(c))
     shown = np.concatenate([ours[np.isfinite(ours)], theirs[good]])
     if shown.size:
@@ -380,6 +418,10 @@ def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
     if alike.any():
         curves.append(("ours, over the same segments", c.segments["ours_freeboard"].values[alike], SEA, "-"))
         curves.append((f"{_product(c)} segments of ice", c.segments["freeboard"].values[alike], THEIRS, "--"))
+    if c.koo is not None:
+        koo = c.koo["koo_freeboard"].values
+        koo = koo[np.isin(c.koo["koo_class"].values, (0, 1)) & np.isfinite(koo)]
+        curves.append(("Koo et al., segments of ice", koo, KOO, "-."))
     for label, values, colour, dashes in curves:
         if values.size:
             count, _ = np.histogram(values, bins)
@@ -490,10 +532,13 @@ def draw_scene(
         if first.size:
             k = first[first.size // 2]
             ax.annotate(
-                str(track.attrs.get("beam", "")), (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
-                xytext=(6, 0), textcoords="offset points", fontsize=_size(figure) - 0.5,
+                str(track.attrs.get("beam", "")),
+                (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
+                xytext=(6, 0),
+                textcoords="offset points",
+                fontsize=_size(figure) - 0.5,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
-            )  # fmt: skip
+            )
     for k in (0, 1, 2, -1):
         ax.plot([], [], "o", ms=5, color=COLOURS[k], label=NAMES[k])
     ax.set_xlim(extent[0], extent[1])

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
 from .plot_style import BACKGROUND, COLOURS, NAMES, RATE

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,9 +84,17 @@ def draw_map(
         label = f"{variable.replace('_', ' ')}" + (f" ({units})" if units != "1" else "")
         if one:  # a range would be an invention
             told = f"{good[0]:.3g} {units if units != '1' else ''}".strip() if good.size else "no value"
-            ax.text(0.98, 0.98, f"every cell: {told}" if good.size > 1 else told, ha="right", va="top",
-                    transform=ax.transAxes, fontsize=size, zorder=6,
-                    bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5})  # fmt: skip
+            ax.text(
+                0.98,
+                0.98,
+                f"every cell: {told}" if good.size > 1 else told,
+                ha="right",
+                va="top",
+                transform=ax.transAxes,
+                fontsize=size,
+                zorder=6,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.5},
+            )
         else:  # in the panel's own coordinates: as high as it, whatever its aspect
             bar = figure.colorbar(shown, cax=ax.inset_axes((1.03, 0.0, 0.05, 1.0)), extend="both")
             bar.set_label(label, fontsize=size)
@@ -153,8 +161,16 @@ def _name_lines(
         if cost[k] > 1.0:  # no room
             continue
         taken.append((float(at[k, 0]), float(at[k, 1])))
-        told = ax.text(*at[k], name(float(level)), transform=ax.transAxes, fontsize=size, color="#333333",
-                       ha="center", va="center", zorder=5)  # fmt: skip
+        told = ax.text(
+            *at[k],
+            name(float(level)),
+            transform=ax.transAxes,
+            fontsize=size,
+            color="#333333",
+            ha="center",
+            va="center",
+            zorder=5,
+        )
         told.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
 
 

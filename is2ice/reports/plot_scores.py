@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 
 from .plot_style import NAMES, SERIES
 

@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
+from is2ice.science.epoch import EPOCH
 
 from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA
 
@@ -121,7 +122,7 @@ def _title(track: xr.Dataset) -> str:
     time = _values(track, "delta_time")
     time = time[np.isfinite(time)]
     if time.size:
-        first = np.datetime64("2018-01-01T00:00:00", "ms") + np.timedelta64(int(time[0] * 1e3), "ms")
+        first = EPOCH.astype("datetime64[ms]") + np.timedelta64(int(time[0] * 1e3), "ms")
         parts.append(str(first.astype("datetime64[s]")).replace("T", " ") + " UTC")
     if attrs.get("classifier"):
         parts.append(f"classes: {attrs['classifier']}")

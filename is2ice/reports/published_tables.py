@@ -166,14 +166,16 @@ def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
 def table_2(measured: Any = None) -> str:
     """Scaling of the automatic labelling."""
     return _scaling(
-        "labelling", "Table II: scaling of the labelling", measured,
+        "labelling",
+        "Table II: scaling of the labelling",
+        measured,
         (
             "The paper's cluster: one master and three workers of four cores. 16 cores (4 x 4) are claimed of workers "
             "that have 12, and two cores are 2.24 times as fast as one: the speed-ups are super-linear.",
             "Its `map` is the building of a lazy transformation; all work is in `reduce`.",
             "The same speed-ups (9 and 16) stand in the authors' paper on Sentinel-2 alone.",
         ),
-    )  # fmt: skip
+    )
 
 
 def table_3(measured: Any = None) -> str:
@@ -241,6 +243,8 @@ def table_4(measured: Any = None) -> str:
 def table_5(measured: Any = None) -> str:
     """Scaling of the freeboard computation."""
     return _scaling(
-        "freeboard", "Table V: scaling of the freeboard", measured,
+        "freeboard",
+        "Table V: scaling of the freeboard",
+        measured,
         ("Every row is table II plus 1 to 4 s.", "See the notes of table II."),
-    )  # fmt: skip
+    )

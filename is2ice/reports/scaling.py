@@ -1,9 +1,9 @@
 r"""How a run scales: timed with one, two and more workers, and a stated model fitted to that.
 
-Timed are actions, to their end: tracks read and resampled and written (*load*), labelled, or classified and levelled
-and written (*reduce*). *map* is what is lazy: naming the work, without any of it done. (In the published tables *map*
-is the time to build such a lazy collection, and nothing was computed in it.) Starting workers and their first
-imports is not counted and is told apart.
+Actions are timed to their end: tracks read, resampled and written (*load*); labelled, or classified, referenced to the
+sea surface and written (*reduce*). *map* is the lazy part: naming the work, without any of it done. (In the published
+tables *map* is the time to build such a lazy collection, and nothing was computed in it.) The start of workers and
+their first imports are not counted but reported apart.
 
 The model of the wall-clock time of N tasks on n workers is
 
@@ -109,9 +109,15 @@ def measure(
 
 
 def _timed(
-    granules: Sequence[Path], scene: Path, folder: Path, engine: str, workers: int, how: dict[str, Any],
-    start: float, kinds: Sequence[str],
-) -> tuple[list[Timing], float]:  # fmt: skip
+    granules: Sequence[Path],
+    scene: Path,
+    folder: Path,
+    engine: str,
+    workers: int,
+    how: dict[str, Any],
+    start: float,
+    kinds: Sequence[str],
+) -> tuple[list[Timing], float]:
     folder = folder / f"{engine}-{workers}"
     began = time.perf_counter()
     _good(pipeline.run(granules[: 2 * workers], folder / "warm.zarr", **how))

@@ -1,4 +1,4 @@
-"""Light along a track: photons that hit a beam and those it detects, and what the local ice sends back."""
+"""Sums and quantiles along a track, and the spots of its beams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-__all__ = ["box", "detected", "incident", "local_quantile", "spots"]
+__all__ = ["local_quantile", "running_sum", "spots"]
 
 F8 = NDArray[np.float64]
 
@@ -30,17 +30,7 @@ def spots(segments: xr.Dataset) -> list[int]:
     return [int(spot)] * segments.sizes.get("beam", 1)
 
 
-def incident(rate: F8 | float, n_pix: int) -> F8:
-    """Incident photons per pulse from detected ones: each of the beam's pixels detects once."""
-    return -n_pix * np.log1p(-np.minimum(rate, 0.97 * n_pix) / n_pix)
-
-
-def detected(rate: F8, n_pix: int) -> F8:
-    """Detected photons per pulse from incident ones."""
-    return -n_pix * np.expm1(-rate / n_pix)
-
-
-def box(a: F8, half: int) -> F8:
+def running_sum(a: F8, half: int) -> F8:
     """Sum over each cell and ``half`` cells on both sides; NaN counts nothing."""
     total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(a))])
     k = np.arange(a.size)

@@ -12,7 +12,7 @@ from .footprints import cut_antimeridian
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Box", "box_of", "box_shape", "in_box"]
+__all__ = ["Box", "box_of", "box_shape", "crs_of", "in_box"]
 
 Box = tuple[float, float, float, float]
 
@@ -45,6 +45,11 @@ def box_of(value: Any, name: str = "bbox") -> Box:
         what = "south is not less than north" if south >= north else "west and east are equal"
         raise ValueError(f"{name}={value!r}: {what}; {expected}")
     return west, south, east, north
+
+
+def crs_of(south: bool) -> str:
+    """Return the polar stereographic system of NSIDC of the southern or the northern hemisphere."""
+    return "EPSG:3976" if south else "EPSG:3413"
 
 
 def in_box(longitude: NDArray, latitude: NDArray, box: Box) -> NDArray[np.bool_]:

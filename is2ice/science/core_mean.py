@@ -72,7 +72,7 @@ def _zero() -> float:
 
 @njit(cache=True, nogil=True)
 def _one(t, density, incident, lag, zero, reach):
-    """Detected events of one pixel, and core spread, 10-90 % span, bias of the core and bias of the whole return, ns."""
+    """Detected events of one pixel; core spread, 10-90 % span and biases of the core and of the whole return, ns."""
     n, dt = t.size, t[1] - t[0]
     r = np.empty(n)
     found = np.empty(n)

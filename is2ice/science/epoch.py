@@ -13,9 +13,25 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EPOCH", "delta_time", "instant", "iso_time", "now", "span", "stamp"]
+from is2ice.schema import EPOCH_DATE, EPOCH_TIME
 
-EPOCH = np.datetime64("2018-01-01T00:00:00", "ns")
+__all__ = [
+    "EPOCH",
+    "EPOCH_DATETIME",
+    "EPOCH_DAY",
+    "delta_time",
+    "instant",
+    "iso_time",
+    "now",
+    "span",
+    "stamp",
+]
+
+EPOCH = EPOCH_TIME
+#: The same as a day.
+EPOCH_DAY = EPOCH.astype("datetime64[D]")
+#: The same as a naive datetime, UTC.
+EPOCH_DATETIME = datetime.fromisoformat(EPOCH_DATE)
 EXPECTED = "expected UTC such as 2019-11-04, 20191104T195947 or 2019-11-04T19:59:47Z, or seconds since 2018"
 #: Years that a time may lie in: all satellites concerned, with room to simulate.
 YEARS = range(1980, 2101)

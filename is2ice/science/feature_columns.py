@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 
-from .along_track import box, incident, local_quantile
-from .first_photon_bias import PIXELS
+from .along_track import local_quantile, running_sum
+from .first_photon_bias import PIXELS, incident
 
-__all__ = ["Track", "leaking_surface"]
+__all__ = ["FeatureColumns", "leaking_surface"]
 
 F8 = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ LOWEST, HIGHEST = -0.5, 3.0
 FLAT = 0.12
 
 
-class Track:
+class FeatureColumns:
     """Columns of one track, computed when asked for.
 
     Parameters
@@ -101,7 +101,7 @@ class Track:
         """Cells under a bright sky whose signal is all but lost over 100 m: cloud, not dark water."""
         half = self.cells(100.0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            rate = box(self.photons, half) / box(self.pulses, half)
+            rate = running_sum(self.photons, half) / running_sum(self.pulses, half)
         lost = rate < LOST["strong" if self.strong else "weak"]
         return lost & self.day & (self.brightness(100.0) > BRIGHT_SKY)
 
@@ -109,7 +109,7 @@ class Track:
         """Incident photons per pulse over a stretch about each cell."""
         half = self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return incident(box(self.photons, half) / box(self.pulses, half), self.pixels)
+            return incident(running_sum(self.photons, half) / running_sum(self.pulses, half), self.pixels)
 
     def near_region(self, a: F8, q: float, limits: tuple[float, float]) -> F8:
         """Quantile of a column over the local stretch, kept within limits times that over the region."""
@@ -125,14 +125,14 @@ class Track:
     def low(self) -> F8:
         """Local low level of the surface: the second percentile of smoothed heights."""
         return self.local(
-            np.where(box(self.photons, self.cells(22.0)) >= 10, self._smooth(22.0), np.nan), 0.02
+            np.where(running_sum(self.photons, self.cells(22.0)) >= 10, self._smooth(22.0), np.nan), 0.02
         )
 
     def _smooth(self, metres: float) -> F8:
         """Mean height over a stretch, weighted by photons."""
         half, weight = self.cells(metres), np.where(np.isfinite(self.column("height")), self.photons, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return box(self.column("height") * weight, half) / box(weight, half)
+            return running_sum(self.column("height") * weight, half) / running_sum(weight, half)
 
     # -- strips: stretches that the laser tells from the ice beside them --------------------------------
     @cached_property
@@ -169,7 +169,7 @@ class Track:
         seen = np.ones(self.size)
         share = self.strip_cells.astype("f8")
         for _ in range(2):
-            share, seen = box(share, half), box(seen, half)
+            share, seen = running_sum(share, half), running_sum(seen, half)
         with np.errstate(invalid="ignore", divide="ignore"):
             return share / seen
 
@@ -242,7 +242,7 @@ class Track:
         """Background rate over that of the local bright ice; 1 where there is no sun."""
         rate, half = self.column("background_rate"), self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = box(rate, half) / box(np.isfinite(rate).astype("f8"), half)
+            mean = running_sum(rate, half) / running_sum(np.isfinite(rate).astype("f8"), half)
             share = mean / self.near_region(rate, 0.9, BACKGROUND_RANGE)
         return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 2.0), 1.0)
 
@@ -250,7 +250,9 @@ class Track:
         """Photons that are no signal over those over the local bright ice; 1 where there is no sun."""
         half = self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
-            rate = box(self.column("n_photons_all") - self.photons, half) / box(self.pulses, half)
+            rate = running_sum(self.column("n_photons_all") - self.photons, half) / running_sum(
+                self.pulses, half
+            )
             share = rate / np.maximum(self.near_region(rate, 0.9, BACKGROUND_RANGE), 0.1)
         return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 3.0), 1.0)
 

@@ -20,11 +20,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
+from is2ice.errors import Is2IceError, require
 
 from .along_track import spots
-from .feature_columns import Track
+from .feature_columns import FeatureColumns
 
 __all__ = [
     "FEATURE_SETS",
@@ -64,7 +63,7 @@ class Feature:
     name: str
     units: str
     long_name: str
-    column: Callable[[Track], NDArray[np.float64]] = field(repr=False, compare=False)
+    column: Callable[[FeatureColumns], NDArray[np.float64]] = field(repr=False, compare=False)
     leaking: bool = False
     night: float | None = None
 
@@ -109,13 +108,13 @@ class FeatureSet:
         return replace(self, name=f"{self.name} without {', '.join(names)}", features=left)
 
 
-_H_COR = Feature("h_cor_mean", "m", "corrected mean height", Track.h_cor_mean)
-_H_DIFF = Feature("h_diff", "m", "mean less median height", Track.h_diff)
+_H_COR = Feature("h_cor_mean", "m", "corrected mean height", FeatureColumns.h_cor_mean)
+_H_DIFF = Feature("h_diff", "m", "mean less median height", FeatureColumns.h_diff)
 _ABOVE_TRUTH = Feature(
     "rel_height_min_elev",
     "m",
     "height above the lowest segment labelled water",
-    Track.above_truth,
+    FeatureColumns.above_truth,
     leaking=True,
 )
 _ABOVE_LOW = Feature(
@@ -133,14 +132,18 @@ _DEFAULT = (
     Feature("rate_10m", "1", "the same over 10 m", lambda t: t.rate(10.0)),
     Feature("rate_30m", "1", "the same over 30 m", lambda t: t.rate(30.0)),
     Feature("rate_100m", "1", "the same over 100 m", lambda t: t.rate(100.0)),
-    Feature("empty", "1", "share of pulses without a signal photon", Track.empty),
+    Feature("empty", "1", "share of pulses without a signal photon", FeatureColumns.empty),
     Feature("height_10m", "m", "height over 10 m above the local low level", lambda t: t.above_low(10.0)),
     Feature("height_50m", "m", "height over 50 m above the local low level", lambda t: t.above_low(50.0)),
     Feature("height_400m", "m", "height over 400 m above the local low level", lambda t: t.above_low(400.0)),
-    Feature("width", "1", "spread of photons over 22 m over a flat surface's, log2", Track.width),
-    Feature("own_width", "1", "spread of the cell's photons over a flat surface's, log2", Track.own_width),
-    Feature("skew", "m", "mean less median height", Track.skew),
-    Feature("brightness", "1", "background rate over the local bright ice's", Track.brightness, night=1.0),
+    Feature("width", "1", "spread of photons over 22 m over a flat surface's, log2", FeatureColumns.width),
+    Feature(
+        "own_width", "1", "spread of the cell's photons over a flat surface's, log2", FeatureColumns.own_width
+    ),
+    Feature("skew", "m", "mean less median height", FeatureColumns.skew),
+    Feature(
+        "brightness", "1", "background rate over the local bright ice's", FeatureColumns.brightness, night=1.0
+    ),
     Feature("brightness_100m", "1", "the same over 100 m", lambda t: t.brightness(100.0), night=1.0),
     Feature(
         "noise_10m",
@@ -157,9 +160,13 @@ _DEFAULT = (
 _BY_NAME = {f.name: f for f in _DEFAULT}
 _STRIPS = (
     *(_BY_NAME[n] for n in _BY_NAME if n not in ("brightness_100m",)),
-    Feature("strip_width", "1", "length of the strip the cell lies in, log2", Track.strip_width),
-    Feature("strip_rate", "1", "photon rate over the strip over the local ice's, log2", Track.strip_rate),
-    Feature("strip_height", "m", "height of the strip above the local low level", Track.strip_height),
+    Feature("strip_width", "1", "length of the strip the cell lies in, log2", FeatureColumns.strip_width),
+    Feature(
+        "strip_rate", "1", "photon rate over the strip over the local ice's, log2", FeatureColumns.strip_rate
+    ),
+    Feature(
+        "strip_height", "m", "height of the strip above the local low level", FeatureColumns.strip_height
+    ),
     Feature(
         "strip_spread",
         "1",
@@ -169,9 +176,11 @@ _STRIPS = (
     Feature(
         "strip_noise", "1", "noise photons over the strip", lambda t: t.over_strip(t.noise(2.0)), night=1.0
     ),
-    Feature("strip_brightness", "1", "background of the strip alone", Track.strip_brightness, night=1.0),
+    Feature(
+        "strip_brightness", "1", "background of the strip alone", FeatureColumns.strip_brightness, night=1.0
+    ),
     Feature("strip_share", "1", "share of strips in the background record", lambda t: t.strip_share),
-    Feature("height_dip", "m", "height over 10 m less that over 150 m", Track.height_dip),
+    Feature("height_dip", "m", "height over 10 m less that over 150 m", FeatureColumns.height_dip),
     Feature(
         "beside_low", "1", "lesser photon rate 14 m before or after", lambda t: t.beside(14.0, high=False)
     ),
@@ -264,7 +273,7 @@ def build(
 
 
 def _track(segments: xr.Dataset, spot: int, chosen: FeatureSet) -> F4:
-    track = Track(segments, spot)
+    track = FeatureColumns(segments, spot)
     values = np.empty((track.size, len(chosen.features)), np.float32)
     for k, feature in enumerate(chosen.features):
         values[:, k] = feature.column(track)

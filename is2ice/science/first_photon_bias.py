@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from .photon_kernels import bilinear
 
-__all__ = ["FirstPhotonBias", "from_cal19", "from_model", "renewal_table"]
+__all__ = ["FirstPhotonBias", "detected", "from_cal19", "from_model", "incident", "renewal_table"]
 
 F8 = NDArray[np.float64]
 
@@ -42,6 +43,16 @@ LONGEST_DEAD_TIME = 100.0
 #: Corrections (ps) that a photon-counting detector can need: late photons are lost, so the bias is not negative.
 CORRECTIONS_PS = (-50.0, 1e5)
 DEAD_TIME = {"strong": 2.98, "weak": 3.05}
+
+
+def incident(rate: F8 | float, n_pix: int) -> F8:
+    """Incident photons per pulse from detected ones: each of the beam's pixels detects once."""
+    return -n_pix * np.log1p(-np.minimum(rate, 0.97 * n_pix) / n_pix)
+
+
+def detected(rate: F8, n_pix: int) -> F8:
+    """Detected photons per pulse from incident ones."""
+    return -n_pix * np.expm1(-rate / n_pix)
 
 
 @dataclass(frozen=True)
@@ -200,7 +211,9 @@ def renewal_table(dead_time_ns: float) -> tuple[F8, F8, F8]:
 
 
 @njit(cache=True, nogil=True)
-def _renewal(incident, sigma_ns, dead_ns):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _renewal(
+    incident: NDArray[Any], sigma_ns: NDArray[Any], dead_ns: Any
+) -> Any:  # pragma: no cover - compiled
     """Solve the renewal equation on a time grid; detected number, mean and spread (ns)."""
     n_i, n_s = incident.size, sigma_ns.size
     number = np.empty((n_i, n_s))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.science.epoch import EPOCH
 
 if TYPE_CHECKING:

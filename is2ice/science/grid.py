@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.errors import SchemaError
 
+from .epoch import EPOCH_DAY
+
 __all__ = ["GRIDS", "Grid", "Period", "add", "cell_sums", "product_sums", "to_map"]
 
 F8 = NDArray[np.float64]
@@ -77,9 +79,12 @@ class Grid:
         """The least part that holds some cells, and their rows and columns in it."""
         r, c = int(row.min()), int(column.min())
         cut = replace(
-            self, left=self.left + c * self.cell, top=self.top - r * self.cell,
-            columns=int(column.max()) - c + 1, rows=int(row.max()) - r + 1,
-        )  # fmt: skip
+            self,
+            left=self.left + c * self.cell,
+            top=self.top - r * self.cell,
+            columns=int(column.max()) - c + 1,
+            rows=int(row.max()) - r + 1,
+        )
         return cut, row - r, column - c
 
     @property
@@ -139,7 +144,7 @@ GRIDS = {
 # -- sums ---------------------------------------------------------------------------------------------
 #: What each class adds its length to.
 _CLASS_LENGTH = {code: f"length_{name}" for code, name in enumerate(schema.CLASSES)}
-_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "pieces of leads that begin here"}
+_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "lead segments that begin here"}
 #: Values that stand at one segment for a whole thing (:mod:`is2ice.science.icestats`): averaged by number, over all.
 #: They and roughness have no standard error.
 EVENTS = ("lead_width", "lead_spacing", "floe_length", "ridge_height")
@@ -269,9 +274,14 @@ def _numbered(inside: NDArray[np.bool_]) -> I8:
 
 
 def _track_sums(
-    columns: Mapping[str, NDArray], filled: NDArray[np.bool_], noise: Mapping[str, tuple[F8, F8]], grid: Grid,
-    period: Period, values: tuple[str, ...], where: str,
-) -> xr.Dataset:  # fmt: skip
+    columns: Mapping[str, NDArray],
+    filled: NDArray[np.bool_],
+    noise: Mapping[str, tuple[F8, F8]],
+    grid: Grid,
+    period: Period,
+    values: tuple[str, ...],
+    where: str,
+) -> xr.Dataset:
     row, column, inside = grid.locate(columns["longitude"], columns["latitude"])
     use = np.flatnonzero(inside & filled & np.isfinite(columns["delta_time"]))
     day = _period_start(columns["delta_time"][use], period).astype(np.int64)
@@ -334,14 +344,14 @@ def _sum(at: NDArray, value: F8, size: int, unit: float = UNIT) -> I8:
 
 def _period_start(delta_time: F8, period: Period) -> NDArray[np.datetime64]:
     """First day of the period that each time falls in."""
-    day = np.datetime64("2018-01-01", "D") + np.floor(delta_time / 86400.0).astype("timedelta64[D]")
+    day = EPOCH_DAY + np.floor(delta_time / 86400.0).astype("timedelta64[D]")
     if period == "month":
         return day.astype("datetime64[M]").astype("datetime64[D]")
     if period == "week":  # 2018-01-01 was a Monday
         week = np.floor(delta_time / (7 * 86400.0)).astype(np.int64)
-        return np.datetime64("2018-01-01", "D") + (7 * week).astype("timedelta64[D]")
+        return EPOCH_DAY + (7 * week).astype("timedelta64[D]")
     if period == "all":
-        return np.full(delta_time.shape, np.datetime64("2018-01-01", "D"))
+        return np.full(delta_time.shape, EPOCH_DAY)
     raise ValueError(f"period={period!r}: expected 'month', 'week' or 'all'")
 
 
@@ -459,10 +469,12 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
             spread = np.sqrt(np.maximum(square - mean**2, 0.0))
         counted = "n_segments" if k == 0 else f"n_{name}"
         put(
-            name, mean, f"{stem}, length-weighted mean over {where}",
+            name,
+            mean,
+            f"{stem}, length-weighted mean over {where}",
             cell_methods="area: mean (weighted by length along the tracks)",
             ancillary_variables=f"{name}_spread {counted}",
-        )  # fmt: skip
+        )
         put(f"{name}_spread", spread, f"standard deviation of {stem} in the cell")
         if name not in (*EVENTS, "roughness"):
             put(f"{name}_uncertainty", error, f"standard error of the mean {stem}")
@@ -499,7 +511,7 @@ def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period
         longitude=(("y", "x"), longitude, {"units": "degrees_east", "standard_name": "longitude"}),
         latitude=(("y", "x"), latitude, {"units": "degrees_north", "standard_name": "latitude"}),
         crs=((), np.int32(0), {"long_name": crs.name, **crs.to_cf(), **pole, "epsg_code": grid.crs}),
-    )  # fmt: skip
+    )
     if period != "all":
         days = times.astype("datetime64[D]")
         end = days + np.timedelta64(7, "D")

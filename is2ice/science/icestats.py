@@ -316,14 +316,18 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
         "length_km": round(km, 3),
         "lead_fraction": _ratio((code == schema.OPEN_WATER).sum(), classified),
         "thin_ice_fraction": _ratio((code == schema.THIN_ICE).sum(), classified),
-        "leads": {"n": int(lead.sum()), "complete": int((lead & whole).sum()), "per_km": _ratio(lead.sum(), km)}
+        "leads": {
+            "n": int(lead.sum()),
+            "complete": int((lead & whole).sum()),
+            "per_km": _ratio(lead.sum(), km),
+        }
         | _summary(long[lead & whole], "width"),
         "spacing": {"n": int(_spacing(table)[1].size)} | _summary(_spacing(table)[1], "distance"),
         "floes": {"n": int((~lead).sum()), "complete": int((~lead & whole).sum())}
         | _summary(long[~lead & whole], "chord"),
         "ridges": {"n": int(crests.size), "per_km": _ratio(crests.size, ice_km)} | _summary(crests, "height"),
         "roughness": {"km": round(rough.size * length / 1e3, 3)} | _summary(rough, "rms"),
-    }  # fmt: skip
+    }
 
 
 def _ratio(a: Any, b: Any) -> float | None:

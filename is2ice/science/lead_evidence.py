@@ -14,8 +14,8 @@ added up:
   below that of the ice within 600 m as far as the lead fills the receiver's view of 35 m;
 - **flatness**: heights of water scatter by their errors, those of ice by 5 cm more;
 - **height**: the sea stands below the ice. z is the height over the lower 2 % of the surface (means over 22 m) within
-  5 km, over the error of the lead and 5 cm of a sloping sea; minus the square of what exceeds one. Where there are leads
-  enough, the lower 2 % are the sea itself; where not, they are thin ice above it.
+  5 km, over the error of the lead and 5 cm of a sloping sea; minus the square of what exceeds one. Where leads are
+  many, the lower 2 % are the sea itself; where not, they are thin ice above it.
 
 Classifiers err more on some passes than on others. On each, among the runs that are darker than ice, brighter, or like
 it, the share that stands too high to be sea is counted. False leads that stand on low ice are as many as those heights
@@ -190,7 +190,8 @@ def terms(leads: xr.Dataset) -> dict[str, F8]:
         "brightness": LIGHT * _brightness(beyond_ice, leads["photons"].values),
         "contrast": CONTRAST * np.where(contrast < 0.0, dark, 0.0),
         "background": np.where(by_day, BACKGROUND * np.nan_to_num(np.clip(fall, *FALLS) - NO_FALL), 0.0),
-        "flatness": FLAT * (np.clip(np.nan_to_num(leads["flatness"].values, nan=NOT_FLAT), *FLATNESS) - NOT_FLAT),
+        "flatness": FLAT
+        * (np.clip(np.nan_to_num(leads["flatness"].values, nan=NOT_FLAT), *FLATNESS) - NOT_FLAT),
         "height": -np.minimum(HIGH * np.maximum(z - 1.0, 0.0) ** 2, MOST_HEIGHT),
     }
 

@@ -28,6 +28,7 @@ too high before, 0.4, -0.3 and 0.0 cm after.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -53,7 +54,7 @@ COSINES, WEIGHTS = np.sqrt(1.0 - (0.5 * (_NODES + 1.0)) ** 2), 0.5 * _WEIGHTS
 
 
 @njit(cache=True, nogil=True)
-def _mean_of_three(a, i):
+def _mean_of_three(a: NDArray[Any], i: Any) -> Any:
     total, n = 0.0, 0
     for j in range(max(0, i - 1), min(a.size, i + 2)):
         if not np.isnan(a[j]):
@@ -63,7 +64,7 @@ def _mean_of_three(a, i):
 
 
 @njit(cache=True, nogil=True)
-def _ice_share(t):
+def _ice_share(t: Any) -> Any:
     """Share of the footprint beyond an edge at t standard deviations, over random angles of crossing."""
     total = 0.0
     for cosine, weight in zip(COSINES, WEIGHTS):  # noqa: B905 - compiled
@@ -72,7 +73,7 @@ def _ice_share(t):
 
 
 @njit(cache=True, nogil=True)
-def _edge(x, brightness, start, step, inside):
+def _edge(x: NDArray[Any], brightness: Any, start: Any, step: Any, inside: Any) -> Any:
     """Distance of the edge of a lead beyond its outermost segment, seen in direction `step`; NaN where none is."""
     middle = 0.5 * (inside + 1.0)
     i, before = start, np.nan
@@ -89,7 +90,7 @@ def _edge(x, brightness, start, step, inside):
 
 
 @njit(cache=True, nogil=True)
-def _beside(x, height, weight, edge, step):
+def _beside(x: NDArray[Any], height: NDArray[Any], weight: NDArray[Any], edge: Any, step: Any) -> Any:
     """Weighted mean height of what lies within a footprint beyond an edge."""
     total, value = 0.0, 0.0
     i = np.searchsorted(x, edge)
@@ -104,7 +105,16 @@ def _beside(x, height, weight, edge, step):
 
 
 @njit(cache=True, nogil=True)
-def _offsets(x, height, weight, brightness, share, first, last, lead_height):
+def _offsets(
+    x: NDArray[Any],
+    height: Any,
+    weight: Any,
+    brightness: Any,
+    share: NDArray[Any],
+    first: NDArray[Any],
+    last: NDArray[Any],
+    lead_height: NDArray[Any],
+) -> Any:
     out = np.zeros((2, first.size))
     for k in range(first.size):
         mean, low, high, n = 0.0, np.inf, -np.inf, 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -104,7 +105,7 @@ class SurfaceModel:
 
 
 @njit(cache=True, nogil=True)
-def _consensus(x, h, v, slope, reject):
+def _consensus(x: Any, h: NDArray[Any], v: Any, slope: Any, reject: Any) -> Any:
     """Leads that agree on the sea surface: those that are not too high for the others."""
     n = h.size
     keep = np.ones(n, np.bool_)
@@ -145,8 +146,11 @@ def _consensus(x, h, v, slope, reject):
 
 
 @njit(cache=True, nogil=True)
-def _window_weights(x, h, v, n, begin, end, method, slope, reject):
+def _window_weights(
+    leads: Any, begin: NDArray[Any], end: NDArray[Any], method: Any, slope: Any, reject: Any
+) -> Any:
     """Weights of the leads begin[k]:end[k] in each window k, one after the other."""
+    x, h, v, n = leads
     out = np.zeros((end - begin).sum())
     at = 0
     for k in range(begin.size):
@@ -168,7 +172,9 @@ def _window_weights(x, h, v, n, begin, end, method, slope, reject):
 
 
 @njit(cache=True, nogil=True)
-def _wander(y, x, begin, column, c):
+def _wander(
+    y: NDArray[Any], x: NDArray[Any], begin: NDArray[Any], column: NDArray[Any], c: NDArray[Any]
+) -> Any:
     """Sum c|y - x| - 1/2 sum sum c c |x - x| for each y; columns ascending in x (CSR rows)."""
     out = np.empty(y.size)
     for k in range(y.size):
@@ -195,9 +201,13 @@ def window_operator(
     begin, end = _rows_in_windows(leads, centre, half)
     variance = leads["sigma"].values ** 2 + model.lead_floor**2
     data = _window_weights(
-        leads["x"].values, leads["height"].values, variance, leads["n"].values, begin, end,
-        LEAD_METHODS[method], model.slope, model.reject,
-    )  # fmt: skip
+        (leads["x"].values, leads["height"].values, variance, leads["n"].values),
+        begin,
+        end,
+        LEAD_METHODS[method],
+        model.slope,
+        model.reject,
+    )
     counts = end - begin
     column = np.arange(data.size) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(begin, counts)
     indptr = np.concatenate([[0], np.cumsum(counts)])

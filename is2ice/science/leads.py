@@ -67,7 +67,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from is2ice.errors import SchemaError
 
-__all__ = ["FOOTPRINT", "LEAD_METHODS", "LeadOptions", "check_track", "find_leads", "lead_index", "runs"]
+__all__ = [
+    "FOOTPRINT",
+    "LEAD_METHODS",
+    "LeadOptions",
+    "check_track",
+    "consecutive_runs",
+    "find_leads",
+    "lead_index",
+]
 
 F8 = NDArray[np.float64]
 
@@ -144,7 +152,16 @@ EDGE, EDGE_LENGTH = 0.05, 20.0
 
 
 @njit(cache=True, nogil=True)
-def _kernel_means(x, h, v, at, other, width, mean, var):
+def _kernel_means(
+    x: NDArray[Any],
+    h: NDArray[Any],
+    v: NDArray[Any],
+    at: NDArray[Any],
+    other: NDArray[Any],
+    width: Any,
+    mean: NDArray[Any],
+    var: NDArray[Any],
+) -> None:
     """Precision-weighted kernel means of h at the rows `at`, from the rows `other` (both ascending)."""
     lo = 0
     for k in range(at.size):
@@ -170,7 +187,7 @@ def _kernel_means(x, h, v, at, other, width, mean, var):
 
 
 @njit(cache=True, nogil=True)
-def _crossfit(x, h, s, roughness):
+def _crossfit(x: Any, h: NDArray[Any], s: Any, roughness: Any) -> Any:
     """Cross-fitted weights of one lead (sum 1)."""
     n = h.size
     width = FOOTPRINT / 2.355
@@ -196,7 +213,7 @@ def _crossfit(x, h, s, roughness):
 
 
 @njit(cache=True, nogil=True)
-def _scatter(x, h, s, a, height):
+def _scatter(x: NDArray[Any], h: NDArray[Any], s: Any, a: Any, height: Any) -> Any:
     """Factor on the variance of a weighted mean for scatter beyond the standard errors."""
     n = h.size
     square = (a * a).sum()
@@ -211,7 +228,16 @@ def _scatter(x, h, s, a, height):
 
 
 @njit(cache=True, nogil=True)
-def _lead_table(segments, first, last, method, exponential, trim, roughness, a):
+def _lead_table(
+    segments: Any,
+    first: NDArray[Any],
+    last: NDArray[Any],
+    method: Any,
+    exponential: Any,
+    trim: Any,
+    roughness: Any,
+    a: NDArray[Any],
+) -> Any:
     """Position, height and standard error of each lead; fills the weights a of its segments."""
     x, h, s, scale = segments
     m = first.size
@@ -245,7 +271,7 @@ def _lead_table(segments, first, last, method, exponential, trim, roughness, a):
     return out
 
 
-def runs(
+def consecutive_runs(
     is_lead: ArrayLike,
     *,
     breaks: ArrayLike | None = None,
@@ -263,7 +289,7 @@ def runs(
 
     Examples
     --------
-    >>> runs([0, 1, 1, 0, 1, 1], breaks=[0, 0, 0, 0, 0, 1])
+    >>> consecutive_runs([0, 1, 1, 0, 1, 1], breaks=[0, 0, 0, 0, 0, 1])
     (array([1, 4, 5]), array([2, 4, 5]))
     """
     lead = np.asarray(is_lead, bool)
@@ -349,7 +375,7 @@ def find_leads(
     cut = np.zeros(x.size, bool) if breaks is None else np.array(breaks, bool)
     if spacing is not None:
         cut[1:] |= np.diff(x) > spacing * (1 + 1e-6)
-    first, last = runs(lead, breaks=cut, min_segments=rules.min_segments)
+    first, last = consecutive_runs(lead, breaks=cut, min_segments=rules.min_segments)
     if rules.max_length is not None and first.size:
         first, last = _split(x, first, last, rules.max_length)
     weight = np.zeros(x.size)

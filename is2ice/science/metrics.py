@@ -251,9 +251,16 @@ class Errors:
             z = e[good] / s[good]
         size = np.abs(z)
         return cls(
-            error.size, e.size, float(e.sum()), float((e**2).sum()), z.size, float(z.sum()), float((z**2).sum()),
-            int((size <= 1).sum()), int((size <= 2).sum()),
-        )  # fmt: skip
+            error.size,
+            e.size,
+            float(e.sum()),
+            float((e**2).sum()),
+            z.size,
+            float(z.sum()),
+            float((z**2).sum()),
+            int((size <= 1).sum()),
+            int((size <= 2).sum()),
+        )
 
     def __add__(self, other: Errors) -> Errors:
         return Errors(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))

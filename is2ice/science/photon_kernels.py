@@ -6,15 +6,37 @@ track cut into blocks gives the same bits as the whole track.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 #: Longest run of consecutive pulses without any photon that is filled in, pulses (71 m).
 MAX_SILENT_PULSES = 100
 
 
+class Cells(NamedTuple):
+    """Consecutive cells along the track: index of the first, number, and length in m."""
+
+    k0: int
+    n: int
+    length: float
+
+
+class Photons(NamedTuple):
+    """Photons in file order: position and height (m), three masks, and row of the pulse in its tables."""
+
+    x: NDArray[np.float64]
+    h: NDArray[np.floating]
+    counted: NDArray[np.bool_]
+    selected: NDArray[np.bool_]
+    rejected: NDArray[np.bool_]
+    pulse: NDArray[np.int64]
+
+
 @njit(cache=True, nogil=True)
-def pulse_runs(pulse, counted, selected, x):
+def pulse_runs(pulse: NDArray[Any], counted: NDArray[Any], selected: NDArray[Any], x: NDArray[Any]) -> Any:
     """Group photons, in file order with non-decreasing pulse number, by pulse.
 
     Returns the pulse number, the distance of the first counted photon, and the counts of all and of
@@ -45,7 +67,15 @@ def pulse_runs(pulse, counted, selected, x):
 
 
 @njit(cache=True, nogil=True)
-def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
+def count_pulses(
+    number: NDArray[Any],
+    where: NDArray[Any],
+    n_sel: NDArray[Any],
+    n_pulses_seen: Any,
+    k0: Any,
+    n: Any,
+    length: Any,
+) -> Any:
     """Pulses, and pulses without a selected photon, centred in each of n cells from index k0.
 
     Pulses between two seen ones are placed by linear interpolation when no more than
@@ -73,7 +103,7 @@ def count_pulses(number, where, n_sel, n_pulses_seen, k0, n, length):
 
 
 @njit(cache=True, nogil=True)
-def _median(a, lo, hi):
+def _median(a: NDArray[Any], lo: Any, hi: Any) -> Any:
     """Median of a[lo:hi], left as it is.
 
     A cell holds about sixteen photons. Counting how many lie below each one compares more than sorting
@@ -100,13 +130,15 @@ def _median(a, lo, hi):
 
 
 @njit(cache=True, nogil=True)
-def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n, length, trim):
-    """Per-cell photon statistics for n cells from index k0; a photon's index is floor(x * (1 / length)).
+def cell_statistics(photons: Any, n_all: NDArray[Any], n_sel: NDArray[Any], cells: Any, trim: Any) -> Any:
+    """Per-cell photon statistics; a photon's cell is floor(x * (1 / length)).
 
     Returns counts of counted and selected photons, a flag for photons rejected by quality, mean,
     median, core mean and sum of squared deviations of selected heights, the same sum over the core (photons
     within ``trim`` of the median) about its own mean, the size of the core, and mean per-pulse counts.
     """
+    x, h, counted, selected, rejected, row = photons
+    k0, n, length = cells
     size = x.size
     cell = np.empty(size, np.int32)
     inverse = 1.0 / length
@@ -187,7 +219,13 @@ def cell_statistics(x, h, counted, selected, rejected, row, n_all, n_sel, k0, n,
 
 
 @njit(cache=True, nogil=True)
-def pool(count, core_count, core_squares, n_pulses, half):
+def pool(
+    count: NDArray[Any],
+    core_count: NDArray[Any],
+    core_squares: NDArray[Any],
+    n_pulses: NDArray[Any],
+    half: Any,
+) -> Any:
     """Sums over the cells within ``half`` of each cell.
 
     Returns the pooled spread of core photons about their cell means, and the photons per pulse, of the
@@ -215,7 +253,14 @@ def pool(count, core_count, core_squares, n_pulses, half):
 
 
 @njit(cache=True, nogil=True)
-def interpolate_nodes(xc, node_x, values, period, max_gap, reach):
+def interpolate_nodes(
+    xc: NDArray[Any],
+    node_x: NDArray[Any],
+    values: NDArray[Any],
+    period: NDArray[Any],
+    max_gap: Any,
+    reach: Any,
+) -> Any:
     """Linear interpolation of node columns at increasing positions, never across a gap.
 
     Parameters
@@ -293,7 +338,9 @@ def interpolate_nodes(xc, node_x, values, period, max_gap, reach):
 
 
 @njit(cache=True, nogil=True)
-def background_at(t, start, counts, rate, span, max_gap):
+def background_at(
+    t: NDArray[Any], start: NDArray[Any], counts: NDArray[Any], rate: NDArray[Any], span: Any, max_gap: Any
+) -> Any:
     """Background of the 50-pulse record holding each time, and the rate interpolated between records.
 
     ``start`` is the beginning of each record, ``span`` its duration (s). Times are those of cells along
@@ -327,7 +374,9 @@ def background_at(t, start, counts, rate, span, max_gap):
 
 
 @njit(cache=True, nogil=True)
-def bilinear(u, v, u_axis, v_axis, table):
+def bilinear(
+    u: NDArray[Any], v: NDArray[Any], u_axis: NDArray[Any], v_axis: NDArray[Any], table: NDArray[Any]
+) -> Any:
     """Bilinear look-up in table[u, v] on increasing axes; clipped at the edges.
 
     Returns the values (NaN for NaN input) and a flag where a coordinate was clipped.

@@ -75,8 +75,8 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 
 from . import lead_evidence, lead_footprint, surface_process
-from .along_track import box, incident, local_quantile, spots
-from .first_photon_bias import PIXELS
+from .along_track import local_quantile, running_sum, spots
+from .first_photon_bias import PIXELS, incident
 from .lead_windows import (
     F8,
     SurfaceModel,
@@ -155,9 +155,15 @@ class _Beam:
         row = np.flatnonzero(np.isfinite(self.height))
         breaks = None if self.gaps is None else np.diff(np.cumsum(self.gaps)[row], prepend=0) > 0
         leads = find_leads(
-            self.x[row], self.height[row], self.sigma[row], self.is_lead[row], self.spacing,
-            breaks=breaks, scale=None if self.scale is None else self.scale[row], options=rules,
-        )  # fmt: skip
+            self.x[row],
+            self.height[row],
+            self.sigma[row],
+            self.is_lead[row],
+            self.spacing,
+            breaks=breaks,
+            scale=None if self.scale is None else self.scale[row],
+            options=rules,
+        )
         index = np.full(self.x.size, -1, np.int32)
         index[row] = lead_index(leads, row.size)
         leads["first"], leads["last"] = (("lead", row[leads[k].values]) for k in ("first", "last"))
@@ -598,7 +604,7 @@ def _brightness(photons: NDArray, pulses: NDArray, kind: NDArray, n_pix: int, x_
 
 def _light(photons: NDArray, pulses: NDArray, other: NDArray[np.bool_], half: int, n_pix: int) -> F8:
     """Incident rate of the mean over some cells about each, without those that are something else."""
-    total, fired = (box(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
+    total, fired = (running_sum(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
     return np.where(other, np.nan, incident(np.where(fired > 0, total / fired, np.nan), n_pix))
 
 
@@ -674,7 +680,9 @@ def estimate(
         raise SchemaError(f"height: expected dims (x_atc,) or (beam, x_atc), got {dims}")
     defaults = {"min_segments": 3, "trim": FOOTPRINT / 2, "extent": length}
     # By evidence the light of the ice beside is taken out, and only what a straight edge does not explain is left.
-    defaults["edge"] = {"crossfit": EDGE, "evidence": EDGE / 2}.get(method, 0.0) if length < FOOTPRINT else 0.0
+    defaults["edge"] = (
+        {"crossfit": EDGE, "evidence": EDGE / 2}.get(method, 0.0) if length < FOOTPRINT else 0.0
+    )
     rules, windows, model = check_options(method, defaults | options)
     tracks = _beams(segments, leads, min_probability, sigma, length + bridge)
     if method != "evidence":

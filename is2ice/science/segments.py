@@ -20,9 +20,27 @@ from is2ice.schema import Quality
 
 from . import core_mean
 from .first_photon_bias import FirstPhotonBias, from_model
-from .photon_kernels import background_at, cell_statistics, count_pulses, interpolate_nodes, pool, pulse_runs
+from .photon_kernels import (
+    Cells,
+    Photons,
+    background_at,
+    cell_statistics,
+    count_pulses,
+    interpolate_nodes,
+    pool,
+    pulse_runs,
+)
 
-__all__ = ["Background", "Nodes", "PhotonArrays", "Selection", "from_photons", "margin", "segment_block"]
+__all__ = [
+    "Background",
+    "Cells",
+    "Nodes",
+    "PhotonArrays",
+    "Selection",
+    "from_photons",
+    "margin",
+    "segment_block",
+]
 
 F8 = NDArray[np.float64]
 
@@ -143,15 +161,13 @@ def segment_block(
     nodes: Nodes,
     background: Background | None,
     bias: FirstPhotonBias | None,
+    cells: Cells,
     *,
-    k0: int,
-    n: int,
-    length: float,
     selection: Selection,
     reference: str,
     corrections: tuple[str, ...] = TIDES,
 ) -> dict[str, NDArray]:
-    """Every segment variable of ``n`` cells from index ``k0`` (lower edge ``k0 * length``).
+    """Every segment variable of some cells (lower edge of the first ``k0 * length``).
 
     Parameters
     ----------
@@ -160,22 +176,21 @@ def segment_block(
     nodes : Nodes
     background : Background or None
     bias : FirstPhotonBias or None
-    k0, n : int
-    length : float
-        m.
+    cells : Cells
     selection : Selection
     reference : {"mss", "geoid"}
         Surface that heights refer to.
     corrections : tuple of str
-        Which of tide_ocean, tide_equilibrium and dac are removed from the height.
+        Tides removed from the height: some of tide_ocean, tide_equilibrium and dac.
 
     Returns
     -------
     dict of numpy.ndarray
         Shape (n,) each, with the names and dtypes of :data:`is2ice.schema.SEGMENTS`.
     """
+    k0, n, length = cells
     w = half_window(length)
-    stats = _photon_statistics(photons, selection, k0 - w, n + 2 * w, length)
+    stats = _photon_statistics(photons, selection, Cells(k0 - w, n + 2 * w, length))
     core_spread, rate = pool(
         stats["n_photons"], stats["core_count"], stats["core_squares"], stats["n_pulses"], w
     )
@@ -239,9 +254,7 @@ _FROM_STATS = (
 )
 
 
-def _photon_statistics(
-    photons: PhotonArrays, selection: Selection, k0: int, n: int, length: float
-) -> dict[str, NDArray]:
+def _photon_statistics(photons: PhotonArrays, selection: Selection, cells: Cells) -> dict[str, NDArray]:
     counted, selected, rejected = selection.masks(photons.h, photons.conf, photons.quality)
     x, pulse = photons.x, photons.pulse
     number, where, n_all, n_sel, row, seen = pulse_runs(pulse, counted, selected, x)
@@ -254,7 +267,7 @@ def _photon_statistics(
         row[rows] = inverse
         n_all = np.bincount(inverse, minlength=seen).astype(np.int32)
         n_sel = np.bincount(row[selected], minlength=seen).astype(np.int32)
-    fired, empty = count_pulses(number, where, n_sel, seen, k0, n, length)
+    fired, empty = count_pulses(number, where, n_sel, seen, *cells)
     names: tuple[str, ...] = (
         "n_photons_all",
         "n_photons",
@@ -267,7 +280,7 @@ def _photon_statistics(
     )
     names += ("core_count", "pcnth", "pcnt")
     values = cell_statistics(
-        x, photons.h, counted, selected, rejected, row, n_all, n_sel, k0, n, length, CORE
+        Photons(x, photons.h, counted, selected, rejected, row), n_all, n_sel, cells, CORE
     )
     return dict(zip(names, values, strict=True)) | {"n_pulses": fired, "n_pulses_empty": empty}
 
@@ -400,9 +413,7 @@ def from_photons(
         nodes,
         background,
         bias,
-        k0=k0,
-        n=n,
-        length=length,
+        Cells(k0, n, length),
         selection=selection,
         reference=reference,
     )

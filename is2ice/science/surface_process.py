@@ -35,6 +35,7 @@ proportion to the length of the track.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -117,7 +118,7 @@ class Surface:
 
 
 @njit(cache=True, nogil=True)
-def _step(dx, slope, departure, f, q):
+def _step(dx: Any, slope: Any, departure: Any, f: NDArray[Any], q: NDArray[Any]) -> None:
     """Transition f (2 x 2 of level and slope, then the factor of departures) and its noise q over dx."""
     u = dx / SLOPE_LENGTH
     decay = np.exp(-u)
@@ -135,7 +136,7 @@ def _step(dx, slope, departure, f, q):
 
 
 @njit(cache=True, nogil=True)
-def _transition(f, size):
+def _transition(f: NDArray[Any], size: Any) -> Any:
     full = np.zeros((size, size))
     full[0, 0], full[0, 1], full[1, 1], full[2, 2] = 1.0, f[0], f[1], f[1]
     for i in range(3, size):
@@ -144,7 +145,14 @@ def _transition(f, size):
 
 
 @njit(cache=True, nogil=True)
-def _filter(points, slope, departure, across, means, covariances):
+def _filter(
+    points: Any,
+    slope: Any,
+    departure: Any,
+    across: NDArray[Any],
+    means: NDArray[Any],
+    covariances: NDArray[Any],
+) -> Any:
     """Kalman filter over sorted points; fills the predicted states and returns the log likelihood.
 
     `points` are x, seen, track, height and variance; those not seen are nodes without a lead. The states are the level,
@@ -185,7 +193,16 @@ def _filter(points, slope, departure, across, means, covariances):
 
 
 @njit(cache=True, nogil=True)
-def _smooth(points, slope, departure, across, means, covariances, out, spread):
+def _smooth(
+    points: Any,
+    slope: Any,
+    departure: Any,
+    across: NDArray[Any],
+    means: NDArray[Any],
+    covariances: NDArray[Any],
+    out: NDArray[Any],
+    spread: NDArray[Any],
+) -> None:
     """Smoothed height and variance of each track at each point, from the predicted states."""
     x, seen, track, height, variance = points
     tracks = across.size
@@ -276,8 +293,8 @@ def _mixture(r: F8, variance: F8, prior: F8, film: F8) -> tuple[F8, F8, F8, F8]:
         ((1.0 - prior) * THIN, _thin(r, variance, THICKEST_THIN)),
         ((1.0 - prior) * (1.0 - THIN), _thick(r, variance)),
     )
-    total, first, second = (sum(share * part[k] for share, part in parts) for k in range(3))
-    sea = sum(share * part[0] for share, part in parts[:3])
+    total, first, second = (np.sum([share * part[k] for share, part in parts], axis=0) for k in range(3))
+    sea = np.sum([share * part[0] for share, part in parts[:3]], axis=0)
     return np.maximum(total, 1e-200), first, second, sea
 
 

@@ -5,6 +5,7 @@ The filters themselves are in :mod:`is2ice.sentinel2.cloud_filter`; here they me
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.schema import LabelFlag
 
 from . import cloud_filter
 from . import tiles as s2tiles
-from .stac_item import SceneError
+from .stac_item import COLOURS, SceneError
 
-__all__ = ["FILTERS", "METHODS", "class_map", "require_usable", "shares"]
+__all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", "shares"]
 
 #: Ways that need no training.
 FILTERS = ("guarded", "published", "threshold")
 METHODS = (*FILTERS, "unet")
 
-_COLOURS = ("B02", "B03", "B04")
 U1 = NDArray[np.uint8]
 
 #: Classes of SCL, by what they mean here. Over sea ice SCL is a poor witness: it has called all of a scene
@@ -34,18 +34,67 @@ _SCL_CLOUD, _SCL_SHADOW, _SCL_LAND = (8, 9, 10), (3,), (4, 5)
 _STEP = 4  # tiles start on multiples of the filter's blocks
 
 
+@dataclass(frozen=True)
+class ClassOptions:
+    """Options of a class map.
+
+    Attributes
+    ----------
+    white : float
+        Reflectance of the value 255, the same for every scene.
+    cloud : {"auto", "infrared", "scl", "either", "none"}
+        Source of cloud: B11 if the scene has it, else SCL; one of them; both; nothing.
+    shadow : {"scl", "none"}
+    land : {"scl", "none"} or geopandas.GeoDataFrame
+        SCL's vegetation and bare ground, nothing, or the outlines of land and ice shelves.
+    aperture : int
+        Size of the published filter's background, pixels.
+    per_tile : int, optional
+        Only with ``method="published"``: run it on squares of this size, pixels, as if each were an image, as
+        the published Spark job did (256). By default its statistics are those of the whole scene.
+    tile : int
+        Pixels per side of the blocks worked at a time; the result does not depend on it.
+
+    Raises
+    ------
+    ValueError
+        A value out of range.
+    """
+
+    white: float = 1.0
+    cloud: str = "auto"
+    shadow: str = "scl"
+    land: Any = "scl"
+    aperture: int = cloud_filter.PUBLISHED_APERTURE
+    per_tile: int | None = None
+    tile: int = 2048
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("cloud", ("auto", "infrared", "scl", "either", "none")),
+            ("shadow", ("scl", "none")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
+        drawn = not isinstance(self.land, str)
+        if not (hasattr(self.land, "to_crs") if drawn else self.land in ("scl", "none")):
+            raise ValueError(f"land={self.land!r:.80}: expected 'scl', 'none' or a GeoDataFrame of outlines")
+        if not 0 < self.white < np.inf:
+            raise ValueError(f"white={self.white!r}: expected the reflectance of the value 255, above 0")
+        if self.aperture < 1 or self.aperture % 2 == 0:
+            raise ValueError(f"aperture={self.aperture!r}: expected an odd number of pixels")
+        for name in ("per_tile", "tile"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name}={value!r}: expected pixels, at least 1")
+
+
 def class_map(
     scene: xr.Dataset,
     method: str = "guarded",
     *,
-    white: float = 1.0,
-    cloud: str = "auto",
-    shadow: str = "scl",
-    land: Any = "scl",
-    aperture: int = cloud_filter.PUBLISHED_APERTURE,
-    per_tile: int | None = None,
-    tile: int = 1024,
-    model: s2tiles.Network | None = None,
+    classifier: s2tiles.Network | None = None,
+    options: ClassOptions | None = None,
+    **changes: Any,
 ) -> xr.Dataset:
     """Surface class of every pixel, with the reasons not to trust some.
 
@@ -53,26 +102,16 @@ def class_map(
     ----------
     scene : xarray.Dataset
         Reflectance as :func:`open_scene` gives it: B02, B03, B04 and, where there are, B11 and SCL; lazy or
-        in memory, and the result likewise.
+        in memory, as the result then is.
     method : {"guarded", "published", "threshold", "unet"}
         Thresholds with cloud and shadow taken out; the published twelve-step filter; thresholds alone
         (:mod:`is2ice.sentinel2.cloud_filter`); a trained network.
-    white : float
-        Reflectance of the value 255, the same for every scene.
-    cloud : {"auto", "infrared", "scl", "either", "none"}
-        What tells of cloud: B11 where there is one, else SCL; one of them; both; nothing.
-    shadow : {"scl", "none"}
-    land : {"scl", "none"} or geopandas.GeoDataFrame
-        SCL's vegetation and bare ground, nothing, or the outlines of land and ice shelves.
-    aperture : int
-        Of the published filter's background, pixels.
-    per_tile : int, optional
-        Only with ``method="published"``: run it on squares of this many pixels as if each were an image, as
-        the published Spark job did (256). By default its statistics are those of the whole scene.
-    tile : int
-        Pixels per side of the blocks worked at a time; the result does not depend on it.
-    model : is2ice.classifiers.unet.UNet
+    classifier : is2ice.classifiers.unet.UNet
         Only with ``method="unet"``, and needed there: ``UNet.load(folder)``.
+    options : ClassOptions, optional
+    **changes
+        Fields of :class:`ClassOptions`, in place of those of `options`: white, cloud, shadow, land, aperture,
+        per_tile, tile.
 
     Returns
     -------
@@ -86,37 +125,48 @@ def class_map(
     SceneError
         A band that is needed is missing, or no grid.
     ValueError
-        An unknown option; no model where one is needed, or one made for other scenes.
+        An unknown option; no classifier for a method that needs one, or one made for other scenes.
     TypeError
         Something else than an opened scene.
     """
-    _check_options(scene, method, cloud, shadow, land)
-    _check_numbers(method, white, aperture, per_tile, tile)
-    own = _bands_of(model, scene, method, white)
+    chosen = replace(options or ClassOptions(), **changes)
+    _check(scene, method, chosen)
+    own = _bands_of(classifier, scene, method, chosen.white)
     import dask.array as da
 
-    names = [b for b in (*_COLOURS, "B11", "SCL") if b in scene]
+    names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
-    rows, columns = (_tiles(scene.sizes[d], tile) for d in ("y", "x"))
-    arrays = [da.asarray(scene[b].transpose("y", "x").data).rechunk((rows, columns)) for b in names]
-    evidence = _Evidence(
-        tuple(names), _cloud_source(cloud, names), shadow, land if isinstance(land, str) else "none"
-    )
+    chunks = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
+    planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
+    arrays = [planes[b].rechunk(chunks) for b in names]
+    land = chosen.land if isinstance(chosen.land, str) else "none"
+    evidence = _Evidence(tuple(names), _cloud_source(chosen.cloud, names), chosen.shadow, land)
     mask = da.map_blocks(evidence.mask, *arrays, dtype=np.uint16, meta=np.zeros((0, 0), np.uint16))
-    if not isinstance(land, str):
-        mask = mask | da.from_array(_rasterised(land, scene), chunks=(rows, columns))
+    if not isinstance(chosen.land, str):
+        mask = mask | da.from_array(_rasterised(chosen.land, scene), chunks=chunks)
     if method == "published":
-        classes = _published(arrays[:3], white, aperture, per_tile, (rows, columns))
-    elif model is not None:
-        planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in own}
-        classes = s2tiles.classify(model, planes, white, max(tile, 2 * 1024)).rechunk((rows, columns))
+        classes = _published(arrays[:3], chosen.white, chosen.aperture, chosen.per_tile, chunks)
+    elif classifier is not None:
+        inputs = {b: planes[b] for b in own}
+        classes = s2tiles.classify(classifier, inputs, chosen.white, max(chosen.tile, 2 * 1024)).rechunk(
+            chunks
+        )
     else:
-        work = _Classes(evidence, method, white)
-        depth = _depth(rows, columns, cloud_filter.HALO if method == "guarded" else 0)
-        classes = da.map_overlap(
-            work, *arrays, depth=depth, boundary="none", dtype=np.int8, meta=np.zeros((0, 0), np.int8),
-            allow_rechunk=False,
-        )  # fmt: skip
+        classes = _filtered(evidence, method, chosen.white, arrays)
+    attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}
+    if classifier is not None:
+        attrs |= {
+            "model": str(getattr(classifier, "name", "unet")),
+            "model_checksum": str(getattr(classifier, "checksum", "")),
+        }
+    out = _dataset(scene, classes, mask).assign_attrs(attrs)
+    return out if lazy else out.compute(scheduler="threads")
+
+
+def _dataset(scene: xr.Dataset, classes: Any, mask: Any) -> xr.Dataset:
+    """Dataset of classes and mask (lazy arrays) on the grid of a scene, with its attributes."""
+    import dask.array as da
+
     gone = (mask & np.uint16(LabelFlag.NO_DATA | LabelFlag.LAND)) != 0
     classes = da.where(gone, np.int8(schema.UNLABELLED), classes).astype(np.int8)
     out = xr.Dataset(
@@ -131,45 +181,22 @@ def class_map(
     out["mask"].attrs = _flags(bits, "masks", "why a class is not to be trusted")
     keep = ("scene", "time", "crs", "tile", "platform", "level", "baseline", "offset", "cloud_cover")
     attrs = {k: scene.attrs[k] for k in keep if k in scene.attrs}
-    attrs |= {"method": method, "white": white, "cloud_source": evidence.cloud}
-    if model is not None:
-        attrs |= {
-            "model": str(getattr(model, "name", "unet")),
-            "model_checksum": str(getattr(model, "checksum", "")),
-        }
-    out = out.assign_attrs(attrs)
-    return out if lazy else out.compute(scheduler="threads")
+    return out.assign_attrs(attrs)
 
 
-def _check_numbers(method: str, white: float, aperture: int, per_tile: int | None, tile: int) -> None:
-    if not 0 < white < np.inf:
-        raise ValueError(f"white={white!r}: expected the reflectance of the value 255, above 0")
-    if aperture < 1 or aperture % 2 == 0:
-        raise ValueError(f"aperture={aperture!r}: expected an odd number of pixels")
-    for name, value in (("per_tile", per_tile), ("tile", tile)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value!r}: expected pixels, at least 1")
-    if per_tile is not None and method != "published":
-        raise ValueError(f"per_tile={per_tile} belongs to method='published'; got method={method!r}")
-
-
-def _check_options(scene: Any, method: str, cloud: str, shadow: str, land: Any) -> None:
+def _check(scene: Any, method: str, options: ClassOptions) -> None:
+    """Refuse anything but an opened scene with the bands that the options need."""
     if not isinstance(scene, xr.Dataset):
         raise TypeError(
             f"scene: expected reflectance from is2ice.sentinel2.open_scene, got {type(scene).__name__} {scene!r:.80}"
         )
-    for name, value, allowed in (
-        ("method", method, METHODS),
-        ("cloud", cloud, ("auto", "infrared", "scl", "either", "none")),
-        ("shadow", shadow, ("scl", "none")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
-    if land not in ("scl", "none") if isinstance(land, str) else not hasattr(land, "to_crs"):
-        raise ValueError(f"land={land!r:.80}: expected 'scl', 'none' or a GeoDataFrame of outlines")
-    missing = [b for b in _COLOURS if b not in scene]
-    missing += ["B11"] if cloud == "infrared" and "B11" not in scene else []
-    missing += ["SCL"] if cloud == "scl" and "SCL" not in scene else []
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    if options.per_tile is not None and method != "published":
+        raise ValueError(f"per_tile={options.per_tile} belongs to method='published'; got method={method!r}")
+    missing = [b for b in COLOURS if b not in scene]
+    missing += ["B11"] if options.cloud == "infrared" and "B11" not in scene else []
+    missing += ["SCL"] if options.cloud == "scl" and "SCL" not in scene else []
     if missing or not {"x", "y"} <= set(scene.dims):
         held = ", ".join(map(str, scene.data_vars)) or "nothing"
         raise SceneError(
@@ -177,24 +204,23 @@ def _check_options(scene: Any, method: str, cloud: str, shadow: str, land: Any) 
         )
 
 
-def _bands_of(model: Any, scene: xr.Dataset, method: str, white: float) -> tuple[str, ...]:
-    """Bands that the network needs, after a look whether it was made for such a scene."""
-    if (model is not None) != (method == "unet"):
-        told = (
-            "needs model=UNet.load(folder)"
-            if model is None
-            else "takes no model; it belongs to method='unet'"
-        )
-        raise ValueError(f"method={method!r} {told}")
-    if model is None:
+def _bands_of(classifier: Any, scene: xr.Dataset, method: str, white: float) -> tuple[str, ...]:
+    """Return the bands that the network needs; refuse one that was made for other scenes."""
+    if (classifier is not None) != (method == "unet"):
+        needs = "needs classifier=UNet.load(folder)"
+        takes = "takes no classifier; it belongs to method='unet'"
+        raise ValueError(f"method={method!r} {needs if classifier is None else takes}")
+    if classifier is None:
         return ()
-    if not all(hasattr(model, n) for n in ("inputs", "size", "probabilities")):
-        raise ValueError(f"model: expected is2ice.classifiers.unet.UNet, got {type(model).__name__}")
-    where, bands = scene.attrs.get("scene", "scene"), s2tiles.inputs_of(model.inputs)
+    if not all(hasattr(classifier, n) for n in ("inputs", "size", "probabilities")):
+        raise ValueError(
+            f"classifier: expected is2ice.classifiers.unet.UNet, got {type(classifier).__name__}"
+        )
+    where, bands = scene.attrs.get("scene", "scene"), s2tiles.inputs_of(classifier.inputs)
     if missing := [b for b in bands if b not in scene]:
         held = ", ".join(map(str, scene.data_vars))
         raise SceneError(f"{where}: {', '.join(missing)} missing, which the network needs; it holds {held}")
-    card = getattr(model, "card", {})
+    card = getattr(classifier, "card", {})
     for name, have, want in (
         ("level", scene.attrs.get("level", "unknown"), card.get("level", "unknown")),
         ("white", white, float(card.get("white", white))),
@@ -202,7 +228,7 @@ def _bands_of(model: Any, scene: xr.Dataset, method: str, white: float) -> tuple
         if have != want and "unknown" not in (have, want):
             raise ValueError(
                 f"{where}: {name} {have}, but the network was trained with {name} {want}: its numbers mean another "
-                "brightness there. Train it anew, or take such a scene"
+                "brightness there. Train it for such scenes, or choose another scene"
             )
     return bands
 
@@ -213,11 +239,6 @@ def _cloud_source(cloud: str, names: list[str]) -> str:
     if cloud == "either":
         return "+".join(s for s, b in (("infrared", "B11"), ("scl", "SCL")) if b in names) or "none"
     return cloud
-
-
-def _depth(rows: tuple[int, ...], columns: tuple[int, ...], depth: int) -> dict[int, int]:
-    """Halo along each axis: none where one tile holds it all."""
-    return {0: depth if len(rows) > 1 else 0, 1: depth if len(columns) > 1 else 0}
 
 
 def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]:
@@ -247,7 +268,7 @@ class _Evidence:
 
     def mask(self, *arrays: NDArray[Any]) -> NDArray[np.uint16]:
         bands = self.bands(arrays)
-        colours = [bands[b] for b in _COLOURS]
+        colours = [bands[b] for b in COLOURS]
         out = np.zeros(colours[0].shape, np.uint16)
         valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
         brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
@@ -265,28 +286,59 @@ class _Evidence:
         return out
 
 
-class _Classes:
-    """Classes of a block by thresholds or by the guarded filter."""
+class _Bytes:
+    """Bytes of a block's pixels that the guarded filter needs; a plain object, so that it can be sent to workers."""
 
-    def __init__(self, evidence: _Evidence, method: str, white: float) -> None:
-        self.evidence, self.method, self.white = evidence, method, white
+    def __init__(self, evidence: _Evidence, white: float) -> None:
+        self.evidence, self.white = evidence, white
 
-    def __call__(self, *arrays: NDArray[Any]) -> NDArray[np.int8]:
+    def __call__(self, *arrays: NDArray[Any]) -> U1:
         bands, evidence = self.evidence.bands(arrays), self.evidence
-        blue, green, red = (bands[b] for b in _COLOURS)
-        if self.method == "threshold":
-            return cloud_filter.threshold(
-                cloud_filter.brightness(*(cloud_filter.eight_bit(c, self.white) for c in (red, green, blue)))
-            )
-        return cloud_filter.guarded(
-            red,
-            green,
-            blue,
-            infrared=bands["B11"] if "infrared" in evidence.cloud else None,
-            cloud=evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
-            shadow=evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
-            white=self.white,
+        return cloud_filter.guarded_bytes(
+            bands["B04"],
+            bands["B03"],
+            bands["B02"],
+            bands["B11"] if "infrared" in evidence.cloud else None,
+            evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
+            evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
+            self.white,
         )
+
+
+def _filtered(evidence: _Evidence, method: str, white: float, arrays: list[Any]) -> Any:
+    """Apply thresholds or the guarded filter: bands become bytes first, since neighbours are kept in memory."""
+    import dask.array as da
+
+    blank = np.zeros((0, 0), np.int8)
+    if method == "threshold":
+        return da.map_blocks(_thresholded, *arrays[:3], white, dtype=np.int8, meta=blank)
+    rows, columns = arrays[0].chunks
+    planes = da.map_blocks(
+        _Bytes(evidence, white),
+        *arrays,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(3, rows, columns),
+        meta=np.zeros((0, 0, 0), np.uint8),
+    )
+    return _with_neighbours(cloud_filter.guarded_classes, planes, cloud_filter.HALO, blank, white=white)
+
+
+def _with_neighbours(function: Any, planes: Any, depth: int, blank: NDArray[Any], **how: Any) -> Any:
+    """Apply a function of planes (planes, y, x) to each block and `depth` pixels around it."""
+    import dask.array as da
+
+    rows, columns = planes.chunks[1:]
+    around = {0: 0, 1: depth if len(rows) > 1 else 0, 2: depth if len(columns) > 1 else 0}
+    wide = da.overlap.overlap(planes, around, "none", allow_rechunk=False)
+    found = da.map_blocks(function, wide, dtype=blank.dtype, drop_axis=0, meta=blank, **how)
+    return da.overlap.trim_internal(found, {0: around[1], 1: around[2]}, "none")
+
+
+def _thresholded(
+    blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float
+) -> NDArray[np.int8]:
+    return cloud_filter.threshold(cloud_filter.brightness(*_eight((blue, green, red), white)))
 
 
 def _published(
@@ -311,10 +363,16 @@ def _published(
         colours = [
             c.rechunk(tuple(_tiles(sum(t), max(depth, cloud_filter.HALO)) for t in tiles)) for c in colours
         ]
-    coded = da.map_overlap(
-        _contrast, *colours, depth=_depth(tiles[0], tiles[1], depth), boundary="none", dtype=np.uint16,
-        meta=np.zeros((0, 0), np.uint16), allow_rechunk=False, white=white, aperture=aperture,
-    )  # fmt: skip
+    planes = da.map_blocks(
+        _greys,
+        *colours,
+        white,
+        dtype=np.uint8,
+        new_axis=0,
+        chunks=(2, *colours[0].chunks),
+        meta=np.zeros((0, 0, 0), np.uint8),
+    )
+    coded = _with_neighbours(_contrast, planes, depth, np.zeros((0, 0), np.uint16), aperture=aperture)
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
         _histogram, coded, dtype=np.int64, new_axis=2, chunks=(*each, 256), meta=np.zeros((0, 0, 0), np.int64)
@@ -337,9 +395,14 @@ def _published_alone(
     return cloud_filter.published(*_eight((blue, green, red), white), aperture)
 
 
-def _contrast(*colours: NDArray[Any], white: float, aperture: int) -> NDArray[np.uint16]:
-    contrast, water = cloud_filter.published_contrast(*_eight(colours, white), aperture)
-    return contrast + np.uint16(256) * water
+def _greys(blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float) -> U1:
+    grey, water = cloud_filter.published_grey(*_eight((blue, green, red), white))
+    return np.stack([grey, water.view(np.uint8)])
+
+
+def _contrast(planes: U1, aperture: int) -> NDArray[np.uint16]:
+    grey, water = planes
+    return cloud_filter.published_contrast(grey, aperture) + np.uint16(256) * water
 
 
 def _histogram(coded: NDArray[np.uint16]) -> NDArray[np.int64]:

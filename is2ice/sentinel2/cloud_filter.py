@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
+
+from . import pixel_kernels
 
 __all__ = [
     "HALO",
@@ -25,8 +27,11 @@ __all__ = [
     "cloud_in_infrared",
     "eight_bit",
     "guarded",
+    "guarded_bytes",
+    "guarded_classes",
     "published",
     "published_contrast",
+    "published_grey",
     "published_table",
     "threshold",
     "unmix",
@@ -76,8 +81,9 @@ def eight_bit(reflectance: NDArray[Any], white: float = 1.0) -> U1:
     white : float
         Reflectance of the value 255.
     """
-    scaled = np.nan_to_num(np.asarray(reflectance, np.float32) * np.float32(255.0 / white), nan=0.0)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    scaled = np.asarray(reflectance, np.float32) * np.float32(255.0 / white)
+    np.rint(scaled, out=scaled)
+    return np.fmin(np.fmax(scaled, 0), 255).astype(np.uint8)
 
 
 def brightness(red: U1, green: U1, blue: U1) -> U1:
@@ -96,34 +102,26 @@ def threshold(value: U1) -> I1:
 # ---- the published filter ----
 
 
-def published_contrast(
-    red: U1, green: U1, blue: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION
-) -> tuple[U1, Mask]:
-    """Apply steps 1-5 of the published filter: contrast with the local background, and water.
+def published_grey(red: U1, green: U1, blue: U1) -> tuple[U1, Mask]:
+    """Apply steps 1 and 2 of the published filter: grey with water (V <= 30) made white, and the water.
 
-    Water (V <= 30) is made white; grey is taken with red and blue swapped, as the published code does;
-    dilation; a median of a large aperture is the background; 255 minus the difference from it.
-
-    Returns
-    -------
-    contrast : uint8
-        255 where a pixel equals its background.
-    water : bool
+    Red and blue are swapped in the grey, as in the published code.
     """
-    require("skimage")
-    from scipy.ndimage import maximum_filter
-    from skimage.filters import rank
-
     water = brightness(red, green, blue) <= WATER
     r, g, b = (np.where(water, np.uint8(255), c).astype(np.int32) for c in (red, green, blue))
     # Weights .299 and .114 change places, since the file's blue comes first; 15-bit fixed point.
-    grey = ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8)
-    spread = maximum_filter(grey, dilation, mode="constant", cval=0)
+    return ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8), water
+
+
+def published_contrast(grey: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION) -> U1:
+    """Apply steps 3-5 of the published filter: contrast with the local background, 255 for none.
+
+    Dilation; a median of a large aperture is the background; 255 minus the difference from it.
+    """
     half = aperture // 2
-    padded = np.pad(spread, half, mode="edge")
-    median = rank.median(padded, np.ones((aperture, aperture), np.uint8))
-    background = median[half : half + grey.shape[0], half : half + grey.shape[1]]
-    return (255 - np.abs(grey.astype(np.int16) - background)).astype(np.uint8), water
+    spread = _extreme(np.maximum, grey, dilation // 2, dilation // 2)
+    background = pixel_kernels.running_median(np.pad(spread, half, mode="edge"), half)
+    return (255 - np.abs(grey.astype(np.int16) - background)).astype(np.uint8)
 
 
 def _stretch(values: NDArray[np.int64], present: Mask) -> NDArray[np.int64]:
@@ -185,7 +183,8 @@ def published(
     ndarray of int8
         Class codes of :mod:`is2ice.schema`.
     """
-    contrast, water = published_contrast(red, green, blue, aperture, dilation)
+    grey, water = published_grey(red, green, blue)
+    contrast = published_contrast(grey, aperture, dilation)
     table, _ = published_table(np.bincount(contrast.ravel(), minlength=256))
     return np.where(water, np.int8(schema.OPEN_WATER), table[contrast])
 
@@ -207,42 +206,29 @@ def cloud_in_infrared(value: NDArray[Any], infrared: NDArray[Any]) -> Mask:
     return infrared > _INFRARED_SHARE * value + _INFRARED_EXCESS
 
 
-def _blocks(values: U1, mask: Mask) -> tuple[U1, Mask]:
+def _blocks(values: U1, mask: Mask) -> tuple[U1, U1]:
     """Mean over blocks of the pixels of a mask, and the blocks with a quarter of their pixels in it."""
-    rows, columns = (-(-n // _STEP) for n in values.shape)
-    pad = ((0, rows * _STEP - values.shape[0]), (0, columns * _STEP - values.shape[1]))
-    shape = (rows, _STEP, columns, _STEP)
-    inside = np.pad(mask, pad).reshape(shape)
-    total = np.pad(np.where(mask, values, np.uint8(0)), pad).reshape(shape).sum((1, 3), dtype=np.int32)
-    count = inside.sum((1, 3), dtype=np.int32)
-    # Integers throughout: a tile must give the very bits that the scene gives.
-    return ((total + count // 2) // np.maximum(count, 1)).astype(np.uint8), count >= _STEP * _STEP // 4
-
-
-def _fine(blocks: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    return blocks.repeat(_STEP, 0).repeat(_STEP, 1)[: shape[0], : shape[1]]
+    mean, count = pixel_kernels.block_means(values, mask, _STEP)
+    return mean, (count >= _STEP * _STEP // 4).astype(np.uint8)
 
 
 def _light(values: U1, mask: Mask, window: int) -> U1:
-    """Brightness of the bright ice around each pixel, from the pixels of a mask; 0 where there are none."""
+    """Brightness of the bright ice around each block, from the pixels of a mask; 0 where there are none."""
     require("skimage")
     from skimage.filters import rank
 
     mean, known = _blocks(values, mask)
     square = np.ones((window, window), np.uint8)
-    level = rank.percentile(mean, square, mask=known.astype(np.uint8), p0=_QUARTILE)
-    return np.asarray(_fine(level, values.shape))
+    return np.asarray(rank.percentile(mean, square, mask=known, p0=_QUARTILE))
 
 
-def _refined(values: U1, light: NDArray[Any], mask: Mask) -> NDArray[Any]:
-    """Light from the mean of what it makes thick ice, where such ice is near."""
+def _refined(values: U1, mask: Mask) -> U1:
+    """Light around each block from the mean of the thick ice in it; 0 where there is none."""
     require("skimage")
     from skimage.filters import rank
 
-    mean, known = _blocks(values, mask & (values >= _THICK_SHARE * light))
-    near = rank.mean(mean, np.ones((_REFINED, _REFINED), np.uint8), mask=known.astype(np.uint8))
-    fine = _fine(near, values.shape)
-    return np.where(fine > 0, fine, light)
+    mean, known = _blocks(values, mask)
+    return np.asarray(rank.mean(mean, np.ones((_REFINED, _REFINED), np.uint8), mask=known))
 
 
 def guarded(
@@ -287,48 +273,71 @@ def guarded(
     ndarray of int8
         Class codes; -1 for no data.
     """
+    return guarded_classes(guarded_bytes(red, green, blue, infrared, cloud, shadow, white), white)
+
+
+#: Kinds of pixel that have a light of their own, in the order of :func:`pixel_kernels.local_light`.
+_CLEAR, _CLOUDED, _SHADED, _NO_DATA = range(4)
+
+
+def guarded_bytes(
+    red: NDArray[Any],
+    green: NDArray[Any],
+    blue: NDArray[Any],
+    infrared: NDArray[Any] | None = None,
+    cloud: Mask | None = None,
+    shadow: Mask | None = None,
+    white: float = 1.0,
+) -> U1:
+    """First step of :func:`guarded`, pixel by pixel: three bytes a pixel in place of five bands.
+
+    Returns
+    -------
+    ndarray of uint8, shape (3, rows, columns)
+        Brightness, brightness without the veil of cloud, and the kind of light: clear, cloud, shadow, no data.
+    """
     colour = np.fmax(np.fmax(red, green), blue)
     valid = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
-    value = np.where(valid, eight_bit(colour, white), np.uint8(0))
-    snow = 255.0 * _SNOW / white
-    clouded = np.zeros(value.shape, bool) if cloud is None else cloud & valid
-    veiled = np.zeros(value.shape, bool)
+    out = np.empty((3, *colour.shape), np.uint8)
+    value, bare, kind = out
+    value[:] = np.where(valid, eight_bit(colour, white), np.uint8(0))
+    bare[:], kind[:] = value, _CLEAR
+    if shadow is not None:
+        kind[shadow] = _SHADED
+    if cloud is not None:
+        kind[cloud] = _CLOUDED
     if infrared is not None:
         veiled = cloud_in_infrared(colour, infrared) & valid
-        clouded |= veiled
-    shaded = np.zeros(value.shape, bool) if shadow is None else shadow & valid & ~clouded
-    bare = value
-    if infrared is not None:
-        bare = np.where(veiled, eight_bit((colour - infrared) / (1.0 - _INFRARED_SHARE), white), value)
-    light, dark = _local_light(bare, valid, clouded, shaded, snow)
-    gain = np.where(dark, light / snow, 1.0)
-    limit = np.where(dark, np.minimum(_THICK_SHARE * light, THIN + 0.5), THIN + 0.5)
-    out = np.full(value.shape, schema.THIN_ICE, np.int8)
-    out[bare <= (WATER + 0.5) * np.minimum(gain, 1.0)] = schema.OPEN_WATER
-    # A cloud's veil is taken out only to find what lies under it; what is bright without that is thick.
-    out[(bare >= limit) | (value > THIN)] = schema.THICK_ICE
-    even = np.where(dark, np.minimum(bare / np.minimum(gain, 1.0), 255.0), value).astype(np.uint8)
-    out = unmix(even, out, valid)
-    out[~valid] = schema.UNLABELLED
+        bare[veiled] = eight_bit((colour[veiled] - infrared[veiled]) / (1.0 - _INFRARED_SHARE), white)
+        kind[veiled] = _CLOUDED
+    kind[~valid] = _NO_DATA
     return out
 
 
-def _local_light(
-    bare: U1, valid: Mask, clouded: Mask, shaded: Mask, snow: float
-) -> tuple[NDArray[Any], Mask]:
+def guarded_classes(planes: U1, white: float = 1.0) -> I1:
+    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood of :data:`HALO` pixels."""
+    value, bare, kind = planes
+    snow = 255.0 * _SNOW / white
+    light, dark = _local_light(bare, kind, snow)
+    refined = _refined(bare, pixel_kernels.bright_in(bare, light, dark, _THICK_SHARE))
+    limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, _LEAST_LIGHT * snow, snow)
+    found, even = pixel_kernels.classes_in_light(value, bare, light, dark, refined, _STEP, limits)
+    out = unmix(even, found, kind != _NO_DATA)
+    out[kind == _NO_DATA] = schema.UNLABELLED
+    return out
+
+
+def _local_light(bare: U1, kind: U1, snow: float) -> tuple[NDArray[np.float64], Mask]:
     """Brightness that thick ice has or would have at each pixel, and where it is less than in full light."""
-    some = valid & (bare > WATER)
-    rest = ~clouded & ~shaded
-    light: NDArray[Any] = _light(bare, some & rest, _NEAR)
-    dim = rest & valid & (light > snow * _BRIGHTEST_THIN / _SNOW) & (light < snow * _DULL_SNOW / _SNOW)
-    light = np.where(dim, light, snow)
-    for part in (clouded, shaded):
+    windows = {_CLEAR: _NEAR, _CLOUDED: _WINDOW, _SHADED: _WINDOW}
+    levels = np.zeros((len(windows), *(-(-n // _STEP) for n in bare.shape)), np.uint8)
+    for k, window in windows.items():
+        part = kind == k
         if part.any():
-            light = np.where(part, _light(bare, some & part, _WINDOW), light)
-    dark = clouded | shaded | dim
-    least = _LEAST_LIGHT * snow
-    light = np.maximum(light, least)
-    return np.clip(_refined(bare, light, dark & valid), least, snow), dark
+            levels[k] = _light(bare, part & (bare > WATER), window)
+    dull = (snow * _BRIGHTEST_THIN / _SNOW, snow * _DULL_SNOW / _SNOW)
+    light, dark = pixel_kernels.local_light(levels, kind, _STEP, dull, _LEAST_LIGHT * snow, snow)
+    return light, dark
 
 
 def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
@@ -349,22 +358,27 @@ def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
     -------
     ndarray of int8
     """
-    from scipy.ndimage import maximum_filter, minimum_filter
-
     have = np.ones(value.shape, bool) if valid is None else valid
     low_in, high_in = np.where(have, value, np.uint8(255)), np.where(have, value, np.uint8(0))
-
-    def span(size: int, origin: int = 0) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        high = maximum_filter(high_in, size, mode="constant", cval=0, origin=origin)
-        low = minimum_filter(low_in, size, mode="constant", cval=255, origin=origin)
-        return high.astype(np.int16), low.astype(np.int16)
-
-    high, low = span(2)
-    even = high - low < _FLAT
+    even = _extreme(np.maximum, high_in, 1, 0) - _extreme(np.minimum, low_in, 1, 0) < _FLAT
     # The 2 x 2 windows that hold a pixel are its own and those of its right and lower neighbours.
-    in_even = maximum_filter(even, 2, mode="constant", cval=False, origin=-1)
-    high, low = span(5)
-    bright = value >= (high + low) / 2.0
-    side = np.where(bright, threshold(high.astype(np.uint8)), threshold(low.astype(np.uint8)))
-    mixed = (classes == schema.THIN_ICE) & ~in_even & have
-    return np.where(mixed, side, classes).astype(np.int8)
+    mixed = np.flatnonzero((classes == schema.THIN_ICE) & ~_extreme(np.maximum, even, 0, 1) & have)
+    high = _extreme(np.maximum, high_in, 2, 2).ravel()[mixed]
+    low = _extreme(np.minimum, low_in, 2, 2).ravel()[mixed]
+    bright = 2.0 * value.ravel()[mixed] >= high.astype(float) + low
+    out = classes.astype(np.int8)
+    out.ravel()[mixed] = threshold(np.where(bright, high, low))
+    return out
+
+
+def _extreme(which: np.ufunc, values: NDArray[Any], before: int, after: int) -> NDArray[Any]:
+    """Largest or least of a square window that reaches so many pixels before and after each, cut at the edges."""
+    for axis in (0, 1):
+        v = np.moveaxis(values, axis, 0)
+        out = v.copy(order="K")
+        for step in range(1, before + 1):
+            which(out[step:], v[:-step], out=out[step:])
+        for step in range(1, after + 1):
+            which(out[:-step], v[step:], out=out[:-step])
+        values = np.moveaxis(out, 0, axis)
+    return values

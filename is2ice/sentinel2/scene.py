@@ -13,18 +13,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from is2ice.extras import require
-from is2ice.io.catalogs.sentinel2 import describe, item_of
+from is2ice.errors import require
+from is2ice.io.catalogs.sentinel2 import SceneItem, item_of
 from is2ice.io.catalogs.stac_endpoints import signed
 
 from .class_maps import FILTERS, METHODS, class_map, require_usable, shares
-from .stac_item import SceneError, assets_of, gdal_settings, grid_of, numbers_of, read_small, verified
+from .stac_item import (
+    COLOURS,
+    SceneError,
+    assets_of,
+    gdal_settings,
+    grid_of,
+    numbers_of,
+    read_small,
+    verified,
+)
 
 __all__ = ["FILTERS", "METHODS", "SceneError", "class_map", "open_scene", "require_usable", "shares"]
 
 logger = logging.getLogger("is2ice")
 
-_COLOURS = ("B02", "B03", "B04")
 _OPTIONAL = ("B08", "B11", "SCL")
 
 
@@ -70,12 +78,11 @@ def open_scene(
     CatalogError
         The item cannot be read.
     """
-    document = item_of(item)
-    wanted = tuple(bands) if bands is not None else _COLOURS
-    keys = assets_of(document, wanted, () if bands is not None else _OPTIONAL)
-    collection = str(document.get("collection", ""))
+    found = SceneItem.parse(item_of(item))
+    wanted = tuple(bands) if bands is not None else COLOURS
+    keys = assets_of(found, wanted, () if bands is not None else _OPTIONAL)
     hrefs = {
-        band: signed(str(document["assets"][key]["href"]), collection, retries=retries, timeout=timeout)
+        band: signed(str(found.assets[key]["href"]), found.collection, retries=retries, timeout=timeout)
         for band, key in keys.items()
     }
     colours = [b for b in keys if b != "SCL"]
@@ -84,15 +91,15 @@ def open_scene(
     import rasterio
 
     with rasterio.Env(**gdal_settings(hrefs, retries, timeout)):
-        box = grid_of(document, keys[finest], hrefs[finest])
-        numbers = {b: numbers_of(document, keys[b], offset) for b in colours}
+        box = grid_of(found, keys[finest], hrefs[finest])
+        numbers = {b: numbers_of(found, keys[b], offset) for b in colours}
         if check and colours:
-            looked = {finest: read_small(document, keys[finest], hrefs[finest], box)}
+            looked = {finest: read_small(found, keys[finest], hrefs[finest], box)}
             if "B11" in keys and finest != "B11":
-                looked["B11"] = read_small(document, keys["B11"], hrefs["B11"])
-            numbers = {b: verified(document, n, looked) for b, n in _same(numbers).items()}
-        raw = _load(document, keys, hrefs, box, chunks)
-    return _reflectance(raw, document, numbers)
+                looked["B11"] = read_small(found, keys["B11"], hrefs["B11"])
+            numbers = {b: verified(found, n, looked) for b, n in _same(numbers).items()}
+        raw = _load(found, keys, hrefs, box, chunks)
+    return _reflectance(raw, found, numbers)
 
 
 def _same(numbers: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +108,7 @@ def _same(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers
 
 
-def _load(
-    document: dict[str, Any], keys: dict[str, str], hrefs: dict[str, str], box: Any, chunks: int
-) -> xr.Dataset:
+def _load(item: SceneItem, keys: dict[str, str], hrefs: dict[str, str], box: Any, chunks: int) -> xr.Dataset:
     """Digital numbers through odc-stac, from an item that holds the wanted assets under their bands' names."""
     require("odc.stac", "pystac")
     import odc.stac
@@ -113,11 +118,11 @@ def _load(
 
     whole = box.extent.to_crs("EPSG:4326").boundingbox
     slim = pystac.Item(
-        id=str(document["id"]),
+        id=item.scene,
         # Outline and box are not used, since the grid is given; the real ones may cross the antimeridian.
         geometry=box.extent.to_crs("EPSG:4326").json,
         bbox=list(whole.bbox),
-        datetime=pystac.utils.str_to_datetime(str(describe(document)["time"])),
+        datetime=pystac.utils.str_to_datetime(str(item.time)),
         properties={},
         collection="scene",
     )
@@ -126,29 +131,35 @@ def _load(
     number, byte = {"data_type": "uint16", "nodata": 0}, {"data_type": "uint8", "nodata": 0}
     config = {"scene": {"assets": {band: byte if band == "SCL" else number for band in keys}}}
     loaded = odc.stac.load(
-        [slim], bands=list(keys), geobox=box, chunks={"x": chunks, "y": chunks}, stac_cfg=config, groupby="id",
-        resampling="nearest", driver=NamingDriver(str(document["id"]), {hrefs[b]: keys[b] for b in keys}),
-    )  # fmt: skip
+        [slim],
+        bands=list(keys),
+        geobox=box,
+        chunks={"x": chunks, "y": chunks},
+        stac_cfg=config,
+        groupby="id",
+        resampling="nearest",
+        driver=NamingDriver(item.scene, {hrefs[b]: keys[b] for b in keys}),
+    )
     return loaded.isel(time=0, drop=True)
 
 
-def _reflectance(raw: xr.Dataset, document: dict[str, Any], numbers: dict[str, Any]) -> xr.Dataset:
+def _reflectance(raw: xr.Dataset, item: SceneItem, numbers: dict[str, Any]) -> xr.Dataset:
     out = raw.drop_vars(list(numbers))
     for band, n in numbers.items():
         whole = raw[band].astype(np.float32)
         out[band] = ((whole + np.float32(n.offset)) * np.float32(n.scale)).where(raw[band] != 0)
         out[band].attrs = {
             "units": "1",
-            "long_name": f"{'surface' if describe(document)['level'] == 'L2A' else 'top-of-atmosphere'} reflectance",
+            "long_name": f"{'surface' if item.level == 'L2A' else 'top-of-atmosphere'} reflectance",
             "grid_mapping": "spatial_ref",
         }
     if "SCL" in out:
         out["SCL"].attrs = {"units": "1", "long_name": "scene classification", "grid_mapping": "spatial_ref"}
-    told, p = describe(document), document.get("properties", {})
+    p = item.properties
     first = next(iter(numbers.values()), None)
-    attrs = {k: told[k] for k in ("scene", "tile", "platform", "level", "baseline", "cloud_cover")}
+    attrs = {k: getattr(item, k) for k in ("scene", "tile", "platform", "level", "baseline", "cloud_cover")}
     attrs |= {
-        "time": str(told["time"]).replace("+00:00", "Z"),
+        "time": str(item.time).replace("+00:00", "Z"),
         "crs": str(raw.odc.crs),
         "sun_elevation": float(
             p.get("view:sun_elevation", 90.0 - float(p.get("s2:mean_solar_zenith", np.nan)))

@@ -2,7 +2,7 @@
 
 Catalogues name assets differently, and three traps lie in the numbers: from processing baseline 04.00 on they
 carry 1000 more, in scenes reprocessed since (Collection 1) whatever the sensing date; Earth Search takes the
-1000 out of some files while the item goes on stating it; and its flag that says so is not always true.
+1000 out of some files while the item still states it; and its flag that says so is not always true.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
-from is2ice.io.catalogs.sentinel2 import describe
+from is2ice.errors import Is2IceError, require
+from is2ice.io.catalogs.sentinel2 import SceneItem
 from is2ice.io.catalogs.stac_endpoints import endpoints, settings
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = [
+    "COLOURS",
     "Numbers",
     "SceneError",
     "assets_of",
@@ -39,6 +39,8 @@ __all__ = [
 
 logger = logging.getLogger("is2ice")
 
+#: Bands of 10 m in colour.
+COLOURS = ("B02", "B03", "B04")
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 #: Reflectance lower than this in more than this share of pixels cannot be: the offset is out already.
 _IMPOSSIBLE, _SHARE = -0.03, 0.01
@@ -58,7 +60,7 @@ class Numbers:
     offset : int
         As BOA_ADD_OFFSET and RADIO_ADD_OFFSET: -1000 or 0.
     source : str
-        What told the offset.
+        Where the offset is stated.
     """
 
     scale: float
@@ -66,9 +68,7 @@ class Numbers:
     source: str
 
 
-def assets_of(
-    item: Mapping[str, Any], bands: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> dict[str, str]:
+def assets_of(item: SceneItem, bands: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
     """Asset of each band, by the names any catalogue uses or by the band each asset says it holds.
 
     Raises
@@ -76,7 +76,7 @@ def assets_of(
     SceneError
         A required band is missing; all that are missing are named.
     """
-    have = item.get("assets", {})
+    have = item.assets
     out: dict[str, str] = {}
     for band in (*bands, *optional):
         names = settings()["assets"].get(band, [band])
@@ -86,7 +86,7 @@ def assets_of(
     missing = [b for b in bands if b not in out]
     if missing:
         raise SceneError(
-            f"{item.get('id')}: no asset for {', '.join(missing)}; the item has {', '.join(sorted(have)) or 'none'}. "
+            f"{item.scene}: no asset for {', '.join(missing)}; the item has {', '.join(sorted(have)) or 'none'}. "
             "Is it an item of Sentinel-2 L1C or L2A?"
         )
     return out
@@ -101,35 +101,35 @@ def _by_band(assets: Mapping[str, Any], band: str) -> str | None:
     return min(fits)[1] if fits else None
 
 
-def numbers_of(item: Mapping[str, Any], key: str, offset: int | None = None) -> Numbers:
+def numbers_of(item: SceneItem, key: str, offset: int | None = None) -> Numbers:
     """Return the meaning of the numbers of an asset, by the item's own words and never by the sensing date.
 
     Parameters
     ----------
-    item : mapping
+    item : SceneItem
     key : str
         Asset.
     offset : int, optional
-        Overrides what the item says.
+        Offset to use in place of the item's.
 
     Raises
     ------
     SceneError
-        Nothing tells the offset, or two things contradict each other.
+        The offset is stated nowhere, or by two values that differ.
     """
-    asset, properties = item["assets"][key], item.get("properties", {})
+    asset, properties = item.assets[key], item.properties
     stated = next(iter(asset.get("raster:bands") or asset.get("bands") or [{}]))
     scale = float(_first(stated.get("scale"), stated.get("raster:scale"), asset.get("raster:scale"), 1e-4))
     if offset is not None:
         return Numbers(scale, int(offset), "given")
     if any(properties.get(flag) is True for flag in _FLAGS):
         return Numbers(scale, 0, "taken out of the files (boa_offset_applied)")
-    baseline = describe(item)["baseline"]
+    baseline = item.baseline
     by_baseline = None if baseline is None else -1000 if float(baseline) >= 4.0 else 0
-    told = _first(stated.get("offset"), stated.get("raster:offset"), asset.get("raster:offset"))
-    where = f"{item.get('id')}: asset {key}"
-    if told is not None:
-        by_item = round(float(told) / scale)
+    own = _first(stated.get("offset"), stated.get("raster:offset"), asset.get("raster:offset"))
+    where = f"{item.scene}: asset {key}"
+    if own is not None:
+        by_item = round(float(own) / scale)
         if by_baseline is not None and by_item != by_baseline:
             raise SceneError(
                 f"{where} states a DN offset of {by_item}, but processing baseline {baseline} means {by_baseline}; "
@@ -148,12 +148,12 @@ def _first(*values: Any) -> Any:
     return next((v for v in values if v is not None), None)
 
 
-def verified(item: Mapping[str, Any], numbers: Numbers, samples: Mapping[str, NDArray[Any]]) -> Numbers:
+def verified(item: SceneItem, numbers: Numbers, samples: Mapping[str, NDArray[Any]]) -> Numbers:
     """Check the meaning of the numbers against a coarse look at the numbers themselves.
 
     Parameters
     ----------
-    item : mapping
+    item : SceneItem
     numbers : Numbers
     samples : mapping of band to ndarray
         Digital numbers, 0 for no data.
@@ -172,24 +172,30 @@ def verified(item: Mapping[str, Any], numbers: Numbers, samples: Mapping[str, ND
             logger.warning(
                 "%s: an offset of %d (%s) would make %.0f %% of %s reflect less than %g, which nothing does; the "
                 "offset has been taken out of the files and none is applied",
-                item.get("id"), numbers.offset, numbers.source, 100 * low[worst], worst, _IMPOSSIBLE,
-            )  # fmt: skip
+                item.scene,
+                numbers.offset,
+                numbers.source,
+                100 * low[worst],
+                worst,
+                _IMPOSSIBLE,
+            )
             return Numbers(numbers.scale, 0, f"the numbers themselves, against {numbers.source}")
     swir = valid.get("B11")
-    late = float(describe(item)["baseline"] or 0) >= 4.0
+    late = float(item.baseline or 0) >= 4.0
     if numbers.offset == 0 and late and swir is not None and swir.size and np.percentile(swir, 1) > 1000:
         logger.warning(
             "%s: %s, but B11 nowhere falls under 0.1, as if the offset were still in the files; unless all is "
             "cloud, open with offset=-1000",
-            item.get("id"), numbers.source,
-        )  # fmt: skip
+            item.scene,
+            numbers.source,
+        )
     return numbers
 
 
 # ---- the grid and the files ----
 
 
-def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
+def grid_of(item: SceneItem, key: str, href: str) -> GeoBox:
     """Pixel grid of an asset, from the item or, where that says nothing, from the file.
 
     Raises
@@ -203,7 +209,7 @@ def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
-    asset, p = item["assets"][key], item.get("properties", {})
+    asset, p = item.assets[key], item.properties
     shape = asset.get("proj:shape") or p.get("proj:shape")
     transform = asset.get("proj:transform") or p.get("proj:transform")
     code = next((d[k] for d in (asset, p) for k in ("proj:code", "proj:epsg") if d.get(k)), None)
@@ -211,16 +217,16 @@ def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
         try:
             crs = CRS.from_user_input(code)
         except CRSError as fault:
-            raise SceneError(f"{item.get('id')}: asset {key}: unknown CRS {code!r}") from fault
+            raise SceneError(f"{item.scene}: asset {key}: unknown CRS {code!r}") from fault
         box = GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), crs)
     else:
         with _opened(item, key, href) as f:
             if f.crs is None:
-                raise SceneError(f"{item.get('id')}: asset {key}: neither the item nor the file states a CRS")
+                raise SceneError(f"{item.scene}: asset {key}: neither the item nor the file states a CRS")
             box = GeoBox(f.shape, f.transform, f.crs)
     if box.crs is None or not box.crs.projected:
         raise SceneError(
-            f"{item.get('id')}: asset {key} is in {box.crs}; expected a projected CRS in metres, such as the UTM zone "
+            f"{item.scene}: asset {key} is in {box.crs}; expected a projected CRS in metres, such as the UTM zone "
             "of its tile"
         )
     return box
@@ -229,8 +235,8 @@ def grid_of(item: Mapping[str, Any], key: str, href: str) -> GeoBox:
 class _opened:
     """An open file of an asset, whose faults are explained."""
 
-    def __init__(self, item: Mapping[str, Any], key: str, href: str) -> None:
-        self.name, self.href, self.file = f"{item.get('id')}: asset {key}", href, None
+    def __init__(self, item: SceneItem, key: str, href: str) -> None:
+        self.name, self.href, self.file = f"{item.scene}: asset {key}", href, None
 
     def __enter__(self) -> Any:
         import rasterio
@@ -251,7 +257,7 @@ class _opened:
 
 
 def read_small(
-    item: Mapping[str, Any], key: str, href: str, box: GeoBox | None = None, most: int = 256
+    item: SceneItem, key: str, href: str, box: GeoBox | None = None, most: int = 256
 ) -> NDArray[Any]:
     """Read an asset coarsely, from its overviews; compare its grid with the one the item states.
 
@@ -272,9 +278,7 @@ def read_small(
                         (f.crs, f.shape, f.transform),
                     )
                 )
-                raise SceneError(
-                    f"{item.get('id')}: asset {key}: the item states {stated}; the file is {found}"
-                )
+                raise SceneError(f"{item.scene}: asset {key}: the item states {stated}; the file is {found}")
         step = max(1, -(-max(f.shape) // most))
         return np.asarray(f.read(1, out_shape=tuple(-(-n // step) for n in f.shape)))
 

@@ -176,10 +176,16 @@ def segment_features(path: str | Path, beam: str) -> dict[str, Array]:
     median = 0.5 * (ranked[start + (n - 1) // 2] + ranked[start + n // 2])
     keep = n >= 2
     values = {
-        "x_atc": 2.0 * cell[start], "n": n, "h_cor": h_mean, "h_diff": h_mean - median, "height_sd": spread,
-        "pcnth": mean(good_per_pulse[good]), "pcnt": mean(per_pulse[good].astype(float)),
-        "bcnt": mean(p["bcnt"][good]), "brate": mean(p["brate"][good]) / 1e6,
-    }  # fmt: skip
+        "x_atc": 2.0 * cell[start],
+        "n": n,
+        "h_cor": h_mean,
+        "h_diff": h_mean - median,
+        "height_sd": spread,
+        "pcnth": mean(good_per_pulse[good]),
+        "pcnt": mean(per_pulse[good].astype(float)),
+        "bcnt": mean(p["bcnt"][good]),
+        "brate": mean(p["brate"][good]) / 1e6,
+    }
     return {name: np.asarray(v)[keep] for name, v in values.items()}
 
 

@@ -65,7 +65,7 @@ class Classes:
         from is2ice.classifiers.neural import loaded
 
         evaluated = self._read(_key(segments, options), segments.sizes["x_atc"])
-        return loaded(options.classifier).predict(segments, evaluated=evaluated)
+        return loaded(options.classifier, options.classifier_checksum).predict(segments, evaluated=evaluated)
 
     def features(self, load: Callable[..., xr.Dataset], options: Options, item: Any) -> tuple[str, int]:
         """Put the features of a track into the folder; return their key and the number of cells of the track."""
@@ -73,7 +73,7 @@ class Classes:
 
         segments = load(item.source, item.beam, options, threads=1)
         key = _key(segments, options)
-        values = loaded(options.classifier).features(segments)
+        values = loaded(options.classifier, options.classifier_checksum).features(segments)
         self._put(f"{key}-features.npy", values)
         return key, len(values)
 
@@ -87,7 +87,10 @@ class Classes:
         values = self._get(f"{some.key}-features.npy")
         if values is None:
             raise FileNotFoundError(f"{self.folder}/{some.key}-features.npy: the features of {some} are gone")
-        self._put(name, loaded(options.classifier).evaluate(values, some.first, some.stop))
+        self._put(
+            name,
+            loaded(options.classifier, options.classifier_checksum).evaluate(values, some.first, some.stop),
+        )
 
     def _read(self, key: str, n: int) -> NDArray[np.float32] | None:
         """Read the probabilities of all cells of a track; return None if a block is missing."""

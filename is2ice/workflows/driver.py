@@ -68,6 +68,11 @@ class Job(ABC):
     prepares = False
 
     @property
+    def share(self) -> Mapping[str, bytes]:
+        """Objects that each worker receives once (:func:`is2ice.engines.shared`)."""
+        return {}
+
+    @property
     @abstractmethod
     def task(self) -> Callable[[Any], Any]:
         """Function that a worker applies to an item; returns a receipt or a list of receipts."""
@@ -115,8 +120,11 @@ def drive(job: Job) -> Run:
             receipts.append(dict(receipt))
             if receipt["outcome"] == "done":
                 written.append((receipt["granule"], receipt["beam"]))
-            record.write(receipt)
             bar.finished(receipt)
+
+        def add(receipt: Mapping[str, Any]) -> None:
+            record.add(receipt)
+            keep(receipt)
 
         def block(part: Any, failed: bool) -> None:
             record.block(failed, time.perf_counter() - started)
@@ -124,7 +132,7 @@ def drive(job: Job) -> Run:
 
         def drawn() -> Iterator[Any]:  # starts only once there are workers
             record.begun = True
-            yield from job.items(keep, bar)
+            yield from job.items(add, bar)
 
         try:
             with ExitStack() as stack:
@@ -132,12 +140,13 @@ def drive(job: Job) -> Run:
                 if job.prepares:
                     there = stack.enter_context(execution.running())
                     task = job.prepare(there, record.of, block)
-                results = stack.enter_context(closing(there.map(task, drawn())))  # type: ignore[type-var]
-                for item, result in results:
+                answers = there.map(record.reporting(task), drawn(), job.share)
+                stack.enter_context(closing(answers))  # type: ignore[type-var]
+                for item, result in answers:
                     if isinstance(result, BaseException):
-                        result = failure(item, result, execution.name)
-                    for receipt in result if isinstance(result, list) else [result]:
-                        keep(receipt)
+                        result = [(failure(item, result, execution.name), False)]
+                    for receipt, is_written in result:
+                        keep(receipt if is_written else record.write(receipt))
         finally:
             stores.consolidate(job.root, written)
         done = Run(job.root.url, tuple(receipts), execution.name, time.perf_counter() - started, record.log)

@@ -139,11 +139,12 @@ class ExecutionSettings:
         """Wrap a function for the driver with the retries of a worker: True and result, or False and error."""
         return partial(engines.attempt, fn, **self._retry())
 
-    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def map(
+        self, fn: Callable[[Any], Any], items: Iterable[Any], share: Mapping[str, bytes] | None = None
+    ) -> Iterator[tuple[Any, Any]]:
         """Run :func:`is2ice.engines.map` with the current credentials; yield (item, result or error)."""
-        return engines.map(
-            fn, items, self.engine, environment=_credentials, **self._retry(), **self._engine_options()
-        )
+        how = {"environment": _credentials, "share": share, **self._retry(), **self._engine_options()}
+        return engines.map(fn, items, self.engine, **how)
 
     @contextmanager
     def running(self) -> Iterator[ExecutionSettings]:

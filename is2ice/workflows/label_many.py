@@ -1,7 +1,16 @@
-"""Label many passes from their images, on any engine, into a store."""
+"""Label many passes from their images, on any engine, into a store.
+
+The unit of work is a scene of a pass, with all beams, since they share the displacement of the ice. So the scenes of
+one pass go to many workers: each looks the segments up in one scene, and puts its answer into the store's hidden folder
+``.parts``. Then the answers of a pass are merged in the order of its pairs, whatever their order of arrival, and its
+tracks written. A missing answer is made where the pass is merged; so are all without workers. The bits are those of
+:func:`is2ice.label_pass`.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,15 +20,20 @@ from typing import Any
 
 import xarray as xr
 
+from is2ice.classifiers.registry import ModelReference
+from is2ice.io.catalogs.sentinel2 import item_of
+from is2ice.io.remote.location import location
 from is2ice.io.stores import store as stores
+from is2ice.version import __version__
 
-from .driver import Job, KeepReceipt, base_receipt, drive, failure, is_up_to_date
-from .execution import RunSettings
+from . import label_pass, segment_blocks
+from .driver import Job, KeepReceipt, ReportBlock, base_receipt, drive, failure, is_up_to_date
+from .execution import ExecutionSettings, RunSettings
 from .manifest import Manifest, named
 from .progress import Bar
 from .receipts import Run, summary, written
 from .run import DuplicateGuard
-from .run_record import Earlier, resumed
+from .run_record import Earlier, resumable, resumed
 from .track import Item, survey
 
 __all__ = ["label_many", "resume"]
@@ -34,9 +48,7 @@ def label_many(
     settings: RunSettings | None = None,
     **keywords: Any,
 ) -> Run:
-    """Label the segments of many passes and store them.
-
-    The unit of work is a pass with all its beams, since they share the displacement of the ice.
+    """Label the segments of many passes and store them; workers share the scenes of each pass.
 
     Parameters
     ----------
@@ -50,7 +62,8 @@ def label_many(
     settings : RunSettings, optional
     **keywords
         Settings as for :func:`is2ice.run`, and options of :func:`is2ice.label_pass`. A mapping of displacements may
-        name the scenes of all passes.
+        name the scenes of all passes. ``corrections`` may be a file, and ``classes["model"]`` the folder or address of
+        a U-Net; both are read here and sent to the workers.
 
     Returns
     -------
@@ -109,50 +122,90 @@ def _label(
         raise ValueError(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
-    root = stores.create(store)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
-    return drive(
-        _Passes(
-            root,
-            manifest,
-            settings,
-            listed,
-            earlier or Earlier.new(),
-            earlier is not None,
-            scenes,
-            beams,
-            labelling,
-        )
+    labelling, share = _to_send(labelling)
+    root = stores.create(store)
+    chain = earlier or Earlier.new()
+    given = scenes if callable(scenes) else _Same(_recorded(scenes)[0], _items(scenes))
+    task = _Label(
+        root.url,
+        given,
+        beams,
+        settings.overwrite,
+        settings.execution.name,
+        labelling,
+        earlier.id if earlier else None,
+        chain.id,
     )
+    done = drive(_Passes(root, manifest, settings, listed, chain, earlier is not None, task, share))
+    segment_blocks.clear(root, resumable(root))
+    return done
+
+
+def _to_send(labelling: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return options for tasks, with files read and a saved model named by its content, and the bytes to share."""
+    from is2ice.science.labels.corrections import Corrections
+
+    out = dict(labelling)
+    if isinstance(out.get("corrections"), str | os.PathLike):
+        out["corrections"] = Corrections.read(out["corrections"])
+    classes = dict(out.get("classes") or {})
+    model = ModelReference.of(classes["model"]) if classes.get("model") is not None else None
+    if model is None:
+        return out, {}
+    return out | {"classes": classes | {"model": model}}, model.share()
+
+
+def _items(scenes: Any) -> Any:
+    """Read the items in local files, which workers elsewhere may not see; keep catalogues and addresses."""
+    if isinstance(scenes, list | tuple):
+        return [_items(scene) for scene in scenes]
+    if isinstance(scenes, str | os.PathLike) and os.path.isfile(scenes):
+        from is2ice.io.catalogs.sentinel2 import item_of
+
+        return item_of(os.path.abspath(scenes))
+    return scenes
 
 
 @dataclass(frozen=True)
 class _Passes(Job):
     """The job of :func:`label_many`."""
 
-    scenes: Any
-    beams: Any
-    labelling: Mapping[str, Any]
+    label: _Label
+    model: Mapping[str, bytes]
 
     @property
     def task(self) -> _Label:
-        return _Label(
-            self.root.url,
-            self.scenes if callable(self.scenes) else _Same(self.scenes),
-            self.beams,
-            self.settings.overwrite,
-            self.settings.execution.name,
-            self.labelling,
-            self.earlier.id if self.resumes else None,
-            self.earlier.id,
-        )
+        return self.label
+
+    @property
+    def share(self) -> Mapping[str, bytes]:
+        """The U-Net of the images, unless workers read it at its address."""
+        return self.model
+
+    @property
+    def prepares(self) -> bool:  # type: ignore[override]
+        """Workers share scenes where there are several workers."""
+        return self.settings.execution.name != "serial"
+
+    def prepare(self, execution: ExecutionSettings, run: str, report: ReportBlock) -> _Label:
+        """Look the passes up in each of their scenes, and return the task that merges the answers."""
+        folder = segment_blocks.parts_folder(self.root, run)
+        blocks = segment_blocks.Blocks(folder, execution, 0.0, report, self.share)
+        task = replace(self.label, parts=folder)
+        passes = (Item(source, "", "") for source in self.sources)
+        several = [(one, n) for one, n in blocks.map(task.plan, passes) if n > 1]
+        parts = (Scene(one.source, k) for one, n in several for k in range(n))
+        for _ in blocks.map(task.look, parts):
+            pass
+        return task
 
     def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item]:
         """Yield the passes, each as an item without a beam."""
         engine = self.settings.execution.name
         guard = DuplicateGuard(engine)
-        look = self.settings.execution.attempted(partial(_surveyed, self.beams))
+        look = self.settings.execution.attempted(partial(_surveyed, self.label.beams))
         for source in self.sources:
             bar.found(1)
             ok, found = look(source)
@@ -172,23 +225,43 @@ def _manifest(
     listed: tuple[Any, ...], scenes: Any, beams: Any, labelling: Mapping[str, Any], overwrite: str
 ) -> Manifest:
     recorded, again = _recorded(scenes)
-    plain = all(isinstance(v, str | int | float | None) for v in labelling.values())
-    options = {
-        "scenes": recorded,
-        "labels": dict(labelling) if plain else {k: str(v) for k, v in labelling.items()},
-    }
+    kept = {k: _plain(v) for k, v in labelling.items()}
+    plain = all(ok for _, ok in kept.values())
+    options = {"scenes": recorded, "labels": {k: v for k, (v, _) in kept.items()}}
     manifest = Manifest.of("labels", listed, beams, options, overwrite)
     return replace(manifest, again=manifest.again and again and plain)
 
 
+def _plain(value: Any) -> tuple[Any, bool]:
+    """Return an option in the form that a store can hold, and True if that gives it again."""
+    if isinstance(value, os.PathLike):
+        return os.path.abspath(value), True
+    if isinstance(value, Mapping):
+        parts = {k: _plain(v) for k, v in value.items()}
+        return {k: v for k, (v, _) in parts.items()}, all(ok for _, ok in parts.values())
+    return (value, True) if isinstance(value, str | int | float | None) else (str(value), False)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Scene `number` of a pass."""
+
+    source: Any
+    number: int
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(str(self.source))} scene {self.number}"
+
+
 @dataclass(frozen=True)
 class _Same:
-    """The same scenes for every pass."""
+    """The same scenes for every pass: their names, and items to open."""
 
-    scenes: Any = field(repr=False)
+    names: Any
+    items: Any = field(repr=False)
 
     def __call__(self, source: Any) -> Any:
-        return self.scenes
+        return self.items
 
 
 @dataclass(frozen=True)
@@ -203,7 +276,13 @@ class _OfScene:
 
 @dataclass(frozen=True)
 class _Label:
-    """Work on a pass: label, write its tracks, and return a receipt for each."""
+    """Work on a pass: look it up in each scene, merge, write its tracks, and return a receipt for each.
+
+    Attributes
+    ----------
+    parts : str
+        Address of the plans and answers that other workers have made; none if empty.
+    """
 
     store: str
     scenes: Callable[[Any], Any]
@@ -213,26 +292,98 @@ class _Label:
     labelling: Mapping[str, Any]
     since: str | None = None
     chain: str = ""
+    parts: str = ""
 
     def __call__(self, one: Item) -> list[dict[str, Any]]:
-        from .label_pass import label_pass
-
-        scenes = self.scenes(one.source)
-        parameters = {
-            "labels": {k: str(v) for k, v in self.labelling.items()},
-            "scenes": _recorded(scenes)[0],
-        }
-        tracks = survey(one.source, self.beams)
+        tracks, parameters = survey(one.source, self.beams), self._parameters(one.source)
         kept = [self._up_to_date(item, parameters) for item in tracks]
         if kept and all(kept):
             return [receipt for receipt in kept if receipt]
         began = time.perf_counter()
-        options = dict(self.labelling)
-        if isinstance(options.get("drift"), Mapping):
-            options["drift"] = _OfScene(options["drift"])
-        segments = label_pass(one.source, scenes, beams=self.beams, **options).segments.compute()
+        segments = self._labelled(one.source)
         each = (time.perf_counter() - began) / len(tracks)
         return [self._write(item, segments, parameters, each) for item in tracks]
+
+    def plan(self, one: Item) -> int:
+        """Find the scenes of a pass and write their names down; return their number, 0 if the tracks are up to date."""
+        parameters = self._parameters(one.source)
+        if all(self._up_to_date(item, parameters) for item in survey(one.source, self.beams)):
+            return 0
+        return len(self._planned(one.source)["items"])
+
+    def look(self, scene: Scene) -> None:
+        """Look a pass up in one scene, and put the answer into the folder of parts, if it is not there."""
+        if self._answer(scene) is None:
+            plan = self._planned(scene.source)
+            segments = label_pass.segments_below(scene.source, self.beams, tuple(plan["reach"]))
+            self._look(segments, scene, plan)
+
+    def _labelled(self, source: Any) -> xr.Dataset:
+        """Label a pass, with the answers that are there."""
+        plan = self._planned(source)
+        segments = label_pass.segments_below(source, self.beams, tuple(plan["reach"]))
+        looked = []
+        for number in range(len(plan["items"])):
+            scene = Scene(source, number)
+            answer = self._answer(scene)
+            if answer is None or (answer.answer and answer.answer.label.shape != segments["x"].shape):
+                answer = self._look(segments, scene, plan)
+            looked.append(answer)
+        return label_pass.merge(source, segments, looked, self._options()[0]).compute()
+
+    def _look(self, segments: xr.Dataset, scene: Scene, plan: Mapping[str, Any]) -> label_pass.SceneLabels:
+        options, drift = self._options()
+        items = plan["items"]
+        item = items[scene.number]
+        if isinstance(item, str):
+            given = self.scenes(scene.source)
+            listed = given if isinstance(given, list | tuple) or hasattr(given, "iterrows") else [given]
+            rows = (row for _, row in listed.iterrows()) if hasattr(listed, "iterrows") else listed
+            item = next(found for found in map(item_of, rows) if found["id"] == item)
+        found = label_pass.look_at(segments, item, drift, options, timed=len(items) > 1)
+        if self.parts and len(items) > 1:
+            location(self.parts).put(f"{self._key(scene.source)}-{scene.number}.npz", found.to_bytes())
+        return found
+
+    def _planned(self, source: Any) -> dict[str, Any]:
+        """Return items and reach of the scenes of a pass, from the folder of parts if they are there."""
+        key = f"{self._key(source)}-plan.json"
+        held = location(self.parts).read(key) if self.parts else None
+        if held is not None:
+            return dict(json.loads(held[0]))
+        options, drift = self._options()
+        found = label_pass.overlaps(source, self.scenes(source), self.beams, drift, options.within)
+        items: list[Any] = [item_of(item) for item in found.drop_duplicates("scene")["item"]]
+        if not isinstance(self.scenes(source), str):  # what was given may be signed: it is not written down
+            items = [item["id"] for item in items]
+        raw = json.dumps({"items": items, "reach": label_pass.reach(found)}).encode()
+        if self.parts:
+            location(self.parts).put(key, raw)
+        return dict(json.loads(raw))
+
+    def _answer(self, scene: Scene) -> label_pass.SceneLabels | None:
+        key = f"{self._key(scene.source)}-{scene.number}.npz"
+        held = location(self.parts).read(key) if self.parts else None
+        return None if held is None else label_pass.SceneLabels.from_bytes(held[0])
+
+    def _key(self, source: Any) -> str:
+        """Key that distinguishes a pass, with these options, from all others."""
+        what = [__version__, named(source)[0], self.beams, self._parameters(source)]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+    def _options(self) -> tuple[label_pass.LabelOptions, Any]:
+        """Return the options of a labelling, with its model loaded, and the displacements."""
+        given = dict(self.labelling)
+        drift = given.pop("drift", "estimate")
+        model = (given.get("classes") or {}).get("model")
+        if isinstance(model, ModelReference):
+            given["classes"] = {**given["classes"], "model": model.open()}
+        return label_pass.LabelOptions(**given), _OfScene(drift) if isinstance(drift, Mapping) else drift
+
+    def _parameters(self, source: Any) -> dict[str, Any]:
+        """Return the options as a track records them."""
+        scenes = self.scenes.names if isinstance(self.scenes, _Same) else _recorded(self.scenes(source))[0]
+        return {"labels": {k: _text(v) for k, v in self.labelling.items()}, "scenes": scenes}
 
     def _write(
         self, item: Item, segments: xr.Dataset, parameters: Mapping[str, Any], compute: float
@@ -256,6 +407,11 @@ class _Label:
         inputs = stores.fingerprint(item.granule, item.beam, parameters, item.origin)
         keeps, _ = is_up_to_date(self.store, item, inputs, self.overwrite, self.since)
         return {**base_receipt(item, self.engine), "outcome": "skipped"} if keeps else None
+
+
+def _text(value: Any) -> str:
+    """Return the text of an option; a mapping shows its values by their own text."""
+    return str({k: str(v) for k, v in value.items()} if isinstance(value, Mapping) else value)
 
 
 def _recorded(scenes: Any) -> tuple[Any, bool]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+import numpy as np
 import xarray as xr
 
 from is2ice.errors import Is2IceError
@@ -21,7 +24,19 @@ if TYPE_CHECKING:
 
     from is2ice.science.labels.corrections import Corrections
 
-__all__ = ["LabelKeywords", "LabelOptions", "Labelled", "LabellingError", "label_pass"]
+__all__ = [
+    "LabelKeywords",
+    "LabelOptions",
+    "Labelled",
+    "LabellingError",
+    "SceneLabels",
+    "label_pass",
+    "look_at",
+    "merge",
+    "overlaps",
+    "reach",
+    "segments_below",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -169,34 +184,136 @@ def label_pass(
     ValueError
         An unknown option; a displacement of a scene that is not there; no scenes.
     """
+    options = replace(options or LabelOptions(), **keywords)
+    found = overlaps(source, scenes, beams, drift, options.within)
+    segments = segments_below(source, beams, reach(found))
+    items = found.drop_duplicates("scene")["item"]
+    looked = [look_at(segments, item, drift, options, timed=len(items) > 1) for item in items]
+    shifts = {one.scene: one.drift for one in looked}
+    used = {one.scene: one for one in looked if one.answer is not None}
+    ds = merge(source, segments, looked, options)
+    return Labelled(
+        ds, shifts, {k: v.classes for k, v in used.items()}, {k: v.reflectance for k, v in used.items()}
+    )
+
+
+@dataclass(frozen=True)
+class SceneLabels:
+    """Labels of a pass by one of its scenes.
+
+    Attributes
+    ----------
+    scene : str
+    drift : Drift
+    answer : Answer, optional
+        None for a scene that is not used, since its displacement is refused.
+    classes, reflectance : xarray.Dataset
+        Class map and image, lazy.
+    """
+
+    scene: str
+    drift: Drift
+    answer: transfer.Answer | None
+    classes: Any = field(default=None, repr=False)
+    reflectance: Any = field(default=None, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Write labels and displacement, without images."""
+        stream, about = io.BytesIO(), {"scene": self.scene, "drift": self.drift.to_dict()}
+        arrays: dict[str, Any] = {}
+        if self.answer is not None:
+            arrays = {"label": self.answer.label, "flags": self.answer.flags}
+            about["answer"] = {k: getattr(self.answer, k) for k in ("time", "shift", "name", "method")}
+        np.savez_compressed(stream, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> SceneLabels:
+        """Read what :meth:`to_bytes` has written."""
+        with np.load(io.BytesIO(raw), allow_pickle=False) as held:
+            about = json.loads(held["about"].tobytes())
+            answer = None
+            if "answer" in about:
+                told = about["answer"] | {"shift": tuple(about["answer"]["shift"])}
+                answer = transfer.Answer(held["label"], held["flags"], **told)
+        return cls(about["scene"], Drift.from_dict(about["drift"]), answer)
+
+
+def reach(found: geopandas.GeoDataFrame) -> tuple[float, float]:
+    """Return the part of the track that its scenes see, with a margin, m along the track."""
+    return float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND
+
+
+def segments_below(source: Any, beams: Any, x_atc: tuple[float, float]) -> xr.Dataset:
+    """Read the segments of a part of a pass, with radiometric classes."""
     from is2ice.classifiers import radiometric
 
     from .opening import open_track
 
-    options = replace(options or LabelOptions(), **keywords)
-    found = _overlaps(source, scenes, beams, drift, options.within)
-    reach = (float(found["x_atc_first"].min()) - _BEYOND, float(found["x_atc_last"].max()) + _BEYOND)
-    segments = radiometric.classify(open_track(source, beams, x_atc=reach).load())
-    shifts, maps, light = _displaced(segments, found, drift, options)
-    if not maps:
-        why = "; ".join(f"{k}: {d.reason}" for k, d in shifts.items())
+    return radiometric.classify(open_track(source, beams, x_atc=x_atc).load())
+
+
+def look_at(
+    segments: xr.Dataset, item: Any, drift: Any, options: LabelOptions, *, timed: bool
+) -> SceneLabels:
+    """Estimate the displacement of one scene and look the segments up in its classes.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        All beams of the pass, which share the displacement.
+    item : mapping
+        STAC item of the scene.
+    drift
+        As for :func:`label_pass`.
+    options : LabelOptions
+    timed : bool
+        True if the pass has several scenes, which are compared by time.
+    """
+    from is2ice.sentinel2.scene import class_map, open_scene
+
+    image = open_scene(item)
+    code = class_map(image, **(options.classes or {}))
+    name = str(image.attrs["scene"])
+    shift = _displacement(segments, image, code, _given(drift, name), options.search)
+    log.info("%s: %s", name, shift.reason)
+    if not shift.accepted and options.refused == "raise":
+        shift.shift_in(shift.crs)
+    if not (shift.accepted or options.refused == "still"):
+        return SceneLabels(name, shift, None, code, image)
+    moved = shift.shift_in(str(segments.attrs["crs"])) if shift.accepted else (0.0, 0.0)
+    answer = transfer.look_up(segments, code, shift=moved, transition=options.transition, timed=timed)
+    return SceneLabels(name, shift, answer, code, image)
+
+
+def merge(
+    source: Any, segments: xr.Dataset, looked: Iterable[SceneLabels], options: LabelOptions
+) -> xr.Dataset:
+    """Label a pass from its scenes, in the order of the pairs.
+
+    Raises
+    ------
+    LabellingError
+        No scene can be used.
+    """
+    looked = list(looked)
+    answers = [one.answer for one in looked if one.answer is not None]
+    if not answers:
+        why = "; ".join(f"{one.scene}: {one.drift.reason}" for one in looked)
         raise LabellingError(
             f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
             "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
         )
-    crs = str(segments.attrs["crs"])
-    ds = transfer.transfer(
+    return transfer.merge(
         segments,
-        list(maps.values()),
-        shift=[d.shift_in(crs) if (d := shifts[name]).accepted else (0.0, 0.0) for name in maps],
+        answers,
         transition=options.transition,
         conflict=options.conflict,
         corrections=options.corrections,
     )
-    return Labelled(ds, shifts, maps, light)
 
 
-def _overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
+def overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
     """Pair the pass with its scenes; refuse displacements of scenes that are not among them."""
     from .pairing import pairs
 
@@ -216,27 +333,6 @@ def _overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -
         why = "; ".join(f"{k}: {v}" for k, v in rejected.items())
         raise LabellingError(f"{source}: no scene within {within:g} minutes over the track. {why}".strip())
     return found
-
-
-def _displaced(
-    segments: xr.Dataset, found: geopandas.GeoDataFrame, drift: Any, options: LabelOptions
-) -> tuple[dict[str, Drift], dict[str, xr.Dataset], dict[str, xr.Dataset]]:
-    """Return displacements of all scenes, and class maps and images of those to use."""
-    from is2ice.sentinel2.scene import class_map, open_scene
-
-    shifts: dict[str, Drift] = {}
-    maps, light = {}, {}
-    for _, pair in found.drop_duplicates("scene").iterrows():
-        name = str(pair["scene"])
-        image = open_scene(pair["item"])
-        code = class_map(image, **(options.classes or {}))
-        shifts[name] = _displacement(segments, image, code, _given(drift, name), options.search)
-        log.info("%s: %s", name, shifts[name].reason)
-        if not shifts[name].accepted and options.refused == "raise":
-            shifts[name].shift_in(shifts[name].crs)
-        if shifts[name].accepted or options.refused == "still":
-            maps[name], light[name] = code, image
-    return shifts, maps, light
 
 
 def _given(drift: Any, name: str) -> Any:

@@ -18,7 +18,7 @@ from is2ice.io.stores.layout import attributes
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
 from is2ice.science import grid as grids
-from is2ice.science.snowmodels import snow_model
+from is2ice.science.snow import snow_model
 from is2ice.version import __version__
 
 from .execution import RunSettings
@@ -57,7 +57,7 @@ class MapOptions:
     where : {"ice", "all"}
         Segments over which means are taken.
     snow : str
-        Snow of the thickness, if one is asked for (:func:`is2ice.science.snowmodels.snow_model`).
+        Snow of the thickness, if one is asked for (:func:`is2ice.science.snow.snow_model`).
     min_segments : int
         Means over fewer segments are left out.
     crop : bool
@@ -283,7 +283,12 @@ def _replaceable(path: Path) -> None:
 
 def _encoding(variable: xr.Variable, netcdf: bool) -> dict[str, Any]:
     if variable.dtype.kind == "M":
-        return {"units": "days since 2018-01-01", "calendar": "standard", "dtype": "f8", "_FillValue": None}
+        return {
+            "units": f"days since {schema.EPOCH_DATE}",
+            "calendar": "standard",
+            "dtype": "f8",
+            "_FillValue": None,
+        }
     if "time" not in variable.dims:
         return {"_FillValue": None}  # CF: a coordinate has no missing values
     fill = {"_FillValue": np.nan} if variable.dtype.kind == "f" else {}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import StoreError
-from is2ice.io.catalogs.icesat2 import located
+from is2ice.io.catalogs.icesat2 import resolve_granule
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import scrub
 from is2ice.science.area import box_of, in_box
@@ -107,7 +107,7 @@ def open_track(
     from is2ice.io.icesat2.lazy_cube import open_cube
 
     cube = open_cube(
-        located(source),
+        resolve_granule(source),
         beams,
         Subset(asked.bbox, asked.time, asked.x_atc),
         chunks=chunks,
@@ -203,7 +203,7 @@ def granule_tree(source: Any, beams: Any = None, *, photons: bool = False) -> xr
     -------
     xarray.DataTree
     """
-    source = located(source)
+    source = resolve_granule(source)
     cube = open_track(source, beams)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=cube.attrs)}
     for k, beam in enumerate(map(str, cube["beam"].values)):

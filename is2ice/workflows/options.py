@@ -12,7 +12,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from is2ice import schema
-from is2ice.classifiers.registry import fingerprint
+from is2ice.classifiers.registry import SHIPPED, fingerprint
+from is2ice.io.remote.location import is_url
 from is2ice.science import freeboard, seasurface
 from is2ice.science.area import box_of
 from is2ice.science.epoch import span
@@ -56,7 +57,7 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"radiometric"``, or the folder of a trained model.
+        ``"radiometric"``, ``"default"``, or the folder or address of a trained model.
     classifier_checksum : str
         Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
         another result.
@@ -144,14 +145,14 @@ class Options:
 def pin_classifier(options: Options) -> Options:
     """Read the checksum of a trained model into the options, or check that the model is still the same.
 
-    The path of the model is made absolute, so that workers, and a run that is resumed from elsewhere, find it.
+    The path of the model is made absolute, so that a run that is resumed from elsewhere finds it.
 
     Raises
     ------
     ValueError, ModelError
         As :func:`is2ice.classifiers.registry.usable`; or the model in the folder has been replaced.
     """
-    if options.classifier == "radiometric" or options.until == "segments":
+    if options.classifier in SHIPPED or options.until == "segments":
         return options
     have = fingerprint(options.classifier)
     if options.classifier_checksum not in ("", have):
@@ -159,7 +160,8 @@ def pin_classifier(options: Options) -> Options:
             f"classifier {options.classifier}: its checksum is {have}, expected {options.classifier_checksum}; the "
             "model in this folder has been replaced"
         )
-    return replace(options, classifier=os.path.abspath(options.classifier), classifier_checksum=have)
+    where = options.classifier if is_url(options.classifier) else os.path.abspath(options.classifier)
+    return replace(options, classifier=where, classifier_checksum=have)
 
 
 # -- checks -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.catalogs.sentinel2 import item_of, scene_frame, search_scenes
 from is2ice.io.catalogs.stac_endpoints import Endpoint
 from is2ice.io.icesat2.ground_tracks import ground_tracks

@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from is2ice.classifiers.base import agree
-from is2ice.classifiers.registry import usable
+from is2ice.classifiers.registry import to_share, usable
 from is2ice.errors import GranuleError, ModelError
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
@@ -57,7 +57,8 @@ def run(
         Paths, URLs or earthaccess granules; or stores, whose segments are then used unchanged while classes, sea
         surface and freeboard are computed again.
     store : str or Path
-        Local folder; made if absent. Workers on other machines need it under the same path.
+        Folder or address (``s3://bucket/prefix``); made if absent. Workers on other machines write into it themselves,
+        so they need an address that they reach.
     beams : {"strong", "weak", "all"}, name or names, optional
         The strong beams by default; for a store, all that it holds.
     options : Options, optional
@@ -205,6 +206,11 @@ class _Tracks(Job):
     beams: Any
     card: Mapping[str, Any]
 
+    @cached_property
+    def share(self) -> Mapping[str, bytes]:
+        """The trained model of the run, unless workers read it at its address."""
+        return to_share(self.options.classifier, self.options.classifier_checksum)
+
     @property
     def prepares(self) -> bool:  # type: ignore[override]
         return self.manifest.block_km is not None
@@ -247,7 +253,11 @@ class _Tracks(Job):
         found = [items for ok, items in map(look, self.sources) if ok]
         tracks = [item for items in found for item in items if not task.is_up_to_date(item)[0]]
         blocks = segment_blocks.Blocks(
-            segment_blocks.parts_folder(self.root, run), execution, self.manifest.block_km or 0.0, report
+            segment_blocks.parts_folder(self.root, run),
+            execution,
+            self.manifest.block_km or 0.0,
+            report,
+            self.share,
         )
         chain = replace(
             self.chain, load=segment_blocks.prepare(blocks, tracks, self.options, self.chain.load)

@@ -1,6 +1,8 @@
-"""Record of a run in its store: request and outcome in ``.runs/<id>.json``, receipts in ``<id>.jsonl``.
+"""Record of a run in its store: request and outcome in ``.runs/<id>.json``, receipts in ``.runs/<id>/``.
 
-Both are written as things happen, so that a run that was killed leaves its record. No secret is written.
+A receipt is an object of its own, written by the process that has the result: the worker, so that nothing is lost with
+the driver, or the driver for an item that failed. At the end of the run the driver puts them together in
+``.runs/<id>.jsonl``. A run that was killed leaves its record as far as it came. No secret is written.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import platform
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,7 +31,17 @@ from .manifest import Manifest
 from .processes import machine, process_start
 from .receipts import Run, json_line
 
-__all__ = ["Earlier", "Record", "alive", "command_to_resume", "last", "read", "resumable", "resumed"]
+__all__ = [
+    "Earlier",
+    "Record",
+    "Reporting",
+    "alive",
+    "command_to_resume",
+    "last",
+    "read",
+    "resumable",
+    "resumed",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -47,6 +60,51 @@ class Earlier(NamedTuple):
     def new(cls) -> Earlier:
         """Begin a chain of runs."""
         return cls(uuid.uuid4().hex[:12], time.time() // 1)
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """A task that also writes its receipts, each as an object of the run.
+
+    Attributes
+    ----------
+    task : callable
+        Returns a receipt or a list of them.
+    store : str
+        Address of the store.
+    folder : str
+        Key of the run's receipts.
+    """
+
+    task: Callable[[Any], Any]
+    store: str
+    folder: str
+
+    def __call__(self, item: Any) -> list[tuple[dict[str, Any], bool]]:
+        """Process an item; return each receipt, and True if it is written."""
+        result = self.task(item)
+        root = location(self.store)
+        out = []
+        for receipt in result if isinstance(result, list) else [result]:
+            try:
+                out.append((_put_receipt(root, self.folder, receipt), True))
+            except (StoreError, OSError) as error:  # the track is there: the driver writes what this cannot
+                log.warning("receipt of %s %s: %s", receipt["granule"], receipt["beam"], scrub(str(error)))
+                out.append((receipt, False))
+        return out
+
+
+def _put_receipt(root: Location, folder: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a receipt, or return the one there, of an earlier attempt whose worker died before it could answer."""
+    key = f"{folder}/{receipt['granule'] or '-'}/{receipt['beam'] or '-'}.json"
+    if root.create(key, json_line(receipt).encode()):
+        return dict(receipt)
+    held = root.read(key)
+    earlier = {} if held is None else dict(json.loads(held[0]))
+    if earlier.get("outcome") == "done" or receipt["outcome"] != "done":
+        return earlier or dict(receipt)
+    root.put(key, json_line(receipt).encode())
+    return dict(receipt)
 
 
 class Record:
@@ -93,11 +151,10 @@ class Record:
         }
 
     def __enter__(self) -> Record:
-        self.key = f"{FOLDER}/{self.document['id']}.json"
-        self.journal = f"{FOLDER}/{self.document['id']}.jsonl"
+        self.folder = f"{FOLDER}/{self.document['id']}"
+        self.key, self.journal = f"{self.folder}.json", f"{self.folder}.jsonl"
         self.log = f"{self.root.url}/{self.journal}"
         self.save()
-        self.write({k: self.document[k] for k in ("started", "is2ice", "engine", "options")})
         return self
 
     def __exit__(self, kind: Any, fault: Any, trace: Any) -> None:
@@ -105,7 +162,7 @@ class Record:
             return
         stopped = kind in (KeyboardInterrupt, GeneratorExit)
         if not (self.begun or stopped):
-            self.root.delete([self.key, self.journal, *self.root.objects(f"{self.journal}/")])
+            self.root.delete([self.key, *self.root.objects(f"{self.folder}/")])
             return
         self.document |= {
             "status": "interrupted" if stopped else "broken off",
@@ -114,9 +171,17 @@ class Record:
         }
         self.save()
 
-    def write(self, document: Mapping[str, Any]) -> None:
-        """Write a receipt."""
-        self.root.append(self.journal, json_line(document))
+    def reporting(self, task: Callable[[Any], Any]) -> Reporting:
+        """Return a task whose worker writes the receipts."""
+        return Reporting(task, self.root.url, self.folder)
+
+    def write(self, receipt: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the receipt of an item that was sent; return it, or that of its worker if there is one."""
+        return _put_receipt(self.root, self.folder, receipt)
+
+    def add(self, receipt: Mapping[str, Any]) -> None:
+        """Write the receipt of something that was not sent to a worker."""
+        self.root.put(f"{self.folder}/-/{uuid.uuid4().hex[:12]}.json", json_line(receipt).encode())
 
     def block(self, failed: bool, seconds: float) -> None:
         """Count a prepared block of a track; `seconds` is the time since the start of the run."""
@@ -133,7 +198,9 @@ class Record:
             "seconds": round(run.seconds, 3),
             **counts,
         }
+        self.root.put(self.journal, "".join(json_line(r) + "\n" for r in run.receipts).encode())
         self.save()
+        self.root.delete(self.root.objects(f"{self.folder}/"))
 
     def save(self) -> None:
         """Write the manifest in one step."""
@@ -220,14 +287,20 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
         raise StoreError(
             f"{root.name}/{key}: not a whole manifest; the disk was full, or its run was killed"
         ) from None
-    receipts = []
-    for line in root.lines(f"{key}l")[1:]:
-        try:
-            receipts.append(json.loads(line))
-        except ValueError:  # cut short as its run was killed
-            log.warning("%s/%sl: a receipt cut short", root.name, key)
     seconds = float(manifest.get("seconds", 0.0))
-    return manifest, Run(root.url, tuple(receipts), manifest["engine"], seconds, f"{root.url}/{key}l")
+    return manifest, Run(root.url, _receipts(root, key), manifest["engine"], seconds, f"{root.url}/{key}l")
+
+
+def _receipts(root: Location, key: str) -> tuple[dict[str, Any], ...]:
+    """Read the receipts of a run: put together at its end, or one by one in the order of their writing."""
+    joined = root.read(f"{key}l")
+    if joined is not None:
+        lines: list[bytes | None] = list(joined[0].splitlines())
+    else:
+        found = root.objects(f"{key.removesuffix('.json')}/")
+        lines = list(root.read_all(sorted(found, key=lambda k: found[k].modified)))
+    receipts = (json.loads(line) for line in lines if line)
+    return tuple(r for r in receipts if "outcome" in r)
 
 
 def alive(manifest: Mapping[str, Any]) -> bool | None:

@@ -20,7 +20,7 @@ import json
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -146,16 +146,19 @@ class Blocks:
         Length of a block.
     report : callable
         Takes each block, and True if it failed.
+    share : mapping
+        Objects that each worker receives once.
     """
 
     folder: str
     execution: ExecutionSettings
     km: float
     report: Callable[[Any, bool], None]
+    share: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Apply a function on the workers; yield items and results. Failures are left to the task of the track."""
-        with closing(self.execution.map(fn, items)) as results:  # type: ignore[type-var]
+        with closing(self.execution.map(fn, items, self.share)) as results:  # type: ignore[type-var]
             for item, result in results:
                 failed = isinstance(result, BaseException)
                 self.report(item, failed)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from is2ice import engines, schema
 from is2ice.errors import ModelError
-from is2ice.io.catalogs.icesat2 import located
+from is2ice.io.catalogs.icesat2 import resolve_granule
 from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
@@ -58,7 +58,7 @@ def survey(source: Any, beams: str | Iterable[str] | None) -> list[Item]:
 
     if stores.is_store(source):
         return [Item(*found) for found in select(source, beams)]
-    source = located(source)
+    source = resolve_granule(source)
     where = Source.of(source)
     origin: dict[str, Any] = {}
     if where.path is not None:
@@ -84,7 +84,7 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
         return segments(source, options)
     threads = how.pop("threads", 2)
     try:
-        granule = open_granule(located(source))
+        granule = open_granule(resolve_granule(source))
     except Exception as error:
         engines.release(error)
         raise
@@ -101,9 +101,9 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
 
 def classes(segments: xr.Dataset, options: Options) -> xr.Dataset:
     """Add the surface class to segments."""
-    from is2ice.classifiers import classify
+    from is2ice.classifiers import by_name
 
-    return classify(segments, options.classifier)
+    return by_name(options.classifier, options.classifier_checksum).predict(segments)
 
 
 def derive(
@@ -123,7 +123,8 @@ def derive(
     if options.until == "segments":
         return segments
     classified = classify(segments, options)
-    if options.classifier_checksum != classified.attrs.get("classifier_checksum", ""):
+    trained = options.classifier_checksum
+    if trained and trained != classified.attrs.get("classifier_checksum", ""):
         raise ModelError(
             f"classifier {options.classifier}: checksum {classified.attrs.get('classifier_checksum')}, expected "
             f"{options.classifier_checksum}; the model was replaced during the run. Run again"

@@ -18,7 +18,7 @@ All but ``labelled`` and ``model`` may be left out::
     block = 10000.0                   # m, for split = "block"; guard is the gap where two parts meet
     guard = 1000.0
 
-    [training]                        # arguments of is2ice.classifiers.training.fit
+    [training]                        # fields of is2ice.classifiers.training.Settings
     epochs = 20
     class_weights = "balanced"
 
@@ -153,7 +153,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
 def _check_values(data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse at once the values that training would refuse after hours of work."""
-    training.check_settings(len(schema.CLASSES), **settings)
+    training.Settings(**settings).check(len(schema.CLASSES))
     sizes = {k: data[k] for k in ("test", "block", "guard") if k in data}
     check_split(data.get("split", "scene"), validation=data.get("validation", VALIDATION), **sizes)
     if "features" in data:

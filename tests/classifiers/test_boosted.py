@@ -45,9 +45,15 @@ def fitted():
 def model(fitted):
     forest, x = Forest.of(fitted[0]), fitted[1]
     card = {
-        "features": "strips", "feature_names": list(NAMES), "segment_length": 2.0, "temperature": 1.0,
-        "range_low": x.min(0).tolist(), "range_high": x.max(0).tolist(), "outside_limit": 0.05, "checksum": "",
-    }  # fmt: skip
+        "features": "strips",
+        "feature_names": list(NAMES),
+        "segment_length": 2.0,
+        "temperature": 1.0,
+        "range_low": x.min(0).tolist(),
+        "range_high": x.max(0).tolist(),
+        "outside_limit": 0.05,
+        "checksum": "",
+    }
     return Boosted(forest, card)
 
 

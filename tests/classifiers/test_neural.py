@@ -44,9 +44,14 @@ def a_track(n: int = 3000, seed: int = 0, beam: str = "gt1r", granule: str = "A"
 @pytest.fixture(scope="module")
 def model() -> Neural:
     return Neural.fit(
-        [a_track(), a_track(seed=1, beam="gt2r")], a_track(seed=2, granule="B"), "mlp",
-        class_weights="balanced", epochs=6, seed=3, card={"split": {"by": "scene"}},
-    )  # fmt: skip
+        [a_track(), a_track(seed=1, beam="gt2r")],
+        a_track(seed=2, granule="B"),
+        "mlp",
+        class_weights="balanced",
+        epochs=6,
+        seed=3,
+        card={"split": {"by": "scene"}},
+    )
 
 
 @pytest.fixture
@@ -120,9 +125,12 @@ def test_cells_embedded_once_a_track_give_what_windows_give():
     for context, parameters in ((16, {}), (7, {"near": 3, "embed": 8, "dense": (16,)})):
         norm = {"features": ["a", "b"], "centre": [1.0, 0.0], "scale": [2.0, 0.5]}
         card = {
-            "architecture": "default", "parameters": parameters, "context": context, "normalisation": norm,
+            "architecture": "default",
+            "parameters": parameters,
+            "context": context,
+            "normalisation": norm,
             "temperature": 1.3,
-        }  # fmt: skip
+        }
         made = Neural(architectures.build("default", 2 * context + 1, 2, seed=1, **parameters), card)
         track = rng.normal(size=(6000, 2)).astype("f4")
         track[[100, 101, 3000, 4095]] = np.nan

@@ -14,7 +14,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from is2ice import schema
-from is2ice.classifiers.augmentation import Veiled, veil
+from is2ice.classifiers.augmentation import Augmented, add_cloud_or_shadow
 from is2ice.classifiers.unet import DEFAULT_INPUTS, UNet, build
 from is2ice.cli.unet import app
 from is2ice.errors import ModelError
@@ -112,21 +112,21 @@ def test_tiles_hold_pixels_and_labels_of_their_places():
 def test_a_turned_tile_keeps_its_labels_and_a_veil_is_a_cloud_or_a_shadow():
     y = np.random.default_rng(0).integers(0, 3, (2, 16, 16))
     x = np.repeat(y[..., None], 5, -1).astype("f4")
-    several = Veiled(x, y.astype("i1"), copies=8)
+    several = Augmented(x, y.astype("i1"), copies=8)
     got = several[np.arange(16)]
     assert several.shape == (16, 16, 16, 5)
     np.testing.assert_array_equal(got[..., 0], several.y)
     assert len({a.tobytes() for a in several.y}) == 16
     bands, seen = DEFAULT_INPUTS, set()
     for seed in range(40):
-        dark = veil(np.full((64, 64, 5), 0.05, "f4"), bands, np.random.default_rng(seed))
-        bright = veil(np.full((64, 64, 5), 0.9, "f4"), bands, np.random.default_rng(seed))
+        dark = add_cloud_or_shadow(np.full((64, 64, 5), 0.05, "f4"), bands, np.random.default_rng(seed))
+        bright = add_cloud_or_shadow(np.full((64, 64, 5), 0.9, "f4"), bands, np.random.default_rng(seed))
         assert np.isfinite(dark).all()
         assert 0 < dark.min() <= dark.max() < 1
         seen.add((bool(dark.max() > 0.06), bool(bright.min() < 0.7)))
     assert seen == {(a, b) for a in (True, False) for b in (True, False)}
     with pytest.raises(ValueError, match="copies"):
-        Veiled(x, y.astype("i1"), copies=0)
+        Augmented(x, y.astype("i1"), copies=0)
 
 
 # ---- whole scenes ----
@@ -174,8 +174,13 @@ def items(tmp_path_factory) -> dict[str, Path]:
     made = {}
     for name, seed in (("train", 3), ("other", 4)):
         scene = Scene.preset(
-            "ross_sea_november", seed=seed, length_km=5, lead_spacing=500.0, lead_width=(30.0, 900.0), cloud_cover=0.0
-        )  # fmt: skip
+            "ross_sea_november",
+            seed=seed,
+            length_km=5,
+            lead_spacing=500.0,
+            lead_width=(30.0, 900.0),
+            cloud_cover=0.0,
+        )
         made[name] = make_scene(scene, tmp_path_factory.mktemp(name), size_km=2.56, samples=1)
     return made
 
@@ -199,7 +204,7 @@ def right(item: Path, classes: xr.Dataset) -> float:
 def test_training_on_one_scene_classes_another(items, trained):
     """Against the truth, with labels that never saw it; most of the ice is thick, so all classes must be found."""
     scene = sentinel2.open_scene(items["other"]).compute()
-    found = sentinel2.class_map(scene, "unet", model=trained)
+    found = sentinel2.class_map(scene, "unet", classifier=trained)
     assert right(items["other"], found) > 0.95
     assert set(np.unique(found["surface_class"])) == {0, 1, 2}
     assert found.attrs["model"] == "unet default"
@@ -210,8 +215,10 @@ def test_training_on_one_scene_classes_another(items, trained):
 
 def test_lazy_chunked_and_pickled_are_the_same(items, trained):
     scene = sentinel2.open_scene(items["other"])
-    whole = sentinel2.class_map(scene.compute(), "unet", model=trained)["surface_class"].values
-    lazy = sentinel2.class_map(scene.chunk(x=100, y=77), "unet", model=pickle.loads(pickle.dumps(trained)))
+    whole = sentinel2.class_map(scene.compute(), "unet", classifier=trained)["surface_class"].values
+    lazy = sentinel2.class_map(
+        scene.chunk(x=100, y=77), "unet", classifier=pickle.loads(pickle.dumps(trained))
+    )
     assert lazy["surface_class"].chunks is not None
     np.testing.assert_array_equal(lazy["surface_class"].values, whole)
 
@@ -240,17 +247,17 @@ def test_saved_and_loaded(items, trained, tmp_path):
 def test_scenes_that_the_network_was_not_made_for(items, trained):
     scene = sentinel2.open_scene(items["other"]).compute()
     with pytest.raises(SceneError, match="B11 missing, which the network needs"):
-        sentinel2.class_map(scene.drop_vars("B11"), "unet", model=trained)
+        sentinel2.class_map(scene.drop_vars("B11"), "unet", classifier=trained)
     with pytest.raises(ValueError, match="level L1C, but the network was trained with level L2A"):
-        sentinel2.class_map(scene.assign_attrs(level="L1C"), "unet", model=trained)
+        sentinel2.class_map(scene.assign_attrs(level="L1C"), "unet", classifier=trained)
     with pytest.raises(ValueError, match="white"):
-        sentinel2.class_map(scene, "unet", model=trained, white=0.8)
-    with pytest.raises(ValueError, match="needs model="):
+        sentinel2.class_map(scene, "unet", classifier=trained, white=0.8)
+    with pytest.raises(ValueError, match="needs classifier="):
         sentinel2.class_map(scene, "unet")
     with pytest.raises(ValueError, match="takes no model"):
-        sentinel2.class_map(scene, model=trained)
+        sentinel2.class_map(scene, classifier=trained)
     with pytest.raises(ValueError, match=r"expected is2ice\.classifiers\.unet\.UNet"):
-        sentinel2.class_map(scene, "unet", model="folder")
+        sentinel2.class_map(scene, "unet", classifier="folder")
     with pytest.raises(ValueError, match="inputs"):
         UNet.fit((np.zeros((2, 64, 64, 2), "f4"), np.zeros((2, 64, 64), "i1")))
     with pytest.raises(ValueError, match="expected x"):
@@ -260,7 +267,7 @@ def test_scenes_that_the_network_was_not_made_for(items, trained):
 def test_no_data_stays_without_a_class(items, trained):
     scene = sentinel2.open_scene(items["other"]).compute()
     scene["B03"][:40] = np.nan
-    found = sentinel2.class_map(scene, "unet", model=trained)
+    found = sentinel2.class_map(scene, "unet", classifier=trained)
     assert (found["surface_class"].values[:40] == schema.UNLABELLED).all()
     assert (found["surface_class"].values[40:] >= 0).all()
 

@@ -120,9 +120,25 @@ def test_failing_tracks_exit_1_and_unusable_input_2(
 def test_options_reach_the_run(cli, granule: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "s.zarr"
     code, out, _ = cli(
-        "run", granule, "--store", path, "--length", 10, "--confidence", 4, "--method", "nasa",
-        "--beams", "gt1l", "--bbox", -180, 80, 180, 90, "--json",
-    )  # fmt: skip
+        "run",
+        granule,
+        "--store",
+        path,
+        "--length",
+        10,
+        "--confidence",
+        4,
+        "--method",
+        "nasa",
+        "--beams",
+        "gt1l",
+        "--bbox",
+        -180,
+        80,
+        180,
+        90,
+        "--json",
+    )
     assert code == 0, out
     attrs = store.track_attributes(path, NAME, "gt1l")
     assert attrs is not None

@@ -172,6 +172,7 @@ def test_a_worker_that_dies_costs_its_own_item_only(engine: str, on) -> None:  #
     got = dict(engines.map(die_of_two, range(6), where, **options))
     assert {x: r for x, r in got.items() if x != 2} == {x: x for x in (0, 1, 3, 4, 5)}
     assert "died" in str(got[2])
+    assert "memory" in str(got[2])
     assert any("while processing 2" in note for note in got[2].__notes__)
 
 
@@ -296,6 +297,35 @@ def test_credentials_reach_workers_and_are_renewed(engine: str, on, monkeypatch)
         assert os.getpid() not in {pid for _, pid in got}
 
 
+def take(key: str) -> tuple[bytes | None, int]:
+    return engines.shared(key), os.getpid()
+
+
+@pytest.mark.parametrize("engine", ALL)
+def test_shared_bytes_reach_every_worker(engine: str, on) -> None:  # type: ignore[no-untyped-def]
+    """Also those of a second job on the same workers."""
+    where, options = on
+    for data in (b"one", b"two"):
+        got = list(engines.map(take, ["a", "b"] * 3, where, share={"a": data, "b": 2 * data}, **options))
+        assert all(found == {"a": data, "b": 2 * data}[key] for key, (found, _) in got)
+
+
+def die_of_b_once(item: tuple[str, str]) -> bytes | None:
+    key, mark = item
+    if key == "b" and not os.path.exists(mark):
+        open(mark, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return engines.shared("a")
+
+
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_shared_bytes_reach_the_next_worker_too(engine: str, on, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    where, options = on
+    items = [(key, str(tmp_path / "mark")) for key in "abc"]
+    got = dict(engines.map(die_of_b_once, items, where, share={"a": b"x"}, **options))
+    assert set(got.values()) == {b"x"}
+
+
 def test_what_is_carried_is_not_shown() -> None:
     from is2ice.engines._environment import Environment
 
@@ -324,8 +354,9 @@ def test_the_package_as_a_zip_is_the_package(tmp_path: Path) -> None:
     path = _package_shipping.zipped("is2ice", tmp_path)
     code = (
         "import sys, is2ice; from is2ice.engines import _package_shipping; "
-        "from is2ice.classifiers.radiometric import thresholds; "
-        "assert '.zip' in is2ice.__file__; assert thresholds(); print(_package_shipping.digest('is2ice'))"
+        "from is2ice.classifiers.radiometric import thresholds; from is2ice.classifiers.boosted import shipped; "
+        "assert '.zip' in is2ice.__file__; assert thresholds(); assert shipped(); "
+        "print(_package_shipping.digest('is2ice'))"
     )
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)

@@ -95,7 +95,7 @@ def test_checkers_on_an_exported_track(tmp_path, monkeypatch):
         'title = "x"\nschema_version = "1.0"\nrecipe = "r.py"\nlicence = "CC-BY-4.0"\ncitation = "c"\nupdate = "u"\n'
         'institution = "Example Institute"\npublisher = "Archive <data@example.org> (https://example.org)"\n'
     )
-    path = track().is2ice.to_netcdf(tmp_path / "t.nc", declared=str(tmp_path / "mine.toml"))
+    path = track().is2ice.to_netcdf(tmp_path / "t.nc", declaration=str(tmp_path / "mine.toml"))
     cf, acdd = checkers.remarks(path, "cf:1.11"), checkers.remarks(path, "acdd")
     assert (cf["high"], cf["medium"]) == ([], [])
     # The CF table has no name for an along-track distance, a photon count and the like; nothing else is amiss.
@@ -221,8 +221,9 @@ def test_notebooks_run_and_are_kept_without_output(tmp_path, name):
     code = [c for c in document["cells"] if c["cell_type"] == "code"]
     assert all(c["outputs"] == [] and c["execution_count"] is None for c in code)
     script = "\n".join("".join(c["source"]) for c in code)
-    with LocalCloud(SAMPLE.parent, stac=False) as cloud:
-        env = _environment(GRANULE=cloud.href(SAMPLE), FOLDER=str(tmp_path))
+    with services.s3_server("notebooks") as s3, LocalCloud(SAMPLE.parent, stac=False) as cloud:
+        where = {"FOLDER": str(tmp_path), "BUCKET": "s3://notebooks/one"}
+        env = _environment(GRANULE=cloud.href(SAMPLE), **where, **s3)
         done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert cloud.traffic.partial > 5
@@ -259,7 +260,7 @@ def test_a_month_on_dask_gateway(gateway_address, tmp_path):
         where = ["--gateway", gateway_address["address"], "--proxy", gateway_address["proxy_address"]]
         recipe = [sys.executable, str(ROOT / "recipes" / "gateway_month.py"), "demo"]
         work = [
-            str(tmp_path / "s.zarr"),
+            "s3://months/s.zarr",
             "s3://months/demo",
             "--workers",
             "1",

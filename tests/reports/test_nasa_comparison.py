@@ -216,10 +216,12 @@ def test_figures_have_titles_labels_and_units(result, track):
     bare = track.drop_vars(["h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_index"])
     methods = {m: seasurface.estimate(bare, m) for m in ("nasa", "crossfit")}
     figures = [
-        plot_figures.draw_classes(result), plot_figures.draw_surfaces(result), plot_figures.draw_freeboards(result),
+        plot_figures.draw_classes(result),
+        plot_figures.draw_surfaces(result),
+        plot_figures.draw_freeboards(result),
         plot_figures.draw_methods(track, methods),
         plot_figures.draw_scaling({"a": [(1, 10.0), (2, 6.0)]}, "scaling"),
-    ]  # fmt: skip
+    ]
     for figure in figures:
         assert figure.get_suptitle()
         assert figure.get_figwidth() <= 7.2

@@ -37,9 +37,19 @@ def test_full_track_is_saved_with_units_and_legend(tmp_path: Path) -> None:
     assert (tmp_path / "q.png").stat().st_size > 20_000
     said = texts(figure)
     for expected in (
-        "thick ice", "thin ice", "open water", "local sea surface ± 1σ", "(m)", "km", "MHz", "snow included",
-        "mock", "gt2r", "2019-11-03", "median 0.28 m",
-    ):  # fmt: skip
+        "thick ice",
+        "thin ice",
+        "open water",
+        "local sea surface ± 1σ",
+        "(m)",
+        "km",
+        "MHz",
+        "snow included",
+        "mock",
+        "gt2r",
+        "2019-11-03",
+        "median 0.28 m",
+    ):
         assert expected in said, expected
     assert "no " not in said
     heights = figure.axes[0]

@@ -95,8 +95,20 @@ def test_figures_of_the_sample(tmp_path, monkeypatch, capsys):
     from matplotlib.image import imread
 
     (tmp_path / "scaling.json").write_text(json.dumps(SCALING))
-    run("paper_figures.py", GRANULE, "gt1r", "--sample", "--shift", 79, 115, "--measured", tmp_path, "--out", tmp_path,
-        monkeypatch=monkeypatch)  # fmt: skip
+    run(
+        "paper_figures.py",
+        GRANULE,
+        "gt1r",
+        "--sample",
+        "--shift",
+        79,
+        115,
+        "--measured",
+        tmp_path,
+        "--out",
+        tmp_path,
+        monkeypatch=monkeypatch,
+    )
     told = capsys.readouterr().out
     names = sorted(p.stem for p in tmp_path.glob("figure_*.png"))
     drawn = (

@@ -139,11 +139,13 @@ def test_nobody_but_the_user_is_named_as_creator(tmp_path, monkeypatch):
     for name in ("CREATOR", "PUBLISHER", "INSTITUTION", "LICENCE"):
         monkeypatch.delenv(f"IS2ICE_{name}", raising=False)
     named = ("creator_name", "publisher_name", "institution", "license")
-    with xr.open_dataset(measured().is2ice.to_netcdf(tmp_path / "a.nc", declared="ross_sea_2019_11")) as back:
+    with xr.open_dataset(
+        measured().is2ice.to_netcdf(tmp_path / "a.nc", declaration="ross_sea_2019_11")
+    ) as back:
         assert not set(named) & back.attrs.keys()
     path = measured().is2ice.to_netcdf(
         tmp_path / "b.nc",
-        declared="ross_sea_2019_11",
+        declaration="ross_sea_2019_11",
         creator="Jane Doe <jane@example.org>",
         licence="CC0-1.0",
     )

@@ -112,9 +112,10 @@ def test_gaps_are_never_bridged_and_dark_cells_are_values_of_ours_only():
             np.testing.assert_array_equal(x[k], values[centre[k] - context : centre[k] + context + 1])
             # Every cell with values all around it is there.
             whole = [
-                i for i in range(context, len(values) - context)
+                i
+                for i in range(context, len(values) - context)
                 if np.isfinite(values[i - context : i + context + 1]).all()
-            ]  # fmt: skip
+            ]
             assert centre.tolist() == whole
 
 
@@ -217,7 +218,10 @@ def test_surface_of_the_leaking_feature_by_hand():
 
 
 def test_nothing_the_twin_knows_is_read():
-    source = (features.__file__, features.build.__globals__["Track"].__init__.__globals__["__file__"])
+    source = (
+        features.__file__,
+        features.build.__globals__["FeatureColumns"].__init__.__globals__["__file__"],
+    )
     for path in source:
         with open(path) as f:
             assert "truth_" not in f.read()

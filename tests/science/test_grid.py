@@ -315,8 +315,21 @@ def test_command_line(small_store, tmp_path, capsys):
     from is2ice.cli.main import main
 
     with pytest.raises(SystemExit) as stopped:
-        main(["map", str(small_store), "--out", str(tmp_path / "m.nc"), "--cell", "12500", "--period", "all",
-              "--out", str(tmp_path / "m.png"), "--json"])  # fmt: skip
+        main(
+            [
+                "map",
+                str(small_store),
+                "--out",
+                str(tmp_path / "m.nc"),
+                "--cell",
+                "12500",
+                "--period",
+                "all",
+                "--out",
+                str(tmp_path / "m.png"),
+                "--json",
+            ]
+        )
     assert not stopped.value.code
     told = json.loads(capsys.readouterr().out)
     assert told["tracks"] == 4

@@ -29,7 +29,9 @@ def cube(leads: dict[str, list[int]], *, n: int = 20_000, cells: int = 30, seed:
             # Light through the footprint: dark water and bright ice beside it, blurred where edges are oblique.
             one = (np.arange(n) >= at) & (np.arange(n) < at + cells)
             cosine = max(np.sqrt(1.0 - rng.random() ** 2), 0.2)
-            inside += gaussian_filter1d(one.astype(float), lead_footprint.SPREAD / 2.0 / cosine, mode="nearest")
+            inside += gaussian_filter1d(
+                one.astype(float), lead_footprint.SPREAD / 2.0 / cosine, mode="nearest"
+            )
         light = inside * DARK + (1 - inside)
         height = (inside * DARK * sea + (1 - inside) * (sea + ICE)) / light
         height += np.where(inside < 0.01, 0.15 * rng.random(n), 0.0) + rng.normal(0, 0.03, n)
@@ -60,10 +62,20 @@ def error(out: xr.Dataset, beam: int) -> np.ndarray:
 def table(**columns: float) -> xr.Dataset:
     """One dark lead of 30 m, unless told otherwise."""
     values = {
-        "height": 0.1, "sigma": 0.03, "length": 30.0, "water_probability": 0.8, "brightness": 0.2, "ice_dark": 0.9,
-        "ice_bright": 1.2, "photons": 30.0, "low_level": 0.1, "beside_bright": 1.1, "background": np.nan,
-        "background_beside": np.nan, "flatness": np.nan,
-    } | columns  # fmt: skip
+        "height": 0.1,
+        "sigma": 0.03,
+        "length": 30.0,
+        "water_probability": 0.8,
+        "brightness": 0.2,
+        "ice_dark": 0.9,
+        "ice_bright": 1.2,
+        "photons": 30.0,
+        "low_level": 0.1,
+        "beside_bright": 1.1,
+        "background": np.nan,
+        "background_beside": np.nan,
+        "flatness": np.nan,
+    } | columns
     return xr.Dataset({k: ("lead", [v]) for k, v in values.items()})
 
 
@@ -75,7 +87,11 @@ def table(**columns: float) -> xr.Dataset:
         ({"brightness": 1.0, "length": 8.0}, 0.0, 0.3),  # as bright as ice
         ({"height": 0.5}, 0.0, 0.05),  # above the lowest ice
         ({"height": -0.3}, 0.97, 1.0),  # below it: no ice so low is needed
-        ({"water_probability": 0.4, "length": 6.0, "brightness": np.nan}, 0.3, 0.6),  # nothing for it or against it
+        (
+            {"water_probability": 0.4, "length": 6.0, "brightness": np.nan},
+            0.3,
+            0.6,
+        ),  # nothing for it or against it
         ({"brightness": np.nan, "low_level": np.nan, "water_probability": np.nan}, 0.8, 0.95),
         ({"height": 0.8, "sigma": 0.6}, 0.0, 0.1),  # a rough run is no excuse for its height
     ],

@@ -12,7 +12,7 @@ import xarray as xr
 from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.science import seasurface
-from is2ice.science.leads import find_leads, runs
+from is2ice.science.leads import consecutive_runs, find_leads
 from is2ice.science.seasurface import METHODS, sea_surface
 
 
@@ -38,12 +38,12 @@ def by_windows(*args, **options):
 
 def test_runs_end_at_ice_and_at_missing_segments():
     lead = [1, 1, 0, 1, 1, 1, 0, 1]
-    first, last = runs(lead, breaks=[0, 0, 0, 0, 0, 1, 0, 0])
+    first, last = consecutive_runs(lead, breaks=[0, 0, 0, 0, 0, 1, 0, 0])
     assert first.tolist() == [0, 3, 5, 7]
     assert last.tolist() == [1, 4, 5, 7]
-    first, _ = runs(lead, min_segments=2)
+    first, _ = consecutive_runs(lead, min_segments=2)
     assert first.tolist() == [0, 3]
-    assert runs([])[0].size == 0
+    assert consecutive_runs([])[0].size == 0
 
 
 def test_lead_by_hand():
@@ -604,9 +604,17 @@ def test_minimum_of_published_windows(real_data):
         if mine.empty:
             continue
         result = sea_surface(
-            mine.x_atc.to_numpy(float), mine.h_cor_mean.to_numpy(), 0.05, np.ones(len(mine)), method="minimum",
-            spacing=2.0, window=10_000.0, step=10_000.0, origin=float(w.base_x), reach=1e6,
-        )  # fmt: skip
+            mine.x_atc.to_numpy(float),
+            mine.h_cor_mean.to_numpy(),
+            0.05,
+            np.ones(len(mine)),
+            method="minimum",
+            spacing=2.0,
+            window=10_000.0,
+            step=10_000.0,
+            origin=float(w.base_x),
+            reach=1e6,
+        )
         lowest = float(result.windows.height.min())
         assert lowest > w.ow_min_elev - 1e-6
         seen += 1

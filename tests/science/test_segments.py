@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from is2ice import schema
 from is2ice.errors import NoSignalError, SchemaError
-from is2ice.science.segments import Nodes, PhotonArrays, Selection, from_photons, margin, segment_block
+from is2ice.science.segments import Cells, Nodes, PhotonArrays, Selection, from_photons, margin, segment_block
 
 
 def photons(x, h, conf=4, quality=0, pulse=None, spot=3) -> xr.Dataset:
@@ -130,14 +130,14 @@ def test_blocks_do_not_matter(cut, seed):
     nodes = Nodes(
         node_x, {"delta_time": node_x / 7000, "longitude": (node_x * 0.7) % 360 - 180, "mss": node_x * 1e-5}
     )
-    kw = {"background": None, "bias": None, "length": 2.0, "selection": Selection(), "reference": "mss"}
-    whole = segment_block(ph, nodes, k0=5000, n=200, **kw)
+    kw = {"background": None, "bias": None, "selection": Selection(), "reference": "mss"}
+    whole = segment_block(ph, nodes, cells=Cells(5000, 200, 2.0), **kw)
     for k, n in ((0, cut), (cut, 200 - cut)):
         lo, hi = (5000 + k) * 2.0 - margin(2.0), (5000 + k + n) * 2.0 + margin(2.0)
         part = PhotonArrays(*(a[(x >= lo) & (x < hi)] for a in (ph.x, ph.h, ph.conf, ph.quality, ph.pulse)))
         near = (node_x >= lo) & (node_x <= hi)
         some = Nodes(node_x[near], {name: a[near] for name, a in nodes.columns.items()})
-        got = segment_block(part, some, k0=5000 + k, n=n, **kw)
+        got = segment_block(part, some, cells=Cells(5000 + k, n, 2.0), **kw)
         for name, a in got.items():
             assert a.tobytes() == whole[name][k : k + n].tobytes(), name
 
@@ -148,9 +148,9 @@ def test_longitude_interpolates_across_the_antimeridian():
     ph = PhotonArrays(
         np.array([1.0]), np.zeros(1, "f4"), np.array([4], "i1"), np.zeros(1, "i1"), np.array([1], "i8")
     )
-    out = segment_block(
-        ph, nodes, None, None, k0=0, n=20, length=2.0, selection=Selection(), reference="mss"
-    )["longitude"]
+    out = segment_block(ph, nodes, None, None, Cells(0, 20, 2.0), selection=Selection(), reference="mss")[
+        "longitude"
+    ]
     assert (np.abs(out) > 179.99).all()
     assert np.abs(np.diff((out + 360) % 360)).max() < 3e-5
     assert out[4] == pytest.approx(179.9999 + 0.0002 * 9 / 20)
@@ -166,9 +166,7 @@ def test_a_gap_is_not_bridged():
         np.zeros(2, "i1"),
         np.array([1, 9000], "i8"),
     )
-    out = segment_block(
-        ph, nodes, None, None, k0=0, n=2520, length=2.0, selection=Selection(), reference="mss"
-    )
+    out = segment_block(ph, nodes, None, None, Cells(0, 2520, 2.0), selection=Selection(), reference="mss")
     x = np.arange(2520) * 2.0 + 1
     inside_gap = (x > 55) & (x < 4965)
     assert np.isnan(out["delta_time"][inside_gap]).all()

@@ -9,7 +9,8 @@ import xarray as xr
 from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.science import thickness
-from is2ice.science.thickness import Climatology, Constant, Densities, OneLayer, Warren
+from is2ice.science.snow import Climatology, Constant, OneLayer, Warren
+from is2ice.science.thickness import Densities
 
 
 def ice(freeboard, lat=-74.0, lon=-170.0, sigma=0.05, days=0.0):
@@ -161,7 +162,7 @@ def test_wrong_requests():
 
 def test_snow_by_word_number_or_file(tmp_path):
     """What the command line names: models, depths, and a file with a monthly field."""
-    from is2ice.science.snowmodels import snow_model
+    from is2ice.science.snow import snow_model
 
     assert [snow_model(w) for w in ("auto", "olmi")] == ["auto", "olmi"]
     assert snow_model("constant:0.25,0.08") == Constant(0.25, 0.08)

@@ -17,6 +17,7 @@ import rasterio
 import xarray as xr
 
 from is2ice import schema
+from is2ice.io.catalogs.sentinel2 import SceneItem
 from is2ice.sentinel2 import cloud_filter
 from is2ice.sentinel2 import scene as sentinel2
 from is2ice.sentinel2.stac_item import SceneError, numbers_of
@@ -160,17 +161,27 @@ def test_offset_flag_that_lies_is_found_out(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "asset", "offset", "source"),
     [
-        ("stac/odc-stac/S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531.json", "B04", 0, "baseline 02.12"),
+        (
+            "stac/odc-stac/S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531.json",
+            "B04",
+            0,
+            "baseline 02.12",
+        ),
         ("stac/odc-stac/S2A_28QCH_20200714_0_L2A.json", "B04", 0, "baseline 02.14"),
         ("s2_metadata/S2A_T60CWS_20240109T203651_L2A/expected_output.json", "red", -1000, "stated"),
         ("s2_metadata/S2B_MSIL2A_20191228T210519_N0212_R071_T01CCV_20201003T104658.SAFE", "red", 0, "stated"),
-        ("s2_metadata/S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126.SAFE", "red", -1000, "stated"),
+        (
+            "s2_metadata/S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126.SAFE",
+            "red",
+            -1000,
+            "stated",
+        ),
     ],
-)  # fmt: skip
+)
 def test_offset_of_genuine_items(real_data, name, asset, offset, source):
     path = real_data / name
     path = path / "expected_output.json" if path.is_dir() else path
-    numbers = numbers_of(json.loads(path.read_text()), asset)
+    numbers = numbers_of(SceneItem.parse(json.loads(path.read_text())), asset)
     assert (numbers.offset, numbers.scale) == (offset, 1e-4)
     assert source in numbers.source
 
@@ -179,7 +190,7 @@ def test_offset_of_genuine_products_is_that_of_their_metadata(real_data):
     for folder in (real_data / "s2_metadata").glob("*.SAFE"):
         text = (folder / "MTD_MSIL2A.xml").read_text()
         item = json.loads((folder / "expected_output.json").read_text())
-        assert numbers_of(item, "red").offset == (
+        assert numbers_of(SceneItem.parse(item), "red").offset == (
             -1000 if '<BOA_ADD_OFFSET band_id="3">-1000<' in text else 0
         )
 
@@ -187,14 +198,14 @@ def test_offset_of_genuine_products_is_that_of_their_metadata(real_data):
 def test_offset_unknown_or_contradicted():
     item = {"id": "x", "properties": {"datetime": "2023-01-01T00:00:00Z"}, "assets": {"red": {"href": "x"}}}
     with pytest.raises(SceneError, match=r"asset red: the DN offset is unknown.*offset=-1000"):
-        numbers_of(item, "red")
-    assert numbers_of(item, "red", 0).offset == 0
+        numbers_of(SceneItem.parse(item), "red")
+    assert numbers_of(SceneItem.parse(item), "red", 0).offset == 0
     item["properties"]["s2:processing_baseline"] = "05.00"
     item["assets"]["red"]["raster:bands"] = [{"scale": 0.0001, "offset": 0}]
     with pytest.raises(
         SceneError, match=r"states a DN offset of 0, but processing baseline 05.00 means -1000"
     ):
-        numbers_of(item, "red")
+        numbers_of(SceneItem.parse(item), "red")
 
 
 # ---- what can be wrong with a scene ----
@@ -321,12 +332,16 @@ def server(clear):
 @pytest.mark.parametrize(
     ("mode", "query", "message"),
     [
-        ("e403", "?se=2019-11-16T20%3A00%3A00Z&sig=SECRET", "HTTP 403: its signed address expired at 2019-11-16T20:00"),
+        (
+            "e403",
+            "?se=2019-11-16T20%3A00%3A00Z&sig=SECRET",
+            "HTTP 403: its signed address expired at 2019-11-16T20:00",
+        ),
         ("e403", "", "HTTP 403: access refused"),
         ("e500", "", "HTTP 500 from the server, also when tried again"),
         ("slow", "", "did not answer in time"),
     ],
-)  # fmt: skip
+)
 def test_server_faults_are_tried_again_and_named(clear, server, tmp_path, mode, query, message):
     def remote(d):
         for key, name in (("red", "B04"), ("blue", "B02")):
@@ -677,3 +692,43 @@ def test_genuine_crops_are_classified(real_data):
     moved = [s[0.0] - s[-1000.0] for s in shares.values()]
     assert max(moved) > 0.3
     assert min(moved) >= 0.0
+
+
+# -- many scenes on an engine ---------------------------------------------------------------------------
+@pytest.mark.parametrize("engine", ["serial", "processes", pytest.param("spark", marks=pytest.mark.slow)])
+def test_many_scenes_become_class_maps(engine, clear, tmp_path, request):
+    """The bits of one call; a scene that fails stops no other; what is finished is kept, what is damaged is named."""
+    from is2ice.errors import StoreError
+    from is2ice.workflows.make_class_maps import make_class_maps, open_class_map
+
+    document = json.loads(clear.read_text())
+    broken = tmp_path / "broken.json"
+    for name, asset in document["assets"].items():
+        asset["href"] = str(tmp_path / f"{name}.tif")
+    broken.write_text(json.dumps(document | {"id": "broken"}))
+    where = request.getfixturevalue("spark_cluster") if engine == "spark" else engine
+    scenes = [broken, clear, tmp_path / "none.json"]
+    made = make_class_maps(scenes, tmp_path / "maps", engine=where, classes={"method": "threshold"})
+    assert sorted(r["outcome"] for r in made.receipts) == ["done", "failed", "failed"]
+    assert "1 done, 0 skipped, 2 failed" in made.report()
+    want = sentinel2.class_map(sentinel2.open_scene(clear), "threshold").compute()
+    scene = want.attrs["scene"]
+    got = open_class_map(tmp_path / "maps", scene)
+    for name in ("surface_class", "mask"):
+        np.testing.assert_array_equal(got[name].values, want[name].values)
+        assert got[name].dtype == want[name].dtype
+    np.testing.assert_allclose(got["x"].values, want["x"].values)
+    np.testing.assert_allclose(got["y"].values, want["y"].values)
+    assert got.attrs["method"] == "threshold"
+    if engine != "serial":
+        return
+    again = make_class_maps([clear], tmp_path / "maps", classes={"method": "threshold"})
+    assert [r["outcome"] for r in again.receipts] == ["skipped"]
+    other = make_class_maps([clear], tmp_path / "maps", classes={"method": "guarded"})
+    assert [r["outcome"] for r in other.receipts] == ["done"]
+    file = tmp_path / "maps" / f"{scene}.tif"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(StoreError, match="damaged"):
+        open_class_map(tmp_path / "maps", scene)

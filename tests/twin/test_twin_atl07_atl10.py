@@ -253,12 +253,21 @@ def genuine_histograms(folder):
             group = f[beam]["sea_ice_segments"]
             there = group["heights/height_segment_w_gaussian"][:] < 1e30
             names = {
-                **{n: f"stats/{n}" for n in (
-                    "height_coarse_mn", "trim_height_bottom", "trim_height_top", "hist_mean_h", "hist_w", "fpb_corr",
-                    "n_photons_used", "hist_photon_heights",
-                )},
+                **{
+                    n: f"stats/{n}"
+                    for n in (
+                        "height_coarse_mn",
+                        "trim_height_bottom",
+                        "trim_height_top",
+                        "hist_mean_h",
+                        "hist_w",
+                        "fpb_corr",
+                        "n_photons_used",
+                        "hist_photon_heights",
+                    )
+                },
                 **{n: f"heights/height_segment_{n}" for n in ("height", "surface_error_est")},
-            }  # fmt: skip
+            }
             yield {n: group[path][:].astype(float)[there] for n, path in names.items()}
 
 

@@ -276,8 +276,11 @@ def test_interrupted_command_leaves_nothing_behind(folder, number):
     code = "from is2ice.cli.twin import app; app()"
     command = subprocess.Popen(
         [sys.executable, "-c", code, "serve", str(folder)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert command.stdout is not None
     lines = [command.stdout.readline() for _ in range(3)]
     ports = [int(re.search(r":(\d+)", line)[1]) for line in lines[:2]]

@@ -456,9 +456,11 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
     from is2ice.workflows import run_record
 
     options = {
-        "address": "http://me:PW@host:1", "conf": {"spark.a.secret.key": "PW", "b": "c"}, "workers": 2,
+        "address": "http://me:PW@host:1",
+        "conf": {"spark.a.secret.key": "PW", "b": "c"},
+        "workers": 2,
         "retry_wait": 1.0,
-    }  # fmt: skip
+    }
     place = ExecutionSettings(Cluster("spark", {}, "spark://me:PW@host"), options)
     record = run_record.Record(store.create(tmp_path / "s.zarr"), Manifest("run", ()), place)
     with record:
@@ -466,8 +468,11 @@ def test_no_secret_is_written_down(tmp_path: Path) -> None:
         manifest = json.loads((record.root.folder / record.key).read_text())
         record.finish(Run("s", (), "spark", 0.0))
     assert manifest["engine_options"] == {
-        "address": "http://host:1", "conf": {"b": "c"}, "workers": 2, "retry_wait": 1.0,
-    }  # fmt: skip
+        "address": "http://host:1",
+        "conf": {"b": "c"},
+        "workers": 2,
+        "retry_wait": 1.0,
+    }
     assert manifest["where"] == "spark://host"
     assert manifest["withheld"] == ["address", "conf"]
     (record.root.folder / record.key).write_text(json.dumps(manifest | {"where": "", "status": "finished"}))

@@ -81,6 +81,36 @@ def test_many_passes_on_an_engine(pass_and_image, tmp_path, dask_cluster):
     assert (len(again.done), len(again.skipped)) == (0, 3)
 
 
+def test_scenes_of_one_pass_go_to_many_workers(pass_and_image, tmp_path, monkeypatch):
+    """The bits of one process, whatever the order of the answers; a missing answer is made where they are merged."""
+    from is2ice.workflows import label_many
+
+    granule, item = pass_and_image
+    later = json.loads(item.read_text())
+    later["id"] += "_again"
+    later["properties"]["datetime"] = later["properties"]["datetime"].replace("T19:", "T20:")
+    for asset in later["assets"].values():
+        asset["href"] = str((item.parent / asset["href"]).resolve())
+    other = tmp_path / "later.json"
+    other.write_text(json.dumps(later))
+    scenes = [str(item), str(other)]
+    want = label_pass(granule, scenes, drift="none").segments
+    assert len(want.attrs["label_scenes"]) == 2
+    lost = []
+    answer = label_many._Label._answer
+    monkeypatch.setattr(label_many._Label, "_answer", lambda *a: lost.append(answer(*a)) or answer(*a))
+    for engine in ("processes", "serial"):
+        store_ = tmp_path / f"{engine}.zarr"
+        run = label_many.label_many([granule], scenes, store_, drift="none", engine=engine, beams="gt2r")
+        assert run.ok, run.report()
+        got = store.open_track(store_, granule.stem, beams="gt2r", chunks=None)
+        for name in ("label", "label_flags"):
+            np.testing.assert_array_equal(got[name].values.squeeze(), want[name].sel(beam="gt2r").values)
+        blocks = run_record.read(store_)[0].get("blocks")
+        assert (blocks["made"], blocks["failed"]) == (3, 0) if engine == "processes" else blocks is None
+        assert not (store_ / ".parts").exists()
+
+
 def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
     """From another folder, by the command: what was labelled is kept, what failed is tried again."""
     from is2ice.workflows import run as pipeline

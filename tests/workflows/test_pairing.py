@@ -46,9 +46,16 @@ def an_item(name: str, west: float, south: float, east: float, north: float, tim
         "grid:code": "MGRS-02CNB",
     } | more
     return {
-        "type": "Feature", "stac_version": "1.0.0", "id": name, "geometry": mapping(area), "bbox": list(area.bounds),
-        "properties": properties, "assets": {}, "links": [], "collection": "sentinel-2-l2a",
-    }  # fmt: skip
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "geometry": mapping(area),
+        "bbox": list(area.bounds),
+        "properties": properties,
+        "assets": {},
+        "links": [],
+        "collection": "sentinel-2-l2a",
+    }
 
 
 def test_time_is_that_of_the_photons_over_the_scene():
@@ -130,8 +137,16 @@ def test_summary_is_like_the_papers_table():
     table = pairing.summary(pairing.pairs(tracks, items))
     assert table["scene"].tolist() == ["sooner", "later"]
     assert list(table.columns) == [
-        "IS2 time", "S2 time", "minutes", "tile", "cloud", "gt1r km", "gt2r km", "granule", "scene",
-    ]  # fmt: skip
+        "IS2 time",
+        "S2 time",
+        "minutes",
+        "tile",
+        "cloud",
+        "gt1r km",
+        "gt2r km",
+        "granule",
+        "scene",
+    ]
     assert (table["minutes"] > 0).all()
     assert table["gt1r km"].tolist() == pytest.approx([22.3, 55.8], abs=0.1)
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from is2ice.errors import CatalogError, GranuleError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, GranuleError, require
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.source import Source
 from is2ice.science.area import box_of, box_shape
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     import geopandas
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "located", "matching", "search"]
+__all__ = ["COLUMNS", "explained", "granule_frame", "granule_map", "matching", "resolve_granule", "search"]
 
 log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
@@ -38,8 +37,18 @@ PRODUCTS = ("ATL03", "ATL07", "ATL10")
 PAGE, TIMEOUT = 2000, 120.0
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
-    "granule", "start", "end", "rgt", "cycle", "region", "release", "size_mb", "https", "s3", "granule_item",
-)  # fmt: skip
+    "granule",
+    "start",
+    "end",
+    "rgt",
+    "cycle",
+    "region",
+    "release",
+    "size_mb",
+    "https",
+    "s3",
+    "granule_item",
+)
 _NAME = re.compile(r"(ATL\d\d)(?:-(\d\d))?_(\d{14})_(\d{4})(\d\d)(\d\d)_(\d{3})_(\d\d)")
 
 
@@ -53,9 +62,10 @@ def search(
     cycle: int | Iterable[int] | None = None,
     name: str | None = None,
     limit: int | None = None,
-    cmr: str | None = None,
 ) -> geopandas.GeoDataFrame:
     """ICESat-2 granules that meet an area.
+
+    The environment variable ``IS2ICE_CMR`` names another catalogue of the kind of NASA's.
 
     Parameters
     ----------
@@ -73,8 +83,6 @@ def search(
     limit : int, optional
         Most granules taken from the catalogue for each piece of the area; by default all that it holds. What is
         left out is logged as a warning.
-    cmr : str, optional
-        Address of another catalogue of this kind; ``IS2ICE_CMR`` by default, else NASA's.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def search(
     time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
-        for granule in _ask(product, release, time, piece, names, limit, cmr):
+        for granule in _ask(product, release, time, piece, names, limit):
             found[str(granule["meta"]["concept-id"])] = granule
     frame = granule_frame(found.values())
     if shape is not None and len(frame):
@@ -118,7 +126,7 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
         Name of a granule.
     product : str
     **options
-        ``release`` and ``cmr`` of :func:`search`; the release of `granule` by default.
+        ``release`` of :func:`search`; that of `granule` by default.
 
     Raises
     ------
@@ -136,8 +144,8 @@ def matching(granule: str, product: str = "ATL10", **options: Any) -> geopandas.
     return frame if product == "ATL03" else frame[same].reset_index(drop=True)
 
 
-def located(source: Any) -> Any:
-    """Where a granule lies that is given by its bare name; any other source, or a file of that name, as it is.
+def resolve_granule(source: Any) -> Any:
+    """Resolve a bare granule name to its URL through CMR; return any other source unchanged.
 
     Parameters
     ----------
@@ -205,16 +213,14 @@ def _shape(where: Any) -> BaseGeometry:
     return box_shape(box_of(where, "search"))
 
 
-def _ask(
-    product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None, cmr: str | None
-) -> list[Any]:
+def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:
     require("earthaccess")
     import earthaccess
     import requests
 
     try:
         query = earthaccess.DataGranules(earthaccess.__auth__ if logged_in() else None).short_name(product)
-        base = cmr or os.environ.get("IS2ICE_CMR")
+        base = os.environ.get("IS2ICE_CMR")
         if base:
             query.mode(base.rstrip("/") + "/")
         if release is not None:

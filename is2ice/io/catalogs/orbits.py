@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.science.area import crs_of
+
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
@@ -86,7 +88,7 @@ def meets(
         part, here = shape.intersection(half), (latitude < 0) == south
         if part.is_empty or not here.any():
             continue
-        to_plane = Transformer.from_crs("EPSG:4326", "EPSG:3976" if south else "EPSG:3413", always_xy=True)
+        to_plane = Transformer.from_crs("EPSG:4326", crs_of(south), always_xy=True)
         flat = make_valid(
             transform(
                 segmentize(part, 0.5), lambda p, t=to_plane: np.column_stack(t.transform(p[:, 0], p[:, 1]))

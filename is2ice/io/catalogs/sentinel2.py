@@ -10,14 +10,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from is2ice.errors import CatalogError
-from is2ice.extras import require
-from is2ice.io.catalogs.stac_endpoints import Endpoint, told, without_secrets
+from is2ice.errors import CatalogError, require
+from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, without_secrets
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import public_url
 from is2ice.science.area import box_of, box_shape
@@ -29,13 +29,12 @@ from .stac_endpoints import endpoint as site_of
 if TYPE_CHECKING:
     import geopandas
     import pystac
-    import pystac_client
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
     "COLUMNS",
     "CatalogError",
-    "describe",
+    "SceneItem",
     "item_of",
     "scene_frame",
     "scene_map",
@@ -46,8 +45,17 @@ logger = logging.getLogger("is2ice")
 
 #: Columns of a frame of scenes, besides ``geometry``.
 COLUMNS = (
-    "scene", "time", "tile", "platform", "level", "baseline", "cloud_cover", "collection", "endpoint", "item",
-)  # fmt: skip
+    "scene",
+    "time",
+    "tile",
+    "platform",
+    "level",
+    "baseline",
+    "cloud_cover",
+    "collection",
+    "endpoint",
+    "item",
+)
 
 
 # ---- search ----
@@ -63,9 +71,6 @@ def search_scenes(
     collections: Iterable[str] | None = None,
     beams: str | Iterable[str] | None = None,
     limit: int | None = 2000,
-    retries: int = 3,
-    timeout: float = 30.0,
-    client: pystac_client.Client | None = None,
 ) -> geopandas.GeoDataFrame:
     """Sentinel-2 scenes that a track or an area meets.
 
@@ -76,7 +81,8 @@ def search_scenes(
     time : (start, end), optional
         UTC, an end given as a day includes that day; for a track by default its own time and ``within`` around it.
     endpoint : str or Endpoint
-        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints` or the address of a STAC API.
+        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, or a record that also
+        sets retries and timeout of requests.
     cloud : float, optional
         Greatest cloud cover stated, percent. Catalogues' own numbers are poor over ice; scenes that state
         none are kept.
@@ -88,10 +94,6 @@ def search_scenes(
         As for :func:`is2ice.io.icesat2.ground_tracks.ground_tracks`.
     limit : int, optional
         Most items taken from the catalogue.
-    retries, timeout : int, float
-        Attempts and seconds for each request.
-    client : pystac_client.Client, optional
-        An opened catalogue, in place of the endpoint's own.
 
     Returns
     -------
@@ -109,7 +111,7 @@ def search_scenes(
     site = site_of(endpoint)
     shape, during, tracks = _wanted(where, time, within, beams)
     names = list(collections) if collections is not None else list(site.collections)
-    api = client or site.client(retries=retries, timeout=timeout)
+    api = site.client()
     found: dict[tuple[str | None, str], pystac.Item] = {}
     # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
     # geometry across it means. Each asks for its box, which over-selects; positions decide below.
@@ -117,7 +119,7 @@ def search_scenes(
         query: dict[str, Any] = {"bbox": _padded(piece), "datetime": "/".join(stamp(t, "ms") for t in during)}
         if names:
             query["collections"] = names
-        with told(site, "searched"):
+        with catalog_errors(site, "searched"):
             for item in _items_of(api.search(**query, limit=100, max_items=limit), limit, site.name):
                 found[item.collection_id, item.id] = item
     frame = scene_frame(found.values(), endpoint=site.name)
@@ -267,7 +269,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
         if not document.get("geometry"):
             logger.warning("%s: the item has no geometry; left out", document.get("id"))
             continue
-        rows.append({**describe(document), "endpoint": endpoint, "item": document})
+        rows.append(SceneItem.parse(document).row() | {"endpoint": endpoint})
         shapes.append(outline(shape(document["geometry"])))
     frame = geopandas.GeoDataFrame(
         pd.DataFrame(rows, columns=list(COLUMNS)), geometry=shapes, crs="EPSG:4326"
@@ -310,32 +312,73 @@ def item_of(source: Any) -> dict[str, Any]:
 _NAME = re.compile(r"MSI(L1C|L2A)_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 
 
-def describe(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Time, tile, platform, level, baseline and cloud of an item, in the words of any catalogue."""
-    p = item.get("properties") or {}
-    identity = " ".join(
-        str(v) for v in (item.get("id"), p.get("s2:product_uri"), p.get("sentinel:product_id"))
-    )
-    named = _NAME.search(identity)
-    baseline = p.get("s2:processing_baseline") or p.get("processing:version")
-    if not re.fullmatch(r"\d\d\.\d\d", str(baseline)):
-        baseline = f"{named[2]}.{named[3]}" if named else None
-    tile = str(p.get("grid:code") or p.get("s2:mgrs_tile") or "").removeprefix("MGRS-")
-    if not tile:
-        found = re.search(r"_T?(\d\d[A-Z]{3})_", identity)
-        tile = found[1] if found else ""
-    level = named[1] if named else _level(item)
-    platform = re.search(r"2([A-D])$", str(p.get("platform", "")).upper())
-    return {
-        "scene": str(item.get("id")),
-        "time": p.get("datetime") or p.get("start_datetime"),
-        "tile": tile,
-        "platform": f"S2{platform[1]}" if platform else str(p.get("platform", "")),
-        "level": level,
-        "baseline": baseline,
-        "cloud_cover": _number(p.get("eo:cloud_cover")),
-        "collection": str(item.get("collection", "")),
-    }
+@dataclass(frozen=True)
+class SceneItem:
+    """A STAC item of a scene, read once, in the words of any catalogue.
+
+    Attributes
+    ----------
+    document : mapping
+        The item itself.
+    scene, time, tile, platform, level : str
+        Level "L1C", "L2A" or "".
+    baseline : str or None
+        Processing baseline, such as "05.00".
+    cloud_cover : float
+        Percent, NaN if not stated.
+    collection : str
+    """
+
+    document: Mapping[str, Any] = field(repr=False)
+    scene: str
+    time: str | None
+    tile: str
+    platform: str
+    level: str
+    baseline: str | None
+    cloud_cover: float
+    collection: str
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> SceneItem:
+        """Read the dictionary of an item."""
+        p = document.get("properties") or {}
+        named_by = (document.get("id"), p.get("s2:product_uri"), p.get("sentinel:product_id"))
+        identity = " ".join(map(str, named_by))
+        named = _NAME.search(identity)
+        baseline = p.get("s2:processing_baseline") or p.get("processing:version")
+        if not re.fullmatch(r"\d\d\.\d\d", str(baseline)):
+            baseline = f"{named[2]}.{named[3]}" if named else None
+        tile = str(p.get("grid:code") or p.get("s2:mgrs_tile") or "").removeprefix("MGRS-")
+        if not tile:
+            found = re.search(r"_T?(\d\d[A-Z]{3})_", identity)
+            tile = found[1] if found else ""
+        platform = re.search(r"2([A-D])$", str(p.get("platform", "")).upper())
+        return cls(
+            document,
+            scene=str(document.get("id")),
+            time=p.get("datetime") or p.get("start_datetime"),
+            tile=tile,
+            platform=f"S2{platform[1]}" if platform else str(p.get("platform", "")),
+            level=named[1] if named else _level(document),
+            baseline=baseline,
+            cloud_cover=_number(p.get("eo:cloud_cover")),
+            collection=str(document.get("collection", "")),
+        )
+
+    @property
+    def assets(self) -> Mapping[str, Any]:
+        """Assets by name."""
+        return self.document.get("assets") or {}
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the item."""
+        return self.document.get("properties") or {}
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of a frame of scenes."""
+        return {f.name: getattr(self, f.name) for f in fields(self)[1:]} | {"item": self.document}
 
 
 def _number(value: Any) -> float:

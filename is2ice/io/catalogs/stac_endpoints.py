@@ -15,8 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from is2ice.errors import CatalogError
-from is2ice.extras import require
+from is2ice.errors import CatalogError, require
 from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Endpoint",
+    "catalog_errors",
     "endpoint",
     "endpoints",
     "request_io",
     "settings",
     "signed",
-    "told",
     "without_secrets",
 ]
 
@@ -52,6 +51,8 @@ class Endpoint:
         Of addresses that need signing.
     gdal : mapping
         Settings for reading the files.
+    retries, timeout : int, float
+        Further attempts of a request to the catalogue, and seconds for each.
     """
 
     name: str
@@ -63,8 +64,10 @@ class Endpoint:
     token_url: str = ""
     hosts: tuple[str, ...] = ()
     gdal: Mapping[str, str] = field(default_factory=dict)
+    retries: int = 3
+    timeout: float = 30.0
 
-    def client(self, *, retries: int = 3, timeout: float = 30.0) -> pystac_client.Client:
+    def client(self) -> pystac_client.Client:
         """Open the catalogue, retrying what may pass (5xx, timeouts) with growing delays.
 
         Raises
@@ -75,8 +78,10 @@ class Endpoint:
         require("pystac_client")
         import pystac_client
 
-        with told(self, "opened"):
-            return pystac_client.Client.open(self.url, stac_io=request_io(retries, timeout), timeout=timeout)
+        with catalog_errors(self, "opened"):
+            return pystac_client.Client.open(
+                self.url, stac_io=request_io(self.retries, self.timeout), timeout=self.timeout
+            )
 
 
 @lru_cache(maxsize=1)
@@ -129,7 +134,7 @@ def request_io(retries: int, timeout: float) -> Any:
     return StacApiIO(max_retries=policy, timeout=timeout)
 
 
-class told:
+class catalog_errors:
     """Turn whatever a request raises into a CatalogError that says where and what next."""
 
     def __init__(self, where: Endpoint, what: str) -> None:
@@ -203,7 +208,7 @@ def _token(site: Endpoint, url: str, retries: int, timeout: float) -> str:
     token, until = _tokens.get(url, ("", 0.0))
     if until > clock.time() + 60.0:
         return token
-    with told(site, "asked for a token"):
+    with catalog_errors(site, "asked for a token"):
         document = json.loads(request_io(retries, timeout).read_text(url))
         token = str(document["token"])
         until = datetime.fromisoformat(str(document["msft:expiry"])).timestamp()

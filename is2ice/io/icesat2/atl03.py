@@ -27,11 +27,13 @@ from is2ice.io.remote.hdf5_file import Hdf5, damage
 from is2ice.io.remote.hdf5_prefetch import warm
 from is2ice.io.remote.range_file import KEEP_RANGES, RemoteFile, Traffic
 from is2ice.io.remote.source import Source
+from is2ice.science.area import crs_of
 from is2ice.science.core_mean import of_core
 from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19, from_model
 from is2ice.science.segments import (
     HEIGHTS,
     TIDES,
+    Cells,
     Nodes,
     PhotonArrays,
     Selection,
@@ -50,7 +52,6 @@ from .geolocation import (
     SEA_ICE,
     BeamTable,
     Subset,
-    crs_of,
     gap_notes,
     last_length,
     read_table,
@@ -322,9 +323,7 @@ class Granule(Identity):
             nodes,
             table.background,
             self._bias(plan),
-            k0=k0,
-            n=n,
-            length=length,
+            Cells(k0, n, length),
             selection=plan.selection,
             reference=plan.reference,
             corrections=plan.corrections,

@@ -29,13 +29,12 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 from is2ice.io.remote.hdf5_file import Group, Hdf5, damage
-from is2ice.schema import SIMULATED
+from is2ice.schema import BEAMS, SIMULATED
 
 from .identity import simulation
 
 __all__ = ["match_leads", "named_variables", "open_atl07", "open_atl10", "require", "require_tables"]
 
-BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
 #: Clear names, given after the prefixes are gone.
 NAMES = {
@@ -72,11 +71,18 @@ _PREFIX = {
 }
 _LEADING = {
     "segments": (
-        "delta_time", "x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id",
+        "delta_time",
+        "x_atc",
+        "height",
+        "height_uncertainty",
+        "length",
+        "surface_type",
+        "ssh_flag",
+        "segment_id",
     ),
     "leads": ("delta_time", "x_atc", "height", "height_uncertainty", "length", "ssh_n", "ssh_ndx"),
     "sections": ("delta_time", "x_atc", "h_ref", "h_ref_uncertainty", "h_ref_flag", "lead_n", "lead_ndx"),
-}  # fmt: skip
+}
 #: Types of ATL07: 0 cloud, 1 ice, 2-5 specular, 6-9 dark.
 SPECULAR, DARK = (2, 3, 4, 5), (6, 7, 8, 9)
 #: Further tables of ATL07 release 007.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 from is2ice.io.remote.hdf5_file import Hdf5
-from is2ice.science.area import box_of, in_box
+from is2ice.science.area import box_of, crs_of, in_box
 from is2ice.science.epoch import delta_time, span
 from is2ice.science.segments import TIDES, Background
 
@@ -32,7 +32,6 @@ from .cleaning import (
 __all__ = [
     "BeamTable",
     "Subset",
-    "crs_of",
     "gap_notes",
     "last_length",
     "read_table",
@@ -51,13 +50,22 @@ CORRECTIONS = ("geoid", *TIDES)
 #: What the table is made from, by group; what a file lacks of it is told where it is missed.
 TABLE = {
     "geolocation": (
-        "segment_dist_x", "segment_ph_cnt", "ph_index_beg", "reference_photon_index", "delta_time",
-        "reference_photon_lat", "reference_photon_lon", "solar_elevation", "podppd_flag", "surf_type",
-        "segment_length", "full_sat_fract",
+        "segment_dist_x",
+        "segment_ph_cnt",
+        "ph_index_beg",
+        "reference_photon_index",
+        "delta_time",
+        "reference_photon_lat",
+        "reference_photon_lon",
+        "solar_elevation",
+        "podppd_flag",
+        "surf_type",
+        "segment_length",
+        "full_sat_fract",
     ),
     "geophys_corr": (*CORRECTIONS, "dem_h", "dem_flag"),
     "bckgrd_atlas": ("delta_time", "bckgrd_counts", "bckgrd_rate"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -136,11 +144,6 @@ def _projector(crs: str):  # type: ignore[no-untyped-def]
     from pyproj import Transformer
 
     return Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-
-
-def crs_of(south: bool) -> str:
-    """NSIDC sea-ice polar stereographic of the hemisphere."""
-    return "EPSG:3976" if south else "EPSG:3413"
 
 
 def table_paths(beam: str) -> list[str]:

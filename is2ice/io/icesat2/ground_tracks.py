@@ -57,9 +57,14 @@ def _of_granule(source: Any, beams: str | Iterable[str] | None) -> Iterator[Grou
             some = (table.count > 0) & np.isfinite(table.latitude) & np.isfinite(table.time)
             strength = granule.strength(beam) if granule.spot(beam) is not None else "unknown"
             yield GroundTrack(
-                granule.id, beam, strength, utc(table.time[some]), table.longitude[some],
-                table.latitude[some], table.dist_x[some],
-            )  # fmt: skip
+                granule.id,
+                beam,
+                strength,
+                utc(table.time[some]),
+                table.longitude[some],
+                table.latitude[some],
+                table.dist_x[some],
+            )
     finally:
         if not isinstance(source, Granule):
             granule.close()
@@ -90,6 +95,11 @@ def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
         few = filled[np.unique(cell, return_index=True)[1]]
         if few.size:
             yield GroundTrack(
-                granule, beam, strength, utc(time[few]), longitude[few].astype(float),
-                latitude[few].astype(float), part["x_atc"].values[few].astype(float),
-            )  # fmt: skip
+                granule,
+                beam,
+                strength,
+                utc(time[few]),
+                longitude[few].astype(float),
+                latitude[few].astype(float),
+                part["x_atc"].values[few].astype(float),
+            )

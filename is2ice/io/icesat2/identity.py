@@ -22,9 +22,13 @@ __all__ = ["ORIENTATION", "Identity", "simulation"]
 
 #: Where these facts lie, besides the beams.
 PLACES = (
-    "METADATA/DatasetIdentification", "ancillary_data/granule_id", "ancillary_data/release",
-    "orbit_info/rgt", "orbit_info/cycle_number", "orbit_info/sc_orient",
-)  # fmt: skip
+    "METADATA/DatasetIdentification",
+    "ancillary_data/granule_id",
+    "ancillary_data/release",
+    "orbit_info/rgt",
+    "orbit_info/cycle_number",
+    "orbit_info/sc_orient",
+)
 #: The twin's line in ``history``, which its ATL03, ATL07 and ATL10 files share.
 TWIN = re.compile(r"(is2ice twin): preset (\S+), seed (\S+)")
 NAME = re.compile(r"ATL03_(\d{14})_(\d{4})(\d{2})(\d{2})_(\d{3})_(\d{2})")

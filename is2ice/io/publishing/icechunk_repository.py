@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from is2ice import schema
-from is2ice.errors import StoreError
-from is2ice.extras import require
+from is2ice.errors import StoreError, require
 from is2ice.io.remote.location import Location, location
 from is2ice.io.remote.object_store import s3_settings
 from is2ice.io.stores import store as stores
-from is2ice.io.stores.declarations import Declaration
+from is2ice.io.stores.declarations import Declaration, find_declaration
 
 from .publish import Published, check_apart, check_track, source
 
@@ -82,7 +81,7 @@ def publish(
     store: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
-    declared: Declaration | None = None,
+    declaration: Declaration | str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> Published:
     """Publish a store into a repository; what is there with the same inputs stays as it is.
@@ -98,6 +97,7 @@ def publish(
     wanted, root = source(store)
     place = location(target)
     check_apart(root, place)
+    declared = None if declaration is None else find_declaration(declaration)
     name, repo = place.name, repository(target, make=not dry_run)
     if repo is None:
         return Published(name, 1, tuple(wanted), bytes=sum(_checked(root, wanted[key]) for key in wanted))

@@ -22,7 +22,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError, StoreError
 from is2ice.io.remote.location import FolderLocation, Location, location
 from is2ice.io.stores import store as stores
-from is2ice.io.stores.declarations import Declaration
+from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
     META,
     create,
@@ -45,10 +45,27 @@ Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
 REQUIRED = (
-    "Conventions", "title", "summary", "keywords", "featureType", "platform", "instrument", "history", "date_created",
-    "time_coverage_start", "time_coverage_end", "geospatial_lat_min", "geospatial_lat_max", "geospatial_lon_min",
-    "geospatial_lon_max", "source_granule", "processing_parameters", "release", "schema_version", "inputs",
-)  # fmt: skip
+    "Conventions",
+    "title",
+    "summary",
+    "keywords",
+    "featureType",
+    "platform",
+    "instrument",
+    "history",
+    "date_created",
+    "time_coverage_start",
+    "time_coverage_end",
+    "geospatial_lat_min",
+    "geospatial_lat_max",
+    "geospatial_lon_min",
+    "geospatial_lon_max",
+    "source_granule",
+    "processing_parameters",
+    "release",
+    "schema_version",
+    "inputs",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def publish(
     store: str | os.PathLike[str],
     target: str | os.PathLike[str] | None = None,
     *,
-    declared: Declaration | None = None,
+    declaration: Declaration | str | os.PathLike[str] | None = None,
     dry_run: bool = False,
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
@@ -98,7 +115,7 @@ def publish(
         Folder or URL of a store, as :func:`is2ice.run` writes it.
     target : str or Path, optional
         Folder or bucket to publish to: new, empty, or a store. By default the store is published in its place.
-    declared : Declaration, optional
+    declaration : Declaration, name or path, optional
         Title, licence and citation of the published store; by default those of the version before. Another one
         makes a new version, also where no track is new.
     dry_run : bool
@@ -114,7 +131,8 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. Earlier versions stay unchanged.
     """
-    work = _Publication.of(store, target, declared)
+    found = None if declaration is None else find_declaration(declaration)
+    work = _Publication.of(store, target, found)
     base = work.latest()
     fresh = work.differing(base)
     if dry_run:
@@ -440,9 +458,11 @@ def _root_of(manifest: Document) -> bytes:
     )
     number = manifest["version"]
     return root_meta(
-        version=number, manifest=stores.version_key(number), date_modified=manifest["created"],
+        version=number,
+        manifest=stores.version_key(number),
+        date_modified=manifest["created"],
         **{k: v for k, v in told.items() if v},
-    )  # fmt: skip
+    )
 
 
 def _collection(manifest: Document, items: Mapping[str, Document], root: str, index: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from is2ice import schema
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.stores.declarations import Declaration, who
 from is2ice.version import __version__

@@ -13,8 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
+from is2ice.errors import Is2IceError, require
 
 if TYPE_CHECKING:
     import earthaccess

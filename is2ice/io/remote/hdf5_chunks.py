@@ -10,7 +10,7 @@ read by h5py, from bytes fetched beforehand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -35,7 +35,7 @@ MOST_CHUNK = 2**28
 
 
 @njit(cache=True, nogil=True)
-def _unshuffle(raw, out, size, n):  # type: ignore[no-untyped-def]
+def _unshuffle(raw: NDArray[Any], out: NDArray[Any], size: Any, n: Any) -> None:
     """Bytes of n items of ``size`` bytes, sorted by significance, back into items."""
     for b in range(size):
         base = b * n

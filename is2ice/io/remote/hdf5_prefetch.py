@@ -277,5 +277,11 @@ def _data(piece: _Piece, data: bytes) -> Iterator[_Piece]:
 
 
 _READ = {
-    "header": _header, "more": _more, "tree": _tree, "heap": _heap, "names": _names, "leaf": _leaf, "data": _data,
-}  # fmt: skip
+    "header": _header,
+    "more": _more,
+    "tree": _tree,
+    "heap": _heap,
+    "names": _names,
+    "leaf": _leaf,
+    "data": _data,
+}

@@ -1,5 +1,7 @@
 """One address for everything that is read and written as whole objects: a folder, s3://, gs://, az:// or https://.
 
+On a worker, ``shared://`` names objects that came with its job (:func:`is2ice.engines.shared`).
+
 An object is seen whole or not at all. :meth:`Location.create` succeeds for one of several writers, and
 :meth:`Location.swap` replaces an object only while it is still the one that was read. In a folder an object is
 flushed to the disk before it counts as written.
@@ -21,25 +23,41 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from is2ice.engines import shared
 from is2ice.errors import StoreError
 from is2ice.io.urls import local_path, public_url, scrub
 
 from .object_store import s3_settings
 
 __all__ = [
-    "PARALLEL", "BucketLocation", "FolderLocation", "HttpLocation", "Location", "Object", "clear_errors", "is_url",
+    "PARALLEL",
+    "SHARED",
+    "BucketLocation",
+    "FolderLocation",
+    "HttpLocation",
+    "Location",
+    "Object",
+    "clear_errors",
+    "is_url",
     "location",
-]  # fmt: skip
+]
 
 #: Requests at a time.
 PARALLEL = 16
 #: Objects of a folder that are being written; the rest of the name is random.
 UNFINISHED = ".unfinished-"
+#: Addresses of objects that came with the job of a worker.
+SHARED = "shared://"
 #: Addresses of buckets, by the class of obstore that reaches them.
 BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
 #: Names that fsspec gives to the options of obstore.
-_ALSO = {"anon": "skip_signature", "key": "access_key_id", "secret": "secret_access_key", "token": "session_token",
-         "endpoint_url": "endpoint"}  # fmt: skip
+_ALSO = {
+    "anon": "skip_signature",
+    "key": "access_key_id",
+    "secret": "secret_access_key",
+    "token": "session_token",
+    "endpoint_url": "endpoint",
+}
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 #: What a server of S3 answers in XML.
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -99,6 +117,8 @@ def location(where: str | os.PathLike[str] | Location, options: Mapping[str, Any
         return BucketLocation(text, options)
     if scheme in ("http", "https"):
         return HttpLocation(text, options)
+    if text.startswith(SHARED):
+        return SharedLocation(text)
     raise StoreError(
         f"{public_url(text)}: expected a folder, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or "
         f"https://, got {scheme}://"
@@ -151,14 +171,6 @@ class Location:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects."""
-        raise NotImplementedError
-
-    def append(self, key: str, line: str) -> None:
-        """Add a line to a journal: a file that grows in a folder, an object a line in a bucket."""
-        raise NotImplementedError
-
-    def lines(self, key: str) -> list[str]:
-        """Read the lines of a journal, as far as it was written."""
         raise NotImplementedError
 
     def zarr_store(self) -> Any:
@@ -259,14 +271,6 @@ class FolderLocation(Location):
         for parent in sorted(parents, key=lambda p: -len(p.parts)):
             with suppress(OSError):  # others lie in it
                 (self.folder / parent).rmdir()
-
-    def append(self, key: str, line: str) -> None:
-        with clear_errors(self.name), self._folder_of(key).open("a") as stream:
-            stream.write(line + "\n")
-
-    def lines(self, key: str) -> list[str]:
-        got = self.read(key)
-        return [] if got is None else got[0].decode(errors="replace").splitlines()
 
     def remove_unfinished(self, older_than: float) -> int:
         """Remove objects that dead writers left half written, untouched since a time (s since 1970)."""
@@ -412,13 +416,6 @@ class BucketLocation(Location):
                 with suppress(FileNotFoundError):
                     self._bucket.delete(key)
 
-    def append(self, key: str, line: str) -> None:
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        self.put(f"{key}/{moment}-{uuid.uuid4().hex[:8]}", line.encode())
-
-    def lines(self, key: str) -> list[str]:
-        return [raw.decode(errors="replace") for raw in self.read_all(sorted(self.objects(key))) if raw]
-
     def zarr_store(self) -> Any:
         from zarr.storage import ObjectStore
 
@@ -491,6 +488,17 @@ class HttpLocation(Location):
             )
             return StoreError(f"{where}: access refused (HTTP {status}){hint}")
         return StoreError(f"{where}: cannot be read as a store: {scrub(f'{type(error).__name__}: {error}')}")
+
+
+class SharedLocation(Location):
+    """Objects that came with the job of this worker."""
+
+    def __init__(self, where: str) -> None:
+        self.url = self.name = where
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        data = shared(f"{self.url}/{key}")
+        return None if data is None else (data, "")
 
 
 def _tag(stat: os.stat_result) -> str:

@@ -16,7 +16,7 @@ from is2ice.errors import GranuleError
 
 from . import earthdata
 
-__all__ = ["SCHEMES", "Door", "door", "s3_settings"]
+__all__ = ["SCHEMES", "ObjectAddress", "object_address", "s3_settings"]
 
 #: Schemes read by byte ranges; others go through fsspec.
 SCHEMES = ("http", "https", "s3")
@@ -25,8 +25,8 @@ EARLY = 300.0
 
 
 @dataclass
-class Door:
-    """Where an object's bytes are asked for: a store, a path in it, and until when it lets in."""
+class ObjectAddress:
+    """Address of an object: a store, a path in it, and the end of its credentials, s since 1970."""
 
     store: Any
     path: str
@@ -34,12 +34,12 @@ class Door:
 
     @property
     def stale(self) -> bool:
-        """Whether its credentials end so soon that a new door should be opened."""
+        """True if its credentials end so soon that the object should be addressed again."""
         return time.time() > self.until - EARLY
 
 
-def door(url: str, *, timeout: float = 60.0) -> Door:
-    """Open the way to an object.
+def object_address(url: str, *, timeout: float = 60.0) -> ObjectAddress:
+    """Address an object in the store that holds it.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def door(url: str, *, timeout: float = 60.0) -> Door:
         settings, until = s3_settings(parts.netloc)
         client["allow_http"] = str(settings.get("endpoint", "")).startswith("http://")
         store: Any = S3Store(parts.netloc, **settings, client_options=client, retry_config=once)
-        return Door(store, unquote(parts.path.lstrip("/")), until)
+        return ObjectAddress(store, unquote(parts.path.lstrip("/")), until)
     client["allow_http"] = parts.scheme == "http"
     given = earthdata.headers(url)
     if given:
         client["default_headers"] = given
-    return Door(HTTPStore.from_url(url, client_options=client, retry_config=once), "")
+    return ObjectAddress(HTTPStore.from_url(url, client_options=client, retry_config=once), "")
 
 
 def s3_settings(bucket: str) -> tuple[dict[str, Any], float]:

@@ -27,7 +27,7 @@ from typing import Any
 from is2ice.errors import GranuleError, RemoteError
 
 from .earthdata import BUCKETS, LoginError, is_earthdata
-from .object_store import EARLY, Door, door
+from .object_store import EARLY, ObjectAddress, object_address
 
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
@@ -138,7 +138,7 @@ class RemoteFile(io.RawIOBase):
         self._failure: tuple[float, bool, str] | None = (
             None  # of the last renewal: when, whether of a login, what
         )
-        self._door: Door = door(url, timeout=TIMEOUT)
+        self._address: ObjectAddress = object_address(url, timeout=TIMEOUT)
         head = self._request(0, HEAD)
         self.size = self.version[0]  # type: ignore[index]
         whole = len(head) if len(head) == self.size else len(head) // BLOCK * BLOCK
@@ -330,27 +330,27 @@ class RemoteFile(io.RawIOBase):
             return data
         raise RemoteError(f"{self.name}: the server failed {ATTEMPTS} times; try again")
 
-    def _entry(self) -> Door:
+    def _entry(self) -> ObjectAddress:
         """The way in, renewed before its credentials end; by one thread, while others use what is still good."""
-        if self._door.stale and self._renewing.acquire(blocking=False):
+        if self._address.stale and self._renewing.acquire(blocking=False):
             try:
-                self._door = door(self._url, timeout=TIMEOUT)
+                self._address = object_address(self._url, timeout=TIMEOUT)
             except (GranuleError, LoginError):  # let in for a while still; a refusal will be told
-                self._door = replace(self._door, until=time.time() + EARLY + AGAIN)
+                self._address = replace(self._address, until=time.time() + EARLY + AGAIN)
             finally:
                 self._renewing.release()
-        return self._door
+        return self._address
 
-    def _renew(self, refused: Door, verdict: _Verdict) -> None:
+    def _renew(self, refused: ObjectAddress, verdict: _Verdict) -> None:
         """Open another way in with credentials asked for anew; threads refused together share one."""
         asked = time.monotonic()
         mine = self._renewing.acquire(timeout=TURN)
         try:
-            if self._door is not refused:
+            if self._address is not refused:
                 return
             if self._failure is None or self._failure[0] < asked:
                 try:
-                    self._door = door(self._url, timeout=TIMEOUT)
+                    self._address = object_address(self._url, timeout=TIMEOUT)
                     return
                 except (GranuleError, LoginError) as error:
                     self._failure = (time.monotonic(), isinstance(error, LoginError), str(error))

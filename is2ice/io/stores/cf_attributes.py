@@ -39,7 +39,7 @@ def describe(
     inputs: str,
     parameters: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
-    declared: Declaration | None = None,
+    declaration: Declaration | None = None,
 ) -> xr.Dataset:
     """A track ready to be stored: attributes, coordinates, grid mapping and trajectory name.
 
@@ -54,7 +54,7 @@ def describe(
         Processing parameters, stored as JSON.
     origin : mapping, optional
         ``size`` (bytes) and ``checksum`` of the source file, where known.
-    declared : Declaration, optional
+    declaration : Declaration, optional
         Tells creator, publisher, institution and licence; else the environment does
         (:func:`is2ice.io.stores.declarations.credit`).
 
@@ -132,7 +132,7 @@ def describe(
     out.attrs = {
         **_plain(out.attrs),
         **attrs,
-        **credit(declared),
+        **credit(declaration),
         **_coverage(ds),
         "granule": granule,
         "beam": beam,

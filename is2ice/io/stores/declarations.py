@@ -11,7 +11,7 @@ from typing import Any
 
 from is2ice.errors import StoreError
 
-__all__ = ["Declaration", "credit", "declaration", "declarations", "who"]
+__all__ = ["Declaration", "credit", "declarations", "find_declaration", "who"]
 
 
 @dataclass(frozen=True)
@@ -76,25 +76,27 @@ def who(text: str) -> dict[str, str]:
     return {key: value for key, value in found.groupdict().items() if value}
 
 
-def credit(declared: Declaration | None = None) -> dict[str, str]:
+def credit(declaration: Declaration | None = None) -> dict[str, str]:
     """Who made the data, who publishes them and how they may be used, as ACDD-1.3 has it.
 
     Parameters
     ----------
-    declared : Declaration, optional
+    declaration : Declaration, optional
         What it leaves open is taken from ``IS2ICE_CREATOR``, ``IS2ICE_PUBLISHER`` (both ``Name <address> (URL)``),
-        ``IS2ICE_INSTITUTION`` and ``IS2ICE_LICENCE``; what these leave open too is not told.
+        ``IS2ICE_INSTITUTION`` and ``IS2ICE_LICENCE``; what these leave open too is left out.
 
     Returns
     -------
     dict
     """
 
-    def told(name: str) -> str:
-        return (getattr(declared, name) if declared else "") or os.environ.get(f"IS2ICE_{name.upper()}", "")
+    def named(name: str) -> str:
+        return (getattr(declaration, name) if declaration else "") or os.environ.get(
+            f"IS2ICE_{name.upper()}", ""
+        )
 
-    out = {f"{role}_{k}": v for role in ("creator", "publisher") for k, v in who(told(role)).items()}
-    out |= {"institution": told("institution"), "license": told("licence")}
+    out = {f"{role}_{k}": v for role in ("creator", "publisher") for k, v in who(named(role)).items()}
+    out |= {"institution": named("institution"), "license": named("licence")}
     return {key: value for key, value in out.items() if value}
 
 
@@ -128,8 +130,26 @@ def declarations(folder: str | os.PathLike[str] | None = None) -> dict[str, Decl
     return {path.stem: _read(path) for path in sorted(where.glob("*.toml"))}
 
 
-def declaration(name: str, folder: str | os.PathLike[str] | None = None) -> Declaration:
-    """One declaration by its name, or by the path of its file."""
+def find_declaration(
+    which: Declaration | str | os.PathLike[str], folder: str | os.PathLike[str] | None = None
+) -> Declaration:
+    """Return a declaration given by its name, by the path of its file, or as such.
+
+    Parameters
+    ----------
+    which : Declaration, str or path
+        A path ends in ``.toml``.
+    folder : path, optional
+        Folder in which names are looked up (:func:`declarations`).
+
+    Raises
+    ------
+    StoreError
+        No declaration of this name, or a file that is none.
+    """
+    if isinstance(which, Declaration):
+        return which
+    name = os.fspath(which)
     if name.endswith(".toml"):
         return _read(Path(name))
     known = declarations(folder)

@@ -73,11 +73,30 @@ _FILES = (
 )
 #: Attributes of a track that its entry does without: they are the same for all, or long.
 _BOILERPLATE = {
-    "Conventions", "featureType", "cdm_data_type", "summary", "keywords", "project", "source", "comment", "platform",
-    "standard_name_vocabulary", "time_coverage_resolution", "instrument", "processing_level", "naming_authority",
-    "acknowledgement", "geospatial_lat_units", "geospatial_lon_units", "geospatial_bounds_crs", "history",
-    "geospatial_vertical_units", "geospatial_vertical_positive", "geospatial_bounds_vertical_crs", "title",
-}  # fmt: skip
+    "Conventions",
+    "featureType",
+    "cdm_data_type",
+    "summary",
+    "keywords",
+    "project",
+    "source",
+    "comment",
+    "platform",
+    "standard_name_vocabulary",
+    "time_coverage_resolution",
+    "instrument",
+    "processing_level",
+    "naming_authority",
+    "acknowledgement",
+    "geospatial_lat_units",
+    "geospatial_lon_units",
+    "geospatial_bounds_crs",
+    "history",
+    "geospatial_vertical_units",
+    "geospatial_vertical_positive",
+    "geospatial_bounds_vertical_crs",
+    "title",
+}
 COMMENT = (
     "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
     "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "

@@ -233,13 +233,20 @@ class Corrections:
             reach = f"{middle.min():.0f} to {middle.max():.0f} m" if middle.size else "nowhere"
             log.warning(
                 "corrections: %d of %d hold no segment, the first: %s; %s reaches %s with beams %s",
-                len(lost), len(own.entries), lost[0], granule, reach, ", ".join(beams),
-            )  # fmt: skip
+                len(lost),
+                len(own.entries),
+                lost[0],
+                granule,
+                reach,
+                ", ".join(beams),
+            )
         for overruled, holds in own.contradictions()[:1]:
             log.warning(
                 "corrections: %d contradict each other and the later line holds, the first: %s over %s",
-                len(own.contradictions()), holds, overruled,
-            )  # fmt: skip
+                len(own.contradictions()),
+                holds,
+                overruled,
+            )
 
 
 def _read_text(path: Path) -> str:
@@ -323,10 +330,13 @@ def _stretches(ds: xr.Dataset, track: str, shortest: float, bridge: float) -> li
         if x[run[-1]] + length - x[run[0]] < shortest:
             continue
         row: dict[str, object] = {
-            "track": track, "x_atc_from": x[run[0]], "x_atc_to": x[run[-1]] + length,
+            "track": track,
+            "x_atc_from": x[run[0]],
+            "x_atc_to": x[run[-1]] + length,
             "label": schema.CLASSES[np.bincount(label[run]).argmax()],
-            "surface_class": schema.CLASSES[np.bincount(predicted[run]).argmax()], "segments": run.size,
-        }  # fmt: skip
+            "surface_class": schema.CLASSES[np.bincount(predicted[run]).argmax()],
+            "segments": run.size,
+        }
         for name in ("height", "latitude", "longitude"):
             values = ds[name].values[run]
             row[name] = float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else np.nan

@@ -22,7 +22,9 @@ displacement that is there from one that chance made. A weak one is refused.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -111,6 +113,17 @@ class Drift:
     def distance(self) -> float:
         """Length of the displacement, m of the crs."""
         return float(np.hypot(self.dx, self.dy))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all but the table in the form that JSON can hold."""
+        names = ("dx", "dy", "crs", "score", "agreement", "accepted", "reason")
+        plain = {k: v.item() if hasattr(v := getattr(self, k), "item") else v for k in names}
+        return plain | {"covariance": np.asarray(self.covariance).tolist()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Drift:
+        """Make a displacement from :meth:`to_dict`."""
+        return cls(**{**document, "covariance": np.array(document["covariance"])})
 
     def shift_in(self, crs: str) -> tuple[float, float]:
         """The displacement for use, in a crs.

@@ -214,14 +214,29 @@ class Layers:
         out = np.zeros((len(trials), int(stretch.max()) + 1, 1 + d + d * (d + 1) // 2))
         row, column = (place[0] - self.row0) / self.pixel, (place[1] - self.column0) / self.pixel
         _sum_moments(
-            self.values, row, column, jacobian / self.pixel, np.ascontiguousarray(cells.features),
-            stretch, np.ascontiguousarray(trials, np.float64), out,
-        )  # fmt: skip
+            self.values,
+            row,
+            column,
+            jacobian / self.pixel,
+            np.ascontiguousarray(cells.features),
+            stretch,
+            np.ascontiguousarray(trials, np.float64),
+            out,
+        )
         return out
 
 
 @njit(cache=True, nogil=True)
-def _sum_moments(values, row, column, jacobian, features, stretch, trials, out):  # type: ignore[no-untyped-def]
+def _sum_moments(
+    values: NDArray[Any],
+    row: NDArray[Any],
+    column: NDArray[Any],
+    jacobian: NDArray[Any],
+    features: NDArray[Any],
+    stretch: NDArray[Any],
+    trials: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
     n_layers, height, width = values.shape
     n_features = features.shape[1]
     d = n_features + n_layers
@@ -280,7 +295,7 @@ def information(moments: F8, n_features: int) -> F8:
 
 
 @njit(cache=True, nogil=True)
-def _sum_information(moments, d, n_features, out):  # type: ignore[no-untyped-def]
+def _sum_information(moments: NDArray[Any], d: Any, n_features: Any, out: NDArray[Any]) -> None:
     mean, s, factor = np.empty(d), np.empty((d, d)), np.empty((d, d))
     for t in range(moments.shape[0]):
         n = moments[t, 0]
@@ -301,7 +316,7 @@ def _sum_information(moments, d, n_features, out):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _log_pivots(s, begin, first, factor):  # type: ignore[no-untyped-def]
+def _log_pivots(s: NDArray[Any], begin: Any, first: Any, factor: NDArray[Any]) -> Any:
     """Sum of the logarithms of the pivots from ``first`` on, of the block of ``s`` that starts at ``begin``."""
     total = 0.0
     for j in range(begin, s.shape[0]):
@@ -364,9 +379,10 @@ def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int)
     """
     classes = ["surface_class"] if "surface_class" in image else []
     bands = [
-        str(n) for n, a in image.data_vars.items()
+        str(n)
+        for n, a in image.data_vars.items()
         if set(a.dims) == {"y", "x"} and a.dtype.kind == "f" and str(n) not in ("B11", "swir16")
-    ]  # fmt: skip
+    ]
     if not classes and not bands:
         raise SchemaError(
             f"{image.attrs.get('scene', 'image')}: expected surface_class or reflectance (y, x), got "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .corrections import Corrections
     from .drift import Drift
 
-__all__ = ["method_of", "summary", "transfer"]
+__all__ = ["Answer", "look_up", "merge", "method_of", "summary", "transfer"]
 
 I1 = NDArray[np.int8]
 U2 = NDArray[np.uint16]
@@ -40,6 +40,31 @@ _OUTSIDE, _NO_DATA, _TRANSITION = (
 )
 #: Segments worked on at a time, eagerly.
 _BLOCK = 262_144
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Labels of segments by one scene.
+
+    Attributes
+    ----------
+    label : int8 array
+        In the shape of the segments.
+    flags : uint16 array
+        Bits of :data:`is2ice.schema.LABEL_BITS`.
+    time : float
+        Time of the scene as ``delta_time``, s; NaN if unknown.
+    shift : (float, float)
+        Displacement of the ice, m.
+    name, method : str
+    """
+
+    label: I1
+    flags: U2
+    time: float
+    shift: tuple[float, float]
+    name: str
+    method: str
 
 
 @dataclass(frozen=True)
@@ -106,10 +131,7 @@ def transfer(
     Iqrah et al. (2025), arXiv:2502.02700, section III.
     """
     maps = [class_map] if isinstance(class_map, xr.Dataset) else list(class_map)
-    if conflict not in ("closest", "unlabelled"):
-        raise ValueError(f"conflict: expected 'closest' or 'unlabelled', got {conflict!r}")
-    if transition < 0 or not np.isfinite(transition):
-        raise ValueError(f"transition: expected pixels, 0 or more, got {transition!r}")
+    _check(transition, conflict)
     crs = segment_crs(segments)
     shifts = _shifts(shift, len(maps), crs)
     scenes = [_scene(m, s, timed=len(maps) > 1) for m, s in zip(maps, shifts, strict=True)]
@@ -118,12 +140,73 @@ def transfer(
         return _label(x, y, time, crs, scenes, transition, conflict)
 
     label, flags = _by_block(segments, work)
+    return _labelled(segments, label, flags, scenes, transition, corrections)
+
+
+def _check(transition: float, conflict: str = "closest") -> None:
+    if conflict not in ("closest", "unlabelled"):
+        raise ValueError(f"conflict: expected 'closest' or 'unlabelled', got {conflict!r}")
+    if transition < 0 or not np.isfinite(transition):
+        raise ValueError(f"transition: expected pixels, 0 or more, got {transition!r}")
+
+
+def look_up(
+    segments: xr.Dataset,
+    class_map: xr.Dataset,
+    *,
+    shift: tuple[float, float] = (0.0, 0.0),
+    transition: float = 1.5,
+    timed: bool = True,
+) -> Answer:
+    """Look up segments in one scene, for :func:`merge`; parameters as for :func:`transfer`.
+
+    `timed` requires the time of the scene, by which several are compared.
+    """
+    _check(transition)
+    crs = segment_crs(segments)
+    scene = _scene(class_map, shift, timed=timed)
+
+    def work(x: F8, y: F8, time: F8) -> tuple[I1, U2]:
+        return _label(x, y, time, crs, [scene], transition, "closest")
+
+    label, flags = _by_block(segments, work)
+    return Answer(label, flags, scene.time, scene.shift, scene.name, scene.method)
+
+
+def merge(
+    segments: xr.Dataset,
+    answers: Sequence[Answer],
+    *,
+    transition: float = 1.5,
+    conflict: str = "closest",
+    corrections: Corrections | None = None,
+) -> xr.Dataset:
+    """Label segments in memory from the answers of their scenes, with the result of :func:`transfer`.
+
+    The order of the answers decides nothing but the order of the attributes and of scenes equally close in time.
+    """
+    _check(transition, conflict)
+    time = np.asarray(segments["delta_time"], "f8")
+    parts = [(a.label, a.flags) for a in answers]
+    label, flags = parts[0] if len(parts) == 1 else _best(parts, [time - a.time for a in answers], conflict)
+    return _labelled(segments, label, flags, answers, transition, corrections)
+
+
+def _labelled(
+    segments: xr.Dataset,
+    label: Any,
+    flags: Any,
+    scenes: Sequence[_Scene | Answer],
+    transition: float,
+    corrections: Corrections | None,
+) -> xr.Dataset:
+    """Put labels and their origin on segments."""
     dims = segments["x"].dims
     ds = segments.assign(label=(dims, label), label_flags=(dims, flags))
     ds = schema.annotate(ds, "labels")
     ds.attrs["label_scenes"] = [s.name for s in scenes]
     ds.attrs["label_methods"] = [s.method for s in scenes]
-    ds.attrs["label_shift"] = [v for s in shifts for v in s]
+    ds.attrs["label_shift"] = [v for s in scenes for v in s.shift]
     ds.attrs["label_transition"] = float(transition)
     return ds if corrections is None else corrections.apply(ds)
 
@@ -210,8 +293,13 @@ def _label(
     results = [_lookup(x, y, crs, scene, transition) for scene in scenes]
     if len(results) == 1:
         return results[0]
+    return _best(results, [time - s.time for s in scenes], conflict)
+
+
+def _best(results: Sequence[tuple[I1, U2]], apart: Sequence[F8], conflict: str) -> tuple[I1, U2]:
+    """Choose labels and flags of points from those of several scenes, given the times between, s."""
     labels, flags = np.stack([r[0] for r in results]), np.stack([r[1] for r in results])
-    away = np.abs(np.stack([time - s.time for s in scenes]))
+    away = np.abs(np.stack(apart))
     # The scene that answers: one that gives a label before one that does not, one that sees the place before
     # one that does not, then the closest in time.
     outside = flags & LabelFlag.OUTSIDE_SCENE
@@ -235,9 +323,8 @@ def _lookup(x: F8, y: F8, crs: str, scene: _Scene, transition: float) -> tuple[I
     parts, row0, column0 = read_near(arrays, row, column, int(np.ceil(transition)) + 1)
     code = parts[0].astype(np.int8, copy=False)
     mask = parts[1].astype(np.uint16, copy=False) if len(parts) > 1 else np.zeros((1, 1), np.uint16)
-    label, flags = np.empty(x.size, np.int8), np.empty(x.size, np.uint16)
-    limits = (scene.grid.rows, scene.grid.columns, row0, column0)
-    bad = _nearest(row, column, code, mask, len(parts) > 1, *limits, float(transition), label, flags)
+    window = _Window(scene.grid.rows, scene.grid.columns, row0, column0)
+    label, flags, bad = _nearest(row, column, code, mask, len(parts) > 1, window, float(transition))
     if bad >= 0:
         raise SchemaError(
             f"{scene.name}: surface_class: expected codes -1 to {len(schema.CLASSES) - 1}, got {label[bad]}"
@@ -245,9 +332,28 @@ def _lookup(x: F8, y: F8, crs: str, scene: _Scene, transition: float) -> tuple[I
     return label, flags
 
 
+class _Window(NamedTuple):
+    """Size of an image, and upper left corner of the part that was read, pixels."""
+
+    rows: int
+    columns: int
+    row0: int
+    column0: int
+
+
 @njit(cache=True, nogil=True)
-def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reach, label, flags):  # type: ignore[no-untyped-def]
-    """Class and reasons of the pixel each point lies in; the first point with an unknown class, or -1."""
+def _nearest(
+    row: NDArray[Any],
+    column: NDArray[Any],
+    code: NDArray[Any],
+    mask: NDArray[Any],
+    masked: Any,
+    window: Any,
+    reach: Any,
+) -> Any:
+    """Class and reasons of the pixel each point lies in, and the first point with an unknown class, or -1."""
+    rows, columns, row0, column0 = window
+    label, flags = np.empty(row.size, np.int8), np.empty(row.size, np.uint16)
     height, width = code.shape
     k = int(np.ceil(reach))
     for i in range(row.size):
@@ -263,7 +369,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
         own = code[a, b]
         if own < -1 or own > 2:
             label[i] = own
-            return i
+            return label, flags, i
         bits = mask[a, b] if masked else 0
         if own < 0 and bits == 0:
             bits = _NO_DATA
@@ -284,7 +390,7 @@ def _nearest(row, column, code, mask, masked, rows, columns, row0, column0, reac
         flags[i] = bits
         if bits == 0:
             label[i] = own
-    return -1
+    return label, flags, -1
 
 
 def summary(segments: xr.Dataset) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from .atl03_layout import Column
 from .beam import BeamData
 from .instrument import C
 
-__all__ = ["granule_name", "make_granule", "resolve_beams"]
+__all__ = ["GranuleOptions", "granule_name", "make_granule", "resolve_beams"]
 
 log = logging.getLogger("is2ice")
 
@@ -61,28 +62,12 @@ def granule_name(scene: Scene, release: str, rgt: int, cycle: int, region: int) 
     return f"ATL03_{scene.pass_time:%Y%m%d%H%M%S}_{rgt:04d}{cycle:02d}{region:02d}_{release}_01.h5"
 
 
-def make_granule(
-    scene: Scene,
-    path: str | Path,
-    *,
-    beams: str | Sequence[str] = "strong",
-    release: str = "006",
-    sc_orient: int = 1,
-    rgt: int | None = None,
-    cycle: int | None = None,
-    region: int | None = None,
-    tep: bool = False,
-    optics: Literal["strip", "rays"] = "strip",
-    truth_path: str | Path | None = None,
-    progress: Callable[[str, float], None] | None = None,
-) -> Path:
-    """Write an ATL03 granule over a scene, photon by photon.
+@dataclass(frozen=True)
+class GranuleOptions:
+    """Options of a simulated granule.
 
-    Parameters
+    Attributes
     ----------
-    scene : Scene
-    path : str or Path
-        The file, or a folder in which the product's own name is used.
     beams : {"strong", "weak", "all"} or sequence of str
     release : {"006", "007"}
         007 has 16-bit weights, ``signal_class_ph``, extended quality and a paged file with larger chunks.
@@ -94,10 +79,52 @@ def make_granule(
         Add the transmitter echo to strong beams.
     optics : {"strip", "rays"}
         The twin's own optics, or the second ones of :mod:`is2ice.twin.icesat2.rays`, which are there to judge with.
+
+    Raises
+    ------
+    ValueError
+        Unknown release or orientation.
+    """
+
+    beams: str | Sequence[str] = "strong"
+    release: str = "006"
+    sc_orient: int = 1
+    rgt: int | None = None
+    cycle: int | None = None
+    region: int | None = None
+    tep: bool = False
+    optics: Literal["strip", "rays"] = "strip"
+
+    def __post_init__(self) -> None:
+        if self.release not in RELEASES:
+            raise ValueError(f"release: expected one of {RELEASES}, got {self.release!r}")
+        if self.sc_orient not in (0, 1):
+            raise ValueError(f"sc_orient: expected 0 (backward) or 1 (forward), got {self.sc_orient!r}")
+
+
+def make_granule(
+    scene: Scene,
+    path: str | Path,
+    *,
+    truth_path: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    options: GranuleOptions | None = None,
+    **changes: Any,
+) -> Path:
+    """Write an ATL03 granule over a scene, photon by photon.
+
+    Parameters
+    ----------
+    scene : Scene
+    path : str or Path
+        The file, or a folder in which the product's own name is used.
     truth_path : str or Path, optional
         Write the truth of the same beams there (never into the granule).
     progress : callable, optional
         Called with the beam's name and the share of it that is done.
+    options : GranuleOptions, optional
+    **changes
+        Fields of :class:`GranuleOptions`, in place of those of `options`: beams, release, sc_orient and so on.
 
     Returns
     -------
@@ -109,13 +136,10 @@ def make_granule(
     ValueError
         Unknown release, orientation or beam; scene too short.
     """
-    if release not in RELEASES:
-        raise ValueError(f"release: expected one of {RELEASES}, got {release!r}")
-    if sc_orient not in (0, 1):
-        raise ValueError(f"sc_orient: expected 0 (backward) or 1 (forward), got {sc_orient!r}")
-    names = resolve_beams(beams, sc_orient)
-    p = scene.parameters
-    orbit = {"rgt": rgt or p.rgt, "cycle": cycle or p.cycle, "region": region or p.region}
+    how = replace(options or GranuleOptions(), **changes)
+    release, sc_orient = how.release, how.sc_orient
+    names = resolve_beams(how.beams, sc_orient)
+    orbit = {k: getattr(how, k) or getattr(scene.parameters, k) for k in ("rgt", "cycle", "region")}
     path = Path(path)
     if path.is_dir() or path.suffix != ".h5":
         path.mkdir(parents=True, exist_ok=True)
@@ -126,7 +150,7 @@ def make_granule(
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
             data = simulate.simulate_beam(
-                scene, beam, sc_orient=sc_orient, tep=tep, optics=optics, progress=report
+                scene, beam, sc_orient=sc_orient, tep=how.tep, optics=how.optics, progress=report
             )
             _write_beam(h5, scene, beam, data, release, sc_orient)
             spans.append((data.track.time(data.x_shot[0]), data.track.time(data.x_shot[-1])))
@@ -166,9 +190,15 @@ def put(
         chunks = (chunk, *data.shape[1:])
         grows = (None, None) if name == "signal_conf_ph" else (None, *data.shape[1:])
         ds = group.create_dataset(
-            name, data=data, chunks=chunks, maxshape=grows, compression="gzip",
-            compression_opts=6, shuffle=data.dtype.kind in "iu", fillvalue=column.fill,
-        )  # fmt: skip
+            name,
+            data=data,
+            chunks=chunks,
+            maxshape=grows,
+            compression="gzip",
+            compression_opts=6,
+            shuffle=data.dtype.kind in "iu",
+            fillvalue=column.fill,
+        )
         if column.fill is not None:
             ds.attrs["_FillValue"] = column.fill
         set_attrs(ds, column.attrs("" if name == "delta_time" else coordinates))
@@ -306,13 +336,25 @@ def _geolocation(scene: Scene, data: BeamData, segment: dict[str, NDArray]) -> d
     wave = np.sin(np.arange(n) / 4000.0)
     energy = 1.1e-4 if data.strength == "strong" else 2.76e-5
     f4 = {
-        "bounce_time_offset": 1.6433e-3, "range_bias_corr": 4.07, "sigma_across": 5.0, "sigma_along": 5.0,
-        "sigma_h": 0.144, "sigma_lat": 6.3e-5, "sigma_lon": 6.3e-5 / np.cos(np.radians(lat)),
-        "neutat_delay_derivative": -3.2e-4, "neutat_delay_total": 2.43 + 0.002 * wave, "pitch": -0.2375 + 1e-4 * wave,
-        "roll": -0.0916 + 1e-4 * wave, "yaw": 0.236 + 1e-4 * wave, "ref_elev": 1.5646, "ref_azimuth": -0.877,
-        "tx_pulse_energy": energy, "tx_pulse_skew_est": -1.4e-10, "tx_pulse_width_lower": 1.5e-9,
+        "bounce_time_offset": 1.6433e-3,
+        "range_bias_corr": 4.07,
+        "sigma_across": 5.0,
+        "sigma_along": 5.0,
+        "sigma_h": 0.144,
+        "sigma_lat": 6.3e-5,
+        "sigma_lon": 6.3e-5 / np.cos(np.radians(lat)),
+        "neutat_delay_derivative": -3.2e-4,
+        "neutat_delay_total": 2.43 + 0.002 * wave,
+        "pitch": -0.2375 + 1e-4 * wave,
+        "roll": -0.0916 + 1e-4 * wave,
+        "yaw": 0.236 + 1e-4 * wave,
+        "ref_elev": 1.5646,
+        "ref_azimuth": -0.877,
+        "tx_pulse_energy": energy,
+        "tx_pulse_skew_est": -1.4e-10,
+        "tx_pulse_width_lower": 1.5e-9,
         "tx_pulse_width_upper": 0.45e-9,
-    }  # fmt: skip
+    }
     return {
         **{name: np.broadcast_to(value, n) for name, value in f4.items()},
         "altitude_sc": 492_650.0 + 40.0 * wave,

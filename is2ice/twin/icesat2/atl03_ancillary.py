@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.science.epoch import EPOCH_DATETIME
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.scene.tracks import sun
 
@@ -19,7 +20,6 @@ __all__ = ["GPS_EPOCH", "sun_along", "write"]
 
 #: ``atlas_sdp_gps_epoch``: GPS seconds of 2018-01-01T00:00:00 UTC, leap seconds included.
 GPS_EPOCH = 1_198_800_018.0
-_EPOCH = datetime(2018, 1, 1)
 _WEEK = 604_800.0
 
 
@@ -48,7 +48,7 @@ def write(
 
 
 def _utc(seconds: float) -> str:
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return f"{EPOCH_DATETIME + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _set(where: h5py.Group | h5py.Dataset, **attrs: object) -> None:
@@ -201,9 +201,12 @@ def _calibrations(group: h5py.Group, beams: list[str], sc_orient: int) -> None:
 def _table(group: h5py.Group, name: str, data: NDArray, units: str, long_name: str) -> None:
     big = data.size > 10_000
     ds = group.create_dataset(
-        name, data=data, chunks=(1, *data.shape[1:]) if big else None, compression="gzip" if big else None,
+        name,
+        data=data,
+        chunks=(1, *data.shape[1:]) if big else None,
+        compression="gzip" if big else None,
         shuffle=big,
-    )  # fmt: skip
+    )
     _set(ds, units=units, long_name=long_name, source="CAL-19" if "bias" in group.name else "CAL-42")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from is2ice.schema import EPOCH_DATE
+
 __all__ = [
     "ANCILLARY",
     "BACKGROUND",
@@ -24,7 +26,7 @@ __all__ = [
 
 F4_FILL = np.float32(3.4028235e38)
 F8_FILL = np.float64(1.7976931348623157e308)
-EPOCH_UNITS = "seconds since 2018-01-01"
+EPOCH_UNITS = f"seconds since {EPOCH_DATE}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ HEIGHTS: dict[str, Column] = {
     ),
     "dist_ph_across": Column("f4", "meters", "Distance off RGT.", "ATL03 ATBD, Section 3.1"),
     "dist_ph_along": Column("f4", "meters", "Distance from equator crossing.", "ATL03 ATBD, Section 3.1"),
-    "h_ph": Column("f4", "meters", "Photon WGS84 Height", "ATL03g ATBD, Section 3.4", _PHYS, standard_name="height"),
+    "h_ph": Column(
+        "f4", "meters", "Photon WGS84 Height", "ATL03g ATBD, Section 3.4", _PHYS, standard_name="height"
+    ),
     "lat_ph": Column("f8", "degrees_north", "Latitude", _LG, coordinates="delta_time lon_ph", **_LAT),
     "lon_ph": Column("f8", "degrees_east", "Longitude", _LG, coordinates="delta_time lat_ph", **_LON),
     "pce_mframe_cnt": Column(
@@ -117,28 +121,44 @@ HEIGHTS: dict[str, Column] = {
     "ph_id_pulse": Column("u1", "counts", "laser pulse counter", _ID, _REF),
     "quality_ph": Column("i1", "1", "Photon Quality", "ATL03 ATBD", _QUAL, extra=_QUALITY_006),
     "signal_conf_ph": Column(
-        "i1", "1", "Photon Signal Confidence", "ATL03 ATBD, Section 5, Conf", _QUAL, extra=_CONFIDENCE,
+        "i1",
+        "1",
+        "Photon Signal Confidence",
+        "ATL03 ATBD, Section 5, Conf",
+        _QUAL,
+        extra=_CONFIDENCE,
         description="Signal confidence for land, ocean, sea ice, land ice and inland water.",
     ),
     "weight_ph": Column("u1", "1", "Photon weight", "ATBD Section 5", extra=_range("u1", 0, 255)),
-}  # fmt: skip
+}
 HEIGHTS_007: dict[str, Column] = {
     **HEIGHTS,
     "quality_ph": Column("i1", "1", "Photon Quality", "ATL03 ATBD", _QUAL, extra=_QUALITY_007),
     "weight_ph": Column("u2", "1", "Photon weight", "ATBD Section 5", extra=_range("u2", 0, 65535)),
     "signal_class_ph": Column(
-        "i1", "1", "Photon Signal Class", "ATL03 ATBD, Section 5", _QUAL,
-        extra=_flags([-1, 0, 1, 2, 3, 4, 5], "ignored noise low_density medium_density secondary_signal "
-                     "primary_signal fitted"),
+        "i1",
+        "1",
+        "Photon Signal Class",
+        "ATL03 ATBD, Section 5",
+        _QUAL,
+        extra=_flags(
+            [-1, 0, 1, 2, 3, 4, 5],
+            "ignored noise low_density medium_density secondary_signal primary_signal fitted",
+        ),
     ),
-}  # fmt: skip
+}
 
 _G = "ATL03G ATBD, Section 3.4"
 GEOLOCATION: dict[str, Column] = {
     "altitude_sc": Column("f8", "meters", "Altitude", "ATL03g ATBD, Section 3.4", _PHYS, F8_FILL),
     "bounce_time_offset": _f4("seconds", "ground bounce time offset", "ATL03 ATBD, Section 3.3"),
     "delta_time": Column(
-        "f8", EPOCH_UNITS, "Delta Time", "Derived", _PHYS, **_GPS,
+        "f8",
+        EPOCH_UNITS,
+        "Delta Time",
+        "Derived",
+        _PHYS,
+        **_GPS,
         coordinates="reference_photon_lat, reference_photon_lon",
     ),
     "full_sat_fract": _f4("1", "Full Saturation Fraction", "ATL03 ATBD", _QUAL, **_range("f4", 0, 1)),
@@ -148,24 +168,46 @@ GEOLOCATION: dict[str, Column] = {
     "neutat_delay_total": _f4("meters", "Total Neutral Atmospheric Delay", "ATL03a ATBD"),
     "neutat_ht": _f4("meters", "Neutral atmosphere ref height", "ATL03a ATBD"),
     "ph_index_beg": Column(
-        "i8", "counts", "Photon Index Begin", "Derived", _REF, np.int64(0),
+        "i8",
+        "counts",
+        "Photon Index Begin",
+        "Derived",
+        _REF,
+        np.int64(0),
         description="1-based index of the first photon of the segment; 0 where it has none.",
     ),
     "pitch": _f4("degrees", "Pitch", "ANC04"),
     "podppd_flag": Column(
-        "i1", "1", "POD_PPD Flag", "ATL02, ANC04, ANC05", _REF, coordinates="delta_time",
-        extra=_flags(list(range(8)), "nominal pod_degrade ppd_degrade podppd_degrade cal_nominal "
-                     "cal_pod_degrade cal_ppd_degrade cal_podppd_degrade"),
+        "i1",
+        "1",
+        "POD_PPD Flag",
+        "ATL02, ANC04, ANC05",
+        _REF,
+        coordinates="delta_time",
+        extra=_flags(
+            list(range(8)),
+            "nominal pod_degrade ppd_degrade podppd_degrade cal_nominal "
+            "cal_pod_degrade cal_ppd_degrade cal_podppd_degrade",
+        ),
     ),
     "range_bias_corr": _f4("meters", "range bias correction", "ATL03G ATBD, Section 3.6"),
     "ref_azimuth": _f4("radians", "Azimuth", "ATL03G ATBD, Section 3.3", standard_name="azimuth"),
     "ref_elev": _f4("radians", "elevation", "ATL03G ATBD, Section 3.3", standard_name="elevation"),
     "reference_photon_index": Column(
-        "i4", "counts", "Reference Photon Index", "ATL03 ATBD, Section 3.2", _REF, np.int32(0),
+        "i4",
+        "counts",
+        "Reference Photon Index",
+        "ATL03 ATBD, Section 3.2",
+        _REF,
+        np.int32(0),
         description="1-based index of the reference photon within the segment; 0 where it has none.",
     ),
-    "reference_photon_lat": Column("f8", "degrees_north", "Segment Latitude", _G, coordinates="delta_time", **_LAT),
-    "reference_photon_lon": Column("f8", "degrees_east", "Segment Longitude", _G, coordinates="delta_time", **_LON),
+    "reference_photon_lat": Column(
+        "f8", "degrees_north", "Segment Latitude", _G, coordinates="delta_time", **_LAT
+    ),
+    "reference_photon_lon": Column(
+        "f8", "degrees_east", "Segment Longitude", _G, coordinates="delta_time", **_LON
+    ),
     "roll": _f4("degrees", "roll", "ANC04"),
     "segment_dist_x": Column("f8", "meters", "Segment Distance from EQC", "Derived"),
     "segment_id": Column("i4", "1", "along-track segment ID number.", "ATL03 ATBD, Section 3.1", _REF),
@@ -179,7 +221,11 @@ GEOLOCATION: dict[str, Column] = {
     "solar_azimuth": _f4("degrees_east", "solar azimuth", "ATL03G ATBD, Section 3.3"),
     "solar_elevation": _f4("degrees", "solar elevation", "ATL03G ATBD, Section 3.3"),
     "surf_type": Column(
-        "i1", "1", "Surface Type", "ATL03 ATBD, Section 4", _REF,
+        "i1",
+        "1",
+        "Surface Type",
+        "ATL03 ATBD, Section 4",
+        _REF,
         extra=_flags([0, 1], "not_type is_type"),
         description="Whether the segment is land, ocean, sea ice, land ice, inland water.",
     ),
@@ -189,14 +235,19 @@ GEOLOCATION: dict[str, Column] = {
     "tx_pulse_width_upper": _f4("seconds", "Transmit Pulse Energy Upper Width", "ATL02 ATBD, Section 7.2"),
     "velocity_sc": _f4("meters/second", "spacecraft velocity", "ATL03G ATBD"),
     "yaw": _f4("degrees", "Yaw", "ANC04"),
-}  # fmt: skip
+}
 
 _S6 = "ATL03 ATBD, Section 6.3."
 GEOPHYS: dict[str, Column] = {
     "dac": _f4("meters", "Dynamic Atmosphere Correction", _S6 + "2"),
     "delta_time": Column("f8", EPOCH_UNITS, "Elapsed GPS seconds", "Operations", _REF, **_GPS),
     "dem_flag": Column(
-        "i1", "1", "dem source flag", "ATL03 ATBD Section 6.3", _REF, np.int8(127),
+        "i1",
+        "1",
+        "dem source flag",
+        "ATL03 ATBD Section 6.3",
+        _REF,
+        np.int8(127),
         extra=_flags([0, 1, 2, 3, 4], "none arctic global mss antarctic"),
     ),
     "dem_h": _f4("meters", "DEM Height", "ATL03 ATBD Section 6.3", _REF),
@@ -209,7 +260,7 @@ GEOPHYS: dict[str, Column] = {
     "tide_oc_pole": _f4("meters", "Ocean Pole Tide", _S6 + "6", _REF),
     "tide_ocean": _f4("meters", "Ocean Tide", _S6 + "1", _REF),
     "tide_pole": _f4("meters", "Solid Earth Pole Tide", _S6 + "5", _REF),
-}  # fmt: skip
+}
 
 _S7 = "ATL03 ATBD Section 7.3"
 BACKGROUND: dict[str, Column] = {
@@ -225,17 +276,27 @@ BACKGROUND: dict[str, Column] = {
         "f8", EPOCH_UNITS, "Time at the start of ATLAS 50-shot sum", "ATL02", _REF, standard_name="time"
     ),
     "pce_mframe_cnt": Column("i8", "counts", "PCE Major frame counter", "ATL02", _REF),
-    "tlm_height_band1": Column("f4", "meters", "Height of the telemetry band 1", "ATL03 ATBD, Section 7.3.2", _REF),
-    "tlm_height_band2": Column("f4", "meters", "Height of the telemetry band 2", "ATL03 ATBD, Section 7.3.2", _REF),
+    "tlm_height_band1": Column(
+        "f4", "meters", "Height of the telemetry band 1", "ATL03 ATBD, Section 7.3.2", _REF
+    ),
+    "tlm_height_band2": Column(
+        "f4", "meters", "Height of the telemetry band 2", "ATL03 ATBD, Section 7.3.2", _REF
+    ),
     "tlm_top_band1": Column(
-        "f4", "meters", "Ellipsoidal height of the top of the telemetry band 1.",
-        "ATL03 ATBD, Section 3.2, 7.3.2", _REF,
+        "f4",
+        "meters",
+        "Ellipsoidal height of the top of the telemetry band 1.",
+        "ATL03 ATBD, Section 3.2, 7.3.2",
+        _REF,
     ),
     "tlm_top_band2": Column(
-        "f4", "meters", "Ellipsoidal height of the top of the telemetry band 2.",
-        "ATL03 ATBD, Section 3.2, 7.3.2", _REF,
+        "f4",
+        "meters",
+        "Ellipsoidal height of the top of the telemetry band 2.",
+        "ATL03 ATBD, Section 3.2, 7.3.2",
+        _REF,
     ),
-}  # fmt: skip
+}
 
 _S5 = "ATL03 ATBD, Section 5"
 SIGNAL_FIND: dict[str, Column] = {

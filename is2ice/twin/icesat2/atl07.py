@@ -22,19 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.schema import BEAMS
 
 from . import fine_tracking
 from .atl07_atl10_layout import ATL07, SETTINGS, copy_context, product_path, set_attrs, text, write_group
+from .instrument import C
 
 __all__ = ["SECTION", "make_atl07", "section_of", "surface_types"]
 
 log = logging.getLogger("is2ice")
 
 Array = NDArray[np.float64]
-_C = 299_792_458.0
-_BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 #: Height per ns of two-way delay, m.
-_NS = _C / 2 * 1e-9
+_NS = C / 2 * 1e-9
 _CLASS = SETTINGS["ATL07"]["surface_classification"]
 #: Length over which the lowest heights are sought, m.
 SECTION = 10_000.0
@@ -80,7 +80,7 @@ def make_atl07(atl03_path: str | Path, path: str | Path, *, beams: Sequence[str]
         The granule lacks a group, a beam, or the mean sea surface.
     """
     with h5py.File(atl03_path, "r") as atl03:
-        there = [b for b in _BEAMS if b in atl03 and "heights" in atl03[b]]
+        there = [b for b in BEAMS if b in atl03 and "heights" in atl03[b]]
         wanted = there if beams is None else list(beams)
         if missing := [b for b in wanted if b not in there] or ([] if there else ["any beam"]):
             raise GranuleError(
@@ -124,10 +124,19 @@ def _read(atl03: h5py.File, beam: str) -> _Beam:
     lon = np.unwrap(heights["lon_ph"][:][keep], period=360.0)
     pulse = heights["pce_mframe_cnt"][:].astype(np.int64)[keep] * 200 + heights["ph_id_pulse"][:][keep] - 1
     return _Beam(
-        beam, text(group.attrs["atlas_beam_type"]), int(text(group.attrs["atlas_spot_number"])), x[good], h[good],
-        heights["delta_time"][:][keep], heights["lat_ph"][:][keep], lon,
-        heights["dist_ph_across"][:].astype(float)[keep], pulse, place["segment_id"][:][row], group,
-    )  # fmt: skip
+        beam,
+        text(group.attrs["atlas_beam_type"]),
+        int(text(group.attrs["atlas_spot_number"])),
+        x[good],
+        h[good],
+        heights["delta_time"][:][keep],
+        heights["lat_ph"][:][keep],
+        lon,
+        heights["dist_ph_across"][:].astype(float)[keep],
+        pulse,
+        place["segment_id"][:][row],
+        group,
+    )
 
 
 def _level(group: h5py.Group, x: Array, place: h5py.Group) -> Array:
@@ -147,10 +156,14 @@ def _level(group: h5py.Group, x: Array, place: h5py.Group) -> Array:
 def _segments(beam: _Beam, atl03: h5py.File) -> dict[str, dict[str, NDArray]]:
     """All variables of a beam's segments, by group below ``gtx``."""
     keep, dropped, first, last = fine_tracking.gather(
-        beam.x, beam.pulse, fine_tracking.N_PHOTONS, fine_tracking.MAX_PULSES[beam.strength],
+        beam.x,
+        beam.pulse,
+        fine_tracking.N_PHOTONS,
+        fine_tracking.MAX_PULSES[beam.strength],
         fine_tracking.ADVANCE[beam.strength],
-        fine_tracking.MAX_PER_PULSE // (4 if beam.strength == "weak" else 1), fine_tracking.MAX_GAP,
-    )  # fmt: skip
+        fine_tracking.MAX_PER_PULSE // (4 if beam.strength == "weak" else 1),
+        fine_tracking.MAX_GAP,
+    )
     counts, span, stats = fine_tracking.histograms(
         beam.height[keep],
         first,
@@ -268,10 +281,17 @@ def _along(group: h5py.Group, name: str) -> tuple[Array, Array]:
 def _geophysical(group: h5py.Group, time: Array) -> dict[str, Array]:
     corrections = group["geophys_corr"]
     names = {
-        "dac": "dac", "earth": "tide_earth", "earth_free2mean": "tide_earth_free2mean", "geoid": "geoid",
-        "geoid_free2mean": "geoid_free2mean", "load": "tide_load", "lpe": "tide_equilibrium", "mss": "dem_h",
-        "ocean": "tide_ocean", "pole": "tide_pole",
-    }  # fmt: skip
+        "dac": "dac",
+        "earth": "tide_earth",
+        "earth_free2mean": "tide_earth_free2mean",
+        "geoid": "geoid",
+        "geoid_free2mean": "geoid_free2mean",
+        "load": "tide_load",
+        "lpe": "tide_equilibrium",
+        "mss": "dem_h",
+        "ocean": "tide_ocean",
+        "pole": "tide_pole",
+    }
     return {
         f"height_segment_{to}": np.interp(time, *_along(corrections, name))
         for to, name in names.items()

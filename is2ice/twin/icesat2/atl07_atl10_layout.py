@@ -99,16 +99,27 @@ def _place(fill: Any = None, distance: str = "seg_dist_x", units: str = "meters"
 
     return {
         "delta_time": Column(
-            "f8", EPOCH_UNITS, "Elapsed GPS seconds", "Derived via Time Tagging", _PHYS, fill, "time",
+            "f8",
+            EPOCH_UNITS,
+            "Elapsed GPS seconds",
+            "Derived via Time Tagging",
+            _PHYS,
+            fill,
+            "time",
             description="Seconds of GPS time since the ATLAS epoch (2018-01-01 UTC).",
         ),
         "latitude": degrees("latitude", "degrees_north", 90),
         "longitude": degrees("longitude", "degrees_east", 180),
         distance: Column(
-            "f8", units, "Along track distance", "Sea Ice ATBD", _PHYS, F8_FILL if units == "m" else None,
+            "f8",
+            units,
+            "Along track distance",
+            "Sea Ice ATBD",
+            _PHYS,
+            F8_FILL if units == "m" else None,
             description="Distance from the equator crossing of the reference track.",
         ),
-    }  # fmt: skip
+    }
 
 
 _SEGMENT = {
@@ -155,7 +166,9 @@ ATL07: dict[str, dict[str, Column]] = {
         "height_segment_length_seg": _plain("meters", "length of segment"),
         "height_segment_n_pulse_seg": _int("i4", "number of laser pulses"),
         "height_segment_n_pulse_seg_used": _int("i4", "number of laser pulses used"),
-        "height_segment_quality": _flag("i1", "Height Segment Quality Flag", ([0, 1], "bad_quality good_quality")),
+        "height_segment_quality": _flag(
+            "i1", "Height Segment Quality Flag", ([0, 1], "bad_quality good_quality")
+        ),
         "height_segment_rms": _f4("meters", "height rms", content=_REF),
         "height_segment_ssh_flag": _flag("i1", "Sea Surface Flag", ([0, 1], "sea_ice sea_surface")),
         "height_segment_surface_error_est": _f4("meters", "h surface error est", content=_REF),
@@ -176,7 +189,9 @@ ATL07: dict[str, dict[str, Column]] = {
         "asr_25": _f4("1", "Apparent Surface Reflectance 25hz"),
         "backgr_r_200": _plain("hz", "Background rate 200 hz"),
         "backgr_r_25": _plain("hz", "Background rate 25hz"),
-        "background_int_height": _f4("meters", "Height of column used in background calculation", content=_REF),
+        "background_int_height": _f4(
+            "meters", "Height of column used in background calculation", content=_REF
+        ),
         "bsnow_con": _int("i1", "Blowing snow confidence", "ATL09", np.int8(127)),
         "cloud_flag_asr": _flag("i2", "Cloud Flag ASR", ([*_CLOUD[0], 6], _CLOUD[1] + " unknown"), "ATL09"),
         "cloud_flag_atm": _int("i1", "Cloud Flag Atm", "ATL09"),
@@ -222,7 +237,7 @@ ATL07: dict[str, dict[str, Column]] = {
         "solar_azimuth": _plain("degrees_east", "solar azimuth"),
         "solar_elevation": _plain("degrees", "solar elevation"),
     },
-}  # fmt: skip
+}
 
 _REFSURF = "Reference surface section"
 ATL10: dict[str, dict[str, Column]] = {
@@ -289,21 +304,36 @@ ATL10: dict[str, dict[str, Column]] = {
         "beam_refsurf_geoid_free2mean": _f4("meters", "Reference surface geoid free-to-mean conversion"),
         "beam_refsurf_height": _f4("meters", f"{_REFSURF} height mean"),
         "beam_refsurf_interp_flag": _flag(
-            "i2", f"{_REFSURF} interpolation flag",
+            "i2",
+            f"{_REFSURF} interpolation flag",
             ([-1, 0, 1, 2, 3], "no_surf leads_in_swath inferred one-point_fill end-point_fill"),
         ),
         "beam_refsurf_mss": _f4("meters", f"{_REFSURF} Mean Sea Surface", content=_REF),
         "beam_refsurf_sigma": _f4("meters", "Reference surface height sigma"),
         "fbswath_ndx": _int("i4", "Index to freeboard swath segment"),
     },
-}  # fmt: skip
+}
 
 _FINE = {
-    "bin_f": 0.025, "delta_h_tab": 0.01, "delta_w_tab": 0.01, "lb_h_tab": -0.5, "ub_h_tab": 0.5, "lb_w_tab": 0.0,
-    "ub_w_tab": 1.5, "lb_win_s": -2.0, "ub_win_s": 3.5, "n_photon_min": 0.8, "n_photon_trim": 2, "n_s": 150,
-    "n_specular": 16.0, "n_spec_scale": 4.0, "n_w": 2, "overlap_switch": 1, "ub_length_strong": 200,
+    "bin_f": 0.025,
+    "delta_h_tab": 0.01,
+    "delta_w_tab": 0.01,
+    "lb_h_tab": -0.5,
+    "ub_h_tab": 0.5,
+    "lb_w_tab": 0.0,
+    "ub_w_tab": 1.5,
+    "lb_win_s": -2.0,
+    "ub_win_s": 3.5,
+    "n_photon_min": 0.8,
+    "n_photon_trim": 2,
+    "n_s": 150,
+    "n_specular": 16.0,
+    "n_spec_scale": 4.0,
+    "n_w": 2,
+    "overlap_switch": 1,
+    "ub_length_strong": 200,
     "ub_length_weak": 800,
-}  # fmt: skip
+}
 #: Settings of the algorithms, written below ``ancillary_data`` and used from here: thresholds of photon
 #: rate (per pulse of a strong beam), of width (m), of background (MHz) and of the sun (degrees) as genuine
 #: granules report them, but for the gain of .82 of spot 3, which the twin's detectors do not show.
@@ -312,19 +342,40 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "fine_surface_finding": _FINE,
         "sea_ice": {"min_segs_count": 1500, "proc_interval": 10000, "region": 0},
         "surface_classification": {
-            "b1": 4.0, "beam_gain": np.ones(6, "f4"), "height_pct": 0.2, "p1": 0.5, "p2": 2.5, "p3": 11.0, "p4": 14.0,
-            "theta_cntl": 15.0, "theta_nlb": 5.0, "theta_ref": 20.0, "w1": 0.13, "w2": 0.17,
+            "b1": 4.0,
+            "beam_gain": np.ones(6, "f4"),
+            "height_pct": 0.2,
+            "p1": 0.5,
+            "p2": 2.5,
+            "p3": 11.0,
+            "p4": 14.0,
+            "theta_cntl": 15.0,
+            "theta_nlb": 5.0,
+            "theta_ref": 20.0,
+            "w1": 0.13,
+            "w2": 0.17,
         },
     },
     "ATL10": {
         "freeboard_estimation": {
-            "b_fr": 0.025, "fbswath_fb_hist_max": 4.0, "fbswath_fb_hist_min": 0.0,
-            "height_segment_fit_quality_flag_max": 4, "height_segment_fit_quality_flag_min": 1, "l": 10000.0,
-            "lb_n_f": 1, "lb_refsurf": -0.5, "ub_refsurf": 0.5, "maxgapht": 0.05, "maxgaptime": 30, "maxpadtime": 10.0,
-            "multi_beam_disable_flag": 1, "refsurf_3pt_smoother": 1, "refsurf_sd_fill": 0.05,
+            "b_fr": 0.025,
+            "fbswath_fb_hist_max": 4.0,
+            "fbswath_fb_hist_min": 0.0,
+            "height_segment_fit_quality_flag_max": 4,
+            "height_segment_fit_quality_flag_min": 1,
+            "l": 10000.0,
+            "lb_n_f": 1,
+            "lb_refsurf": -0.5,
+            "ub_refsurf": 0.5,
+            "maxgapht": 0.05,
+            "maxgaptime": 30,
+            "maxpadtime": 10.0,
+            "multi_beam_disable_flag": 1,
+            "refsurf_3pt_smoother": 1,
+            "refsurf_sd_fill": 0.05,
         },
     },
-}  # fmt: skip
+}
 
 
 def set_attrs(where: h5py.Group | h5py.Dataset, attrs: dict[str, Any]) -> None:
@@ -356,9 +407,15 @@ def write_group(
         column = columns[name]
         data = _filled(values.get(name), column, size)
         ds = group.create_dataset(
-            name, data=data, maxshape=(None, *data.shape[1:]), chunks=(10_000, *(100 for _ in data.shape[1:])),
-            compression="gzip", compression_opts=6, shuffle=data.dtype.kind in "iu", fillvalue=column.fill,
-        )  # fmt: skip
+            name,
+            data=data,
+            maxshape=(None, *data.shape[1:]),
+            chunks=(10_000, *(100 for _ in data.shape[1:])),
+            compression="gzip",
+            compression_opts=6,
+            shuffle=data.dtype.kind in "iu",
+            fillvalue=column.fill,
+        )
         if column.fill is not None:
             ds.attrs["_FillValue"] = column.fill
         set_attrs(ds, column.attrs(" ".join(n if own else f"../{n}" for n in places if n != name)))

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
+from is2ice.schema import BEAMS
+from is2ice.twin.scene.tracks import GROUND_SPEED
 
 from .atl07 import SECTION, make_atl07, section_of
 from .atl07_atl10_layout import (
@@ -38,11 +40,9 @@ __all__ = ["Leads", "Sections", "find_leads", "make_atl10", "reference_surfaces"
 
 Array = NDArray[np.float64]
 _SET = SETTINGS["ATL10"]["freeboard_estimation"]
-_BEAMS = ("gt1l", "gt1r", "gt2l", "gt2r", "gt3l", "gt3r")
 #: Added to the distance between a lead's outer segments, m: the footprint.
 FOOTPRINT = 11.0
 #: Along-track speed for the product's limits in seconds, m/s.
-_SPEED = 7096.0
 NONE, LEADS, INTERPOLATED, ONE_POINT, END_POINT = -1, 0, 1, 2, 3
 
 
@@ -108,7 +108,7 @@ def make_atl10(source: str | Path, path: str | Path, *, smooth: bool = True) -> 
 
 
 def _make(atl07: h5py.File, path: str | Path, smooth: bool) -> Path:
-    beams = [b for b in _BEAMS if b in atl07 and atl07[b]["sea_ice_segments/seg_dist_x"].size]
+    beams = [b for b in BEAMS if b in atl07 and atl07[b]["sea_ice_segments/seg_dist_x"].size]
     if not beams:
         raise GranuleError(f"{atl07.filename}: no beam with sea-ice segments; nothing to make ATL10 from")
     start = min(float(atl07[b]["sea_ice_segments/seg_dist_x"][:].min()) for b in beams)
@@ -180,22 +180,56 @@ def _beam(out: h5py.Group, source: h5py.Group, start: float, smooth: bool) -> Ar
 
 #: Where each passed-through variable of ATL10 comes from in ATL07.
 _SEGMENT_SOURCES: dict[tuple[str, str], str] = {
-    **{("freeboard_segment", n): n for n in (
-        "delta_time", "latitude", "longitude", "seg_dist_x", "height_segment_id", "geoseg_beg", "geoseg_end",
-    )},
-    **{("freeboard_segment/heights", n): f"heights/{n}" for n in (
-        "height_segment_height", "height_segment_length_seg", "height_segment_rms", "height_segment_ssh_flag",
-        "height_segment_type", "height_segment_w_gaussian", "height_segment_confidence",
-    )},
+    **{
+        ("freeboard_segment", n): n
+        for n in (
+            "delta_time",
+            "latitude",
+            "longitude",
+            "seg_dist_x",
+            "height_segment_id",
+            "geoseg_beg",
+            "geoseg_end",
+        )
+    },
+    **{
+        ("freeboard_segment/heights", n): f"heights/{n}"
+        for n in (
+            "height_segment_height",
+            "height_segment_length_seg",
+            "height_segment_rms",
+            "height_segment_ssh_flag",
+            "height_segment_type",
+            "height_segment_w_gaussian",
+            "height_segment_confidence",
+        )
+    },
     ("freeboard_segment/heights", "height_segment_sigma"): "heights/height_segment_surface_error_est",
-    **{("freeboard_segment/heights", n): f"stats/{n}" for n in (
-        "photon_rate", "backgr_r_200", "backgr_r_25", "background_r_norm",
-    )},
-    **{("freeboard_segment/geophysical", f"height_segment_{n}"): f"geophysical/height_segment_{n}" for n in (
-        "dac", "earth", "earth_free2mean", "geoid", "geoid_free2mean", "load", "lpe", "mss", "ocean",
-    )},
+    **{
+        ("freeboard_segment/heights", n): f"stats/{n}"
+        for n in (
+            "photon_rate",
+            "backgr_r_200",
+            "backgr_r_25",
+            "background_r_norm",
+        )
+    },
+    **{
+        ("freeboard_segment/geophysical", f"height_segment_{n}"): f"geophysical/height_segment_{n}"
+        for n in (
+            "dac",
+            "earth",
+            "earth_free2mean",
+            "geoid",
+            "geoid_free2mean",
+            "load",
+            "lpe",
+            "mss",
+            "ocean",
+        )
+    },
     ("freeboard_segment/geophysical", "height_segment_tide_pole"): "geophysical/height_segment_pole",
-}  # fmt: skip
+}
 
 
 def find_leads(x: Array, height: Array, sigma: Array, ssh: NDArray[np.bool_], ident: NDArray) -> Leads:
@@ -270,7 +304,7 @@ def _fill(x: Array, height: Array, sigma: Array, flag: NDArray[np.int16]) -> Non
         near = [int(i) for i in (*before[-1:], *after[:1])]
         adjacent = [i for i in near if abs(i - k) == 1]
         if len(near) == 2:
-            gap = (x[near[1]] - x[near[0]]) / _SPEED
+            gap = (x[near[1]] - x[near[0]]) / GROUND_SPEED
             step = abs(height[near[1]] - height[near[0]])
             if gap <= _SET["maxgaptime"] and step <= _SET["maxgapht"]:
                 flag[k] = INTERPOLATED
@@ -308,9 +342,14 @@ def _lead_table(leads: Leads, segment: dict[str, NDArray]) -> dict[str, NDArray]
 
 
 def _section_table(
-    sections: Sections, leads: Leads, segment: dict[str, NDArray], section: NDArray[np.int64], freeboard: Array,
-    uncertainty: Array, length: Array,
-) -> dict[str, NDArray]:  # fmt: skip
+    sections: Sections,
+    leads: Leads,
+    segment: dict[str, NDArray],
+    section: NDArray[np.int64],
+    freeboard: Array,
+    uncertainty: Array,
+    length: Array,
+) -> dict[str, NDArray]:
     n = sections.x.size
     x = segment["seg_dist_x"]
     known = np.isfinite(freeboard)

@@ -13,10 +13,13 @@ genuine granules.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .instrument import C
 
 __all__ = [
     "BIN",
@@ -58,7 +61,6 @@ MIN_COUNT = 2
 MAX_GAP = 200.0
 #: Half the span about its peak in which a pulse's centroid is taken, s.
 _CENTROID = 4e-9
-_C = 299_792_458.0
 
 _jit = numba.njit(cache=True, nogil=True)
 
@@ -103,7 +105,7 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
     Pulse
         Heights count from the pulse's centroid within 4 ns of its peak, to which the product's ranges refer.
     """
-    sigma_0 = 1.5e-9 / 2.3548 * _C / 2
+    sigma_0 = 1.5e-9 / 2.3548 * C / 2
     z = np.arange(-round(_REACH / _FINE), round(_REACH / _FINE) + 1) * _FINE
     if time is None or counts is None:
         pulse = np.exp(-0.5 * (z / sigma_0) ** 2)
@@ -112,7 +114,7 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
         near = np.abs(time - time[np.argmax(counts)]) <= _CENTROID
         middle = float((time * counts)[near].sum() / counts[near].sum())
         # Late is low.
-        pulse = np.interp(-z, (time - middle) * _C / 2, counts, left=0.0, right=0.0)
+        pulse = np.interp(-z, (time - middle) * C / 2, counts, left=0.0, right=0.0)
     pulse = pulse / pulse.sum()
     frequency = np.fft.rfftfreq(2 * z.size, _FINE)
     spectrum = np.fft.rfft(pulse, 2 * z.size)
@@ -124,7 +126,15 @@ def pulse_from_echo(time: Array | None = None, counts: Array | None = None) -> P
 
 
 @_jit
-def gather(x, pulse, n_photons, max_pulses, advance, max_per_pulse, max_gap):  # pragma: no cover - compiled
+def gather(
+    x: NDArray[Any],
+    pulse: NDArray[Any],
+    n_photons: Any,
+    max_pulses: Any,
+    advance: Any,
+    max_per_pulse: Any,
+    max_gap: Any,
+) -> Any:  # pragma: no cover - compiled
     """Photons of each segment: runs of `n_photons` in order, at most `max_pulses` pulses long.
 
     Parameters
@@ -193,7 +203,15 @@ def gather(x, pulse, n_photons, max_pulses, advance, max_per_pulse, max_gap):  #
 
 
 @_jit
-def histograms(h, first, last, bins, bin_size, bottom, min_count):  # pragma: no cover - compiled
+def histograms(
+    h: NDArray[Any],
+    first: NDArray[Any],
+    last: NDArray[Any],
+    bins: Any,
+    bin_size: Any,
+    bottom: Any,
+    min_count: Any,
+) -> Any:  # pragma: no cover - compiled
     """Histogram of each segment about its coarse height (the median), with its trimmed part.
 
     Parameters
@@ -284,9 +302,14 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
     """
     out = np.full((mean.size, 5), np.nan)
     _fit(
-        np.ascontiguousarray(counts, np.float64), np.asarray(span, np.int64), np.asarray(mean, np.float64),
-        pulse.table, pulse.centre, HALF_HEIGHTS, out,
-    )  # fmt: skip
+        np.ascontiguousarray(counts, np.float64),
+        np.asarray(span, np.int64),
+        np.asarray(mean, np.float64),
+        pulse.table,
+        pulse.centre,
+        HALF_HEIGHTS,
+        out,
+    )
     quality = np.full(mean.size, -1, np.int8)
     valid = np.isfinite(out[:, 0])
     row, shift = out[valid, 3], np.abs(out[valid, 4])
@@ -299,7 +322,9 @@ def fit_histograms(counts: NDArray, span: NDArray, mean: Array, pulse: Pulse) ->
 
 
 @_jit
-def _misfit(p, k0, k1, offset, row, table):  # pragma: no cover - compiled
+def _misfit(
+    p: NDArray[Any], k0: Any, k1: Any, offset: Any, row: Any, table: NDArray[Any]
+) -> Any:  # pragma: no cover - compiled
     """Sum of squares of normalised histogram less waveform, whose bin k0 lies at index `offset`."""
     total, cross, square = 0.0, 0.0, 0.0
     n = table.shape[1]
@@ -317,7 +342,15 @@ def _misfit(p, k0, k1, offset, row, table):  # pragma: no cover - compiled
 
 
 @_jit
-def _fit(counts, span, mean, table, centre, half, out):  # pragma: no cover - compiled
+def _fit(
+    counts: NDArray[Any],
+    span: NDArray[Any],
+    mean: NDArray[Any],
+    table: NDArray[Any],
+    centre: Any,
+    half: Any,
+    out: NDArray[Any],
+) -> None:  # pragma: no cover - compiled
     rows = table.shape[0]
     around = np.empty((3, 3))
     for s in range(counts.shape[0]):
@@ -365,7 +398,7 @@ def _fit(counts, span, mean, table, centre, half, out):  # pragma: no cover - co
 
 
 @_jit
-def _vertex(e):  # pragma: no cover - compiled
+def _vertex(e: NDArray[Any]) -> Any:  # pragma: no cover - compiled
     """Lowest point of the quadratic through 3 x 3 values, within one cell of the middle."""
     gi, gj, hii, hjj = 0.0, 0.0, 0.0, 0.0
     for b in range(3):

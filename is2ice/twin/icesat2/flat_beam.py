@@ -14,8 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from is2ice.twin.scene.tracks import GEOSEGMENT
+
 CHUNK = 10_000
-SEGMENT = 20.0057
 SPACING = 0.7098
 
 
@@ -28,7 +29,7 @@ def write_beam(path: Path, photons: int, *, seed: int = 0, beam: str = "gt2r") -
     n = pulse.size
     x0 = 28_000_000.0
     x = x0 + pulse * SPACING
-    geo = np.floor((x - x0) / SEGMENT).astype("i8")
+    geo = np.floor((x - x0) / GEOSEGMENT).astype("i8")
     n_geo = int(geo[-1]) + 1
     count = np.bincount(geo, minlength=n_geo)
     begin = np.where(count > 0, np.concatenate([[0], np.cumsum(count)[:-1]]) + 1, 0)
@@ -56,7 +57,7 @@ def write_beam(path: Path, photons: int, *, seed: int = 0, beam: str = "gt2r") -
         put("heights/lat_ph", -74.0 - x / 111e3 % 3)
         put("heights/lon_ph", -170.0 + x / 500e3 % 2)
         put("heights/h_ph", h)
-        put("heights/dist_ph_along", (x - x0 - geo * SEGMENT).astype("f4"))
+        put("heights/dist_ph_along", (x - x0 - geo * GEOSEGMENT).astype("f4"))
         put("heights/dist_ph_across", rng.normal(3300, 0.01, n).astype("f4"))
         put("heights/signal_conf_ph", conf)
         put("heights/quality_ph", np.zeros(n, "i1"))
@@ -68,8 +69,8 @@ def write_beam(path: Path, photons: int, *, seed: int = 0, beam: str = "gt2r") -
         first = np.where(count > 0, begin - 1, 0)
         k = np.arange(n_geo)
         put("geolocation/segment_id", (1_400_000 + k).astype("i4"))
-        put("geolocation/segment_dist_x", x0 + k * SEGMENT)
-        put("geolocation/segment_length", np.full(n_geo, SEGMENT))
+        put("geolocation/segment_dist_x", x0 + k * GEOSEGMENT)
+        put("geolocation/segment_length", np.full(n_geo, GEOSEGMENT))
         put("geolocation/segment_ph_cnt", count.astype("i4"))
         put("geolocation/ph_index_beg", begin)
         put("geolocation/reference_photon_index", np.where(count > 0, count // 2 + 1, 0).astype("i4"))

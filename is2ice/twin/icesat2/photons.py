@@ -6,7 +6,7 @@ shot's photons do not depend on blocks, threads or on other shots, but for the t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -38,7 +38,7 @@ _jit = numba.njit(cache=True, nogil=True)
 
 
 @_jit
-def _poisson(mean, state):
+def _poisson(mean: Any, state: Any) -> Any:
     """Poisson number by inversion; means over 20 are split."""
     n = 0
     while mean > 20.0:
@@ -50,7 +50,7 @@ def _poisson(mean, state):
 
 
 @_jit
-def _poisson_small(mean, state):
+def _poisson_small(mean: Any, state: Any) -> Any:
     state += _GOLD
     u = uniform(mix(state))
     p = np.exp(-mean)
@@ -223,7 +223,7 @@ def simulate_level(
 
 
 @_jit
-def simulate_shots(shots, strip, receiver, seed, out):
+def simulate_shots(shots: Any, strip: Any, receiver: Any, seed: Any, out: Any) -> Any:
     """Simulate a run of shots of one beam.
 
     Parameters
@@ -343,7 +343,7 @@ def simulate_shots(shots, strip, receiver, seed, out):
 
 
 @_jit
-def _record(e, shot, bottom, events, receiver, state, k, out):
+def _record(e: Any, shot: Any, bottom: Any, events: Any, receiver: Any, state: Any, k: Any, out: Any) -> Any:
     """Detect event `e` where its pixel is live, and an afterpulse that may follow in the same pixel."""
     p = events.pixel[e]
     when, what = events.t[e], events.kind[e]
@@ -371,7 +371,7 @@ def _record(e, shot, bottom, events, receiver, state, k, out):
 
 
 @_jit
-def _by_pixel(a, b, out):
+def _by_pixel(a: Any, b: Any, out: Any) -> None:
     """Order one shot's photons by pixel, then time, as the product does (insertion sort)."""
     h, channel, count, kind = out.h, out.channel, out.number, out.kind
     for i in range(a + 1, b):
@@ -385,7 +385,7 @@ def _by_pixel(a, b, out):
 
 
 @_jit
-def _poisson_threshold(mean, chance):
+def _poisson_threshold(mean: Any, chance: Any) -> Any:
     """Smallest count whose chance of being reached or passed by background alone is under `chance`."""
     p = np.exp(-mean)
     above = 1.0 - p
@@ -448,7 +448,9 @@ class Found(NamedTuple):
 
 
 @_jit
-def confidence(shot, h, rate, n_shots, histogram, out):
+def confidence(
+    shot: NDArray[Any], h: NDArray[Any], rate: NDArray[Any], n_shots: Any, histogram: Any, out: Any
+) -> None:
     """Signal confidence from the density of photons alone (in the spirit of the ATL03 ATBD, section 5).
 
     Half-overlapping windows of shots; in each a histogram of height; bins that background would fill

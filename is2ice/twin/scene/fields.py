@@ -6,7 +6,7 @@ cut into tiles, and nothing has to be kept in memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -29,7 +29,7 @@ _jit = numba.njit(cache=True, nogil=True)
 
 
 @_jit
-def mix(z):
+def mix(z: Any) -> Any:
     """Finaliser of splitmix64."""
     z = (z ^ (z >> _S30)) * _C1
     z = (z ^ (z >> _S27)) * _C2
@@ -37,26 +37,26 @@ def mix(z):
 
 
 @_jit
-def lattice(ix, iy, key):
+def lattice(ix: Any, iy: Any, key: Any) -> Any:
     """Hash of a lattice point."""
     return mix(mix(_U(ix) * _C3 + key) ^ (_U(iy) * _C4 + _C5))
 
 
 @_jit
-def uniform(h):
+def uniform(h: Any) -> Any:
     """Hash to [0, 1)."""
     return float(h >> _S11) * 1.1102230246251565e-16
 
 
 @_jit
-def gaussian(h):
+def gaussian(h: Any) -> Any:
     """Hash to a nearly normal number: the sum of four 16-bit uniforms."""
     s = float(h & _M16) + float((h >> _S16) & _M16) + float((h >> _S32) & _M16) + float(h >> _S48)
     return (s / 65535.0 - 2.0) * 1.7320508075688772
 
 
 @_jit
-def noise(x, y, scale, key):
+def noise(x: Any, y: Any, scale: Any, key: Any) -> Any:
     """Smooth Gaussian noise of unit variance at every point, correlated over about `scale`."""
     u, v = x / scale, y / scale
     iu, iv = np.floor(u), np.floor(v)
@@ -75,7 +75,7 @@ def noise(x, y, scale, key):
 
 
 @_jit
-def _spline(f):
+def _spline(f: Any) -> Any:
     """Weights of a uniform cubic B-spline at the four lattice points about a fraction `f` of a cell."""
     g = 1.0 - f
     return (
@@ -87,7 +87,7 @@ def _spline(f):
 
 
 @_jit
-def broad_noise(x, y, scale, key):
+def broad_noise(x: Any, y: Any, scale: Any, key: Any) -> Any:
     """As :func:`noise`, but without a visible lattice: for what an image shows over many pixels.
 
     A cubic B-spline over sixteen lattice points is nearly isotropic, where the four of :func:`noise` leave
@@ -116,7 +116,7 @@ def broad_noise(x, y, scale, key):
 
 
 @_jit
-def noise_field(x, y, scale, key):
+def noise_field(x: NDArray[Any], y: NDArray[Any], scale: Any, key: Any) -> Any:
     """:func:`broad_noise` over arrays (flat, float64)."""
     out = np.empty(x.size)
     for k in range(x.size):
@@ -125,7 +125,7 @@ def noise_field(x, y, scale, key):
 
 
 @_jit
-def candidate_leads(tx, ty, tile, leads, margin):
+def candidate_leads(tx: NDArray[Any], ty: NDArray[Any], tile: Any, leads: NDArray[Any], margin: Any) -> Any:
     """Leads that may touch each fine tile.
 
     Parameters
@@ -167,7 +167,7 @@ def candidate_leads(tx, ty, tile, leads, margin):
 
 
 @_jit
-def _floe(x, y, size, key):
+def _floe(x: Any, y: Any, size: Any, key: Any) -> Any:
     """Nearest and second floe centre: hashes and the distance to their common border."""
     # Borders are bent by noise, so that floes are not polygons.
     wx = x + 0.10 * size * noise(x, y, 0.5 * size, key + _U(1))
@@ -192,7 +192,7 @@ def _floe(x, y, size, key):
 
 
 @_jit
-def _in_lead(x, y, lead, water, key):
+def _in_lead(x: Any, y: Any, lead: NDArray[Any], water: Any, key: Any) -> Any:
     """Kind of surface of a point inside one lead, or -1; and its place between the lead's stages."""
     dx, dy = x - lead[L_X], y - lead[L_Y]
     s = dx * lead[L_COS] + dy * lead[L_SIN]
@@ -254,7 +254,7 @@ class Surface(NamedTuple):
 
 
 @_jit
-def surface_kernel(x, y, near, p, key, out):
+def surface_kernel(x: NDArray[Any], y: NDArray[Any], near: Any, p: NDArray[Any], key: Any, out: Any) -> None:
     """Fill the surface at each point.
 
     Parameters

@@ -11,6 +11,7 @@ from pyproj import Geod, Transformer
 from scipy.interpolate import CubicSpline
 
 from is2ice import schema
+from is2ice.science.epoch import EPOCH_DATETIME
 
 __all__ = ["GEOSEGMENT", "GROUND_SPEED", "SHOT_INTERVAL", "BeamTrack", "delta_time", "make_tracks", "sun"]
 
@@ -28,14 +29,13 @@ _INCLINATION = np.radians(92.0)
 _ORBIT = 40_007_863.0  # one turn of the Earth, m
 _EARTH_RATE = 465.1  # speed of the ground at the equator, m/s
 _NODE = 1000.0
-_EPOCH = datetime(2018, 1, 1)
 _WGS84 = Geod(ellps="WGS84")
 Array = NDArray[np.float64]
 
 
 def delta_time(time: datetime) -> float:
     """Seconds from the ATLAS epoch (2018-01-01 UTC) to a naive UTC time."""
-    return (time - _EPOCH) / timedelta(seconds=1)
+    return (time - EPOCH_DATETIME) / timedelta(seconds=1)
 
 
 @dataclass(frozen=True)

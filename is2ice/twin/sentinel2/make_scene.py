@@ -10,15 +10,16 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.twin.scene import optics
 
 from .image import BLOCK, MIN_SUN, NO_CLASS, Image, radiometric_offset
@@ -28,7 +29,7 @@ from .stac import add_to_collection, image_item
 if TYPE_CHECKING:
     from is2ice.twin.scene.scene import Scene
 
-__all__ = ["make_scene"]
+__all__ = ["ImageOptions", "make_scene"]
 
 logger = logging.getLogger("is2ice")
 
@@ -59,28 +60,12 @@ def _place(
     return tile, float(left), float(top), size // 10
 
 
-def make_scene(
-    scene: Scene,
-    folder: str | os.PathLike[str],
-    *,
-    minutes: float = 20.0,
-    level: str = "l2a",
-    baseline: str = "05.00",
-    centre: tuple[float, float] | None = None,
-    size_km: float | None = 20.0,
-    platform: str = "S2B",
-    swath: float = 0.0,
-    samples: int = 3,
-    offset_applied: bool = False,
-    seed: int | None = None,
-) -> Path:
-    """Write a Sentinel-2 image of a scene with its STAC item, collection and, apart, its truth.
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of a simulated image.
 
-    Parameters
+    Attributes
     ----------
-    scene : Scene
-    folder : path
-        Gets ``sentinel-2-<level>/<product>/`` with the item and its COGs, and ``truth/<product>_class.tif``.
     minutes : float
         Time of the image after the pass; the ice has drifted, the clouds are blown on.
     level : {"l2a", "l1c"}
@@ -97,10 +82,54 @@ def make_scene(
     samples : int
         Points per pixel side over which a pixel is averaged, odd.
     offset_applied : bool
-        As Earth Search's ``sentinel-2-l2a`` does: the offset is taken out of the files, while the item goes
-        on stating it and says ``earthsearch:boa_offset_applied``.
+        As Earth Search's ``sentinel-2-l2a`` does: the offset is taken out of the files, while the item still
+        states it and says ``earthsearch:boa_offset_applied``.
     seed : int, optional
-        Of the noise; the scene's by default.
+        Seed of the noise; the scene's by default.
+
+    Raises
+    ------
+    ValueError
+        A value out of range.
+    """
+
+    minutes: float = 20.0
+    level: str = "l2a"
+    baseline: str = "05.00"
+    centre: tuple[float, float] | None = None
+    size_km: float | None = 20.0
+    platform: str = "S2B"
+    swath: float = 0.0
+    samples: int = 3
+    offset_applied: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("level", ("l2a", "l1c")), ("platform", ("S2A", "S2B"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}: expected {' or '.join(map(repr, known))}, got {getattr(self, name)!r}"
+                )
+        if not 0.0 <= self.swath <= 0.9:
+            raise ValueError(f"swath: expected a share from 0 to 0.9, got {self.swath!r}")
+        if self.samples < 1 or self.samples % 2 == 0:
+            raise ValueError(f"samples: expected an odd number, got {self.samples!r}")
+
+
+def make_scene(
+    scene: Scene, folder: str | os.PathLike[str], *, options: ImageOptions | None = None, **changes: Any
+) -> Path:
+    """Write a Sentinel-2 image of a scene with its STAC item, collection and, apart, its truth.
+
+    Parameters
+    ----------
+    scene : Scene
+    folder : path
+        Gets ``sentinel-2-<level>/<product>/`` with the item and its COGs, and ``truth/<product>_class.tif``.
+    options : ImageOptions, optional
+    **changes
+        Fields of :class:`ImageOptions`, in place of those of `options`: minutes, level, baseline, centre,
+        size_km and so on.
 
     Returns
     -------
@@ -112,34 +141,37 @@ def make_scene(
     ValueError
         An option out of range, a place beyond the tile grid, or no sun at the time.
     """
-    if level not in ("l2a", "l1c"):
-        raise ValueError(f"level: expected 'l2a' or 'l1c', got {level!r}")
-    if platform not in ("S2A", "S2B"):
-        raise ValueError(f"platform: expected 'S2A' or 'S2B', got {platform!r}")
-    if not 0.0 <= swath <= 0.9:
-        raise ValueError(f"swath: expected a share from 0 to 0.9, got {swath!r}")
-    if samples < 1 or samples % 2 == 0:
-        raise ValueError(f"samples: expected an odd number, got {samples!r}")
-    tile, left, top, size = _place(scene, centre, size_km)
-    later = scene.at(scene.pass_time + timedelta(minutes=minutes))
-    offset = 0 if offset_applied else radiometric_offset(baseline)
+    how = replace(options or ImageOptions(), **changes)
+    tile, left, top, size = _place(scene, how.centre, how.size_km)
+    stated = radiometric_offset(how.baseline)
     image = Image(
-        later, tile, left, top, size, size, level, baseline, platform,
-        scene.seed if seed is None else int(seed), swath, samples, offset,
-    )  # fmt: skip
+        scene.at(scene.pass_time + timedelta(minutes=how.minutes)),
+        tile,
+        left,
+        top,
+        size,
+        size,
+        how.level,
+        how.baseline,
+        how.platform,
+        scene.seed if how.seed is None else int(how.seed),
+        how.swath,
+        how.samples,
+        0 if how.offset_applied else stated,
+    )
     if image.sun[0] < MIN_SUN:
         raise ValueError(
             f"{image.time:%Y-%m-%dT%H:%M}: the sun stands at {image.sun[0]:.1f} degrees over tile {tile.name}; "
             f"Sentinel-2 takes no images below {MIN_SUN:g}. Choose a preset with daylight"
         )
     root = Path(folder)
-    home = root / f"sentinel-2-{level}" / image.name
+    home = root / f"sentinel-2-{how.level}" / image.name
     truth = root / "truth" / f"{image.name}_class.tif"
     for path in (home, truth.parent):
         path.mkdir(parents=True, exist_ok=True)
     logger.info("twin: writing %s (%d x %d pixels)", image.name, size, size)
     counts = _write(image, home, truth)
-    item = image_item(image, counts, radiometric_offset(baseline), offset_applied)
+    item = image_item(image, counts, stated, how.offset_applied)
     return add_to_collection(item, home)
 
 
@@ -163,16 +195,24 @@ def _write(image: Image, home: Path, truth: Path) -> NDArray[np.int64]:
             files = {
                 name: stack.enter_context(
                     rasterio.open(
-                        scratch / f"{name}.tif", "w", driver="GTiff", dtype=dtype, count=count,
-                        width=image.columns * 10 // step, height=image.rows * 10 // step,
-                        crs=CRS.from_epsg(image.tile.epsg), transform=from_origin(image.left, image.top, step, step),
-                        nodata=NO_CLASS if name == "truth" else 0, tiled=True, blockxsize=BLOCK * 10 // step,
+                        scratch / f"{name}.tif",
+                        "w",
+                        driver="GTiff",
+                        dtype=dtype,
+                        count=count,
+                        width=image.columns * 10 // step,
+                        height=image.rows * 10 // step,
+                        crs=CRS.from_epsg(image.tile.epsg),
+                        transform=from_origin(image.left, image.top, step, step),
+                        nodata=NO_CLASS if name == "truth" else 0,
+                        tiled=True,
+                        blockxsize=BLOCK * 10 // step,
                         blockysize=BLOCK * 10 // step,
                         **({"photometric": "RGB"} if name == "TCI" else {}),
                     )
                 )
                 for name, (count, step, dtype) in layers.items()
-            }  # fmt: skip
+            }
             for row, column, block in image.blocks():
                 parts = dict(zip(optics.BANDS[:4], block.bands[:, None], strict=True))
                 parts |= {"B11": block.swir[None], "TCI": block.visual, "truth": block.truth}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from is2ice.extras import require
+from is2ice.errors import require
 from is2ice.twin.server.granule_items import bounding_box
 
 from .mgrs_tiles import orbit
@@ -25,10 +25,17 @@ _SCHEMA = "https://stac-extensions.github.io/{}/schema.json"
 _EXTENSIONS = [
     _SCHEMA.format(name)
     for name in (
-        "eo/v1.1.0", "projection/v2.0.0", "raster/v1.1.0", "view/v1.0.0", "grid/v1.1.0", "mgrs/v1.0.0",
-        "sat/v1.0.0", "sentinel-2/v1.0.0", "classification/v2.0.0",
+        "eo/v1.1.0",
+        "projection/v2.0.0",
+        "raster/v1.1.0",
+        "view/v1.0.0",
+        "grid/v1.1.0",
+        "mgrs/v1.0.0",
+        "sat/v1.0.0",
+        "sentinel-2/v1.0.0",
+        "classification/v2.0.0",
     )
-]  # fmt: skip
+]
 
 #: Asset of each band: name in the catalogue, title, resolution (m), centre and width (um).
 ASSETS: dict[str, tuple[str, str, int, float, float]] = {
@@ -39,15 +46,34 @@ ASSETS: dict[str, tuple[str, str, int, float, float]] = {
     "B11": ("swir16", "SWIR 1.6μm - 20m", 20, 1.610, 0.143),
 }
 SCL_CLASSES = (
-    "no_data", "saturated_or_defective", "dark_area_pixels", "cloud_shadows", "vegetation", "not_vegetated",
-    "water", "unclassified", "cloud_medium_probability", "cloud_high_probability", "thin_cirrus", "snow",
-)  # fmt: skip
+    "no_data",
+    "saturated_or_defective",
+    "dark_area_pixels",
+    "cloud_shadows",
+    "vegetation",
+    "not_vegetated",
+    "water",
+    "unclassified",
+    "cloud_medium_probability",
+    "cloud_high_probability",
+    "thin_cirrus",
+    "snow",
+)
 #: Property of an item for each scene class.
 _SHARES = (
-    "nodata_pixel", "saturated_defective_pixel", "dark_features", "cloud_shadow", "vegetation",
-    "not_vegetated", "water", "unclassified", "medium_proba_clouds", "high_proba_clouds", "thin_cirrus",
+    "nodata_pixel",
+    "saturated_defective_pixel",
+    "dark_features",
+    "cloud_shadow",
+    "vegetation",
+    "not_vegetated",
+    "water",
+    "unclassified",
+    "medium_proba_clouds",
+    "high_proba_clouds",
+    "thin_cirrus",
     "snow_ice",
-)  # fmt: skip
+)
 
 
 def _band(name: str) -> dict[str, Any]:

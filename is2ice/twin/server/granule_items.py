@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
+from is2ice.science.epoch import EPOCH_DATETIME
 from is2ice.science.footprints import cut_antimeridian
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bounding_box", "granule_item", "line_footprint"]
 
-_EPOCH = datetime(2018, 1, 1, tzinfo=UTC)
+_EPOCH = EPOCH_DATETIME.replace(tzinfo=UTC)
 _NAME = re.compile(r"(?:processed_)?(ATL\d\d)(?:-0[12])?_\d{14}_\d{8}_(\d{3})_\d\d.*")
 #: Where each product keeps its positions, under a beam's group: latitude, longitude, time.
 _POSITIONS = (

@@ -27,8 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from is2ice.errors import Is2IceError
-from is2ice.extras import require
+from is2ice.errors import Is2IceError, require
 
 from .granule_items import granule_item
 

@@ -125,8 +125,9 @@ def test_polar_over_returns(cmr, genuine):
     cmr.entries = [genuine, moved(genuine, -100.0, 2), moved(genuine, 31.2, 3), moved(genuine, 120.0, 4)]
     frame = icesat2.search((-160.0, 60.0, -140.0, 79.0), ("2022-10-12", "2022-10-13"), release=5)
     assert sorted(frame["granule_item"].map(lambda g: g["meta"]["concept-id"])) == [
-        "G2560598660-NSIDC_ECS", "G3-NSIDC_ECS"
-    ]  # fmt: skip
+        "G2560598660-NSIDC_ECS",
+        "G3-NSIDC_ECS",
+    ]
     row = frame[frame["granule_item"].map(lambda g: g["meta"]["concept-id"] == "G2560598660-NSIDC_ECS")].iloc[
         0
     ]
@@ -207,15 +208,15 @@ def test_matching_products_of_the_orbit(cmr, genuine):
 
 def test_a_granule_by_its_name(cmr, genuine, tmp_path, monkeypatch):
     cmr.entries = [genuine]
-    assert icesat2.located(NAME).endswith(f"/{NAME}.h5")
-    assert icesat2.located(f"{NAME}.h5") == icesat2.located(NAME)
+    assert icesat2.resolve_granule(NAME).endswith(f"/{NAME}.h5")
+    assert icesat2.resolve_granule(f"{NAME}.h5") == icesat2.resolve_granule(NAME)
     assert f"{NAME}*" in str(cmr.asked[0][0])
     asked = len(cmr.asked)
     monkeypatch.chdir(tmp_path)
     for name in (NAME, f"{NAME}.h5"):  # files of these names come first
         (tmp_path / name).write_text("")
     for other in (NAME, f"{NAME}.h5", "s3://b/x", tmp_path, f"https://host/{NAME}.h5"):
-        assert icesat2.located(other) is other
+        assert icesat2.resolve_granule(other) is other
     assert len(cmr.asked) == asked
     cmr.entries = []
     (tmp_path / NAME).unlink()
@@ -354,8 +355,12 @@ def test_a_token_of_the_environment(out, monkeypatch):
     assert login.login().authenticated
     url = "https://data.nsidc.earthdatacloud.nasa.gov/x.h5"
     assert login.headers(url) == {"Authorization": f"Bearer {good}"}
-    for other in ("http://data.nsidc.earthdatacloud.nasa.gov/x.h5", "https://earthdata.nasa.gov.evil.org/x.h5",
-                  "https://evilearthdata.nasa.gov/x", "https://host/x?to=earthdata.nasa.gov"):  # fmt: skip
+    for other in (
+        "http://data.nsidc.earthdatacloud.nasa.gov/x.h5",
+        "https://earthdata.nasa.gov.evil.org/x.h5",
+        "https://evilearthdata.nasa.gov/x",
+        "https://host/x?to=earthdata.nasa.gov",
+    ):
         assert login.headers(other) == {}
     monkeypatch.setenv("EARTHDATA_TOKEN", jwt(time.time() - 3600))
     with pytest.raises(LoginError, match="expired on 20") as caught:

@@ -69,9 +69,11 @@ def nasa(monkeypatch, tmp_path):
     from icepyx.core import harmony, is2ref
 
     releases = [
-        entry("005", "C0-NSIDC_ECS"), entry("006", "C1-NSIDC_ECS"), entry("006", "C2-NSIDC_CPRD"),
+        entry("005", "C0-NSIDC_ECS"),
+        entry("006", "C1-NSIDC_ECS"),
+        entry("006", "C2-NSIDC_CPRD"),
         entry("007", "C3-NSIDC_CPRD"),
-    ]  # fmt: skip
+    ]
     state = {"asked": [], "bodies": [], "status": 200, "entries": releases, "jobs": []}
     with services.http_server(Nasa, **state) as server:
         monkeypatch.setattr(is2ref, "COLLECTION_SEARCH_BASE_URL", f"{server.url}/collections.json")

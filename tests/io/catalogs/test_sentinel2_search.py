@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +208,8 @@ def test_recorded_search_of_planetary_computer(real_data):
 def sentinel2_offset(item: dict) -> int:
     from is2ice.sentinel2.stac_item import assets_of, numbers_of
 
-    return numbers_of(item, assets_of(item, ("B04",))["B04"]).offset
+    found = catalog.SceneItem.parse(item)
+    return numbers_of(found, assets_of(found, ("B04",))["B04"]).offset
 
 
 def test_recorded_items_of_earth_search(real_data):
@@ -222,8 +224,10 @@ def test_recorded_items_of_earth_search(real_data):
     assert offsets == {"sentinel-2-c1-l2a": {-1000}, "sentinel-2-l2a": {0}, "sentinel-2-l1c": {-1000}}
     assert {"20EPT"} <= set(frame["tile"])
     assert frame.groupby("collection")["level"].unique().map(list).to_dict() == {
-        "sentinel-2-c1-l2a": ["L2A"], "sentinel-2-l2a": ["L2A"], "sentinel-2-l1c": ["L1C"],
-    }  # fmt: skip
+        "sentinel-2-c1-l2a": ["L2A"],
+        "sentinel-2-l2a": ["L2A"],
+        "sentinel-2-l1c": ["L1C"],
+    }
 
 
 def test_genuine_items_of_polar_tiles(real_data):
@@ -316,21 +320,24 @@ def server():
 def test_faults_of_a_catalogue(server):
     import urllib.request
 
-    options = {"time": ("2019-11-16", "2019-11-17"), "retries": 2}
+    time_span = ("2019-11-16", "2019-11-17")
+
+    def search(url, **changes):
+        site = replace(stac_endpoints.endpoint(url), **{"retries": 2, **changes})
+        return catalog.search_scenes(Point(0, -75), time_span, endpoint=site)
+
     with pytest.raises(CatalogError, match=r"/down could not be opened: .*500"):
-        catalog.search_scenes(Point(0, -75), endpoint=f"{server}/down", **options)
+        search(f"{server}/down")
     with urllib.request.urlopen(f"{server}/count") as reply:
         assert int(reply.read()) == 3  # one attempt and two more
     start = time.monotonic()
     with pytest.raises(CatalogError, match=r"timed? ?out"):
-        catalog.search_scenes(
-            Point(0, -75), endpoint=f"{server}/slow", time=options["time"], retries=1, timeout=0.5
-        )
+        search(f"{server}/slow", retries=1, timeout=0.5)
     assert time.monotonic() - start < 10
     with pytest.raises(CatalogError, match=r"is it the root of a STAC API\?"):
-        catalog.search_scenes(Point(0, -75), endpoint=f"{server}/page", **options)
+        search(f"{server}/page")
     with pytest.raises(CatalogError, match="could not be opened"):
-        catalog.search_scenes(Point(0, -75), endpoint="http://127.0.0.1:9", **options)
+        search("http://127.0.0.1:9")
 
 
 def test_no_secret_of_an_address_is_told(server, caplog):
@@ -339,7 +346,7 @@ def test_no_secret_of_an_address_is_told(server, caplog):
     for host in (server.removeprefix("http://"), "127.0.0.1:9"):
         site = stac_endpoints.endpoint(f"http://user:SECRETPW@{host}/page?token=SECRETTOK&x=SECRET%2FX")
         with pytest.raises(CatalogError) as caught:
-            site.client(retries=0, timeout=2)
+            replace(site, retries=0, timeout=2.0).client()
         said = "".join(traceback.format_exception(caught.value)) + repr(site)
         assert f"http://{host}/page could not be opened" in said
         assert "SECRET" not in said

@@ -89,9 +89,13 @@ def write_atl10(path, layout, keep=slice(None)):
         }.items():
             g[name] = values[keep]
         for name, column, dtype in (
-            ("lead_dist_x", 0, "f8"), ("lead_height", 1, "f4"), ("lead_sigma", 2, "f4"), ("lead_length", 3, "f4"),
-            ("ssh_ndx", 4, "i4"), ("ssh_n", 5, "i4"),
-        ):  # fmt: skip
+            ("lead_dist_x", 0, "f8"),
+            ("lead_height", 1, "f4"),
+            ("lead_sigma", 2, "f4"),
+            ("lead_length", 3, "f4"),
+            ("ssh_ndx", 4, "i4"),
+            ("ssh_n", 5, "i4"),
+        ):
             g[f"leads/{name}"] = table[:, column].astype(dtype)
         g["leads/delta_time"] = table[:, 0] / 7000
         for name, values in {
@@ -116,9 +120,13 @@ def recompute(beam):
     for k in there:
         part = slice(row[k], row[k] + int(leads.ssh_n[k]))
         lead = find_leads(
-            segments.x_atc.values[part], segments.height.values[part], segments.height_uncertainty.values[part],
-            np.ones(part.stop - part.start), method="nasa", min_sigma=1e-6,
-        )  # fmt: skip
+            segments.x_atc.values[part],
+            segments.height.values[part],
+            segments.height_uncertainty.values[part],
+            np.ones(part.stop - part.start),
+            method="nasa",
+            min_sigma=1e-6,
+        )
         own.append((lead.height.item(), lead.sigma.item()))
         theirs.append((float(leads.height[k]), float(leads.height_uncertainty[k])))
     return there, np.reshape(own, (-1, 2)), np.reshape(theirs, (-1, 2))
@@ -154,9 +162,16 @@ def test_leads_and_sections_follow_from_the_segments(tmp_path):
     np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-6)
     segments = beam["segments"].to_dataset()
     result = seasurface.sea_surface(
-        segments.x_atc, segments.height, segments.height_uncertainty, segments.ssh_flag > 0, method="nasa",
-        window=10_000.0, step=10_000.0, origin=8.9e6 + 5e3, min_sigma=1e-6,
-    )  # fmt: skip
+        segments.x_atc,
+        segments.height,
+        segments.height_uncertainty,
+        segments.ssh_flag > 0,
+        method="nasa",
+        window=10_000.0,
+        step=10_000.0,
+        origin=8.9e6 + 5e3,
+        min_sigma=1e-6,
+    )
     np.testing.assert_allclose(result.windows.height[:2], beam["sections/h_ref"][:2], rtol=0, atol=1e-6)
     np.testing.assert_allclose(
         result.windows.sigma[:2], beam["sections/h_ref_uncertainty"][:2], rtol=0, atol=1e-6
@@ -218,12 +233,22 @@ def test_smoothed_and_filled_sections_are_explained():
     h = rng.normal(0.4, 0.1, at.size)
     tree = xr.DataTree.from_dict(
         {
-            "segments": table("segment", x_atc=at, height=h, height_uncertainty=0.02 + 0 * at, refsurf_ndx=ndx,
-                              segment_id=np.arange(at.size), ssh_flag=0 * ndx, freeboard=h - made.height[ndx - 1]),
-            "leads": table("lead", x_atc=x, height=height, height_uncertainty=sigma, length=11.0 * count, ssh_n=count),
+            "segments": table(
+                "segment",
+                x_atc=at,
+                height=h,
+                height_uncertainty=0.02 + 0 * at,
+                refsurf_ndx=ndx,
+                segment_id=np.arange(at.size),
+                ssh_flag=0 * ndx,
+                freeboard=h - made.height[ndx - 1],
+            ),
+            "leads": table(
+                "lead", x_atc=x, height=height, height_uncertainty=sigma, length=11.0 * count, ssh_n=count
+            ),
             "sections": table("section", x_atc=made.x, h_ref=made.height, h_ref_flag=made.flag),
         }
-    )  # fmt: skip
+    )
     told = nasa_product_checks.check_atl10(tree)[""]
     assert made.flag.tolist() == [0, 0, 0, 0, 1, 0, 3, -1, -1]
     why = [s["why"] for s in told["sections"]]

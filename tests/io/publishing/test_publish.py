@@ -28,7 +28,7 @@ from is2ice.io.publishing import publish as publishing
 from is2ice.io.remote import location
 from is2ice.io.remote.location import FolderLocation
 from is2ice.io.stores import maintenance, store
-from is2ice.io.stores.declarations import declaration, declarations
+from is2ice.io.stores.declarations import declarations, find_declaration
 from is2ice.workflows import opening
 
 FIRST, SECOND = "ATL03_20191104195311_05940510_006_01", "ATL03_20191105192732_06090510_006_01"
@@ -373,7 +373,7 @@ def collection_version(target: Path) -> str:
 
 def test_the_collection_at_the_root_follows_the_pointer(tmp_path, monkeypatch):
     target = tmp_path / "public"
-    publish(made(tmp_path / "a.zarr"), target, declared=declaration("demo"))
+    publish(made(tmp_path / "a.zarr"), target, declaration=find_declaration("demo"))
     put, late = FolderLocation.put, []
 
     def slow(self, key, data):
@@ -439,7 +439,7 @@ print(len(listed), float(ds["freeboard"].sum()), listed.location)
 def test_on_s3_read_by_another_process_with_its_address_alone(tmp_path, s3, caplog):
     local = made(tmp_path / "s.zarr")
     with caplog.at_level("DEBUG", logger="is2ice"):
-        done = publish(local, s3, declared=declaration("demo"))
+        done = publish(local, s3, declaration=find_declaration("demo"))
         assert publish(local, s3).bytes == 0
     assert done.url == s3
     said = subprocess.run([sys.executable, "-c", READER, s3], capture_output=True, text=True)
@@ -518,7 +518,9 @@ def test_stac_of_a_published_store(tmp_path):
 
     target = tmp_path / "public"
     publish(
-        made(tmp_path / "s.zarr", track(), track(SECOND)), target, declared=declaration("ross_sea_2019_11")
+        made(tmp_path / "s.zarr", track(), track(SECOND)),
+        target,
+        declaration=find_declaration("ross_sea_2019_11"),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -555,8 +557,8 @@ def test_stac_of_a_published_store(tmp_path):
 
 def test_declarations_stay_and_can_be_corrected(tmp_path):
     local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
-    ross = declaration("ross_sea_2019_11")
-    publish(local, target, declared=ross)
+    ross = find_declaration("ross_sea_2019_11")
+    publish(local, target, declaration=ross)
     made(local, track(SECOND))
     assert publish(local, target).version == 2  # appended without a word on licence and citation
 
@@ -573,12 +575,12 @@ def test_declarations_stay_and_can_be_corrected(tmp_path):
             assert {(i.collection_id, i.properties["license"]) for i in items} == {(name, licence)}
 
     told(2, "ross_sea_2019_11", "CC-BY-4.0", ross.citation)
-    assert publish(local, target, declared=ross).version == 2
+    assert publish(local, target, declaration=ross).version == 2
     corrected = replace(ross, name="ross_sea", licence="CC0-1.0", citation="Corrected.")
-    would = publish(local, target, declared=corrected, dry_run=True)
+    would = publish(local, target, declaration=corrected, dry_run=True)
     assert (would.version, would.declared) == (3, True)
     told(2, "ross_sea_2019_11", "CC-BY-4.0", ross.citation)
-    done = publish(local, target, declared=corrected)
+    done = publish(local, target, declaration=corrected)
     assert (done.version, done.declared, done.bytes, len(done.unchanged)) == (3, True, 0, 2)
     assert "0 replaced, 2 unchanged; declaration changed;" in str(done)
     told(3, "ross_sea", "CC0-1.0", "Corrected.")
@@ -614,7 +616,7 @@ def test_faulty_declarations(tmp_path):
     with pytest.raises(StoreError, match="not a declaration"):
         declarations(tmp_path)
     with pytest.raises(StoreError, match="no store is declared as 'x'; known are demo"):
-        declaration("x")
+        find_declaration("x")
     with pytest.raises(StoreError, match="no such folder"):
         declarations(tmp_path / "none")
 

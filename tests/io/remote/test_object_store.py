@@ -231,12 +231,12 @@ def test_fixed_credentials_that_expire(between, expected, monkeypatch):
 def test_credentials_are_renewed_before_they_end(between, process):
     process(1000)
     f = RemoteFile(URL, "x")
-    f._door.until = time.time() + 60.0  # as those do that are good for an hour, in the end
+    f._address.until = time.time() + 60.0  # as those do that are good for an hour, in the end
     f.fetch([(100_000, 110_000)])
     assert between.keys == ["KEY1", "KEY2"]
     assert f.traffic.retries == 0
     process(0)
-    f._door.until = time.time() + 60.0  # not to be had again, but good for a minute still
+    f._address.until = time.time() + 60.0  # not to be had again, but good for a minute still
     f.fetch([(200_000, 210_000)])
     assert between.keys[-1] == "KEY2"
 

@@ -41,9 +41,11 @@ def track(row, column, *, beam: bool = False, **values) -> xr.Dataset:
     ds = schema.mock_segments(row.size, beam="gt2r" if beam else None)
     dims = ds["x"].dims
     shape = ds["x"].shape
-    ds = ds.assign(x=(dims, x.reshape(shape)), y=(dims, y.reshape(shape)), **{
-        k: (dims, np.broadcast_to(np.asarray(v, "f8"), shape)) for k, v in values.items()
-    })  # fmt: skip
+    ds = ds.assign(
+        x=(dims, x.reshape(shape)),
+        y=(dims, y.reshape(shape)),
+        **{k: (dims, np.broadcast_to(np.asarray(v, "f8"), shape)) for k, v in values.items()},
+    )
     return ds.assign_attrs(crs=POLAR)
 
 

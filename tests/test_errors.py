@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from is2ice.errors import MissingExtraError
-from is2ice.extras import EXTRAS, message, require
+from is2ice.errors import EXTRAS, MissingExtraError, extra_hint, require
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = next((ROOT / "sample_data").glob("ATL03_*.h5"))
@@ -32,7 +31,7 @@ def test_every_extra_is_declared_and_names_its_package() -> None:
 
 def test_a_package_that_is_there_is_not_asked_for() -> None:
     require("shapely", "odc.stac")
-    assert message("json") == ""
+    assert extra_hint("json") == ""
 
 
 def test_python_names_the_extra() -> None:

@@ -1,0 +1,289 @@
+"""Maps of surface class from many Sentinel-2 scenes, on any engine, in a folder or a bucket.
+
+Each scene becomes two objects: ``<scene>.tif``, a cloud-optimised GeoTIFF, and ``<scene>.json``, which describes it.
+The second is written last, so that a map is whole or not there, and a later call finds that nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.classifiers.registry import ModelReference
+from is2ice.errors import CatalogError, StoreError, require
+from is2ice.io.catalogs.sentinel2 import item_of
+from is2ice.io.remote.location import Location, location
+from is2ice.io.urls import public_url, scrub
+from is2ice.science import epoch
+from is2ice.version import __version__
+
+from .execution import RunKeywords, RunSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ClassMaps", "make_class_maps", "open_class_map"]
+
+#: Edge of the tiles of a GeoTIFF, pixels.
+_TILE = 512
+
+
+@dataclass(frozen=True)
+class ClassMaps:
+    """Outcome of :func:`make_class_maps`.
+
+    Attributes
+    ----------
+    folder : str
+        Folder or address of the maps.
+    receipts : tuple of dict
+        One per scene: ``scene``, ``outcome`` ("done", "skipped" or "failed"), ``error``, ``map``, ``shares``,
+        ``seconds``.
+    seconds : float
+    """
+
+    folder: str
+    receipts: tuple[dict[str, Any], ...] = field(repr=False)
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[dict[str, Any], ...]:
+        """Receipts of scenes without a map."""
+        return tuple(r for r in self.receipts if r["outcome"] == "failed")
+
+    def table(self) -> pd.DataFrame:
+        """Return a table with one row per scene."""
+        import pandas as pd
+
+        return pd.json_normalize(list(self.receipts))
+
+    def report(self) -> str:
+        """Report each scene in a line."""
+        lines = []
+        for r in sorted(self.receipts, key=lambda r: str(r["scene"])):
+            shares = ", ".join(f"{v:.1%} {k.replace('_', ' ')}" for k, v in r.get("shares", {}).items() if v)
+            told = f"FAILED: {r['error']}" if r["outcome"] == "failed" else f"{r['outcome']}; {shares}"
+            lines.append(f"{r['scene']}: {told}")
+        counts = [
+            f"{sum(r['outcome'] == kind for r in self.receipts)} {kind}"
+            for kind in ("done", "skipped", "failed")
+        ]
+        return "\n".join([*lines, f"{', '.join(counts)} in {self.seconds:.1f} s; maps in {self.folder}"])
+
+
+def make_class_maps(
+    scenes: Any,
+    folder: str | os.PathLike[str] | Location,
+    *,
+    classes: Mapping[str, Any] | None = None,
+    settings: RunSettings | None = None,
+    **keywords: Unpack[RunKeywords],
+) -> ClassMaps:
+    """Classify many scenes and write a map of each; a scene that fails stops no other.
+
+    Parameters
+    ----------
+    scenes : iterable of STAC items, or GeoDataFrame
+        Items in any form (:func:`is2ice.sentinel2.open_scene`), or a result of :func:`is2ice.search_scenes`.
+    folder : path or address
+        Folder or bucket to write to. Finished maps of the same scenes and options are kept.
+    classes : mapping, optional
+        Options of :func:`is2ice.sentinel2.class_map`; ``model`` may also be the folder or address of a U-Net.
+    settings : RunSettings, optional
+    **keywords
+        Settings as for :func:`is2ice.run`.
+
+    Returns
+    -------
+    ClassMaps
+
+    Raises
+    ------
+    ValueError
+        No scene, or an unknown engine or setting.
+    """
+    began = time.perf_counter()
+    settings = RunSettings.merged(settings, keywords)
+    root = location(folder)
+    options = dict(classes or {})
+    reference = ModelReference.of(options["model"]) if options.get("model") is not None else None
+    if reference is not None:
+        options["model"] = reference
+    receipts: list[dict[str, Any]] = []
+    items = list(_items(scenes, receipts))
+    if not items and not receipts:
+        raise ValueError("nothing to classify: expected at least one scene")
+    threads = settings.execution.name == "serial"
+    task = _Classify(root.url, options, settings.overwrite, "threads" if threads else "synchronous")
+    for item, result in settings.execution.map(task, items, reference.share() if reference else {}):
+        failed = isinstance(result, BaseException)
+        receipts.append(_failure(item["id"], result) if failed else result)
+    return ClassMaps(root.url, tuple(receipts), time.perf_counter() - began)
+
+
+def open_class_map(folder: str | os.PathLike[str] | Location, scene: str) -> xr.Dataset:
+    """Open a map that :func:`make_class_maps` has written, as :func:`is2ice.sentinel2.class_map` returns it.
+
+    Parameters
+    ----------
+    folder : path or address
+    scene : str
+        Id of the scene.
+
+    Raises
+    ------
+    StoreError
+        No such map, or one that is not what was written.
+    """
+    require("rasterio")
+    from rasterio.io import MemoryFile
+
+    root = location(folder)
+    about, raw = _about(root, scene), root.read(f"{scene}.tif")
+    if about is None or raw is None:
+        raise StoreError(f"{root.name}: no class map of {scene}; make it with is2ice classmaps")
+    if hashlib.sha256(raw[0]).hexdigest() != about["checksum"]:
+        raise StoreError(f"{root.name}/{scene}.tif: damaged (checksum); remove it and make it again")
+    with MemoryFile(raw[0]) as file, file.open() as source:
+        code, mask = source.read(1).astype(np.int8), source.read(2).astype(np.uint16)
+        step = source.transform
+        x = step.c + step.a * (np.arange(source.width) + 0.5)
+        y = step.f + step.e * (np.arange(source.height) + 0.5)
+    out = xr.Dataset({"surface_class": (("y", "x"), code), "mask": (("y", "x"), mask)}, {"y": y, "x": x})
+    return out.assign_attrs(about["attributes"])
+
+
+def _items(scenes: Any, receipts: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Read the items of scenes; one that cannot be read gets a receipt."""
+    if isinstance(scenes, str | os.PathLike | Mapping) or hasattr(scenes, "assets"):
+        scenes = [scenes]
+    listed = (row for _, row in scenes.iterrows()) if hasattr(scenes, "iterrows") else scenes
+    seen = set()
+    for scene in listed:
+        path = isinstance(scene, str | os.PathLike) and "://" not in os.fspath(scene)
+        try:
+            item = item_of(os.path.abspath(scene) if path else scene)
+        except CatalogError as error:
+            receipts.append(_failure(public_url(os.fspath(scene)) if path else str(scene)[:80], error))
+            continue
+        if item["id"] not in seen:
+            seen.add(item["id"])
+            yield item
+
+
+def _failure(scene: str, error: BaseException) -> dict[str, Any]:
+    return {
+        "scene": scene,
+        "outcome": "failed",
+        "error": scrub(str(error) or type(error).__name__),
+        "error_type": type(error).__name__,
+    }
+
+
+@dataclass(frozen=True)
+class _Classify:
+    """Work on a scene: classify it, write its map, and return a receipt."""
+
+    folder: str
+    options: Mapping[str, Any]
+    overwrite: str
+    scheduler: str
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        from is2ice.sentinel2.scene import class_map, open_scene, shares
+
+        began, scene, root = time.perf_counter(), str(item["id"]), location(self.folder)
+        inputs, have = self._inputs(item), _about(root, scene)
+        same = have is not None and (self.overwrite == "never" or have["inputs"] == inputs)
+        if have is not None and same and self.overwrite != "always" and root.read(have["map"]) is not None:
+            return {"scene": scene, "outcome": "skipped", "map": have["map"], "shares": have["shares"]}
+        model = self.options.get("model")
+        options = (
+            {**self.options, "model": model.open()} if isinstance(model, ModelReference) else self.options
+        )
+        made = class_map(open_scene(item), **options)
+        with _one_scheduler(self.scheduler):
+            made = made.compute()
+        raw = _geotiff(made)
+        about = {
+            "scene": scene,
+            "map": f"{scene}.tif",
+            "inputs": inputs,
+            "checksum": hashlib.sha256(raw).hexdigest(),
+            "bands": {"1": "surface_class", "2": "mask"},
+            "classes": {"-1": "unlabelled", **{str(k): v for k, v in enumerate(schema.CLASSES)}},
+            "mask_bits": {str(k): v for k, v in schema.LABEL_BITS.items()},
+            "shares": {k: round(v, 6) for k, v in shares(made).items()},
+            "attributes": {k: v for k, v in made.attrs.items() if isinstance(v, str | int | float)},
+            "is2ice_version": __version__,
+            "made": epoch.now(),
+        }
+        root.put(f"{scene}.tif", raw)
+        root.put(f"{scene}.json", json.dumps(about, indent=1).encode())
+        seconds = round(time.perf_counter() - began, 3)
+        return {
+            "scene": scene,
+            "outcome": "done",
+            "map": about["map"],
+            "shares": about["shares"],
+            "seconds": seconds,
+        }
+
+    def _inputs(self, item: Mapping[str, Any]) -> str:
+        """Fingerprint of everything that a map is made from."""
+        options = {k: str(v) for k, v in sorted(self.options.items())}
+        assets = {k: public_url(str(v.get("href"))) for k, v in item["assets"].items()}
+        what = [__version__, item["id"], assets, item.get("properties", {}).get("datetime"), options]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _about(root: Location, scene: str) -> dict[str, Any] | None:
+    """Read the description of a map; None if there is none, or one that was cut off."""
+    held = root.read(f"{scene}.json")
+    try:
+        return None if held is None else dict(json.loads(held[0]))
+    except ValueError:
+        return None
+
+
+def _one_scheduler(name: str) -> Any:
+    """Compute in this process; a worker of Dask would otherwise ask its own cluster."""
+    import dask
+
+    return dask.config.set(scheduler=name)
+
+
+def _geotiff(classes: xr.Dataset) -> bytes:
+    """Write a class map as a cloud-optimised GeoTIFF of two bands, with overviews by the nearest pixel."""
+    require("rasterio")
+    from rasterio.io import MemoryFile
+    from rasterio.transform import Affine
+
+    x, y = classes["x"].values, classes["y"].values
+    dx, dy = (float(v[-1] - v[0]) / (len(v) - 1) for v in (x, y))
+    step = Affine(dx, 0.0, float(x[0]) - dx / 2, 0.0, dy, float(y[0]) - dy / 2)
+    how = {
+        "driver": "COG",
+        "dtype": "int16",
+        "count": 2,
+        "width": len(x),
+        "height": len(y),
+        "transform": step,
+    }
+    options = {"compress": "DEFLATE", "predictor": "NO", "blocksize": _TILE, "overview_resampling": "NEAREST"}
+    with MemoryFile() as file:
+        with file.open(crs=classes.attrs["crs"], **how, **options) as out:
+            for band, name in enumerate(("surface_class", "mask"), 1):
+                out.write(classes[name].values.astype(np.int16), band)
+                out.set_band_description(band, name)
+            out.update_tags(**{k: str(v) for k, v in classes.attrs.items()})
+        return bytes(file.read())
