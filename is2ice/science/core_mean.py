@@ -9,7 +9,8 @@ them, are made for the mean of the whole return, which two things tell from the 
 Both follow from the shape of the pulse. With the arrival density :math:`f(t)` of the pulse on a rough surface and the
 detected density :math:`r(t)` of :mod:`is2ice.science.first_photon_bias`, the term
 
-.. math:: \Delta = \underbrace{(t_0 - E_r[t \mid \mathrm{core}])}_{\text{core}} - \underbrace{(E_f[t] - E_r[t])}_{\text{whole}}
+.. math:: \Delta = \underbrace{t_0 - E_r[t \mid \mathrm{core}]}_{\text{core}}
+          - \underbrace{(E_f[t] - E_r[t])}_{\text{whole}}
 
 is added to a table of the whole return; the table keeps what the instrument's makers know of the dead time. Over snow
 it is 0.5 to 0.9 cm, over dim flat water 0.4, over specular water 0.6 to 1.0, so that freeboard moves by millimetres and
@@ -26,6 +27,7 @@ core of many (:data:`FEW`).
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -71,7 +73,7 @@ def _zero() -> float:
 
 
 @njit(cache=True, nogil=True)
-def _one(t, density, incident, lag, zero, reach):
+def _one(t: F8, density: F8, incident: Any, lag: Any, zero: Any, reach: Any) -> Any:
     """Detected events of one pixel; core spread, 10-90 % span and biases of the core and of the whole return, ns."""
     n, dt = t.size, t[1] - t[0]
     r = np.empty(n)

@@ -29,6 +29,8 @@ night with drawn physics and both optics of the twin, which serve no benchmark; 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numba import njit
@@ -109,7 +111,9 @@ def low_level(x: F8, height: F8, sigma: F8) -> tuple[F8, F8]:
 
 
 @njit(cache=True, nogil=True)
-def beside(value, open_water, first, last, skip, cells):
+def beside(
+    value: F8, open_water: NDArray[Any], first: NDArray[Any], last: NDArray[Any], skip: int, cells: int
+) -> Any:
     """Upper tenth of a value over the cells beside each lead that are no water, some skipped; NaN of fewer than 5."""
     out = np.full(first.size, np.nan)
     work = np.empty(2 * cells)
@@ -129,7 +133,7 @@ def beside(value, open_water, first, last, skip, cells):
 
 
 @njit(cache=True, nogil=True)
-def flatness(height, sigma, first, last):
+def flatness(height: F8, sigma: F8, first: NDArray[Any], last: NDArray[Any]) -> Any:
     """Log-odds that the heights of each run scatter as those of water and not as those of ice."""
     calm, rough = CALM, RELIEF
     out = np.zeros(first.size)
