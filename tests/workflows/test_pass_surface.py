@@ -81,10 +81,10 @@ def test_a_run_joins_the_beams_of_a_granule_on_every_engine(tmp_path):
     assert set(np.unique(middle["h_ref_flag"])) == {4}
     assert middle["freeboard"].notnull().any()
     assert middle["h_ref"].attrs["source"] == "evidence, from beams gt1r, gt2r, gt3r"
-    others = run(
-        ["a.h5"], tmp_path / "two.zarr", chain=chain, engine="processes", workers=2, progress=False
-    )
-    assert {r["beam"]: r["checksum"] for r in others.receipts} == {b: by_track["a", b]["checksum"] for b in LEADS}
+    others = run(["a.h5"], tmp_path / "two.zarr", chain=chain, engine="processes", workers=2, progress=False)
+    assert {r["beam"]: r["checksum"] for r in others.receipts} == {
+        b: by_track["a", b]["checksum"] for b in LEADS
+    }
     again = run(["a.h5"], tmp_path / "serial.zarr", chain=chain, progress=False)
     assert [r["outcome"] for r in again.receipts] == ["skipped"] * 3
     # With other beams beside it a track is another one.
