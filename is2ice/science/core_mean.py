@@ -36,7 +36,7 @@ from scipy.special import erfcx
 
 from .first_photon_bias import DEAD_TIME, M_PER_NS, PIXELS, SPAN_10_90, FirstPhotonBias
 
-__all__ = ["FEW", "of_core"]
+__all__ = ["FEW", "density", "of_core", "pulse_zero"]
 
 F8 = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ CENTROID = 4.0
 FEW = np.array([[0.0, -0.006, -0.006, -0.002, -0.002, -0.001, 0.0], [1.0, 1.12, 1.12, 1.07, 1.05, 1.03, 1.0]])
 
 
-def _density(t: F8, sigma: float) -> F8:
+def density(t: F8, sigma: float) -> F8:
     """Arrival density of the pulse on a surface of roughness sigma, ns, about the peak."""
     s = float(np.hypot(PULSE, sigma))
     core = np.exp(-0.5 * (t / s) ** 2) / (s * np.sqrt(2 * np.pi))
@@ -66,9 +66,10 @@ def _density(t: F8, sigma: float) -> F8:
     return out
 
 
-def _zero() -> float:
+def pulse_zero() -> float:
+    """Delay of the centroid, to which heights refer, behind the peak of the pulse, ns."""
     t = np.arange(-CENTROID, CENTROID, 0.01)
-    f = _density(t, 0.0)
+    f = density(t, 0.0)
     return float((t * f).sum() / f.sum())
 
 
@@ -113,12 +114,12 @@ def _statistics(dead_time_ns: float) -> F8:
     incident = np.concatenate([[1e-4], np.geomspace(0.05, 6.0, 28)])
     roughness = np.concatenate([[0.0], np.geomspace(0.03, 1.0, 18)])
     out = np.empty((5, incident.size, roughness.size))
-    zero, dt = _zero(), 0.03
+    zero, dt = pulse_zero(), 0.03
     for j, rough in enumerate(roughness):
         sigma = rough / M_PER_NS
         half = 5.0 * float(np.hypot(PULSE, sigma))
         t = np.arange(-half, half + 12.0, dt)
-        f = _density(t, sigma)
+        f = density(t, sigma)
         reach = (SIGNAL + PER_ROUGHNESS * rough) / M_PER_NS
         for i, rate in enumerate(incident):
             out[:, i, j] = _one(t, f, rate, round(dead_time_ns / dt), zero, reach)

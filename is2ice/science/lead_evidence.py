@@ -24,7 +24,8 @@ tell, and the probabilities of all runs of the kind are moved together until the
 The pieces are not independent, so each has a weight. The weights were fitted (logistic regression, equal weight of each
 pass) to 14,525 runs of two classifiers, one of them with planted errors, on seventeen simulated passes by day and by
 night with drawn physics and both optics of the twin, which serve no benchmark; on them the probability was right within
-0.05 wherever it exceeds 0.5. What is not known of a lead counts nothing.
+0.05 wherever it exceeds 0.5. What is not known of a lead counts
+nothing, but for its light.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ LENGTH, PER_LENGTH, MOST_LENGTH = 15.0, 0.6, 1.2
 SCATTER, WATER_DENSITY, MOST_BRIGHTNESS = 0.15, 0.22, 2.0
 #: Weights of class, brightness, contrast, background, flatness and height, and the log-odds of any lead.
 CLASS, LIGHT, CONTRAST, BACKGROUND, FLAT, HIGH, ANY = 0.4, 0.7, 1.3, 2.0, 0.5, 1.0, 0.8
+#: Log-odds of a run whose light nobody gives: most true leads are told by it.
+UNSEEN = -0.35
 #: Bound of the log-odds of height.
 MOST_HEIGHT = 15.0
 #: Brightness of ice that is dark for its surroundings, over their brightest tenth; what contrast says nothing.
@@ -177,7 +180,7 @@ def terms(leads: xr.Dataset) -> dict[str, F8]:
     """
     p = np.clip(np.nan_to_num(leads["water_probability"].values, nan=0.8), 0.05, 0.98)
     length = np.maximum(leads["length"].values, 1.0)
-    brightness = leads["brightness"].values
+    brightness, flat = leads["brightness"].values, leads["flatness"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         over = np.log(brightness / leads["ice_bright"].values)
         under = np.log(brightness / leads["ice_dark"].values)
@@ -191,7 +194,9 @@ def terms(leads: xr.Dataset) -> dict[str, F8]:
     return {
         "class": CLASS * np.log(p / (1 - p)) + ANY,
         "length": np.clip(PER_LENGTH * np.log(length / LENGTH), -MOST_LENGTH, MOST_LENGTH),
-        "brightness": LIGHT * _brightness(beyond_ice, leads["photons"].values),
+        "brightness": np.where(
+            np.isfinite(brightness), LIGHT * _brightness(beyond_ice, leads["photons"].values), UNSEEN
+        ),
         "contrast": CONTRAST * np.where(contrast < 0.0, dark, 0.0),
         "background": np.where(by_day, BACKGROUND * np.nan_to_num(np.clip(fall, *FALLS) - NO_FALL), 0.0),
         "flatness": FLAT
@@ -212,7 +217,8 @@ def prior(leads: xr.Dataset) -> F8:
     height = part.pop("height")
     odds = np.asarray(sum(part.values()))
     high = height < -HIGH * (TOO_HIGH - 1.0) ** 2
-    for kind in np.unique(kinds := _kinds(leads)):
+    kinds = _kinds(leads)
+    for kind in np.unique(kinds[np.isfinite(leads["brightness"].values)]):
         mine = kinds == kind
         # Errors that heights betray stand for those that they do not.
         expected = np.mean(1.0 / (1.0 + np.exp(odds[mine])))
@@ -223,16 +229,16 @@ def prior(leads: xr.Dataset) -> F8:
 
 def film(leads: xr.Dataset) -> F8:
     """Probability that nilas covers a lead that counts as sea: dark runs may be nilas, specular ones are not."""
-    known = np.isfinite(leads["brightness"].values)
-    return np.where(known, np.where(_kinds(leads) == 1, NILAS_BRIGHT, NILAS_DARK), 0.0)
+    return np.array([NILAS_DARK, NILAS_BRIGHT, NILAS_DARK, 0.0])[_kinds(leads)]
 
 
 def _kinds(leads: xr.Dataset) -> NDArray[np.int8]:
-    """0 for runs like the ice about them, 1 for brighter and 2 for darker ones."""
+    """0 for runs like the ice about them, 1 for brighter and 2 for darker ones, 3 for those of unknown light."""
     with np.errstate(invalid="ignore"):
         bright = (leads["brightness"] > leads["ice_bright"]).values
         dark = (leads["brightness"] < leads["ice_dark"]).values
-    return np.where(bright, 1, np.where(dark, 2, 0)).astype(np.int8)
+    kind = np.where(bright, 1, np.where(dark, 2, 0))
+    return np.where(np.isfinite(leads["brightness"].values), kind, 3).astype(np.int8)
 
 
 def _shift(odds: F8, share: float) -> float:

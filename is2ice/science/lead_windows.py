@@ -79,7 +79,7 @@ class SurfaceModel:
     reject : float
         Standard errors above the consensus beyond which a lead is left out (``crossfit`` only); NaN is 2.5.
     lead_floor : float
-        Real differences between leads, m, added to their errors; NaN is 0.01 for ``crossfit``, 0.005 for ``evidence``,
+        Real differences between leads, m, added to their errors; NaN is 0.01 for ``crossfit``, 0.008 for ``evidence``,
         which knows the slope of the sea between them, else 0.
     variability : float
         Wander of the sea surface after 1 km, m, growing as the square root of the distance (all methods but
@@ -98,7 +98,7 @@ class SurfaceModel:
 
     def of(self, method: str) -> SurfaceModel:
         """The same with what `method` assumes where nothing was given."""
-        own = {"crossfit": 0.01, "evidence": 0.005}.get(method, 0.0)
+        own = {"crossfit": 0.01, "evidence": 0.008}.get(method, 0.0)
         reject = (2.5 if math.isnan(self.reject) else self.reject) if method == "crossfit" else np.inf
         floor = own if math.isnan(self.lead_floor) else self.lead_floor
         return replace(self, reject=reject, lead_floor=floor)

@@ -222,6 +222,24 @@ def test_filter_and_smoother_are_the_gaussian_process():
     np.testing.assert_allclose(np.sqrt(var[1]), np.sqrt(spread), rtol=0.02)
 
 
+def test_a_false_lead_bounds_the_sea_and_does_not_pull_it_up():
+    """Six true leads at 0, and one or many doubtful ones of any height above: the sea stays."""
+    across, node = np.zeros(1), np.array([10e3])
+
+    def sea(height: list[float], prior: float) -> float:
+        x = np.linspace(1e3, 19e3, 6 + len(height))
+        h = np.array([0.0, *height[:2], 0.0, 0.0, *height[2:], 0.0, 0.0, 0.0])
+        p = np.where(h > 0, prior, 0.97)
+        one = np.ones(x.size)
+        leads = Observations(x, h, one * 0.03**2, p, np.zeros(x.size, int), 0.0 * one)
+        return float(surface_process.fit(leads, node, across).height[0, 0])
+
+    clean = sea([], 0.5)
+    for height in ([0.3], [0.12], [0.2, 0.3, 0.25, 0.4], [0.08, 0.5, 0.15]):
+        assert abs(sea(height, 0.5) - clean) < 0.005
+    assert sea([0.3], 0.9) - clean < 0.005
+
+
 # --- the surface ------------------------------------------------------------------------------------------
 
 PLACES = [2_000, 5_000, 8_000, 12_000, 15_000, 18_000]

@@ -448,8 +448,6 @@ SEAS = {
 @pytest.mark.parametrize("method", ["crossfit", "evidence"])
 @pytest.mark.parametrize("name", SEAS)
 def test_errors_on_simulated_seas_are_small_and_honest(name, method):
-    if (name, method) == ("a fifth are ice of 10 cm", "evidence"):
-        pytest.skip("heights alone do not tell thin ice: its evidence is class and brightness")
     options, most_bias, most_rmse, (low, high) = SEAS[name]
     error, score = [], []
     for seed in range(12):
@@ -499,8 +497,8 @@ def test_face_follows_the_schema(beam, method):
     out = seasurface.estimate(ds, method)
     schema.conform(out, "segments", "classified", "seasurface")
     assert out.h_ref.dims == ds.height.dims
-    # By evidence less the light of the ice beside a lead of 40 m, which a step in the mock does not blur into it.
-    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=0.04 if method == "evidence" else 1e-6)
+    # By evidence a dark lead may be nilas.
+    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=0.006 if method == "evidence" else 1e-6)
     assert (out.h_ref_flag == 0).all()
     assert (out.lead_index.values.ravel()[[999, 1000, 1019, 1020]] == [-1, 0, 0, -1]).all()
     assert "h_ref" not in ds
