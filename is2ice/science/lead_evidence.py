@@ -199,8 +199,10 @@ def terms(leads: xr.Dataset) -> dict[str, F8]:
         ),
         "contrast": CONTRAST * np.where(contrast < 0.0, dark, 0.0),
         "background": np.where(by_day, BACKGROUND * np.nan_to_num(np.clip(fall, *FALLS) - NO_FALL), 0.0),
-        "flatness": FLAT
-        * (np.clip(np.nan_to_num(leads["flatness"].values, nan=NOT_FLAT), *FLATNESS) - NOT_FLAT),
+        # Thin ice is flat, too: without its light, flatness says nothing.
+        "flatness": np.where(
+            np.isfinite(brightness), FLAT * np.nan_to_num(np.clip(flat, *FLATNESS) - NOT_FLAT), 0.0
+        ),
         "height": -np.minimum(HIGH * np.maximum(z - 1.0, 0.0) ** 2, MOST_HEIGHT),
     }
 

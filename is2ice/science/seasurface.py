@@ -19,12 +19,11 @@ share them), beam by beam; between windows the surface is linear in distance. Th
 sea surface from what is known of it: class, length, brightness, height over the lowest ice about it
 (:mod:`is2ice.science.lead_evidence`). Narrow leads are corrected for the light of the ice beside them, with the
 uncertainty of that correction (:mod:`is2ice.science.lead_footprint`). The sea of all beams of a pass is one random
-process
-of level, slopes along and across, and small departures of each ground track; leads enter as a mixture of true and
-false ones, which a lead can only settle with the others or by its own evidence (:mod:`is2ice.science.surface_process`).
-A lone implausible lead makes no surface. What is left out is listed with its reason. Beams without leads in reach
-borrow from the others (flag ``from_other_beams``). `benchmarks/sea_surface.py` compares it with ``crossfit`` over
-passes
+process of level, slopes along and across, and small departures of each ground track. A lead is sea, or else ice of
+unknown height above it; which, it settles with the others or by its own evidence
+(:mod:`is2ice.science.surface_process`). A lone implausible lead makes no surface. What is left out is listed with its
+reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``); where the standard error
+exceeds `most_error` (6 cm) there is no surface. `benchmarks/sea_surface.py` compares it with ``crossfit`` over passes
 with drawn physics and planted errors.
 
 **Position.** The mean of leads at :math:`x_k` with weights :math:`a_k` is the height of a sloping sea at
