@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-quick lint types bench clean
+.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,7 +48,7 @@ lock:  ## resolve the lock again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
 
-demo: $(READY)  ## simulate passes, run the whole chain offline, train, score it against the truth (some minutes)
+demo: $(READY)  ## simulate passes, run the whole chain offline, score it against the truth (some minutes)
 	$(BIN)/is2ice demo --out demo
 
 lint: $(READY)
@@ -68,9 +68,24 @@ bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam t
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
 
+default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
+	$(BIN)/python benchmarks/classifiers.py prepare
+	$(BIN)/python benchmarks/classifiers.py make-default
+
+fuzz: $(READY)  ## 2,000 structural edits of granules, products and documents; prints a table of outcomes
+	$(BIN)/python tests/fuzz/run.py --cases 2000
+
 validate: $(READY)  ## closed loop on simulated passes: sea surface, freeboard and classes against truth
 	$(BIN)/python -m is2ice.twin.statistics
 	$(BIN)/python benchmarks/closed_loop.py
 
+docs: $(READY)  ## the documentation site in docs/_build/html, its links inside the site checked
+	$(BIN)/python -m sphinx -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+gallery: $(READY)  ## run the notebooks of the gallery again, with their outputs kept (minutes)
+	cd docs/gallery && for one in *.ipynb; do \
+	    ../../$(BIN)/jupyter execute --inplace $$one || exit 1; done; rm -rf build
+
 clean:  ## remove what demo, test and bench wrote (not .venv)
-	rm -rf build demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build demo docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache

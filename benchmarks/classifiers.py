@@ -16,33 +16,29 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+import multiprocessing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
 
+import default_model
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from physics_passes import CHOOSE, JUDGES, TRAIN, Pass, prepare, tracks
 
 import is2ice.classifiers
-from is2ice import __version__, schema
+from is2ice import schema
 from is2ice.classifiers import by_name, classify
-from is2ice.classifiers.boosted import Boosted, Forest
+from is2ice.classifiers.boosted import Boosted
 from is2ice.classifiers.scores import ClassScore, LeadScore, score_classes, score_leads, table
 from is2ice.science import freeboard, seasurface
-from is2ice.science.features import FEATURE_SETS, build
+from is2ice.science.features import FEATURE_SETS
 from is2ice.science.metrics import Errors
-from is2ice.twin.scene.physics import RANGES
 
-FEATURES = "strips"
-#: Cells of thick ice kept of each track, as a share; their weight makes up for it.
-KEEP = 0.2
-#: Cells of strips narrower than this count more, by the root of its ratio to the width.
-WIDE = 60.0
 INTERIOR = 6.0
 
 
@@ -53,6 +49,7 @@ def main() -> None:
     parser.add_argument("task", choices=["prepare", "choose", "make-default", "score", "shift"])
     parser.add_argument("--folder", type=Path, default=Path("build/classifiers"))
     parser.add_argument("--model", type=Path, default=Path(is2ice.classifiers.__file__).parent / "default")
+    parser.add_argument("--classes-only", action="store_true", help="compare no freeboards")
     parser.add_argument("--classifiers", nargs="+", default=["radiometric", "default"])
     args = parser.parse_args()
     if args.task == "prepare":
@@ -61,131 +58,27 @@ def main() -> None:
     elif args.task == "choose":
         choose(args.folder)
     elif args.task == "make-default":
-        make_default(args.folder, args.model)
+        make_default(args.folder, args.model, levels=not args.classes_only)
     elif args.task == "score":
-        document = judge({name: by_name(name) for name in args.classifiers}, args.folder, JUDGES)
+        document = judge(
+            {name: by_name(name) for name in args.classifiers},
+            args.folder,
+            JUDGES,
+            levels=not args.classes_only,
+        )
         (args.folder / "scores.json").write_text(json.dumps(document, indent=1))
     else:
         shift(args.folder)
 
 
-# -- training -----------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Cells:
-    """Cells to learn from: features, classes, weights."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    weight: NDArray[np.float64]
-
-
-def run_lengths(code: NDArray[Any]) -> NDArray[np.int64]:
-    """Number of cells in the run of equal codes that each cell belongs to."""
-    number = np.cumsum(np.diff(code, prepend=code[:1]) != 0)
-    return np.bincount(number)[number]
-
-
-def cells_of(cases: Iterable[Pass], folder: Path, keep: float = 1.0) -> Cells:
-    """Cells of some passes, balanced by the width of what they lie in."""
-    rng = np.random.default_rng(15)
-    parts = []
-    for case in cases:
-        for track, truth in tracks(case, folder):
-            x = build(track, FEATURES).values
-            y = truth["surface_class_truth"].values.astype(int)
-            width = schema.SEGMENT_LENGTH * run_lengths(y)
-            fine = np.isfinite(x).all(axis=1) & (y >= 0)
-            some = fine & ((y > 0) | (rng.random(y.size) < keep))
-            weight = np.where(y > 0, np.sqrt(np.clip(WIDE / width, 1.0, 6.0)), 1.0 / keep)
-            # A cell at an edge is of both classes: the class of its centre says less.
-            weight = np.where(truth["edge_distance"].values < 2.0, 0.5 * weight, weight)
-            parts.append((x[some], y[some], weight[some]))
-    return Cells(*(np.concatenate(a) for a in zip(*parts, strict=True)))
-
-
-def fit(cells: Cells, columns: NDArray[np.int64] | None = None, rounds: int = 50, seed: int = 0) -> Any:
-    """A boosted forest on some columns of the features (all by default)."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    forest = HistGradientBoostingClassifier(
-        max_iter=rounds,
-        learning_rate=0.08,
-        max_leaf_nodes=24,
-        min_samples_leaf=60,
-        l2_regularization=5.0,
-        max_features=0.5,
-        early_stopping=False,
-        random_state=seed,
-    )
-    return forest.fit(cells.x if columns is None else cells.x[:, columns], cells.y, cells.weight)
-
-
-def temperature_of(forest: Forest, cells: Cells) -> float:
-    """Temperature that makes the probabilities of cells likeliest: one for the cells of many physics."""
-    p = forest.probabilities(cells.x)
-    z = np.log(np.maximum(p, 1e-9))
-    grid = np.exp(np.linspace(np.log(0.6), np.log(2.5), 40))
-    loss = []
-    for t in grid:
-        q = z / t
-        q -= np.log(np.exp(q).sum(axis=1, keepdims=True))
-        loss.append(-q[np.arange(cells.y.size), cells.y].mean())
-    return float(grid[int(np.argmin(loss))])
-
-
-def make_default(folder: Path, home: Path) -> None:
-    """Train the shipped model, measure it, and write it with its card."""
-    learn, held = cells_of(TRAIN, folder, KEEP), cells_of(CHOOSE, folder)
-    forest = Forest.of(fit(learn))
-    low, high = np.quantile(learn.x, [0.0005, 0.9995], axis=0)
-    card = {
-        "name": "default",
-        "kind": "boosted forest",
-        "is2ice_version": __version__,
-        "classes": list(schema.CLASSES),
-        "features": FEATURES,
-        "feature_names": list(FEATURE_SETS[FEATURES].names),
-        "segment_length": schema.SEGMENT_LENGTH,
-        "releases": ["006", "007"],
-        "temperature": temperature_of(forest, held),
-        "range_low": [float(v) for v in low],
-        "range_high": [float(v) for v in high],
-        "outside_limit": 1.0,
-        "checksum": "",
-        "trained_on": {
-            "what": "truth of simulated passes, physics drawn for each; no image and no genuine data",
-            "passes": [c.name for c in TRAIN],
-            "chosen_on": [c.name for c in CHOOSE],
-            "cells": int(learn.y.size),
-            "physics": {name: [r.low, r.high] for name, r in RANGES.items()},
-        },
-        "not_for": [
-            "melt ponds and wet snow (not simulated)",
-            "segments of another length than 2 m, or photons of another confidence than the default",
-            "seas with land-fast ice, icebergs or land in view (not simulated)",
-        ],
-    }
-    model = Boosted(forest, card, "keep")
-    card["outside_limit"] = outside_limit(model, folder)
-    model.save(home)
-    model = Boosted.load(home)
-    scores = judge({"radiometric": by_name("radiometric"), "default": model}, folder, JUDGES)
-    model = replace(model, card=dict(model.card) | {"scores": scores})
-    model.save(home)
+# -- the shipped model --------------------------------------------------------------------------------
+def make_default(folder: Path, home: Path, *, levels: bool = True) -> None:
+    """Train the shipped model, judge it beside the tree, and write it with its card."""
+    model = default_model.make(folder, home)
+    scores = judge({"radiometric": by_name("radiometric"), "default": model}, folder, JUDGES, levels=levels)
+    replace(model, card=dict(model.card) | {"scores": scores}).save(home)
     size = sum(f.stat().st_size for f in home.iterdir())
-    print(
-        f"{home}: {forest.feature.size:,} nodes, {size / 1e6:.2f} MB, checksum {Boosted.load(home).card['checksum']}"
-    )
-
-
-def outside_limit(model: Boosted, folder: Path) -> float:
-    """Share of segments outside the ranges that puts a track out of depth: twice that of any choosing pass."""
-    shares = []
-    for case in CHOOSE:
-        for track, _ in tracks(case, folder):
-            x = build(track, FEATURES).values
-            shares.append(model.share_outside(x[np.isfinite(x).all(axis=1)]))
-    return 2.0 * max(*shares, 0.01)
+    print(f"{home}: {size / 1e6:.2f} MB, checksum {Boosted.load(home).card['checksum']}")
 
 
 # -- choosing -----------------------------------------------------------------------------------------
@@ -200,27 +93,34 @@ GROUPS = {
 
 
 def choose(folder: Path) -> None:
-    """Macro-F1 and water recall on the choosing passes, whole and without a group of features."""
-    learn, held = cells_of(TRAIN, folder, KEEP), cells_of(CHOOSE, folder)
-    names = FEATURE_SETS[FEATURES].names
-    print(f"{learn.y.size:,} cells to learn from, {held.y.size:,} to choose by")
+    """Scores of the first forest on the choosing passes, whole and without a group of features."""
+    learn, held = default_model.cells_of(TRAIN, folder), default_model.cells_of(CHOOSE, folder)
+    names = FEATURE_SETS[default_model.FEATURES].names
+    print(f"{sum(int(c.chosen.sum()) for c in learn):,} cells to learn from, {len(held)} tracks to choose by")
     for label, starts in {"all": (), **GROUPS}.items():
         columns = np.array([k for k, n in enumerate(names) if not (starts and n.startswith(starts))])
-        p = fit(learn, columns, 60).predict_proba(held.x[:, columns])
-        print(
-            table({label if label == "all" else f"without {label}": score_classes(held.y, p)}).splitlines()[
-                -1
-            ],
-            flush=True,
-        )
+        forest = default_model.fit([c.x[:, columns] for c in learn], learn, default_model.Settings(rounds=30))
+        scores = reduce(add, (score_classes(c.y, _by(forest, c.x[:, columns])) for c in held))
+        row = table({label if label == "all" else f"without {label}": scores}).splitlines()[-1]
+        print(row, flush=True)
+
+
+def _by(forest: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of a fitted forest, NaN where a cell has no features."""
+    known = np.isfinite(x).all(axis=1)
+    p = np.full((len(x), len(schema.CLASSES)), np.nan)
+    p[known] = forest.predict_proba(x[known])
+    return p
 
 
 def shift(folder: Path) -> None:
     """Median of each feature over each class: spread between passes, and the second optics against the first."""
-    names = FEATURE_SETS[FEATURES].names
+    names = FEATURE_SETS[default_model.FEATURES].names
     first, second = (
-        [cells_of([c], folder) for c in JUDGES[k]] for k in ("perturbed physics", "second optics")
+        [default_model.cells_of([c], folder) for c in JUDGES[k]]
+        for k in ("perturbed physics", "second optics")
     )
+    spread = np.nanstd(np.concatenate([c.x for some in first for c in some]), axis=0) + 1e-9
     print(
         f"{'':20}"
         + "".join(f"{c:>24}" for c in schema.CLASSES)
@@ -229,13 +129,15 @@ def shift(folder: Path) -> None:
     for k, name in enumerate(names):
         row = f"{name:20}"
         for code in range(3):
-            medians = [
-                [np.median(c.x[c.y == code, k]) for c in some if (c.y == code).any()]
-                for some in (first, second)
-            ]
-            spread = np.std(np.concatenate([c.x[:, k] for c in first])) + 1e-9
-            row += f"{np.std(medians[0]) / spread:>14.2f}{(np.mean(medians[1]) - np.mean(medians[0])) / spread:>10.2f}"
+            one, two = (_medians(passes, code, k) for passes in (first, second))
+            row += f"{np.std(one) / spread[k]:>14.2f}{(np.mean(two) - np.mean(one)) / spread[k]:>10.2f}"
         print(row)
+
+
+def _medians(passes: list[list[default_model.Cells]], code: int, k: int) -> list[float]:
+    """Median of a feature over the cells of a class in each pass that has any."""
+    values = [np.concatenate([c.x[c.known & (c.y == code), k] for c in some]) for some in passes]
+    return [float(np.median(v)) for v in values if v.size]
 
 
 # -- judging ------------------------------------------------------------------------------------------
@@ -267,6 +169,8 @@ class Result:
                 "calibration_error": round(float(s.reliability.expected_error), 4),
             }
         out["leads_found_by_width"] = self.leads.to_dict()
+        if not self.within_1cm[1]:
+            return out
         out["freeboard_rmse_m"] = round(float(self.freeboard.rmse), 4)
         out["freeboard_rmse_true_classes_m"] = round(float(self.freeboard_true_classes.rmse), 4)
         out["beams_within_1cm"] = list(self.within_1cm)
@@ -277,14 +181,16 @@ def freeboard_of(classified: xr.Dataset) -> NDArray[np.float64]:
     return np.asarray(freeboard.compute(seasurface.estimate(classified))["freeboard"].values, float)
 
 
-def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any) -> Result:
-    """Judge a classifier on one track; freeboards are compared where both they and the truth exist."""
+def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any, levels: bool = True) -> Result:
+    """Judge a classifier on one track; freeboards are compared where both they and the truth exist, if at all."""
     out = classify(track, model)
     true, edge = truth["surface_class_truth"].values, truth["edge_distance"].values
     got = out["surface_class"].values
     p = np.where((got < 0)[:, None], np.nan, out["class_probability"].values)
-    ours = freeboard_of(out)
-    theirs = freeboard_of(out.assign(surface_class=("x_atc", true.astype("i1"))))
+    ours = theirs = np.full(true.shape, np.nan)
+    if levels:
+        ours = freeboard_of(out)
+        theirs = freeboard_of(out.assign(surface_class=("x_atc", true.astype("i1"))))
     both = np.isfinite(ours) & np.isfinite(theirs) & (true >= 0)
     a, b = (Errors.of((f - truth["freeboard_truth"].values)[both]) for f in (ours, theirs))
     counted = int(both.any())
@@ -300,18 +206,41 @@ def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any) -> Result:
     )
 
 
-def judge(models: Mapping[str, Any], folder: Path, judges: Mapping[str, tuple[Pass, ...]]) -> dict[str, Any]:
-    """Print the tables of every judge; return the figures."""
+def _one_pass(models: dict[str, Any], folder: Path, levels: bool, case: Pass) -> dict[str, Result]:
+    pairs = tracks(case, folder)
+    return {
+        name: reduce(add, [one_track(track, truth, m, levels) for track, truth in pairs])
+        for name, m in models.items()
+    }
+
+
+def judge(
+    models: Mapping[str, Any], folder: Path, judges: Mapping[str, tuple[Pass, ...]], *, levels: bool = True
+) -> dict[str, Any]:
+    """Print the tables of every judge; return the figures.
+
+    Parameters
+    ----------
+    models : mapping
+        Classifiers by name.
+    folder : Path
+    judges : mapping
+        Passes by name.
+    levels : bool
+        Compare freeboards too, which takes most of the time.
+    """
     document: dict[str, Any] = {}
     for where, cases in judges.items():
-        results = {
-            name: reduce(add, [one_track(t, truth, m) for c in cases for t, truth in tracks(c, folder)])
-            for name, m in models.items()
-        }
+        with multiprocessing.get_context("fork").Pool(default_model.WORKERS) as pool:
+            parts = pool.map(partial(_one_pass, dict(models), folder, levels), cases, 1)
+        results = {name: reduce(add, [part[name] for part in parts]) for name in models}
         print(f"\n== {where}: {len(cases)} passes ==")
         for region in ("everything", "interior"):
             print(f"-- {region}\n" + table({n: getattr(r, region) for n, r in results.items()}))
         print("-- leads found, by width\n" + "\n".join(f"{n:20}{r.leads}" for n, r in results.items()))
+        if not levels:
+            document[where] = {n: r.to_dict() for n, r in results.items()}
+            continue
         print("-- freeboard: RMSE with predicted and with true classes, cm; beams within 1 cm of each other")
         for n, r in results.items():
             rmse = 100 * r.freeboard.rmse, 100 * r.freeboard_true_classes.rmse

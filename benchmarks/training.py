@@ -48,7 +48,7 @@ class Clock:
 
     def result(self) -> dict[str, float]:
         wall, cpu = np.diff(np.array(self.marks), axis=0).T
-        return {"first": wall[0], "best": min(wall[1:]), "cpu": min(cpu[1:])}
+        return {"first": wall[0], "best": min(wall[1:]), "cpu": min(cpu[1:]), "total": float(sum(wall))}
 
 
 def plain(n: int, epochs: int, batch: int) -> dict[str, float]:
@@ -233,7 +233,15 @@ def main() -> None:
             "that both ranks and Horovod's threads share the cores"
         )
     if args.json is not None:
-        args.json.write_text(json.dumps({"windows": args.windows, "rows": rows}, indent=1))
+        cores, now = os.cpu_count() or 1, os.getloadavg()[0]
+        about = {
+            "windows": args.windows,
+            "epochs": args.epochs,
+            "cores": cores,
+            "load_average": round(now, 2),
+        }
+        about["busy"] = load > 0.5 * cores  # before the first measurement
+        args.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
     print(f"{'inference, windows/s':44}{'one thread':>12}{'all threads':>13}")
     one, all_ = child("inference:1", args), child("inference:0", args)
     for name in one:

@@ -62,6 +62,7 @@ _PUBLIC = {
     "reclassify": "workflows.reclassify",
     "resume": "workflows.run",
     "run": "workflows.run",
+    "sample": "io.icesat2.sample",
     "schema": "schema!",
     "search": "io.catalogs.icesat2",
     "search_scenes": "io.catalogs.sentinel2",
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from is2ice.io.catalogs.orders import product_info as product_info
     from is2ice.io.catalogs.sentinel2 import search_scenes as search_scenes
     from is2ice.io.icesat2.atl03 import Granule as Granule
+    from is2ice.io.icesat2.sample import sample as sample
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
     from is2ice.io.stores.declarations import find_declaration as find_declaration

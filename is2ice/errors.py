@@ -12,6 +12,7 @@ __all__ = [
     "EXTRAS",
     "CatalogError",
     "DamagedTrackError",
+    "DocumentError",
     "GranuleError",
     "Is2IceError",
     "MissingExtraError",
@@ -22,6 +23,7 @@ __all__ = [
     "StoreError",
     "TransitionOrbitError",
     "extra_hint",
+    "installed",
     "require",
 ]
 
@@ -76,6 +78,10 @@ class ModelError(Is2IceError, ValueError):
     """A saved model or checkpoint cannot be used: damaged, of another kind, or made for other data."""
 
 
+class DocumentError(Is2IceError, ValueError):
+    """A configuration or another file of settings cannot be read, or says what it may not."""
+
+
 class CatalogError(Is2IceError, RuntimeError):
     """A catalogue cannot be searched: unreachable, refusing, or not a STAC API."""
 
@@ -92,6 +98,7 @@ EXTRAS = {
     "pystac_client": ("searches of STAC catalogues", "stac"),
     "odc.stac": ("images of Sentinel-2", "stac"),
     "rasterio": ("images of Sentinel-2", "stac"),
+    "rioxarray": ("class maps as files", "stac"),
     "skimage": ("classes of images", "stac"),
     "stac_geoparquet": ("the index of a published store", "stac"),
     "tensorflow": ("trained models", "tensorflow"),
@@ -115,7 +122,7 @@ def require(*packages: str) -> None:
         With the command that installs them.
     """
     for package in packages:
-        if not _installed(package):
+        if not installed(package):
             raise MissingExtraError(extra_hint(package))
 
 
@@ -129,7 +136,8 @@ def extra_hint(package: str) -> str:
     return f"{purpose} {'needs' if purpose.startswith('the ') else 'need'} {known}: pip install 'is2ice[{extra}]'"
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Return True if a package can be imported; nothing is imported."""
     if sys.modules.get(package) is not None:
         return True
     try:

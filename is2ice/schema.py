@@ -82,6 +82,7 @@ class Quality(IntFlag):
     FIRST_PHOTON_BIAS_OUTSIDE_RANGE = 128
     PHOTONS_REJECTED_BY_QUALITY = 256
     PHOTON_RATE_SATURATED = 512
+    MELT_POND_POSSIBLE = 1024
 
 
 class LabelFlag(IntFlag):
@@ -296,9 +297,39 @@ SEGMENTS: dict[str, Var] = {
     "segment_quality": Var("u2", "1", "quality bits", flag_masks=QUALITY_BITS),
 }
 
+#: What :mod:`is2ice.science.photon_statistics` adds to segments.
+STATISTICS: dict[str, Var] = {
+    **{
+        f"{name}_{kind}": Var("f4", units, f"{text} of {what} over the segment's photons", required=False)
+        for name, units, what in (
+            ("pcnt", "1", "photons of the same pulse"),
+            ("pcnth", "1", "selected photons of the same pulse"),
+            ("background_rate", "s-1", "the background rate"),
+            ("background_counts", "1", "the 50-pulse background sum"),
+        )
+        for kind, text in (("median", "median"), ("std", "standard deviation"))
+    },
+}
+
 LABELS: dict[str, Var] = {
     "label": Var("i1", "1", "surface class from a coincident image (truth)", flag_values=_CLASS_FLAGS),
     "label_flags": Var("u2", "1", "why a segment is unlabelled", flag_masks=LABEL_BITS),
+    **{
+        f"image_b{band}": Var(
+            "f4",
+            "1",
+            f"reflectance of the image in band B{band}, interpolated to the segment",
+            required=False,
+        )
+        for band in ("02", "03", "04", "08", "11")
+    },
+    "image_class_probability": Var(
+        "f4",
+        "1",
+        "probability of each surface class in the image, interpolated to the segment",
+        ("beam", "x_atc", "surface"),
+        required=False,
+    ),
 }
 
 CLASSIFIED: dict[str, Var] = {
@@ -350,6 +381,7 @@ FREEBOARD: dict[str, Var] = {
 STAGES: dict[str, dict[str, Var]] = {
     "photons": PHOTONS,
     "segments": SEGMENTS,
+    "statistics": STATISTICS,
     "labels": LABELS,
     "classified": CLASSIFIED,
     "seasurface": SEASURFACE,
@@ -676,7 +708,7 @@ def mock_segments(
     data = {}
     for stage in ("segments", *stages):
         for name, var in _stage(stage).items():
-            if var.coord:
+            if var.coord or (name not in fill and not var.required):
                 continue
             dims = tuple(d for d in var.dims if d != "beam")
             shape = (n, len(CLASSES)) if "surface" in dims else (n,)

@@ -11,6 +11,9 @@ import services
 
 from is2ice import engines
 
+# Servers of tests that fail on purpose are not asked for minutes, by the processes that tests start either.
+os.environ.setdefault("IS2ICE_RETRY_SECONDS", "2")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

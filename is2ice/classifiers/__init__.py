@@ -18,7 +18,7 @@ def classify(segments: xr.Dataset, model: str | Classifier = "radiometric") -> x
     segments : xarray.Dataset
         :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``.
     model : str or Classifier
-        ``"radiometric"`` needs no training; otherwise a folder made by ``is2ice train``.
+        ``"radiometric"`` needs no training, ``"default"`` comes trained; otherwise a folder made by ``is2ice train``.
 
     Returns
     -------

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.errors import ModelError
 
+from .melt import NOTE, in_season, ponds
+
+#: Adds the probability of open water to that of thick ice.
+_WATER_IS_ICE = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
 __all__ = [
     "Classifier",
     "add_classes",
@@ -94,10 +99,20 @@ def add_classes(
     # argmax takes NaN for the largest; what is unknown is overwritten anyway.
     best = np.argmax(np.nan_to_num(probability, nan=-1.0), axis=-1)
     surface_class = np.where(known, best, schema.UNLABELLED).astype("i1")
+    maybe = ponds(segments, surface_class)
+    if maybe.any():  # what is not water after all is ice, with the probability of both
+        surface_class = np.where(maybe, schema.THICK_ICE, surface_class).astype("i1")
+        probability = np.where(maybe[..., None], probability @ _WATER_IS_ICE, probability)
+    if in_season(segments):
+        about["melt_season"] = NOTE
     out = segments.assign_coords(surface=list(schema.CLASSES)).assign(
         surface_class=(dims, surface_class),
         class_probability=((*dims, "surface"), np.where(known[..., None], probability, np.nan).astype("f4")),
     )
+    if "segment_quality" in out:
+        pond = int(schema.Quality.MELT_POND_POSSIBLE)
+        quality = (out["segment_quality"].values & ~np.uint16(pond)) | (pond * maybe).astype("u2")
+        out["segment_quality"] = (dims, quality)
     out = schema.annotate(out)
     kept = {k: v for k, v in out.attrs.items() if not k.startswith("classifier")}
     out.attrs = kept | {"classifier": model} | {f"classifier_{k}": v for k, v in about.items()}

@@ -1,7 +1,8 @@
-"""A boosted forest that comes trained with the package: features of single segments in, class probabilities out.
+"""Boosted forests that come trained with the package: features of segments in, class probabilities out.
 
-Trees are plain arrays in an ``.npz`` and are walked by a compiled loop, so that a result needs neither scikit-learn
-nor a deep-learning library, and is the same on every machine.
+A first forest looks at each segment; a second one looks again, knowing what the first makes of the surroundings
+(:mod:`is2ice.classifiers.context`). Trees are plain arrays in an ``.npz`` and are walked by a compiled loop, so that a
+result needs neither scikit-learn nor a deep-learning library, and is the same on every machine.
 
 The model knows the range of each feature over what it was trained on. A track that lies outside is reported, and by
 default the radiometric tree classifies it (:class:`Boosted`).
@@ -21,14 +22,16 @@ from typing import Any, Literal
 import numba
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.io.documents import read_json
 from is2ice.science.along_track import spots
 from is2ice.science.features import FEATURE_SETS, build
 
 from .base import add_classes
+from .context import NAMES, context
 from .radiometric import Radiometric
 from .weights_file import read_arrays, write_arrays
 
@@ -36,7 +39,7 @@ __all__ = ["Boosted", "Forest", "card", "checksum", "shipped"]
 
 F8 = NDArray[np.float64]
 
-FORMAT = 1
+FORMAT = 2
 #: Folder of the shipped model in this package.
 HOME = "default"
 #: Largest file that is read, bytes.
@@ -128,12 +131,22 @@ class Forest:
             )
         return self
 
-    def probabilities(self, x: NDArray[np.float32], temperature: float = 1.0) -> F8:
-        """Class probabilities of features (n, F), all finite."""
+    def probabilities(self, x: NDArray[np.float32], temperature: float = 1.0, bias: ArrayLike = 0.0) -> F8:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, shape (n, F)
+            Features, all finite.
+        temperature : float
+            Divides the sums of the trees.
+        bias : array_like, shape (3,)
+            Added to them after that.
+        """
         x = np.ascontiguousarray(x, "f4")
         z = np.tile(self.base, (len(x), 1))
         _walk(x, self.root, self.feature, self.threshold, self.left, self.right, z)
-        z /= temperature
+        z = z / temperature + np.asarray(bias, "f8")
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
@@ -164,15 +177,17 @@ class Boosted:
 
     Attributes
     ----------
-    forest : Forest
+    first, second : Forest
+        The forest that looks at single segments, and the one that knows what it made of their surroundings.
     card : mapping
-        What it is made of, its ranges and its scores (``default/card.json``).
+        What they are made of, their ranges and their scores (``default/card.json``).
     outside : {"tree", "temper", "keep"}
         A track outside of what the model was trained on: the radiometric tree classifies it, the model does with
         probabilities drawn towards even, or the model does as ever.
     """
 
-    forest: Forest
+    first: Forest
+    second: Forest
     card: Mapping[str, Any]
     outside: Literal["tree", "temper", "keep"] = "tree"
     name: str = field(default="default")
@@ -194,43 +209,66 @@ class Boosted:
                 f"{segments.attrs.get('granule', 'segments')}: segments of {length:g} m, the default model was trained "
                 f"on {self.card['segment_length']:g} m; use classifier='radiometric'"
             )
-        values = build(segments, self.card["features"]).values
         cube = "beam" in segments["n_photons"].dims
-        many = values if cube else values[None]
-        probability = np.full((*many.shape[:2], len(schema.CLASSES)), np.nan)
-        shares, names = [], self._names(segments, len(many))
-        by_tree: list[str] = []
-        tree = None
-        for b, one in enumerate(many):
-            known = np.isfinite(one).all(axis=1)
-            share = self.share_outside(one[known])
-            shares.append(share)
-            beyond = share > self.card["outside_limit"]
-            temperature = self.card["temperature"] * (2.0 if beyond and self.outside == "temper" else 1.0)
-            if beyond and self.outside == "tree":
-                tree = Radiometric().predict(segments) if tree is None else tree
-                p = tree["class_probability"].values
-                probability[b] = np.where((tree["surface_class"].values >= 0)[..., None], p, np.nan).reshape(
-                    probability.shape
-                )[b]
-                by_tree.append(names[b])
-            else:
-                probability[b, known] = self.forest.probabilities(one[known], temperature)
-        known_all = np.isfinite(probability).all(axis=-1)
-        if not cube:
-            probability, known_all = probability[0], known_all[0]
-        about = {"outside": ", ".join(f"{n} {s:.4f}" for n, s in zip(names, shares, strict=True))}
+        number = spots(segments)
+        tracks = [segments.isel(beam=b) for b in range(segments.sizes["beam"])] if cube else [segments]
+        names = self._names(segments, number)
+        looks = [self._look(t, s) for t, s in zip(tracks, number, strict=True)]
+        about = {
+            "outside": ", ".join(f"{n} {look.outside:.4f}" for n, look in zip(names, looks, strict=True))
+        }
+        by_tree = [n for n, look in zip(names, looks, strict=True) if look.by_tree]
         if by_tree:
             about["tree_tracks"] = ", ".join(by_tree)
+        stack = np.stack([look.probability for look in looks])
+        probability = stack if cube else stack[0]
+        known = np.isfinite(probability).all(axis=-1)
         return add_classes(
-            segments, probability, known_all, self.name, checksum=str(self.card["checksum"]), **about
+            segments, probability, known, self.name, checksum=str(self.card["checksum"]), **about
         )
 
+    def _look(self, track: xr.Dataset, spot: int) -> _Look:
+        """One track: probabilities of the model or, out of its depth, of the tree."""
+        values = build(track.assign_attrs(spot=spot), self.card["features"]).values
+        known = np.isfinite(values).all(axis=1)
+        share = self.share_outside(values[known])
+        beyond = share > self.card["outside_limit"]
+        if beyond and self.outside == "tree":
+            tree = Radiometric().predict(track.assign_attrs(spot=spot))
+            p = np.asarray(tree["class_probability"].values, "f8")
+            return _Look(np.where((tree["surface_class"].values >= 0)[:, None], p, np.nan), share, True)
+        return _Look(
+            self.probabilities(track, spot, values, 2.0 if beyond and self.outside == "temper" else 1.0),
+            share,
+        )
+
+    def probabilities(
+        self, track: xr.Dataset, spot: int, values: NDArray[np.float32], soften: float = 1.0
+    ) -> F8:
+        """Class probabilities of the cells of one track.
+
+        Parameters
+        ----------
+        track : xarray.Dataset
+            Dims ``(x_atc,)``.
+        spot : int
+        values : numpy.ndarray, shape (n, F)
+            Features of the track (:func:`is2ice.science.features.build`).
+        soften : float
+            Factor on the temperature.
+        """
+        known = np.isfinite(values).all(axis=1)
+        p = np.full((len(values), len(schema.CLASSES)), np.nan)
+        p[known] = self.first.probabilities(values[known])
+        both = np.hstack([values, context(track, spot, p)])[known]
+        p[known] = self.second.probabilities(both, soften * self.card["temperature"], self.card["bias"])
+        return p
+
     @staticmethod
-    def _names(segments: xr.Dataset, n: int) -> list[str]:
+    def _names(segments: xr.Dataset, number: list[int]) -> list[str]:
         if "beam" in segments.dims and "beam" in segments.coords:
             return [str(b) for b in segments["beam"].values]
-        return [str(segments.attrs.get("beam", f"spot {s}")) for s in spots(segments)[:n]]
+        return [str(segments.attrs.get("beam", f"spot {s}")) for s in number]
 
     def share_outside(self, x: NDArray[np.float32]) -> float:
         """Share of segments that are outside of the trained range in any feature."""
@@ -239,12 +277,16 @@ class Boosted:
         low, high = (np.array(self.card[k], "f4") for k in ("range_low", "range_high"))
         return float(((x < low) | (x > high)).any(axis=1).mean())
 
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [*self.first.arrays(), *self.second.arrays()]
+
     def save(self, folder: str | Path) -> Path:
         """Write ``forest.npz`` and ``card.json``."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_arrays(folder / "forest.npz", {"forest": self.forest.arrays()}, {"format": FORMAT})
-        card = dict(self.card) | {"checksum": _digest(self.forest.arrays())}
+        groups = {"first": self.first.arrays(), "second": self.second.arrays()}
+        write_arrays(folder / "forest.npz", groups, {"format": FORMAT})
+        card = dict(self.card) | {"checksum": _digest(self._arrays())}
         (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
         return folder
 
@@ -258,21 +300,39 @@ class Boosted:
             Damaged, of another format, or made for other features than this package has.
         """
         folder = Path(folder)
-        about = json.loads((folder / "card.json").read_text())
+        about = read_json(folder / "card.json", error=ModelError, nan=True)
+        lacks = [
+            n
+            for n in ("checksum", "features", "feature_names")
+            if not isinstance(about, dict) or n not in about
+        ]
+        if lacks:
+            raise ModelError(f"{folder}/card.json: not the card of a model: {', '.join(lacks)} missing")
         groups, meta = read_arrays(folder / "forest.npz", limit=LIMIT)
-        if meta.get("format") != FORMAT or len(groups.get("forest", ())) != 6:
+        if meta.get("format") != FORMAT or any(len(groups.get(k, ())) != 6 for k in ("first", "second")):
             raise ModelError(
                 f"{folder}: format {meta.get('format')!r}, expected {FORMAT}; make the model again"
             )
-        if _digest(groups["forest"]) != about["checksum"]:
+        if _digest([*groups["first"], *groups["second"]]) != about["checksum"]:
             raise ModelError(
                 f"{folder}: weights and card.json do not belong together; install the package again"
             )
-        names = FEATURE_SETS[about["features"]].names if about["features"] in FEATURE_SETS else ()
-        if list(names) != about["feature_names"]:
-            raise ModelError(f"{folder}: features {about['feature_names']}, this package makes {list(names)}")
-        forest = Forest(*groups["forest"]).checked(len(names), str(folder))
-        return cls(forest, about, outside)
+        names = list(FEATURE_SETS[about["features"]].names) if about["features"] in FEATURE_SETS else []
+        if names != about["feature_names"] or list(NAMES) != about["context_names"]:
+            have = [*about["feature_names"], *about["context_names"]]
+            raise ModelError(f"{folder}: features {have}, this package makes {[*names, *NAMES]}")
+        first = Forest(*groups["first"]).checked(len(names), str(folder))
+        second = Forest(*groups["second"]).checked(len(names) + len(NAMES), str(folder))
+        return cls(first, second, about, outside)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Outcome of one track: probabilities, share outside of the trained ranges, whether the tree gave them."""
+
+    probability: F8
+    outside: float
+    by_tree: bool = False
 
 
 def _digest(arrays: list[NDArray[Any]]) -> str:

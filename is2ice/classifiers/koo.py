@@ -25,12 +25,12 @@ from is2ice.errors import ModelError
 from is2ice.science import koo
 from is2ice.science.features import Normalisation
 
-from . import training
+from . import trained_model, training
 from .calibration import softmax
 from .scores import ClassScore, score_classes
 from .trained_model import Trained
 
-__all__ = ["Koo"]
+__all__ = ["Koo", "loaded"]
 
 #: Hidden layers, and their usual training.
 UNITS = (50, 50)
@@ -84,9 +84,13 @@ class Koo(Trained):
         held, used = np.split(order, [round(test * len(y))])
         norm = Normalisation.fit(x[used], koo.FEATURES)
         document: dict[str, Any] = {
-            "kind": cls.kind, "architecture": "koo", "parameters": {"units": list(UNITS)},
-            "features": list(koo.FEATURES), "normalisation": norm.to_dict(), "seed": seed,
-        }  # fmt: skip
+            "kind": cls.kind,
+            "architecture": "koo",
+            "parameters": {"units": list(UNITS)},
+            "features": list(koo.FEATURES),
+            "normalisation": norm.to_dict(),
+            "seed": seed,
+        }
         model = cls._build(document, seed)
         history = training.fit(
             model, (norm.apply(x[used]), y[used]), seed=seed, progress=progress, **{**TRAINING, **options}
@@ -128,8 +132,11 @@ class Koo(Trained):
         code = np.full(len(x), schema.UNLABELLED, np.int8)
         if good.any():
             code[good] = self.probabilities(x[good]).argmax(axis=1)
-        attrs = {"long_name": "surface class, Koo et al. (2023)", "flag_values": np.arange(3, dtype="i1"),
-                 "flag_meanings": " ".join(schema.CLASSES)}  # fmt: skip
+        attrs = {
+            "long_name": "surface class, Koo et al. (2023)",
+            "flag_values": np.arange(3, dtype="i1"),
+            "flag_meanings": " ".join(schema.CLASSES),
+        }
         return segments.assign(koo_class=("segment", code, attrs))
 
     # -- on disk -------------------------------------------------------------------------------------
@@ -157,6 +164,11 @@ class Koo(Trained):
             raise ModelError(
                 f"{folder}: trained on {', '.join(map(str, names))}; this is2ice takes {', '.join(koo.FEATURES)}"
             )
+
+
+def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Koo:
+    """Load a saved classifier, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
+    return trained_model.loaded(Koo, folder, checksum)
 
 
 def _labelled(tables: Iterable[xr.Dataset]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

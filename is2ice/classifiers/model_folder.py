@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from is2ice import schema
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, location
 from is2ice.version import __version__
 
@@ -169,10 +170,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     path, raw = _path(folder, CARD), _read(folder, CARD)
     if raw is None:
         raise _absent(folder, kind)
-    try:
-        card = json.loads(raw)
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON, or truncated ({error}); copy the model again") from error
+    card = parse_json(raw, path, error=ModelError, nan=True)
     missing = [k for k in _NEEDED if not isinstance(card, dict) or k not in card]
     if missing:
         raise ModelError(f"{path}: not the card of a model: {', '.join(missing)} missing")
@@ -272,14 +270,20 @@ def _set_weights(model: Any, weights: list[Any], path: str) -> None:
 
 
 def describe(folder: str | os.PathLike[str]) -> list[str]:
-    """The card as lines of text, for people, and whether the weights are there as it says."""
+    """Describe a model on one screen, and say if the weights are not there as the card says."""
     card = read_card(folder)
+    size = card["weights"].get("parameters") if isinstance(card["weights"], dict) else None
     lines = [
-        f"model {Path(folder).name}  {card['architecture']} of {card['kind']}  checksum {checksum(folder)}"
+        f"model {Path(folder).name}: {card['architecture']} of {card['kind']}, {_short(size)} parameters, checksum "
+        f"{checksum(folder)}"
     ]
-    lines += list(
-        _lines({k: v for k, v in card.items() if k not in ("classes", "kind", "architecture", "format")})
-    )
+    for key, value in card.items():
+        if key in ("data", "scores") and isinstance(value, dict):
+            for part, numbers in value.items():
+                lines.append(f"{key + ' ' + part:16} {_flat(numbers)}")
+                lines += _class_rows(numbers)
+        elif key not in _NOT_SHOWN:
+            lines.append(f"{key:16} {_flat(value)}")
     try:
         packed_weights(folder, card)
     except ModelError as error:
@@ -287,32 +291,55 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
-def _lines(document: Mapping[str, Any], indent: int = 0) -> Iterable[str]:
-    for key, value in document.items():
-        pad = "  " * indent
-        if key == "history":
-            yield from _history(value, pad)
-        elif isinstance(value, dict) and value:
-            yield f"{pad}{key}"
-            yield from _lines(value, indent + 1)
-        elif isinstance(value, list) and len(value) > 8:
-            yield f"{pad}{key:18} {len(value)}: {', '.join(map(_short, value[:6]))} ..."
-        elif isinstance(value, list):
-            yield f"{pad}{key:18} {', '.join(map(_short, value))}"
-        else:
-            yield f"{pad}{key:18} {_short(value)}"
+#: Parts of a card that only programs read, by whatever level.
+_NOT_SHOWN = {
+    *("classes", "kind", "architecture", "format", "normalisation", "weights"),
+    *("matrix", "reliability", "leaking", "classes"),
+}
 
 
-def _history(value: Any, pad: str) -> Iterable[str]:
-    told = value if isinstance(value, dict) else {}
-    rows, best = told.get("epochs"), told.get("best")
+def _flat(value: Any) -> str:
+    """Write a value on one line; of lists longer than six the first names."""
+    if not isinstance(value, dict):
+        if isinstance(value, list) and len(value) > 6:
+            return f"{', '.join(map(_short, value[:6]))} ... ({len(value)})"
+        return ", ".join(map(_short, value)) if isinstance(value, list) else _short(value)
+    parts = []
+    for key, inner in value.items():
+        if key in ("tracks", "scenes") and isinstance(inner, list):
+            shown = f"{', '.join(map(str, inner[:3]))}{' ...' if len(inner) > 3 else ''}"
+            parts.append(f"{len(inner)} {key} ({shown})")
+        elif key == "history":
+            parts.append(f"history {_history(inner)}")
+        elif key == "shares" and isinstance(inner, dict):
+            parts += [f"{name} {100 * share:.1f} %" for name, share in inner.items()]
+        elif key not in _NOT_SHOWN and not (key == "units" and isinstance(inner, list)):
+            parts.append(f"{key} {_flat(inner)}")
+    return ", ".join(parts)
+
+
+def _class_rows(score: Any) -> list[str]:
+    """Write a row per class from the score of a part, if it holds any."""
+    classes = score.get("classes") if isinstance(score, dict) else None
+    if not isinstance(classes, dict):
+        return []
+    columns = ("support", "precision", "recall", "f1")
+    rows = [f"{'':16} {'':12}" + "".join(f"{c:>11}" for c in columns)]
+    for name, numbers in classes.items():
+        held = numbers if isinstance(numbers, dict) else {}
+        rows.append(f"{'':16} {name:12}" + "".join(f"{_short(held.get(c)):>11}" for c in columns))
+    return rows
+
+
+def _history(value: Any) -> str:
+    known = value if isinstance(value, dict) else {}
+    rows, best = known.get("epochs"), known.get("best")
     if not isinstance(rows, list) or not rows:
-        return
+        return "none"
     if isinstance(best, int) and 0 <= best < len(rows) and isinstance(rows[best], dict):
         shown = ", ".join(f"{k} {_short(v)}" for k, v in rows[best].items())
-        yield f"{pad}history            {len(rows)} epochs, best {best + 1}: {shown}"
-    else:
-        yield f"{pad}history            {len(rows)} epochs, best {best!r}: no such epoch; the card was edited"
+        return f"{len(rows)} epochs, best {best + 1}: {shown}"
+    return f"{len(rows)} epochs, best {best!r}: no such epoch; the card was edited"
 
 
 def _short(value: Any) -> str:

@@ -118,11 +118,13 @@ class Neural(Trained):
             kind.context if windows.context is None else windows.context,
             windows.leaking,
         )
-        train = _samples(train, *make).compute().at_night(windows.night, seed=settings.seed)
+        train = _samples(train, *make).at_night(windows.night, seed=settings.seed)
+        # Of lazy samples the normalisation is learnt block by block, before any sequence is kept.
+        norm = Normalisation.fit(train.x, train.features.names, form=windows.normalisation)
+        train = train.compute()
         held = None if validation is None else _samples(validation, *make).compute()
         if held is not None and held.x.shape[1:] != train.x.shape[1:]:
             raise ValueError(f"validation: windows {held.x.shape[1:]}, those to train on {train.x.shape[1:]}")
-        norm = Normalisation.fit(train.x, train.features.names, form=windows.normalisation)
         model = architectures.build(architecture, *train.x.shape[1:], seed=settings.seed, **parameters)
         history = training.fit(
             model,

@@ -1,9 +1,11 @@
 r"""Surface class from photon rate, width and background, as ATL07 tells leads from ice.
 
-No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the
-number of signal photons per pulse over the laser footprint, :math:`w` the surface spread, and :math:`b`
-the background rate over that of the local bright ice, a measure of brightness over 35 m that exists under
-a sun high enough.
+No training: the thresholds are physical and stand in ``radiometric.toml``. Photon rate :math:`r` is the number of
+signal photons per pulse over the laser footprint, :math:`w` the surface spread, and :math:`b` the background rate over
+that of the local bright ice, a measure of brightness that exists under a sun high enough. A record of the background
+spans some 70 m; in strips that the laser tells from the ice beside them :math:`b` is the strip's own
+(:mod:`is2ice.science.deconvolution`). Dark as water is what lies near the darkest records of the region, since the
+light of the air differs from day to day.
 
 ==========================================  ==============================================
 condition                                   class
@@ -12,7 +14,7 @@ r below the cloud limit, b not dark         unlabelled
 b dark as water                             open water, whatever r
 r very bright, w small, b not bright        open water (a specular lead, perhaps narrow)
 r dark, w small                             thin ice; open water at night if darkest
-b of thin ice, r below that of snow, w small  thin ice
+b of thin ice, r below snow's, w small      thin ice
 else                                        thick ice
 ==========================================  ==============================================
 
@@ -44,8 +46,9 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice import schema
-from is2ice.science.along_track import local_quantile, running_sum, spots
-from is2ice.science.first_photon_bias import PIXELS, detected, incident
+from is2ice.science.along_track import running_sum, spots
+from is2ice.science.feature_columns import FeatureColumns
+from is2ice.science.first_photon_bias import detected, incident
 
 from .base import add_classes
 
@@ -86,36 +89,26 @@ class Radiometric:
         -------
         xarray.Dataset
         """
-        spot = spots(segments)
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
-        x0 = float(segments["x_atc"].values[0]) if segments.sizes["x_atc"] else 0.0
-        names = ("n_photons", "n_pulses", "h_spread", "background_rate", "solar_elevation")
-        columns = {name: np.atleast_2d(np.asarray(segments[name], "f8")) for name in names}
-        shape = columns["n_photons"].shape
-        probability = np.full((*shape, 3), np.nan)
-        known = np.zeros(shape, bool)
-        for b in range(shape[0]):
-            one = {name: a[b] for name, a in columns.items()}
-            probability[b], known[b] = self._track(one, spot[b], length, x0)
-        if "beam" not in segments["n_photons"].dims:
-            probability, known = probability[0], known[0]
+        cube = "beam" in segments["n_photons"].dims
+        tracks = [segments.isel(beam=b) for b in range(segments.sizes["beam"])] if cube else [segments]
+        looks = [self._track(t, s) for t, s in zip(tracks, spots(segments), strict=True)]
+        probability, known = (np.stack(a) if cube else a[0] for a in zip(*looks, strict=True))
         return add_classes(segments, probability, known, self.name)
 
-    def _track(self, a: dict[str, F8], spot: int, length: float, x0: float) -> tuple[F8, NDArray[np.bool_]]:
+    def _track(self, segments: xr.Dataset, spot: int) -> tuple[F8, NDArray[np.bool_]]:
+        """Probabilities of the cells of one track, and the cells that have a class."""
         from scipy.special import gammainc, ndtr
 
-        limits = self.table["strong" if spot % 2 else "weak"]
-        window = self.table["window"]
-        half = max(0, round(window["half_cells_m"] / length))
-        photons, pulses = running_sum(a["n_photons"], half), running_sum(a["n_pulses"], half)
-        seen = (pulses > 0) & (a["n_pulses"] > 0)
-        gain = self.table["gain_by_spot"][str(spot)]
-        n_pix = PIXELS["strong" if spot % 2 else "weak"]
-        light = self._light(photons, pulses, limits["nominal_ice"] * gain, n_pix, length, x0)
+        track = FeatureColumns(segments, spot)
+        limits, gain = self.table["strong" if track.strong else "weak"], self.table["gain_by_spot"][str(spot)]
+        half = max(0, round(self.table["window"]["half_cells_m"] / track.length))
+        photons, pulses = running_sum(track.photons, half), running_sum(track.pulses, half)
+        seen = (pulses > 0) & ~track.gap
+        light = self._light(photons, pulses, limits["nominal_ice"] * gain, track)
 
         def below(name: str, light: F8 | float = light) -> F8:
             """Probability that the true rate is below a threshold, which moves with the light."""
-            limit = detected(light * incident(limits[name] * gain, n_pix), n_pix)
+            limit = detected(light * incident(limits[name] * gain, track.pixels), track.pixels)
             return gammainc(photons + 1.0, limit * np.maximum(pulses, 1e-9))
 
         # The cloud limit is a number of photons that says too little, whatever dims them.
@@ -124,48 +117,57 @@ class Radiometric:
         # A patchy cloud dims the local ice and not the clear ice beside it: the limit of specular returns
         # only rises, since a false lead costs more than a missed one.
         high = 1.0 - below("specular_above", np.maximum(light, 1.0))
-        width = self.table["width"]
-        surface = np.sqrt(np.maximum(a["h_spread"] ** 2 - width["pulse"] ** 2, 0.0))
+        width, spread = self.table["width"], track.column("h_spread")
+        surface = np.sqrt(np.maximum(spread**2 - width["pulse"] ** 2, 0.0))
         # Sampling error of a spread from as many photons as the stretch holds, never quite zero.
-        error = np.maximum(a["h_spread"] / np.sqrt(2.0 * np.maximum(photons, 2.0)), 0.005)
+        error = np.maximum(spread / np.sqrt(2.0 * np.maximum(photons, 2.0)), 0.005)
         # No spread measured (too few photons): the darkness itself is the evidence.
         smooth = np.where(np.isfinite(surface), ndtr((width["smooth"] - surface) / error), 1.0)
         rough = np.where(np.isfinite(surface), ndtr((width["rough"] - surface) / error), 1.0)
         specular = high * smooth
         night_water, night_thin = water * rough + specular, (thin - water) * rough
-        brightness = self._brightness(a, length, x0)
-        day = np.isfinite(brightness)
-        test = self.table["background"]
-        share = np.where(day, brightness, 1.0)
-        dark = ndtr((test["water_below"] - share) / test["error"])
-        dim = ndtr((test["thin_below"] - share) / test["error"]) - dark
+        record = self._brightness(track)
+        day, test = np.isfinite(record), self.table["background"]
+        share = np.where(day, record, 1.0)
+        dark, dim = self._dark_and_dim(track, share)
         bright = (1.0 - dark - dim) * (share < test["bright"])
         dim_thin = below("thin_below_when_dim")
-        # Under a dim background the darkest returns are nilas or a lead narrower than the 35 m of the
-        # background: the sun alone cannot tell, so the class follows the more common nilas.
-        day_water = dark + (dim + bright) * specular + 0.4 * dim * water * rough
-        day_thin = dim * (0.6 * water + dim_thin - water) * rough + bright * thin * rough
+        day_water = dark + (dim + bright) * specular
+        day_thin = dim * dim_thin * rough + bright * thin * rough
         p_water, p_thin = np.where(day, day_water, night_water), np.where(day, day_thin, night_thin)
         p = np.stack([1.0 - p_water - p_thin, p_thin, p_water], axis=-1)
         return np.clip(p, 0.0, 1.0), seen & ((cloud < 0.5) | (day & (share < test["thin_below"])))
 
-    def _light(self, photons: F8, pulses: F8, nominal: float, n_pix: int, length: float, x0: float) -> F8:
+    def _dark_and_dim(self, track: FeatureColumns, share: F8) -> tuple[F8, F8]:
+        """Probabilities that a piece alone is as dark as water, and as dim as thin ice."""
+        from scipy.special import ndtr
+
+        test = self.table["background"]
+        if not track.day.any():
+            return np.zeros(track.size), np.zeros(track.size)
+        # Between strips the record is the ice's own, and less noisy than what is worked out of it.
+        alone = np.where(track.strip_cells, track.strip_brightness, share)
+        error = test["error"] + test["error_alone"] * np.maximum(share - alone, 0.0)
+        limit = np.clip(track.dark_level + test["above_dark"], *test["water_range"])
+        dark = ndtr((limit - alone) / error)
+        return dark, np.maximum(ndtr((test["thin_below"] - alone) / error) - dark, 0.0)
+
+    def _light(self, photons: F8, pulses: F8, nominal: float, track: FeatureColumns) -> F8:
         """Incident light of the local bright ice over the nominal one, limited: 1 under a clear sky."""
         window = self.table["window"]
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.where(pulses > 0, photons / pulses, np.nan)
-        local = local_quantile(rate, window["local_quantile"], window["local_m"], length, x0)
-        light = incident(np.where(np.isfinite(local), local, nominal), n_pix) / incident(nominal, n_pix)
-        return np.clip(light, *window["light_range"])
+        local = track.local(rate, window["local_quantile"], window["local_m"])
+        light = incident(np.where(np.isfinite(local), local, nominal), track.pixels)
+        return np.clip(light / incident(nominal, track.pixels), *window["light_range"])
 
-    def _brightness(self, a: dict[str, F8], length: float, x0: float) -> F8:
+    def _brightness(self, track: FeatureColumns) -> F8:
         """Background over that of the local bright ice; NaN under a low sun."""
-        rate = a["background_rate"]
-        local = local_quantile(rate, 0.9, self.table["window"]["local_m"], length, x0)
+        rate = track.column("background_rate")
+        local = track.local(rate, 0.9, self.table["window"]["local_m"])
+        sun = track.column("solar_elevation") > self.table["background"]["sun_above"]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(
-                a["solar_elevation"] > self.table["background"]["sun_above"], rate / local, np.nan
-            )
+            return np.where(sun, rate / local, np.nan)
 
 
 def classify(segments: xr.Dataset) -> xr.Dataset:

@@ -141,7 +141,7 @@ def to_share(name: str, checksum: str) -> dict[str, bytes]:
 
 
 def fingerprint(name: str) -> str:
-    """What tells a trained model from any other; empty for the classifiers that come with the package.
+    """Return the checksum that tells a trained model from any other; empty for the classifiers of the package.
 
     Raises
     ------

@@ -135,9 +135,17 @@ class Samples:
         dark = [(k, f.night) for k, f in enumerate(self.features.features) if f.night is not None]
         if not dark or not rows.any():
             return self
+        if self.lazy:
+            import dask.array as da
+
+            value = np.full(self.x.shape[-1], np.nan, "f4")
+            for k, night in dark:
+                value[k] = night
+            shown = da.from_array(rows, chunks=self.x.chunks[0])[:, None, None] & np.isfinite(value)
+            return replace(self, x=da.where(shown, np.nan_to_num(value), self.x))
         x = np.array(self.x)
-        for k, value in dark:
-            x[rows, :, k] = value
+        for k, night in dark:
+            x[rows, :, k] = night
         return replace(self, x=x)
 
     @classmethod

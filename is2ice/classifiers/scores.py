@@ -121,7 +121,7 @@ def _cell(value: float, width: int) -> str:
 
 
 #: Bounds of the widths (along the track, m) by which leads are counted.
-WIDTHS = (0.0, 15.0, 25.0, 40.0, 70.0, 150.0, np.inf)
+WIDTHS = (0.0, 15.0, 30.0, 70.0, 150.0, np.inf)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,16 @@ from is2ice import schema
 
 from .samples import Samples
 
-__all__ = ["By", "Split", "check_split", "split"]
+__all__ = ["By", "Split", "check_split", "fitting", "split"]
 
 By = Literal["scene", "track", "block", "random_windows"]
 _BY = ("scene", "track", "block", "random_windows")
+#: Ways and sizes that ``auto`` tries, from the strictest: by scene, by track, then by ever shorter blocks (m).
+_TRIED: tuple[tuple[By, dict[str, float]], ...] = (
+    ("scene", {}),
+    ("track", {}),
+    *(("block", {"block": size, "guard": 0.1 * size}) for size in (10_000.0, 5_000.0, 2_000.0, 1_000.0)),
+)
 #: Fewer samples of a class than this in a part say little of it.
 _FEW = 100
 #: What to do where there are too few groups.
@@ -58,6 +64,11 @@ class Split:
             shares = "".join(f"{100 * part.balance()[c]['share']:>13.2f}%" for c in schema.CLASSES)
             lines.append(f"{name:12}{len(part):>10,}{len(np.unique(part.track)):>8}{shares}")
         return "\n".join([*lines, *(f"warning: {text}" for text in self.doubts())])
+
+    def lacking(self) -> int:
+        """Count the classes, over all parts, of which there are too few samples."""
+        balances = [part.balance() for part in self if len(part)]
+        return sum(balance[c]["n"] < _FEW for balance in balances for c in schema.CLASSES)
 
     def doubts(self) -> list[str]:
         """Classes of which a part has too few samples to learn from or to score."""
@@ -109,6 +120,10 @@ def split(
         gaps leave nothing.
     """
     check_split(by, test=test, validation=validation, block=block, guard=guard)
+    if by not in _BY:
+        raise ValueError(
+            f"split by {by!r}: is2ice.classifiers.splits.fitting chooses; here, name one of {', '.join(_BY)}"
+        )
     rng = np.random.default_rng(seed)
     group = _groups(samples, by, block)
     number, part_of = _parts(group, by, test, validation, rng)
@@ -121,6 +136,36 @@ def split(
     return Split(train, between, held, by, seed, int((~keep).sum()))
 
 
+def fitting(
+    samples: Samples, *, test: float = 0.2, validation: float = 0.0, seed: int = 0
+) -> tuple[Split, dict[str, float]] | None:
+    """Split samples by the strictest way that leaves enough samples of every class in every part.
+
+    Where none does, the way that lacks the fewest classes is taken, and of those alike the strictest.
+
+    Parameters
+    ----------
+    samples : Samples
+    test, validation, seed
+        As for :func:`split`.
+
+    Returns
+    -------
+    (Split, dict) or None
+        The split, with its ``block`` and ``guard`` (m) if it is one by block; None if no way works.
+    """
+    found = []
+    for by, sizes in _TRIED:
+        try:
+            parts = split(samples, by, test=test, validation=validation, seed=seed, **sizes)
+        except ValueError:
+            continue
+        found.append((parts, sizes))
+        if parts.lacking() == 0:
+            break
+    return min(found, key=lambda one: one[0].lacking()) if found else None
+
+
 def check_split(
     by: str = "scene",
     *,
@@ -129,14 +174,14 @@ def check_split(
     block: float = 10_000.0,
     guard: float = 1_000.0,
 ) -> None:
-    """Refuse what :func:`split` cannot do whatever the samples.
+    """Refuse sizes and names that :func:`split` cannot use whatever the samples; ``auto`` is :func:`fitting`.
 
     Raises
     ------
     ValueError
     """
-    if by not in _BY:
-        raise ValueError(f"split: by: expected one of {', '.join(_BY)}, got {by!r}")
+    if by not in (*_BY, "auto"):
+        raise ValueError(f"split: by: expected one of auto, {', '.join(_BY)}, got {by!r}")
     if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
         raise ValueError(
             "split: expected shares with 0 < test, 0 <= validation and test + validation < 1, got "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import ModelError
+from is2ice.io.documents import parse_json
 
 __all__ = ["read_arrays", "write_arrays"]
 
@@ -78,7 +79,7 @@ def read_arrays(
         if isinstance(path, io.BytesIO):
             path.seek(0)
         with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(bytes(file[_META]))
+            meta = parse_json(bytes(file[_META]), where, error=ModelError, nan=True)
             groups: dict[str, list[NDArray[Any]]] = {}
             for key in sorted(file.files):
                 if key != _META:

@@ -14,7 +14,7 @@ from .console import AsJson, expand_flags, out, print_json
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 ENGINES = ("processes", "dask", "spark")
 
 

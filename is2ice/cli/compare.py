@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, out
+from .console import AsJson, expand_flags, out
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from is2ice.reports.nasa_comparison import Comparison
 
 __all__ = ["app"]
@@ -17,10 +21,40 @@ __all__ = ["app"]
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: is2ice compare ATL03_x.h5 gt2r --atl10 ATL10-02_x.h5 --out report.html")
+@dataclass(frozen=True)
+class OutsideFlags:
+    """Flags of a comparison with another instrument."""
+
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            "--points",
+            help="Table of another instrument, in place of a product: ATM L2 (ILATM2_*.csv), a mooring's sonar (with "
+            "--at), or any table with time, latitude, longitude and height, freeboard or draft.",
+        ),
+    ] = None
+    at: Annotated[
+        tuple[float, float] | None, typer.Option("--at", metavar="LAT LON", help="Position of the mooring.")
+    ] = None
+    drift: Annotated[
+        tuple[float, float],
+        typer.Option(
+            "--drift", metavar="U V", help="Velocity of the ice along x and y of the polar map, m/s."
+        ),
+    ] = (0.0, 0.0)
+    radius: Annotated[float, typer.Option("--radius", help="Segments this near to a point count, m.")] = 50.0
+    hours: Annotated[float, typer.Option("--hours", help="Largest time between point and pass.")] = 24.0
+
+
+@app.command(
+    epilog="Examples:\n\nis2ice compare ATL03_x.h5 gt2r --atl10 ATL10-02_x.h5 --out report.html\n\nis2ice compare "
+    "s.zarr gt2r --points flight.csv --drift 0.1 -0.05"
+)
+@expand_flags
 def compare(
     source: Annotated[str, typer.Argument(help="An ATL03 granule, or a store.")],
     beam: Annotated[str, typer.Argument(help="The beam.")],
+    outside: OutsideFlags,
     granule: Annotated[
         str | None, typer.Option("--granule", help="One granule of a store that holds several.")
     ] = None,
@@ -35,7 +69,7 @@ def compare(
     path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a track with ATL07 or ATL10: heights, sea surface, freeboard, points, leads, classes."""
+    """Compare a track with ATL07 or ATL10: heights, sea surface, freeboard, points, leads, classes; or with a table."""
     from is2ice.io.stores import store as stores
     from is2ice.reports import nasa_comparison
     from is2ice.reports.nasa_comparison_report import text, write_html
@@ -48,6 +82,9 @@ def compare(
         track = track.isel(beam=0).assign_attrs(beam=beam)
     else:
         track = one_track(source, beam)
+    if outside.points is not None:
+        _with_points(track, outside, path, as_json)
+        return
     result = nasa_comparison.compare(track, atl07, atl10, koo=koo)
     if atl10 is not None and not result.leads["theirs"].size:
         result.statements.append(_leads_elsewhere(result, atl10, beam))
@@ -63,6 +100,44 @@ def compare(
         out.print(f"not comparable: {line}")
     if path is not None:
         out.print(f"report: {path}")
+
+
+def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as_json: bool) -> None:
+    """Compare with a table of another instrument and print the numbers."""
+    from is2ice.reports import outside_tables
+    from is2ice.reports.outside_data import compare_points
+    from is2ice.science import thickness
+
+    assert outside.points is not None
+    if outside.at is not None:
+        points = outside_tables.read_mooring(outside.points, *outside.at)
+    elif outside.points.name.startswith("ILATM2_"):
+        points = outside_tables.read_atm(outside.points)
+    else:
+        points = outside_tables.read_points(outside.points)
+    theirs = next(name for name in ("draft", "freeboard", "height") if name in points)
+    name = {"height": "h_core"}.get(theirs, theirs)  # a lidar's heights are above the ellipsoid
+    if name == "draft":
+        track = thickness.compute(track)
+        track["draft"] = track["thickness"] - (track["freeboard"] - track["snow_depth"])
+    how: dict[str, Any] = {"radius": outside.radius, "hours": outside.hours, "drift": outside.drift}
+    numbers, _ = compare_points(track, points, name=name, theirs=theirs, **how)
+    text = json.dumps(numbers, indent=1)
+    if path is not None:
+        path.write_text(text + "\n")
+    if as_json:
+        typer.echo(text)
+        return
+    out.print(
+        f"{numbers['n']:,} of {numbers['points']:,} points within {outside.hours:g} hours meet our {name}"
+    )
+    if numbers["n"]:
+        error = numbers["bias_uncertainty"]
+        out.print(
+            f"ours less theirs {100 * numbers['bias']:+.1f} cm"
+            + (f" ± {100 * error:.1f}" if error is not None else "")
+            + f", RMSE {100 * numbers['rmse']:.1f} cm, robust sd {100 * numbers['robust_sd']:.1f} cm"
+        )
 
 
 def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:

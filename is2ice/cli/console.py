@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 __all__ = [
+    "AreaFlag",
     "AsJson",
     "Bbox",
     "Km",
@@ -27,6 +28,7 @@ __all__ = [
     "out",
     "print_json",
     "print_table",
+    "progress",
     "scrubbed",
     "state",
 ]
@@ -40,6 +42,9 @@ Bbox = Annotated[
     tuple[float, float, float, float] | None,
     typer.Option("--bbox", metavar="W S E N", help="Degrees; west > east crosses the antimeridian."),
 ]
+AreaFlag = Annotated[
+    str | None, typer.Option("--area", help="A named sea, or a file of polygons (GeoJSON, GeoPackage, ...).")
+]
 Km = Annotated[
     tuple[float, float] | None,
     typer.Option("--km", metavar="FROM TO", help="Part to draw, km from the start of the track."),
@@ -48,9 +53,19 @@ Km = Annotated[
 
 @dataclass
 class State:
-    """State of the program, set by the options before the command."""
+    """State of the program.
+
+    Attributes
+    ----------
+    debug, quiet : bool
+        Set by the options of these names.
+    next : str
+        Next step that a command names; without one, the step of the table of commands is printed.
+    """
 
     debug: bool = False
+    quiet: bool = False
+    next: str = ""
 
 
 state = State()
@@ -104,6 +119,11 @@ def check_picture(path: Any) -> None:
         raise ValueError(f"{path}: expected a picture ending in .png, .pdf, .svg or .jpg")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: no such folder as {path.parent}")
+
+
+def progress(as_json: bool) -> bool | None:
+    """Return the choice of a progress bar: none beside JSON or if quiet, else one on a terminal."""
+    return False if as_json or state.quiet else None
 
 
 def scrubbed(text: str) -> str:

@@ -38,13 +38,14 @@ def demo(
     length_km: Annotated[float, typer.Option(min=10.0, help="Length of the pass.")] = 60.0,
     engine: Annotated[str, typer.Option(help="serial, processes or dask.")] = "serial",
     train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Train a classifier on other passes too.")
-    ] = True,
+        bool, typer.Option("--train/--no-train", help="Train a classifier on other passes too (minutes).")
+    ] = False,
 ) -> None:
     """Simulate a pass, run the whole chain on it, score it against the truth and draw it.
 
-    Other passes are labelled from simulated Sentinel-2 images, a classifier is trained on the labels, and the
-    pass, which it has not seen, is classified with it as well. The truth is not read before the score.
+    The pass is classified by the tree and by the model that comes trained with the package. With --train other passes
+    are labelled from simulated Sentinel-2 images, a classifier is trained on the labels, and the pass, which it has not
+    seen, is classified with it as well. The truth is not read before the score.
 
     Example: is2ice demo --preset marginal_ice_zone --seed 3 --out demo
     """
@@ -77,27 +78,29 @@ def demo(
     if not run.ok:
         raise typer.Exit(1)
 
-    model = _train(out, preset, seed, step, console.print) if train else None
-    if model is not None:
-        from is2ice.workflows.reclassify import reclassify
+    models: dict[str, str | Path] = {"shipped": "default"}
+    if train and (trained := _train(out, preset, seed, step, console.print)) is not None:
+        models["trained"] = trained
+    from is2ice.workflows.reclassify import reclassify
 
-        step("classifying the first pass, which the model has not seen; sea surface and freeboard follow")
-        again = reclassify(store, out / "demo_trained.zarr", model, engine=engine, overwrite="always")
+    stores = {"tree": store}
+    for name, model in models.items():
+        step(f"classifying the pass with the {name} model; sea surface and freeboard follow")
+        stores[name] = out / f"demo_{name}.zarr"
+        again = reclassify(store, stores[name], model, engine=engine, overwrite="always")
         if not again.ok:
             console.print(again.report())
             raise typer.Exit(1)
 
     step("opening the stores again and scoring them against the truth")
     truth = open_truth(truth_path)
-    stores = {"radiometric": store} | ({"trained": out / "demo_trained.zarr"} if model is not None else {})
     tracks = {k: open_track(path, granule=granule_path.stem) for k, path in stores.items()}
     scores = {name: score(track, truth) for name, track in tracks.items()}
     best = list(scores)[-1]
     console.print(scores[best].table())
-    if len(scores) > 1:
-        console.print("\n".join(_side_by_side(scores)))
+    console.print("\n".join(_side_by_side(scores)))
     (out / "score.json").write_text(json.dumps({k: s.to_dict() for k, s in scores.items()}, indent=1))
-    pictures = _draw(tracks[best], granule_path, out)
+    pictures = _draw(tracks[best], granule_path, out, truth)
     step(f"done: {', '.join(map(str, [*pictures, *stores.values(), out / 'score.json']))}")
 
 
@@ -221,7 +224,7 @@ def _side_by_side(scores: dict[str, Score]) -> list[str]:
     return [*lines, ""]
 
 
-def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
+def _draw(track: xr.Dataset, granule_path: Path, out: Path, truth: Any) -> list[Path]:
     from is2ice.io.icesat2.atl03 import Granule, Subset
     from is2ice.reports import plot_track
 
@@ -236,7 +239,7 @@ def _draw(track: xr.Dataset, granule_path: Path, out: Path) -> list[Path]:
         ("quicklook_5km.png", part, photons),
     ]
     for name, ds, ph in pictures:
-        plot_track.quicklook(ds, ph, path=out / name)
+        plot_track.quicklook(ds, ph, path=out / name, truth=truth[beam])
     return [out / name for name, _, _ in pictures]
 
 

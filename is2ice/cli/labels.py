@@ -10,15 +10,29 @@ from typing import Annotated, Any
 
 import typer
 
-from is2ice.science.labels.corrections import Correction, Corrections, review
+from is2ice import schema
+from is2ice.science.labels.corrections import Correction, Corrections, agreement, review
 from is2ice.science.labels.drift import Drift
 
-from .console import AsJson, check_picture, err, expand_flags, out, print_json, print_table
+from .console import (
+    AsJson,
+    check_picture,
+    err,
+    expand_flags,
+    out,
+    print_json,
+    print_table,
+    progress,
+)
 from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Labels from coincident images, and their correction by hand.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Labels from coincident images, and their correction by hand.",
+)
 
 Store = Annotated[str, typer.Argument(help="A store of labelled tracks, or a granule in it.")]
 File = Annotated[Path, typer.Argument(help="A corrections file (CSV).")]
@@ -67,6 +81,13 @@ class LabelFlags:
     transition: Transition = 1.5
     corrections: CorrectionsFile = None
     classifier: ImageClassifier = None
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            help="GeoTIFF with classes of the scene (0 thick ice, 1 thin ice, 2 open water), your own.",
+        ),
+    ] = None
 
     def keywords(self, granule: str) -> dict[str, Any]:
         """Return the keywords of :func:`is2ice.label_pass`."""
@@ -77,6 +98,7 @@ class LabelFlags:
             "transition": self.transition,
             "corrections": None if self.corrections is None else Corrections.read(self.corrections),
             "classes": _network(self.classifier),
+            "class_file": self.classes,
         }
 
 
@@ -124,7 +146,7 @@ def _network(folder: Path | None) -> dict[str, Any]:
     from is2ice.classifiers.unet import UNet
 
     found = UNet.load(folder)
-    return {"method": "unet", "classifier": found, "white": float(found.card["white"])}
+    return {"method": "unet", "classifier": found, "white": float(found.card["white"]), "probabilities": True}
 
 
 @dataclass(frozen=True)
@@ -177,7 +199,7 @@ def many(
 
     if resume:
         refuse_changes(context, ("within", "refused", "transition", "corrections", "classifier"))
-    how: dict[str, Any] = {"progress": False if as_json else None}
+    how: dict[str, Any] = {"progress": progress(as_json)}
     how |= engine.keywords(store if resume else None)
     one = scenes[0] if scenes and len(scenes) == 1 else scenes
     try:
@@ -205,18 +227,76 @@ def _crs(granule: str) -> str:
     return str(open_track(granule).attrs["crs"])
 
 
-@app.command("review", epilog="Example: is2ice labels review labelled.zarr --shortest 40")
+@app.command(
+    "review",
+    epilog="Examples:\n\nis2ice labels review labelled.zarr --shortest 40\n\nis2ice labels review labelled.zarr "
+    "--page review.html --scene item.json --photons ATL03_...h5",
+)
 def review_(
     store: Store,
     shortest: Annotated[float, typer.Option("--shortest", help="Shortest stretch, m.")] = 20.0,
     most: Annotated[int, typer.Option("--most", help="Rows to show.")] = 20,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--page", help="HTML page to write: a picture of each stretch, and a form for corrections."
+        ),
+    ] = None,
+    scenes: Annotated[
+        list[str] | None, typer.Option("--scene", help="STAC item of the image, for the page; repeatable.")
+    ] = None,
+    photons: Annotated[str | None, typer.Option("--photons", help="The ATL03 granule, for the page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the stretches in which label and predicted class disagree, the longest first."""
     from is2ice.io.stores import store as stores
 
-    found = review(stores.open_track(store, chunks=None), shortest=shortest)
+    cube = stores.open_track(store, chunks=None)
+    if page is not None:
+        from is2ice.reports.review_page import write_review_page
+        from is2ice.sentinel2 import scene as sentinel2
+
+        images = {str(i.attrs["scene"]): i for i in map(sentinel2.open_scene, scenes or [])}
+        how: dict[str, Any] = {"images": images, "granule": photons, "shortest": shortest, "most": most}
+        n = write_review_page(cube, page, **how)
+        out.print(
+            f"{page}: {n} stretches; open it in a browser, save, and apply with labels make --corrections"
+        )
+        return
+    found = review(cube, shortest=shortest)
     _print_rows(found.head(most).to_dict("records"), as_json)
+
+
+@app.command(epilog="Example: is2ice labels agree mine.csv yours.csv")
+def agree(
+    first: File,
+    second: Annotated[Path, typer.Argument(help="Another annotator's corrections file (CSV).")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare the files of two annotators: segments that both labelled, and Cohen's kappa."""
+    found = agreement(Corrections.read(first), Corrections.read(second))
+    numbers = {
+        "segments": found.n,
+        "observed": found.observed,
+        "kappa": found.kappa,
+        "only_first": found.only_first,
+        "only_second": found.only_second,
+        "matrix": found.matrix.tolist(),
+    }
+    if as_json:
+        print_json(numbers)
+        return
+    names = [*schema.CLASSES, "unlabelled"]
+    print_table(
+        [
+            {"first / second": n, **dict(zip(names, row, strict=True))}
+            for n, row in zip(names, found.matrix.tolist(), strict=True)
+        ]
+    )
+    out.print(
+        f"{found.n:,} segments labelled by both, {100 * found.observed:.1f} % alike, Cohen's kappa {found.kappa:.3f}; "
+        f"{found.only_first:,} by the first alone, {found.only_second:,} by the second alone"
+    )
 
 
 @app.command(

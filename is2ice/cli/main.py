@@ -5,56 +5,63 @@ Exit codes: 0 success, 1 some tracks failed, 2 wrong usage or input, 3 an unexpe
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from is2ice.errors import Is2IceError, extra_hint
 
+from .commands import COMMANDS, RENAMED
 from .console import err, out, scrubbed, state
+from .settings import configuration, configuration_file, defaults, name_variables
 
-__all__ = ["COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "app", "load", "main"]
 
-#: Commands, imported when named: name -> (module, attribute, help of a group).
-COMMANDS = {
-    "run": ("run", "app", ""),
-    "show": ("show", "show_app", ""),
-    "quicklook": ("show", "quicklook_app", ""),
-    "convert": ("care", "convert_app", "Convert a store of an earlier is2ice."),
-    "prune": ("care", "prune_app", "Remove replaced tracks that no version holds."),
-    "verify": ("care", "verify_app", "Read a store whole and report damaged tracks."),
-    "search": ("search", "app", ""),
-    "labels": ("labels", "app", ""),
-    "train": ("models", "train_app", ""),
-    "classify": ("models", "classify_app", ""),
-    "unet": ("unet", "app", ""),
-    "classmaps": ("classmaps", "app", ""),
-    "map": ("maps", "app", ""),
-    "stats": ("stats", "app", ""),
-    "compare": ("compare", "app", ""),
-    "products": ("products", "app", ""),
-    "report": ("report", "app", ""),
-    "publish": ("publish", "publish_app", ""),
-    "declarations": ("publish", "declarations_app", ""),
-    "demo": ("demo", "app", ""),
-    "twin": ("twin", "app", ""),
-    "bench": ("bench", "app", "Measure and project the scaling of a run."),
-    "docs": ("docs", "app", ""),
-    "schema": ("show", "schema_app", ""),
-    "versions": ("show", "versions_app", ""),
-}
-#: Commands that scripts may still call by an earlier name.
-RENAMED = {"info": "show", "grid": "map"}
+
+def _shared(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print failures only.",
+            callback=lambda on: _set("quiet", on),
+            expose_value=False,
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Print log messages.",
+            callback=lambda on: _set("verbose", on),
+            expose_value=False,
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that every command has."""
+
+
+def _set(name: str, on: bool) -> None:
+    if not on:
+        return
+    if name == "quiet":
+        state.quiet = out.quiet = True
+    else:
+        logging.getLogger().setLevel(logging.INFO)
 
 
 class _Lazy(TyperGroup):
-    """A group that imports a command only when it is named, or when the help of all is asked for."""
+    """A group that imports a command only when it runs; ``--help`` and completion need its line of help alone."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -63,21 +70,88 @@ class _Lazy(TyperGroup):
         cmd_name = RENAMED.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, text = COMMANDS[cmd_name]
-        home = importlib.import_module(f".{module}", __package__)
-        command = typer.main.get_command(getattr(home, attribute))
-        command.name, command.help = cmd_name, command.help or text
-        return command
+        entry = COMMANDS[cmd_name]
+        return TyperCommand(name=cmd_name, help=entry.help, rich_help_panel=entry.panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        if found is None:
+            return name, found, rest
+        command, table = load(str(found.name)), configuration()
+        if unknown := sorted(table.keys() - COMMANDS.keys()):
+            raise ValueError(
+                f"{configuration_file()}: [{unknown[0]}] is no command; expected {', '.join(COMMANDS)}"
+            )
+        if command.name in table:
+            ctx.default_map = {command.name: defaults(command, table[command.name], command.name)}
+        return command.name, command, rest
+
+
+def load(name: str) -> Any:
+    """Import a command and complete it: shared options, environment variables, the line of the next step."""
+    entry = COMMANDS[name]
+    module, _, attribute = entry.home.partition(":")
+    command = typer.main.get_command(getattr(importlib.import_module(f".{module}", __package__), attribute))
+    command.name, command.help = name, command.help or entry.help
+    for path, leaf in _leaves(name, command):
+        have = {p.name for p in leaf.params}
+        leaf.params += [p for p in _common_options() if p.name not in have]
+        name_variables(leaf, path)
+        _end_with_next(leaf, entry.inner.get(str(leaf.name), entry.next))
+    return command
+
+
+@functools.cache
+def _common_options() -> tuple[Any, ...]:
+    holder = typer.Typer(add_completion=False)
+    holder.command()(_shared)
+    return tuple(p for p in typer.main.get_command(holder).params if p.name != "help")
+
+
+def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+    for name, one in (inner or {}).items():
+        yield from _leaves(f"{path} {name}", one)
+
+
+def _end_with_next(command: Any, template: str) -> None:
+    """Let a command that succeeds end with the line of its next step, on standard error."""
+    work = command.invoke
+
+    def invoke(ctx: Any) -> Any:
+        state.next = ""
+        try:
+            done = work(ctx)
+        except typer.Exit as stop:
+            if stop.exit_code and not state.next:
+                raise
+            _print_next(ctx, template)
+            raise
+        _print_next(ctx, template)
+        return done
+
+    command.invoke = invoke
+
+
+def _print_next(ctx: Any, template: str) -> None:
+    if state.quiet or ctx.params.get("as_json"):
+        return
+    values = {k: v if v is not None else k.upper() for k, v in ctx.params.items()}
+    err.print(f"next: {state.next or template.format_map(values)}")
 
 
 app = typer.Typer(
     cls=_Lazy,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="ICESat-2 ATL03 photons to 2 m sea-ice class, local sea surface and freeboard.\n\n"
-    "Exit codes: 0 success, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected error.",
+    "Exit codes: 0 success, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected error.\n\n"
+    "Options also come from is2ice.toml (a table for each command; IS2ICE_CONFIG names another file) and from the "
+    "environment, such as IS2ICE_RUN_ENGINE.",
     epilog="Example: is2ice run ATL03_20191104195311_05940510_006_01.h5 --store ross_sea.zarr",
 )
 
@@ -99,13 +173,15 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Print full tracebacks and log messages.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print full tracebacks and log messages.", envvar="IS2ICE_DEBUG")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    state.debug = debug
+    state.debug, state.quiet, out.quiet = debug, False, False
     handler = logging.StreamHandler()
     handler.setFormatter(_Scrubbed("%(name)s %(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])
@@ -118,7 +194,7 @@ def _common(
 def main(args: list[str] | None = None) -> None:
     """Run the command line; errors are one line unless ``--debug`` is given."""
     try:
-        app(args=args, standalone_mode=True)
+        app(args=args, standalone_mode=True, prog_name="is2ice")
     except (Is2IceError, ValueError, FileNotFoundError) as error:
         _fail(error, str(error), 2)
     except ModuleNotFoundError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .console import AsJson, expand_flags, out, print_json
+from .console import AsJson, expand_flags, out, print_json, progress, state
 from .engine_options import EngineFlags, OverwriteFlag
 
 __all__ = ["classify_app", "show_card", "train_app"]
@@ -23,26 +24,33 @@ def train(
         int, typer.Option("--replicas", min=1, help="Number of processes that share the data, under Horovod.")
     ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
+    path: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the model, in place of the one that the file names."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report how the labelled data are split, and stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Train a classifier on labelled stores and save it with its card.
 
-    The configuration is a TOML file; all but the first two lines may be left out:
+    The configuration is a TOML file with the labelled stores and the model to write; the other lines are the defaults:
 
     labelled = \["labelled.zarr"]
 
     model = "models/ross"
 
-    architecture = "default" (or lstm, mlp, lstm_notebook, bidirectional)
+    architecture = "default" (or lstm, mlp, lstm_notebook, bidirectional); seed = 0
 
-    seed = 0
+    \[data] features = "default" (or paper, notebook); normalisation = "z" (or published); split = "auto" (or scene,
+    track, block, random_windows): the strictest that the data allow; test = 0.2 and validation = 0.2, shares;
+    block = 10000 and guard = 1000, m: length of a stretch of the split by block, and the gap between two parts;
+    context, cells on each side, and leaking, names of features made from labels, as the features have them
 
-    \[data] features ("default", "paper" or "notebook"), leaking (features made from labels, if wanted nevertheless),
-    context (cells on each side), normalisation ("z" or "published"), split ("scene", "track", "block" or
-    "random_windows"), test and validation (shares), block and guard (m, of the split by block: length of a
-    stretch, and the gap between two parts)
-
-    \[training] epochs, batch, learning_rate, loss, gamma, class_weights, patience
+    \[training] epochs = 20; batch = 128; learning_rate = 0.002; loss = "cross_entropy" (or focal, with gamma = 2.0);
+    class_weights = none (or "balanced"); patience = none, epochs without a lower loss before the training stops.
+    The published architectures have their own
 
     \[parameters] parameters of the architecture
 
@@ -53,10 +61,13 @@ def train(
     from is2ice.workflows.training_config import read_config
 
     chosen = read_config(config)
+    if path is not None:
+        chosen = replace(chosen, model=path)
     rank, size = started_as()
     if replicas > 1 and size == 1:
         more = [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
         training.may_write(chosen, overwrite)
+        more += [] if path is None else ["--out", str(path)]
         training.launch(config, replicas, more)
         return
     total = chosen.training.get("epochs")
@@ -71,10 +82,16 @@ def train(
     card = training.train(
         chosen,
         overwrite=overwrite,
+        dry_run=dry_run,
         progress=None if as_json else report,
         say=_nothing if as_json else out.print,
     )
-    if rank == 0:
+    if dry_run:
+        if as_json:
+            print_json(card)
+        state.next = "the same command without --dry-run"
+    elif rank == 0:
+        state.next = f"is2ice classify STORE --classifier {chosen.model} --store classified.zarr"
         if as_json:
             print_json(card)
         else:
@@ -88,7 +105,7 @@ def train(
 def classify(
     source: Annotated[str, typer.Argument(help="A store of tracks, path or URL.")],
     classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, or a folder made by `is2ice train`.")
+        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
     ],
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     engine: EngineFlags,
@@ -111,7 +128,7 @@ def classify(
         granules=granule or None,
         method=method,
         overwrite=overwrite,  # type: ignore[arg-type]
-        progress=False if as_json else None,
+        progress=progress(as_json),
         **engine.keywords(),
     )
     if as_json:

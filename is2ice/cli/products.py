@@ -26,7 +26,7 @@ def check(
     path: Annotated[Path, typer.Argument(help="An ATL07 or ATL10 granule.")],
     as_json: AsJson = False,
 ) -> None:
-    """Recompute numbers that an ATL07 or ATL10 granule holds from its own data, and print the agreement."""
+    """Compute numbers of an ATL07 or ATL10 granule again from its own data, and print the agreement."""
     try:
         ten, beams = True, check_atl10(open_atl10(path))
     except GranuleError as error:

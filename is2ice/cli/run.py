@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import AsJson, Bbox, err, expand_flags, names, out, print_json, state
+from .console import (
+    AreaFlag,
+    AsJson,
+    Bbox,
+    err,
+    expand_flags,
+    names,
+    out,
+    print_json,
+    print_table,
+    progress,
+    state,
+)
 from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
@@ -25,13 +37,14 @@ class TrackFlags:
     )
     method: Annotated[str, typer.Option("--method", help="Method of the sea surface.")] = "evidence"
     classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, or the folder of a trained model.")
+        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
     ] = "radiometric"
     confidence: Annotated[
         int, typer.Option("--confidence", min=0, max=4, help="Lowest signal confidence.")
     ] = 3
     length: Annotated[float, typer.Option("--length", help="Segment length, m.")] = 2.0
     bbox: Bbox = None
+    area: AreaFlag = None
     time: Annotated[
         tuple[str, str] | None, typer.Option("--time", metavar="FROM TO", help="UTC, as 2019-11-04T19:59:47.")
     ] = None
@@ -46,17 +59,28 @@ class TrackFlags:
         """Return the keywords ``beams``, ``options`` and ``overwrite`` of a run."""
         from is2ice.workflows.options import Options
 
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("beams", "overwrite")}
+        given = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("beams", "overwrite", "area")
+        }
+        if self.area is not None:
+            if self.bbox is not None:
+                raise ValueError("--bbox and --area: name one of them")
+            given["bbox"] = self.area
         beams = self.beams if self.beams in ("strong", "weak", "all") else names(self.beams)
         return {"beams": beams or None, "options": Options(**given), "overwrite": self.overwrite}
 
 
 @dataclass(frozen=True)
 class OutputFlags:
-    """Flags of the text that is printed."""
+    """Flags of the work that is done and of the text that is printed."""
 
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the tracks that would be computed or kept; compute nothing."),
+    ] = False
     as_json: AsJson = False
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False
 
 
 @app.command(
@@ -85,10 +109,16 @@ def run(
 
     if not sources and not resume:
         raise ValueError("nothing to do: name ATL03 files, or resume the store's last run by --resume")
+    if output.dry_run and resume:
+        raise ValueError(
+            "--dry-run: leave out --resume; `is2ice report STORE` says what the last run left undone"
+        )
     if resume:
         refuse_changes(context, [f.name for f in fields(TrackFlags)])
-    how: dict[str, Any] = {"progress": False if output.quiet or output.as_json else None}
-    how |= engine.keywords(store if resume else None)
+    how = engine.keywords(store if resume else None) | {"progress": progress(output.as_json)}
+    if output.dry_run:
+        _print_plan(runs.plan(sources, store, **track.keywords()), output.as_json)
+        return
     try:
         if resume:
             changes = {"sources": sources or None, "block_km": block_km}
@@ -100,11 +130,25 @@ def run(
         raise typer.Exit(130) from None
     if output.as_json:
         print_json(done.to_dict())
-    elif not output.quiet:
+    else:
         out.print(done.report())
-    _print_failures(done, output.quiet or output.as_json)
+    _print_failures(done, state.quiet or output.as_json)
     if not done.ok:
+        if any(r["outcome"] != "failed" for r in done.receipts):
+            state.next = (
+                f"is2ice report {store}; then is2ice run --resume --store {store} tries what failed again"
+            )
         raise typer.Exit(1 if any(r["beam"] for r in done.receipts) else 2)
+
+
+def _print_plan(planned: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(planned)
+        return
+    print_table(planned)
+    count = sum(row["action"] == "compute" for row in planned)
+    out.print(f"{count} of {len(planned)} tracks would be computed")
+    state.next = "the same command without --dry-run"
 
 
 def _print_failures(done: Any, unreported: bool) -> None:

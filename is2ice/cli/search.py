@@ -33,7 +33,9 @@ class SearchFlags:
 @expand_flags
 def search(
     filters: SearchFlags,
-    sea: Annotated[str | None, typer.Argument(help="A named sea, such as ross_sea.")] = None,
+    sea: Annotated[
+        str | None, typer.Argument(help="A named sea, such as ross_sea, or a file of polygons.")
+    ] = None,
     start: Annotated[str | None, typer.Argument(help="First day, UTC.")] = None,
     end: Annotated[str | None, typer.Argument(help="Last day, UTC.")] = None,
     bbox: Bbox = None,

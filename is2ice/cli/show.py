@@ -166,6 +166,9 @@ def quicklook(
     method: Annotated[
         str | None, typer.Option("--method", help="Method of the sea surface, of a granule.")
     ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", help="Truth file of a simulated granule, to draw as well.")
+    ] = None,
 ) -> None:
     """Draw one beam: of a granule, which is processed without a store, or of a store."""
     from is2ice.io.stores import store as stores
@@ -185,7 +188,8 @@ def quicklook(
         beam = tracks.survey(source, None)[0].beam if beam is None else beam
         track = tracks.one_track(source, beam, Options() if method is None else Options(method=method))
         photons = source
-    draw(track, _photons(photons, str(track.attrs["beam"]), track), x=km, path=path)
+    name = str(track.attrs["beam"])
+    draw(track, _photons(photons, name, track), x=km, path=path, truth=_truth(truth, name))
     for note in track.attrs.get("notes", ()):
         out.print(f"note: {note}")
     out.print(f"picture: {path}")
@@ -204,6 +208,14 @@ def _stored_track(store: str, granule: str | None, beam: str | None) -> xr.Datas
         )
     (one,) = found
     return listed.open_track(one[0], [one[1]], chunks=None).isel(beam=0).assign_attrs(beam=one[1])
+
+
+def _truth(path: Path | None, beam: str) -> Any:
+    if path is None:
+        return None
+    from is2ice.twin.truth import open_truth
+
+    return open_truth(path, beam)
 
 
 def _photons(source: str | None, beam: str, track: xr.Dataset) -> xr.Dataset | None:

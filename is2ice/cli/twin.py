@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +23,7 @@ PRESET_NAMES = "ross_sea_november, arctic_winter_night, marginal_ice_zone, cloud
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     help="The twin: simulated granules and images with known truth, and a server for them.",
 )
 
@@ -163,3 +167,44 @@ def sample(
         raise typer.Exit(1 if wrong else 0)
     for name, digest in make_sample(folder).items():
         out.print(f"{digest}  {name}")
+    for line in _label_sample(folder):
+        out.print(line)
+
+
+#: Beams of the sample that its image covers, and seed and beams of the other labelled pass, whose image is not kept.
+_LABELLED_BEAMS, _OTHER_SEED, _OTHER_BEAMS = ("gt2r",), 1117, ("gt2r", "gt3r")
+TRAIN = """# Try it: is2ice train train.toml --out model
+labelled = ["labelled.zarr"]
+model = "model"
+seed = 3  # of three tracks, this one trains on the track that holds all classes
+
+[training]
+epochs = 10
+class_weights = "balanced"
+"""
+
+
+def _label_sample(folder: Path) -> Iterator[str]:
+    """Write the labelled tracks of the sample and of another pass, by the true displacement of the ice."""
+    from is2ice.twin.sample import LABELLED, LENGTH_KM, make_pass
+
+    store = folder / LABELLED
+    shutil.rmtree(store, ignore_errors=True)
+    granule, item = next(folder.glob("ATL03_*.h5")), next(folder.glob("sentinel-2-l2a/S2*/S2*.json"))
+    yield from _label_pass(store, granule, item, _LABELLED_BEAMS)
+    with tempfile.TemporaryDirectory() as scratch:
+        yield from _label_pass(store, *make_pass(scratch, _OTHER_SEED, LENGTH_KM), _OTHER_BEAMS)
+    (folder / "train.toml").write_text(TRAIN)
+
+
+def _label_pass(store: Path, granule: Path, item: Path, beams: Iterable[str]) -> Iterator[str]:
+    from is2ice.io.stores import store as stores
+    from is2ice.science.labels.drift import Drift
+    from is2ice.twin.sample import true_shift
+    from is2ice.workflows.label_pass import label_pass
+
+    done = label_pass(granule, item, drift=Drift(*true_shift(), "EPSG:3976"))
+    for beam in beams:
+        stores.write_track(done.segments.sel(beam=[beam]), store)
+        yield f"labelled  {granule.stem} {beam}"
+    stores.consolidate(store)

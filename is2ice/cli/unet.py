@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from is2ice.errors import require
-
 from .console import AsJson, expand_flags, out, print_json
 
-__all__ = ["app", "write_classes"]
+__all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="U-Net for Sentinel-2 scenes, trained on automatic labels.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="U-Net for Sentinel-2 scenes, trained on automatic labels.",
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def classify(
     """Classify a whole scene and write the map."""
     from is2ice.classifiers.unet import UNet
     from is2ice.sentinel2 import scene as sentinel2
+    from is2ice.sentinel2.class_map_files import write_classes
 
     found = UNet.load(classifier)
     image = sentinel2.open_scene(scene)
@@ -125,44 +128,3 @@ def classify(
         print_json({"raster": raster, "shares": shares})
     else:
         out.print(f"wrote {raster}: " + ", ".join(f"{k} {v:.1%}" for k, v in shares.items()))
-
-
-def write_classes(classes: Any, raster: Path) -> None:
-    """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
-
-    Parameters
-    ----------
-    classes : xarray.Dataset
-        From :func:`is2ice.sentinel2.scene.class_map`, with its grid.
-    raster : Path
-    """
-    require("rasterio")
-    import rasterio
-    from rasterio.transform import from_origin
-
-    from is2ice.science.labels.image_grid import grid_of
-
-    grid = grid_of(classes)
-    part = raster.with_name(f".{raster.name}.part")
-    try:
-        with rasterio.open(
-            part,
-            "w",
-            driver="GTiff",
-            dtype="int16",
-            count=2,
-            width=grid.columns,
-            height=grid.rows,
-            crs=grid.crs,
-            transform=from_origin(grid.left, grid.top, grid.pixel, grid.pixel),
-            nodata=-1,
-            tiled=True,
-            compress="deflate",
-        ) as f:
-            for k, name in enumerate(("surface_class", "mask"), 1):
-                f.write(classes[name].transpose("y", "x").values.astype("int16"), k)
-                f.set_band_description(k, name)
-            f.update_tags(**{k: str(v) for k, v in classes.attrs.items()})
-        part.replace(raster)
-    finally:
-        part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from ._attempt import Retry, attempt, release
-from ._cluster import Cluster, cluster
+from ._cluster import Cluster, cluster, reach
 from ._common import Pairs, cpus
 from ._environment import Carry, Environment
 from ._shared import hold, shared
@@ -34,6 +34,7 @@ __all__ = [
     "cpus",
     "hold",
     "map",
+    "reach",
     "release",
     "shared",
 ]
@@ -42,7 +43,7 @@ __all__ = [
 def map(  # the name of what it does, as in every engine's own library
     fn: Callable[[Any], Any],
     items: Iterable[Any],
-    engine: str | Cluster = "serial",
+    engine: Any = "serial",
     *,
     clean: Callable[[str], str] = str,
     environment: Callable[[], Mapping[str, str]] | None = None,
@@ -57,7 +58,8 @@ def map(  # the name of what it does, as in every engine's own library
         Function of one item. Engines other than ``serial`` pickle it, the items and the results.
     items : iterable
         Drawn only as fast as workers need them.
-    engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
+    engine : {"serial", "processes", "dask", "gateway", "spark"}, or running workers
+        Running workers as :func:`reach` takes them: a :class:`Cluster`, a Dask client or cluster, or an address.
     clean : callable
         Removes secrets, such as passwords in URLs, from log messages and tracebacks.
     environment : callable, optional
@@ -88,6 +90,7 @@ def map(  # the name of what it does, as in every engine's own library
     >>> sorted(result for item, result in map(abs, [-1, 2]))
     [1, 2]
     """
+    engine = reach(engine)
     name = check(engine)
     if isinstance(engine, Cluster):
         options = {**engine.options, **options}

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Cluster", "cluster"]
+__all__ = ["Cluster", "cluster", "reach"]
+
+_SCHEDULER = re.compile(r"(tcp|tls|ucxx?|wss?)://")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,30 @@ class Cluster:
         if self.engine == "spark":
             return int(self.options["session"].defaultParallelism)
         return sum(self.client.nthreads().values())
+
+
+def reach(engine: Any) -> Any:
+    """Return running workers as a :class:`Cluster`; the name of an engine stays as it is.
+
+    Parameters
+    ----------
+    engine : str, Cluster, distributed.Client, cluster of Dask or address
+        A cluster of Dask is any with ``get_client``, such as those of dask-jobqueue (SLURM, PBS) and a LocalCluster.
+        An address is that of a Dask scheduler (``tcp://host:8786``).
+    """
+    if isinstance(engine, str):
+        return Cluster("dask", {"address": engine}, engine) if _SCHEDULER.match(engine) else engine
+    if isinstance(engine, Cluster):
+        return engine
+    client = engine if hasattr(engine, "nthreads") and hasattr(engine, "submit") else None
+    if client is None and hasattr(engine, "get_client"):
+        client = engine.get_client()
+    if client is None:
+        raise ValueError(
+            f"engine={engine!r}: expected the name of an engine, is2ice.cluster(...), a Dask client or cluster, or the "
+            "address of a scheduler such as tcp://host:8786"
+        )
+    return Cluster("dask", {"client": client}, str(client.scheduler.address))
 
 
 @contextmanager
@@ -82,7 +108,7 @@ def cluster(where: str = "local", workers: int | None = None, **options: Any) ->
         address = None if where == "gateway" else where
         with gateway.gateway_client(workers, **{"address": address} | options) as client:
             yield Cluster("dask", {"client": client}, where)
-    elif re.match(r"(tcp|tls|ucxx?|wss?)://", where):
+    elif _SCHEDULER.match(where):
         if workers is not None or options:
             raise ValueError(
                 f"{where}: a running scheduler has its own workers; leave workers= and options out"

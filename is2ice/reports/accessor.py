@@ -57,7 +57,7 @@ class IS2IceAccessor:
         return f"<b>{html.escape(repr(self)[1:-1])}</b><table>{body}</table><ul>{notes}</ul>"
 
     def _one(self, asked: str) -> xr.Dataset:
-        """One track, dims ``(x_atc,)``, with its beam in the attributes."""
+        """Return one track, dims ``(x_atc,)``, with its beam in the attributes."""
         ds = self._ds
         if ds.sizes.get("beam", 1) != 1:
             raise ValueError(f"ds.is2ice.{asked}: one beam at a time, such as ds.sel(beam='gt2r').is2ice")
@@ -129,12 +129,23 @@ class IS2IceAccessor:
         """Write the filled segments as GeoParquet."""
         return export.to_parquet(self._ds, path)
 
+    def to_geopackage(self, path: str | os.PathLike[str]) -> Path:
+        """Write the filled segments as a GeoPackage (``.gpkg``)."""
+        return export.to_geopackage(self._ds, path)
+
+    def to_flatgeobuf(self, path: str | os.PathLike[str]) -> Path:
+        """Write the filled segments as FlatGeobuf (``.fgb``)."""
+        return export.to_flatgeobuf(self._ds, path)
+
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the filled segments as CSV."""
         return export.to_csv(self._ds, path)
 
     def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """One track as NetCDF that follows CF-1.11 and ACDD-1.3 (see :func:`is2ice.reports.export.to_netcdf`)."""
+        """Write NetCDF that follows CF-1.11 and ACDD-1.3 (see :func:`is2ice.reports.export.to_netcdf`).
+
+        Several beams become a group each.
+        """
         return export.to_netcdf(self._ds, path, **options)
 
     def quicklook(self, **options: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     import geopandas
     import pandas as pd
 
-__all__ = ["cite", "to_csv", "to_frame", "to_geodataframe", "to_netcdf", "to_parquet"]
+__all__ = [
+    "choose",
+    "cite",
+    "to_csv",
+    "to_flatgeobuf",
+    "to_frame",
+    "to_geodataframe",
+    "to_geopackage",
+    "to_netcdf",
+    "to_parquet",
+    "writer",
+]
+
+#: Attributes that differ between the beams of a granule; they stand in the groups only.
+_OF_A_BEAM = {"beam", "beam_strength", "spot", "id", "title", "n_cells", "n_filled", "checksum", "inputs"}
 
 _ATL03 = (
     "Neumann, T. A., et al. ATLAS/ICESat-2 L2A Global Geolocated Photon Data, Version {version}. NASA National Snow "
@@ -86,6 +100,64 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def to_geopackage(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write the filled segments as points of a GeoPackage (``.gpkg``), layer ``segments``.
+
+    Raises
+    ------
+    ValueError, StoreError
+        As :func:`to_parquet`.
+    """
+    with _written(path, ".gpkg") as file:
+        to_geodataframe(ds).to_file(file, driver="GPKG", layer="segments")
+    return file
+
+
+def to_flatgeobuf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write the filled segments as points of a FlatGeobuf file (``.fgb``).
+
+    Raises
+    ------
+    ValueError, StoreError
+        As :func:`to_parquet`.
+    """
+    with _written(path, ".fgb") as file:
+        to_geodataframe(ds).to_file(file, driver="FlatGeobuf")
+    return file
+
+
+def writer(path: str | os.PathLike[str]) -> Callable[..., Path]:
+    """Return the function that writes the format that a file name ends in.
+
+    Raises
+    ------
+    ValueError
+        For another ending.
+    """
+    name = os.fspath(path).lower()
+    for ending, write in WRITERS.items():
+        if name.endswith(ending):
+            return write
+    raise ValueError(f"{path}: expected a file name that ends in one of {', '.join(WRITERS)}")
+
+
+def choose(ds: xr.Dataset, variables: Iterable[str]) -> xr.Dataset:
+    """Return segments with some variables only; positions, time and what exports need stay.
+
+    Raises
+    ------
+    ValueError
+        For a variable that the segments lack.
+    """
+    ds, wanted = schema.with_coordinates(ds), list(dict.fromkeys(variables))
+    if lacks := [n for n in wanted if n not in ds.variables]:
+        raise ValueError(
+            f"variables: no {', '.join(lacks)} here; there are {', '.join(map(str, ds.data_vars))}"
+        )
+    kept = [n for n in ("n_photons", "delta_time") if n in ds.data_vars]
+    return ds[list(dict.fromkeys([*kept, *(n for n in wanted if n in ds.data_vars)]))]
+
+
 def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """Write the filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
 
@@ -109,7 +181,7 @@ def to_netcdf(
     institution: str = "",
     licence: str = "",
 ) -> Path:
-    """One track as NetCDF that follows CF-1.11 and ACDD-1.3.
+    """Write tracks as NetCDF that follows CF-1.11 and ACDD-1.3: one beam in the root, several in a group each.
 
     Parameters
     ----------
@@ -126,12 +198,33 @@ def to_netcdf(
     Raises
     ------
     ValueError
-        More than one beam, or a name that does not end in ``.nc``.
+        A name that does not end in ``.nc``.
     StoreError
-        Not to be written there.
+        The file cannot be written.
     """
-    if ds.sizes.get("beam", 1) != 1:
-        raise ValueError(f"to_netcdf: {ds.sizes['beam']} beams; choose one, such as ds.sel(beam='gt2r')")
+    credits = _credited(
+        declaration,
+        {"creator": creator, "publisher": publisher, "institution": institution, "licence": licence},
+    )
+    several = ds.sizes.get("beam", 1) > 1
+    encoding = {"x_atc": {"_FillValue": None}}
+    with _written(path, ".nc", ".nc4") as file:
+        if not several:
+            _described(ds, credits).to_netcdf(file, engine="h5netcdf", encoding=encoding)
+            return file
+        for k, beam in enumerate(map(str, ds["beam"].values)):
+            track = _described(ds.isel(beam=[k]), credits)
+            if k == 0:
+                common = {n: v for n, v in track.attrs.items() if n not in _OF_A_BEAM}
+                xr.Dataset(attrs=common | {"beams": " ".join(map(str, ds["beam"].values))}).to_netcdf(
+                    file, engine="h5netcdf"
+                )
+            track.to_netcdf(file, mode="a", group=beam, engine="h5netcdf", encoding=encoding)
+    return file
+
+
+def _described(ds: xr.Dataset, declaration: Declaration) -> xr.Dataset:
+    """Return one track with the attributes of CF and ACDD in types that NetCDF holds."""
     attrs = dict(ds.attrs)
     if "beam" in ds.coords:
         attrs["beam"] = str(np.ravel(ds["beam"].values)[0])
@@ -141,10 +234,7 @@ def to_netcdf(
         granule=str(attrs.get("granule", "track")),
         beam=str(attrs.get("beam", "")),
         inputs=str(attrs.get("inputs", "")),
-        declaration=_credited(
-            declaration,
-            {"creator": creator, "publisher": publisher, "institution": institution, "licence": licence},
-        ),
+        declaration=declaration,
     )
     for a in out.variables.values():  # attributes of the variable's own type
         for name in {"flag_values", "flag_masks", "valid_range"} & a.attrs.keys():
@@ -154,9 +244,7 @@ def to_netcdf(
             out.attrs[name] = "; ".join(map(str, value))
         elif isinstance(value, bool):
             out.attrs[name] = int(value)
-    with _written(path, ".nc", ".nc4") as file:
-        out.to_netcdf(file, engine="h5netcdf", encoding={"x_atc": {"_FillValue": None}})
-    return file
+    return out
 
 
 def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: dict[str, Any]) -> Declaration:
@@ -169,6 +257,19 @@ def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: d
         if not own:
             declaration = replace(declaration, creator="", publisher="", institution="", licence="")
     return replace(declaration, **{name: value for name, value in named.items() if value})
+
+
+#: Ending of a file name -> function that writes it.
+WRITERS: dict[str, Callable[..., Path]] = {
+    ".nc": to_netcdf,
+    ".nc4": to_netcdf,
+    ".parquet": to_parquet,
+    ".geoparquet": to_parquet,
+    ".gpkg": to_geopackage,
+    ".fgb": to_flatgeobuf,
+    ".csv": to_csv,
+    ".csv.gz": to_csv,
+}
 
 
 @contextmanager

@@ -345,9 +345,9 @@ def _koo(
     koo: str | os.PathLike[str] | Koo, seven: xr.Dataset, ten: xr.DataTree | None, track: xr.Dataset
 ) -> xr.Dataset:
     """Apply Koo's method to the whole ATL07 beam, and cut it to the stretch, ours beside it."""
-    from is2ice.classifiers.koo import Koo
+    from is2ice.classifiers.koo import Koo, loaded
 
-    model = koo if isinstance(koo, Koo) else Koo.load(koo)
+    model = koo if isinstance(koo, Koo) else loaded(os.fspath(koo))
     section = None
     if ten is not None and "refsurf_ndx" in ten["segments"]:
         theirs = ten["segments"].to_dataset()

@@ -1,12 +1,12 @@
 """Pictures that set our tracks beside NASA's products, images, truth labels and other methods.
 
-They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 scaling, 6 and 7 classes,
-8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard; figure 4 is
-:func:`is2ice.reports.plot_scores.confusion`. Each is drawn for the width it is asked for, a page (18 cm) or
-a column of one
-(8.5 cm): letters keep their size, legends and panels move. Classes have the colours of
-:data:`is2ice.reports.plot_style.COLOURS` in
-every figure, products and methods others; every kind of colour vision tells them apart.
+They are counterparts of the figures of Iqrah et al. (2025): 2 labels over the image, 5 training under Horovod, 6 and 7
+classes, 8 four sea surfaces, 9 sea surface against ATL07/ATL10, 10 and 11 freeboard. Figure 4 is
+:func:`is2ice.reports.plot_scores.confusion`, 1 and 3 are in :mod:`is2ice.reports.plot_workflow`, and scaling of
+labelling and freeboard (tables II and V) has a figure too. Each is drawn for the width it is asked for, a page (18 cm)
+or a column of one (8.5 cm): letters keep their size, legends and panels move. Classes have the colours of
+:data:`is2ice.reports.plot_style.COLOURS` in every figure, products and methods others; every kind of colour vision
+tells them apart.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "draw_classes",
     "draw_freeboards",
+    "draw_label_panels",
     "draw_methods",
     "draw_scaling",
     "draw_scene",
     "draw_surfaces",
+    "draw_training",
 ]
 
 F8 = NDArray[np.float64]
@@ -65,12 +67,10 @@ _NARROW = 5.0
 def _figure(heights: tuple[float, float], title: str, width: float) -> Figure:
     """Make a figure `width` cm wide, with its height (inches) for a page and for a column."""
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     inches = width / 2.54
-    figure = Figure(figsize=(inches, heights[inches < _NARROW]), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(inches, heights[inches < _NARROW]), layout="constrained")
     limit = int(inches * 72 / (0.63 * (_size(figure) + 1)))
     figure.suptitle("\n".join(_broken(title, limit)), fontsize=_size(figure) + 1)
     return figure
@@ -271,6 +271,8 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
     h, e = (np.asarray(c.track[n].values, float) for n in ("h_ref", "h_ref_uncertainty"))
     ax.fill_between(km, h - e, h + e, color=SEA, alpha=0.25, lw=0)
     ax.plot(km, h, color=SEA, lw=1.5, label="ours ± 1σ")
+    if not np.isfinite(h).any():
+        _note(ax, "no lead of ours within reach: no sea surface")
     if c.sections is not None:
         at, value = _km(c, c.sections["x_atc"].values), c.sections["h_ref"].values
         error = (
@@ -383,16 +385,18 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
         top.plot(km[rows], ours[rows], ".", ms=1.4, color=COLOURS[k], label=NAMES[k], rasterized=True)
     _style(top, "total freeboard,\nours (m)")
     _legend(top, 3)
+    if not np.isfinite(ours).any():
+        _note(top, "no lead of ours within reach: no freeboard")
     s = c.segments
     theirs = s["freeboard"].values.astype(float) if "freeboard" in s else np.full(s.sizes["segment"], np.nan)
     good = np.isfinite(theirs)
     below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
     if not good.any():
-        _note(below, _absent(c, "freeboard"))
+        _note(below, _absent(c, "freeboard"), 0.5 if c.koo is None else 0.84)
     if c.koo is not None:
         x, koo = _km(c, c.koo["x_atc"].values), c.koo["koo_freeboard"].values
         below.plot(x, koo, ".", ms=1.6, color=KOO, alpha=0.6, label="Koo et al. on ATL07", rasterized=True)
-        below.plot([], [], ".", color=THEIRS, label=_product(c))
+        below.plot([], [], ".", ms=2.5, color=THEIRS, label=_product(c))
         _legend(below, 3)
     _style(below, f"total freeboard,\n{_product(c)} (m)", _xlabel(c))
     shown = np.concatenate([ours[np.isfinite(ours)], theirs[good]])
@@ -428,6 +432,9 @@ def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
             density = count / max(values.size, 1) / np.diff(bins)
             ax.stairs(density, bins, color=colour, ls=dashes, lw=1.4, label=f"{label}, n {values.size:,}")
     _style(ax, "density (1/m)", "total freeboard (m)")
+    if not ax.get_legend_handles_labels()[0]:
+        _note(ax, "no freeboard of ice")
+        return
     ax.legend(fontsize=_size(ax.figure) - 1, frameon=False, loc="upper right", labelspacing=0.3)
     ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
 
@@ -500,54 +507,205 @@ def draw_scene(
         label_scenes and label_shift they are moved as their labels were.
     title, name : str
     """
-    from is2ice.science.labels.image_grid import grid_of, segment_crs, segment_positions
+    figure = _figure((6.4, 4.4), schema.titled(title, *(t.attrs for t in tracks)), width)
+    ax = figure.subplots()
+    _draw_image(ax, image)
+    for track in tracks:
+        _draw_classes_on(ax, track, image, name)
+    _class_legend(figure)
+    return figure
 
+
+def draw_label_panels(
+    image: xr.Dataset, classes: xr.Dataset, track: xr.Dataset, title: str, *, width: float = PAGE
+) -> Figure:
+    """Three views of a labelled track: heights over the image, labels over the image, labels over the class map.
+
+    Parameters
+    ----------
+    image, classes : xarray.Dataset
+        Reflectance and class map of one scene.
+    track : xarray.Dataset
+        Dims (x_atc,), with x, y, height and label.
+    title : str
+    """
+    figure = _figure((3.9, 10.5), schema.titled(title, track.attrs), width)
+    axes = figure.subplots(*((3, 1) if _narrow(figure) else (1, 3)), sharex=True, sharey=True)
+    at, seen = _place(track, image)
+    height = np.asarray(track["height"].values, float)
+    good = seen & np.isfinite(height)
+    for ax, name in zip(axes, ("elevation", "labels", "labels on the class map"), strict=True):
+        if name == "labels on the class map":
+            _draw_class_map(ax, classes)
+        else:
+            _draw_image(ax, image)
+        ax.set_title(name, fontsize=_size(figure))
+        if name != "elevation":
+            _draw_classes_on(ax, track, image, "label")
+    _rim(axes[0], at, good)
+    low, high = np.percentile(height[good], [2, 98]) if good.any() else (0.0, 1.0)
+    shown = {"s": 6, "cmap": "plasma", "vmin": low, "vmax": high, "lw": 0, "zorder": 3, "rasterized": True}
+    points = axes[0].scatter(at[0][good], at[1][good], c=height[good], **shown)
+    bar = figure.colorbar(points, ax=axes[0], orientation="horizontal", shrink=0.85, pad=0.02)
+    bar.set_label("height above mean sea surface (m)", fontsize=_size(figure) - 0.5)
+    bar.ax.tick_params(labelsize=_size(figure) - 0.5)
+    if not _narrow(figure):
+        for ax in axes[1:]:
+            ax.set_ylabel("")
+    _class_legend(figure)
+    return figure
+
+
+def _draw_image(ax: Axes, image: xr.Dataset) -> None:
+    """Draw an image in natural colours, axes in km from its upper left corner."""
     bands = [
         next(n for n in pair if n in image) for pair in (("B04", "red"), ("B03", "green"), ("B02", "blue"))
     ]
-    every = max(1, max(image.sizes["y"], image.sizes["x"]) // 900)
-    part = image.isel(y=slice(None, None, every), x=slice(None, None, every))
+    part = _thinned(image)
     colour = np.stack([np.asarray(part[b].values, float) for b in bands], -1)
     known = np.isfinite(colour)
     top = max(float(np.percentile(colour[known], 99)), 1e-6) if known.any() else 1.0
-    figure = _figure((6.4, 4.4), schema.titled(title, *(t.attrs for t in tracks)), width)
-    ax = figure.subplots()
+    picture = np.where(known.all(-1, keepdims=True), np.clip(colour / top, 0, 1) ** 0.7, 0.6)
+    _draw_raster(ax, picture, image)
+
+
+def _draw_class_map(ax: Axes, classes: xr.Dataset) -> None:
+    """Draw a class map in the colours of the classes, pale, so that a track shows on it."""
+    from matplotlib.colors import to_rgb
+
+    code = np.asarray(_thinned(classes)["surface_class"].values, int)
+    picture = np.full((*code.shape, 3), 0.85)
+    for k in (0, 1, 2):
+        picture[code == k] = 0.45 + 0.55 * np.array(to_rgb(COLOURS[k]))
+    _draw_raster(ax, picture, classes)
+
+
+def _thinned(image: xr.Dataset) -> xr.Dataset:
+    every = max(1, max(image.sizes["y"], image.sizes["x"]) // 900)
+    return image.isel(y=slice(None, None, every), x=slice(None, None, every))
+
+
+def _draw_raster(ax: Axes, picture: F8, image: xr.Dataset) -> None:
+    from is2ice.science.labels.image_grid import grid_of
+
     grid = grid_of(image)
-    extent = (0.0, grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3, 0.0)
-    ax.imshow(np.where(known.all(-1, keepdims=True), np.clip(colour / top, 0, 1) ** 0.7, 0.6), extent=extent)
-    for track in tracks:
-        dx, dy = _shift(track, str(image.attrs.get("scene", "")))
-        row, column = segment_positions(
-            track["x"].values + dx, track["y"].values + dy, segment_crs(track), grid
-        )
-        code = np.asarray(track[name].values, int)
-        seen = (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
-        at = column * grid.pixel / 1e3, row * grid.pixel / 1e3
-        for edge, size in (("black", 6.4), ("white", 5.2)):  # a rim: the image is white to black itself
-            ax.plot(at[0][seen], at[1][seen], ".", ms=size, color=edge, mec="none", rasterized=True)
-        for k in (-1, 0, 1, 2):
-            rows = (code == k) & seen
-            ax.plot(at[0][rows], at[1][rows], ".", ms=3, color=COLOURS[k], mec="none", rasterized=True)
-        first = np.flatnonzero(seen)
-        if first.size:
-            k = first[first.size // 2]
-            ax.annotate(
-                str(track.attrs.get("beam", "")),
-                (column[k] * grid.pixel / 1e3, row[k] * grid.pixel / 1e3),
-                xytext=(6, 0),
-                textcoords="offset points",
-                fontsize=_size(figure) - 0.5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
-            )
-    for k in (0, 1, 2, -1):
-        ax.plot([], [], "o", ms=5, color=COLOURS[k], label=NAMES[k])
-    ax.set_xlim(extent[0], extent[1])
-    ax.set_ylim(extent[2], extent[3])
-    _style(ax, "from the upper edge of the image (km)", "from the left edge of the image (km)")
+    right, bottom = grid.columns * grid.pixel / 1e3, grid.rows * grid.pixel / 1e3
+    ax.imshow(picture, extent=(0.0, right, bottom, 0.0))
+    ax.set_xlim(0.0, right)
+    ax.set_ylim(bottom, 0.0)
+    _style(ax, "from the upper edge (km)", "from the left edge (km)")
     ax.grid(False)
+
+
+def _place(track: xr.Dataset, image: xr.Dataset) -> tuple[tuple[F8, F8], NDArray[np.bool_]]:
+    """Position of each segment in the image when it was taken, km, and a mask of those inside."""
+    from is2ice.science.labels.image_grid import grid_of, segment_crs, segment_positions
+
+    grid = grid_of(image)
+    dx, dy = _shift(track, str(image.attrs.get("scene", "")))
+    row, column = segment_positions(track["x"].values + dx, track["y"].values + dy, segment_crs(track), grid)
+    seen = (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
+    return (column * grid.pixel / 1e3, row * grid.pixel / 1e3), seen
+
+
+def _rim(ax: Axes, at: tuple[F8, F8], rows: NDArray[np.bool_]) -> None:
+    """Draw a rim below points: the image is white to black itself."""
+    for edge, size in (("black", 6.4), ("white", 5.2)):
+        ax.plot(at[0][rows], at[1][rows], ".", ms=size, color=edge, mec="none", rasterized=True)
+
+
+def _draw_classes_on(ax: Axes, track: xr.Dataset, image: xr.Dataset, name: str) -> None:
+    """Draw a track in the colours of its classes, with the name of its beam."""
+    at, seen = _place(track, image)
+    code = np.asarray(track[name].values, int)
+    _rim(ax, at, seen)
+    for k in (-1, 0, 1, 2):
+        rows = (code == k) & seen
+        ax.plot(at[0][rows], at[1][rows], ".", ms=3, color=COLOURS[k], mec="none", rasterized=True)
+    first = np.flatnonzero(seen)
+    if first.size:
+        k = first[first.size // 2]
+        ax.annotate(
+            str(track.attrs.get("beam", "")),
+            (at[0][k], at[1][k]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            fontsize=_size(ax.figure) - 0.5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
+        )
+
+
+def _class_legend(figure: Figure) -> None:
+    ax = figure.axes[0]
+    handles = [ax.plot([], [], "o", ms=5, color=COLOURS[k], label=NAMES[k])[0] for k in (0, 1, 2, -1)]
     columns = 2 if _narrow(figure) else 4
-    figure.legend(fontsize=_size(figure), ncols=columns, loc="outside lower center", frameon=False)
+    figure.legend(
+        handles=handles, fontsize=_size(figure), ncols=columns, loc="outside lower center", frameon=False
+    )
+
+
+def draw_training(
+    published: Mapping[int, tuple[float, float, float]],
+    here: Mapping[int, Mapping[str, float | None]],
+    title: str,
+    *,
+    width: float = PAGE,
+) -> Figure:
+    """Training in replicas under Horovod: speed-up, total time, time per epoch, samples a second.
+
+    Parameters
+    ----------
+    published : mapping of number of GPUs to (total s, s per epoch, samples per s)
+    here : mapping of number of ranks to mapping
+        ``total``, ``epoch`` and ``rate`` as :func:`is2ice.reports.published_tables.training_rows` gives them; None or
+        absent what was not measured.
+    title : str
+    """
+    figure = _figure((5.2, 6.2), title, width)
+    axes = figure.subplots(2, 2, sharex=True).ravel()
+    sets: list[tuple[str, dict[int, list[float]], str, str, str]] = [
+        ("published, GPUs", {n: list(map(float, row)) for n, row in published.items()}, THEIRS, "s", "--"),
+        (
+            "here, ranks on processors",
+            {n: [_or_nan(r.get(k)) for k in ("total", "epoch", "rate")] for n, r in here.items()},
+            SEA,
+            "o",
+            "-",
+        ),
+    ]
+    most = max([*published, *here, 1])
+    axes[0].plot([1, most], [1, most], color="#888888", ls=":", lw=1, label="ideal")
+    labels = ("speed-up per epoch", "total time (s)", "time per epoch (s)", "samples per second")
+    for name, rows, colour, marker, dashes in sets:
+        if not rows:
+            continue
+        n = np.array(sorted(rows), float)
+        total, epoch, rate = np.array([rows[int(k)] for k in n]).T
+        for ax, values in zip(axes, (epoch[0] / epoch, total, epoch, rate), strict=True):
+            ax.plot(n, values, marker=marker, ms=4, lw=1.3, color=colour, ls=dashes, label=name)
+    for ax, label in zip(axes, labels, strict=True):
+        _style(ax, label, "GPUs, or ranks" if ax in axes[2:] else "")
+        ax.set_xticks([1, 2, 4, 6, 8])
+        if label != labels[0]:
+            _log_axis(ax)
+    axes[0].legend(fontsize=_size(figure) - 0.5, frameon=False)
+    if not here:
+        _note(axes[0], "not measured here", 0.15)
     return figure
+
+
+def _log_axis(ax: Axes) -> None:
+    """Scale the vertical axis by powers, with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.4g}"))
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else float(value)
 
 
 def _shift(track: xr.Dataset, scene: str) -> tuple[float, float]:

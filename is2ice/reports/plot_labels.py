@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from is2ice.science.labels.corrections import Corrections
     from is2ice.science.labels.drift import Drift
 
-__all__ = ["draw_drift", "draw_labels", "straighten"]
+__all__ = ["draw_drift", "draw_labels", "draw_stretch", "straighten"]
 
 F8 = NDArray[np.float64]
 
@@ -34,6 +34,7 @@ _COLUMNS = 2000
 #: Bands shown as red, green and blue, by any of their names.
 _RGB = (("B04", "red"), ("B03", "green"), ("B02", "blue"))
 _HAND = "#D55E00"
+_PHOTONS = "#C8B8DC"
 
 
 def straighten(
@@ -128,14 +129,12 @@ def draw_labels(
         Several beams, no label, or nothing within ``x_atc``.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     track = _one_track(track, x_atc)
     x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
     ratios = [2.0, 2.0, 0.7, 3.2, 1.6] if reflectance is not None else [2.0, 0.7, 3.2, 1.6]
-    figure = Figure(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
     figure.suptitle(_title(track, class_map), fontsize=11)
     if reflectance is not None:
@@ -154,6 +153,80 @@ def draw_labels(
     return figure
 
 
+def draw_stretch(
+    track: xr.Dataset,
+    x_atc: tuple[float, float],
+    *,
+    image: xr.Dataset | None = None,
+    photons: xr.Dataset | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+    across: float = 200.0,
+) -> Figure:
+    """Draw a short stretch for a decision by eye: image, photons with heights, label and predicted class.
+
+    Parameters
+    ----------
+    track : xarray.Dataset
+        Labelled segments of one track.
+    x_atc : (first, last)
+        Part to show, m.
+    image : xarray.Dataset, optional
+        Reflectance of the scene; without it the reflectance kept beside the labels is shown as a strip.
+    photons : xarray.Dataset, optional
+        Photons of the part, with x_atc, h_ph and signal_conf.
+    shift, across
+        As for :func:`draw_labels`.
+    """
+    require("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    track = _one_track(track, x_atc)
+    x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
+    figure = Figure(figsize=(9.5, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, heights, strip = figure.subplots(
+        3, 1, sharex=True, height_ratios=[1.6 if image is not None else 0.5, 3, 0.8]
+    )
+    if image is not None:
+        _draw_colour(top, track, image, shift, across)
+    else:
+        _draw_evidence(top, track, x)
+    if photons is not None:
+        _draw_photons(heights, track, photons)
+    _draw_heights(heights, track, x)
+    _draw_strips(strip, track, x, None)
+    strip.set_xlim(*x_atc)
+    strip.ticklabel_format(axis="x", useOffset=False, style="plain")
+    strip.set_xlabel("x_atc (m)")
+    return figure
+
+
+def _draw_evidence(ax: Axes, track: xr.Dataset, x: F8) -> None:
+    """Draw the colour of the image at each segment, of the reflectance that lies beside the labels."""
+    names = ("image_b04", "image_b03", "image_b02")
+    ax.set_yticks([])
+    ax.set_ylabel("image")
+    if not all(n in track for n in names):
+        ax.text(
+            0.5, 0.5, "no image given, and none kept beside the labels", transform=ax.transAxes, ha="center"
+        )
+        return
+    colour = np.stack([np.asarray(track[n].values, float) for n in names], -1)
+    known = np.isfinite(colour)
+    shown = np.where(known.all(-1, keepdims=True), np.clip(colour, 0, 1) ** 0.7, 0.6)
+    ax.imshow(shown[None], extent=(x[0], x[-1], 0, 1), aspect="auto", interpolation="nearest")
+
+
+def _draw_photons(ax: Axes, track: xr.Dataset, photons: xr.Dataset) -> None:
+    """Draw photons, brought to the corrections of the segments."""
+    offset = np.nanmedian(np.asarray(track["h_core"], "f8") - np.asarray(track["height"], "f8"))
+    h = np.asarray(photons["h_ph"].values, "f8") - (offset if np.isfinite(offset) else 0.0)
+    sure = np.asarray(photons["signal_conf"].values) >= 3
+    x = photons["x_atc"].values
+    ax.plot(x[sure], h[sure], ".", ms=1.2, color=_PHOTONS, zorder=0, label="photons", rasterized=True)
+
+
 def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw the score over the displacements searched, with the one found and its 2-sigma ellipse.
 
@@ -163,14 +236,13 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
         The displacement was not searched for.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
+
+    from .picture import Picture
 
     if drift.table is None:
         raise ValueError("this displacement has no table of scores: it was given by hand or refused at once")
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(6.4, 5.6), layout="constrained")
     ax = figure.subplots()
     dx, dy = drift.table["dx"].values, drift.table["dy"].values
     mesh = ax.pcolormesh(dx, dy, drift.table["score"].values, cmap="viridis", rasterized=True)

@@ -47,8 +47,7 @@ def draw_map(
         No such variable, or no cell with a value.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     if name not in made:
         raise ValueError(f"{name!r}: the map has {', '.join(str(v) for v in made.data_vars)}")
@@ -66,8 +65,7 @@ def draw_map(
     inches = width / 2.54
     narrow = inches < 5.0
     size = 7.0 if narrow else 8.0
-    figure = Figure(figsize=(inches, 1.75 * inches if narrow else 0.52 * inches), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=(inches, 1.75 * inches if narrow else 0.52 * inches), layout="constrained")
     start = str(part["time"].values.astype("datetime64[D]"))
     when = "all time" if made.attrs.get("period") == "all" else f"{made.attrs.get('period')} from {start}"
     title = fill(schema.titled(f"{made.attrs.get('title', 'Map')}, {when}", made.attrs), 44 if narrow else 90)

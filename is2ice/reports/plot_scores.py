@@ -25,9 +25,13 @@ _CLASSES = [NAMES[k] for k in range(len(schema.CLASSES))]
 
 
 def confusion(
-    scores: Mapping[str, ClassScore] | ClassScore, *, title: str = "", path: Path | None = None
+    scores: Mapping[str, ClassScore] | ClassScore,
+    *,
+    title: str = "",
+    against: str = "true class",
+    path: Path | None = None,
 ) -> Figure:
-    """Confusion matrices as in the paper's figure 4: each row the segments of a true class, in per cent.
+    """Draw confusion matrices as in the paper's figure 4: each row the segments of one class, in per cent.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ def confusion(
         One panel each.
     title : str
         Above all panels, such as the granule and its beams.
+    against : str
+        Meaning of the rows: "true class", or "label" where classes are compared with labels from images.
     path : path, optional
         Also save the picture there.
 
@@ -62,8 +68,8 @@ def confusion(
             )
         axes.set_xticks(range(shown.shape[1]), columns[: shown.shape[1]], fontsize=8)
         axes.set_yticks(range(len(_CLASSES)), _CLASSES, fontsize=8, rotation=90, va="center")
-        axes.set_xlabel("predicted class (% of the true class, segments)", fontsize=8)
-        axes.set_ylabel("true class" if k == 0 else "", fontsize=8)
+        axes.set_xlabel(f"predicted class (% of the {against}, segments)", fontsize=8)
+        axes.set_ylabel(against if k == 0 else "", fontsize=8)
         c = score.confusion
         axes.set_title(
             f"{name}\naccuracy {100 * c.accuracy:.2f} %, macro-F1 {100 * c.macro_f1:.2f} %".strip(),
@@ -186,11 +192,9 @@ def _styles() -> list[dict[str, Any]]:
 
 def _figure(size: tuple[float, float]) -> Figure:
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(figsize=size, layout="constrained")
     return figure
 
 

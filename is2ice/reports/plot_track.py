@@ -36,8 +36,9 @@ def quicklook(
     *,
     x: tuple[float, float] | None = None,
     path: str | os.PathLike[str] | None = None,
+    truth: xr.Dataset | None = None,
 ) -> Figure:
-    """One picture of a track: heights and sea surface, classes, photon rate and background, freeboard.
+    """Draw one track: heights and sea surface, classes, photon rate and background, freeboard.
 
     Parameters
     ----------
@@ -51,6 +52,9 @@ def quicklook(
         track that is mostly gaps.
     path : path, optional
         Also save the picture there; the ending sets the format.
+    truth : xarray.Dataset, optional
+        Truth of a simulated beam, as :func:`is2ice.twin.open_truth` reads it: the true sea surface is drawn over the
+        estimated one, and the true classes below the estimated ones.
 
     Returns
     -------
@@ -62,8 +66,7 @@ def quicklook(
         For a cube of several beams, or a window without segments.
     """
     require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from .picture import Picture
 
     if "beam" in track.dims:
         if track.sizes["beam"] != 1:
@@ -78,15 +81,17 @@ def quicklook(
         raise ValueError(f"x=({lo:g}, {hi:g}) km: no segment there; the track is {km[-1]:.3f} km long")
     total = float(km[-1])
     track, km = track.isel(x_atc=inside).compute(), km[inside]
-    # A figure of its own: no pyplot, so no global state and no window.
-    figure = Figure(figsize=(13, 9.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(4, 1, sharex=True, height_ratios=[4.2, 0.55, 1.5, 2.2])
+    if truth is not None:
+        truth = truth[["h_ref", "footprint_class"]].reindex(x_atc=track["x_atc"].values)
+    figure = Picture(figsize=(13, 9.5), layout="constrained")
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=[4.2, 0.55 if truth is None else 0.8, 1.5, 2.2])
     figure.suptitle(_title(track), fontsize=11)
     if x is None and hi - lo < 0.5 * total:
         figure.text(0.01, 0.995, f"longest stretch of a {total:.0f} km track", fontsize=8, va="top")
+    if truth is not None:
+        axes[0].plot(km, truth["h_ref"], color="black", lw=1.2, ls="--", label="true sea surface", zorder=6)
     _heights(axes[0], track, km, photons, start, (lo, hi))
-    _strip(axes[1], track, km, (lo, hi))
+    _strip(axes[1], track, km, (lo, hi), truth)
     _rates(axes[2], track, km)
     _freeboard(axes[3], track, km)
     axes[3].set_xlim(lo, hi)
@@ -211,30 +216,43 @@ def _photons(
             )
 
 
-def _strip(ax: Axes, track: xr.Dataset, km: F8, span: tuple[float, float]) -> None:
-    """Share of each class in each column of the strip; a column of one segment is of one colour."""
-    ax.set_ylabel("class", rotation=0, ha="right", va="center")
+def _strip(ax: Axes, track: xr.Dataset, km: F8, span: tuple[float, float], truth: xr.Dataset | None) -> None:
+    """Draw the classes of the track, and below them the true ones if they are known."""
     ax.set_yticks([])
+    if truth is None:
+        ax.set_ylabel("class", rotation=0, ha="right", va="center")
+    else:
+        ax.set_yticks([0.25, 0.75], ["truth", "class"])
+        ax.tick_params(axis="y", length=0)
     if "surface_class" not in track:
         _say(ax, "not classified")
         return
-    codes, filled = _codes(track), _values(track, "n_photons") > 0
-    width = max(span[1] - span[0], 1e-6)
-    columns = int(min(STRIP, km.size))
-    column = np.clip(((km - span[0]) / width * columns).astype(int), 0, columns - 1)
-    share = np.stack([np.bincount(column[filled & (codes == c)], minlength=columns) for c in (2, 1, 0, -1)])
-    total = share.sum(axis=0)
-    if not total.any():
+    filled = _values(track, "n_photons") > 0
+    if not filled.any():
         _say(ax, "no filled segment here")
         return
+    edges = np.linspace(*span, int(min(STRIP, km.size)) + 1)
+    _shares(ax, km[filled], _codes(track)[filled], edges, (0.0 if truth is None else 0.53, 1.0))
+    if truth is not None:
+        codes = np.nan_to_num(np.asarray(truth["footprint_class"], "f8"), nan=schema.UNLABELLED).astype(int)
+        _shares(ax, km, codes, edges, (0.0, 0.47))
+    ax.set_ylim(0, 1)
+
+
+def _shares(ax: Axes, km: F8, codes: NDArray[Any], edges: F8, rows: tuple[float, float]) -> None:
+    """Fill each column between `edges` by the share of each class; a column of one segment has one colour."""
+    columns = edges.size - 1
+    column = np.clip(
+        ((km - edges[0]) / max(edges[-1] - edges[0], 1e-6) * columns).astype(int), 0, columns - 1
+    )
+    order = (2, 1, 0, schema.UNLABELLED)
+    share = np.stack([np.bincount(column[codes == c], minlength=columns) for c in order])
     with np.errstate(invalid="ignore", divide="ignore"):
-        tops = np.cumsum(share, axis=0) / total
-    edges = np.linspace(*span, columns + 1)
-    bottom = np.zeros(columns)
-    for top, code in zip(tops, (2, 1, 0, -1), strict=True):
+        tops = rows[0] + (rows[1] - rows[0]) * np.cumsum(share, axis=0) / share.sum(axis=0)
+    bottom = np.full(columns, rows[0])
+    for top, code in zip(tops, order, strict=True):
         ax.stairs(top, edges, baseline=bottom, fill=True, color=COLOURS[code], lw=0)
         bottom = top
-    ax.set_ylim(0, 1)
 
 
 def _rates(ax: Axes, track: xr.Dataset, km: F8) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "table_3",
     "table_4",
     "table_5",
+    "training_rows",
 ]
 
 ABSENT = "not measured here"
@@ -86,7 +87,7 @@ def table_1(pairs: Iterable[Any], shifts: dict[int, str] | None = None) -> str:
     Parameters
     ----------
     pairs : iterable
-        With number, granule, scene_time, minutes and shift, as in ``recipes/ross_sea_2019.py``.
+        With number, granule, scene_time, minutes and shift (:data:`is2ice.workflows.paper.PAIRS`).
     shifts : dict, optional
         Estimated displacement by pair, in words.
     """
@@ -112,11 +113,11 @@ def table_1(pairs: Iterable[Any], shifts: dict[int, str] | None = None) -> str:
         ("pair", "IS2 (granule)", "S2", "min, paper", "min, from the times", "shift, paper", "shift, here"),
         rows,
         "Table I: coincident passes and images",
-        "time differences from the printed times; shifts need the archives (`recipes/ross_sea_2019.py STORE`)",
+        "time differences from the printed times; shifts from the labelled passes (`recipes/paper.py`)",
         (
             "Pair 5 prints 47.57 min, its times give 47.42 (the granule's name has 19:02:34).",
             "The times are those of the granules' names; photons reach the scenes 6 to 7 min later.",
-            "Whether the printed directions are true or those of the map is not said; near 170 W the two differ by "
+            "The paper does not say if its directions are true or those of the map; near 170 W the two differ by "
             "some 170 degrees.",
         ),
     )
@@ -148,19 +149,21 @@ def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
     for r in ours:
         one = next((o for o in ours if (o["engine"], o["workers"]) == (r["engine"], 1)), None)
         gain = "-" if one is None else f"{one['load'] / r['load']:.2f} / {one['reduce'] / r['reduce']:.2f}"
-        rows.append(
-            (
-                f"here: {r['engine']}, {_counted(r['workers'], 'worker')}",
-                _seconds(r["load"], r["map"], r["reduce"]),
-                gain,
-            )
-        )
+        name = f"here: {r['engine']}, {_counted(r['workers'], 'worker')} x 1 core"
+        rows.append((name, _seconds(r["load"], r["map"], r["reduce"]), gain))
     if not ours:
         rows.append(("here", ABSENT, "-"))
     where = f"{ours[0]['tasks']} tasks of a simulated archive (`is2ice bench scaling`)" if ours else ABSENT
-    if ours and {"cores", "load_average"} <= set(measured):
-        where += f", {_counted(measured['cores'], 'core')}, load {measured['load_average']:.1f} when it began"
+    where += _load(measured) if ours else ""
     return _table(("where", "load / map / reduce, s", "speed-up load / reduce"), rows, title, where, notes)
+
+
+def _load(measured: Any) -> str:
+    """State of the machine while it was measured: cores, load, and a warning if it was busy."""
+    if not {"cores", "load_average"} <= set(measured or ()):
+        return ""
+    text = f", {_counted(measured['cores'], 'core')}, load {measured['load_average']:.1f} at the end"
+    return text + ("; BUSY with other work: these times mean little" if measured.get("busy") else "")
 
 
 def table_2(measured: Any = None) -> str:
@@ -178,40 +181,94 @@ def table_2(measured: Any = None) -> str:
     )
 
 
-def table_3(measured: Any = None) -> str:
-    """Scores of the classifiers."""
-    rows = []
+def table_3(measured: Any = None, study: Any = None) -> str:
+    """Scores of the classifiers.
+
+    Parameters
+    ----------
+    measured : dict, optional
+        Scores of `benchmarks/image_labels.py score`, against the truth of simulated passes.
+    study : dict of str to dict, optional
+        Scores of a study's models against image labels (``card["scores"]["test"]``), by name.
+    """
+    rows: list[tuple[Any, ...]] = []
     kind = PASS if PASS in (measured or {}) else next(iter(measured or {}), PASS)
     scores = (measured or {}).get(kind, {})
     for name, paper in PUBLISHED["scores"].items():
-        rows.append((f"{name}, paper", *(f"{v:.2f}" for v in paper), "-", "-"))
+        rows.append((f"{name}, paper", *(f"{v:.2f}" for v in paper), "-", "-", "-"))
+    for name, one in (study or {}).items():
+        rows.append((f"{name}, against labels", *_scores(one)))
     for name, regions in scores.items():
-        one = regions["all"]
-        base, sure = one.get("confusion", one), one.get("reliability") or {}
-        micro = [sure.get(f"micro_{k}") for k in ("precision", "recall", "f1")]
-        values = [base["accuracy"], *micro, base["macro_f1"]]
-        told = ["-" if v is None else f"{100 * v:.2f}" for v in values]
-        recall = " / ".join(
-            "-" if c["recall"] is None else f"{100 * c['recall']:.1f}" for c in base["classes"].values()
+        rows.append((f"{name}, against truth", *_scores(regions["all"])))
+    if not (scores or study):
+        rows.append(("here", *[ABSENT] * 4, "-", "-", "-"))
+    told = []
+    if study:
+        told.append("against the labels that training did not see")
+    if scores:
+        told.append(
+            f"against the truth of simulated passes ({kind}) of other seeds, all segments, point classes"
         )
-        rows.append((f"{name}, here", *told, recall))
-    if not scores:
-        rows.append(("here", *[ABSENT] * 4, "-", "-"))
+    head = (
+        "model",
+        "accuracy %",
+        "precision",
+        "recall",
+        "F1",
+        "macro-F1",
+        "recall thick / thin / water",
+        "without class",
+    )
     return _table(
-        ("model", "accuracy %", "precision", "recall", "F1", "macro-F1", "recall thick / thin / water"),
+        head,
         rows,
         "Table III: scores of the classifiers",
-        ABSENT
-        if not scores
-        else f"simulated passes ({kind}) of other seeds against their truth, all segments, point classes",
+        "; ".join(told) or ABSENT,
         (
             "The paper's scores are of a random split of overlapping windows, against labels from the images, with a "
-            "feature made from those labels, and micro-averaged. Ours are of whole passes that training has not "
-            "seen, against the truth: the columns are not comparable row by row.",
+            "feature made from those labels, and micro-averaged. Rows 'random windows' repeat that split without the "
+            "leaking feature; rows 'by scene' hold out whole scenes; scores against the truth are of whole passes that "
+            "training has not seen. Only the first kind is comparable with the paper.",
+            "Cells without a class (a gap in their window) count as wrong in the accuracy; the last column says how "
+            "many there are, and the accuracy without them.",
             "The introduction has 91.84 % for the MLP, the table 91.80 %; figure 4 has 60.35 % for water, the text "
             "60.25 %.",
         ),
     )
+
+
+def _scores(one: Any) -> list[str]:
+    """Cells of table III of one set of scores."""
+    base, sure = one.get("confusion", one), one.get("reliability") or {}
+    micro = [sure.get(f"micro_{k}") for k in ("precision", "recall", "f1")]
+    values = [base["accuracy"], *micro, base["macro_f1"]]
+    recall = " / ".join(
+        "-" if c["recall"] is None else f"{100 * c['recall']:.1f}" for c in base["classes"].values()
+    )
+    none, n = base.get("unlabelled"), base.get("n")
+    without = "-"
+    if none is not None and n:
+        without = f"{none:,} of {n:,}"
+        if none and base.get("accuracy_labelled") is not None:
+            without += f" ({100 * base['accuracy_labelled']:.2f} % right of the others)"
+    return ["-" if v is None else f"{100 * v:.2f}" for v in values] + [recall, without]
+
+
+def training_rows(measured: Any) -> dict[int, dict[str, float]]:
+    """Return what `benchmarks/training.py --json` measured, by number of ranks of Horovod.
+
+    Returns
+    -------
+    dict of int to dict
+        ``total`` (s; None if not recorded), ``epoch`` (s, the fastest after the first) and ``rate`` (samples a second).
+    """
+    out: dict[int, dict[str, Any]] = {}
+    windows = (measured or {}).get("windows", 0)
+    for name, row in (measured or {}).get("rows", {}).items():
+        number = next((int(w) for w in name.replace(",", " ").split() if w.isdigit()), None)
+        if "rank" in name and number is not None:
+            out[number] = {"total": row.get("total"), "epoch": row["best"], "rate": windows / row["best"]}
+    return dict(sorted(out.items()))
 
 
 def table_4(measured: Any = None) -> str:
@@ -219,23 +276,28 @@ def table_4(measured: Any = None) -> str:
     paper, rows = PUBLISHED["training"], []
     for n, (total, epoch, rate) in paper.items():
         rows.append((f"paper: {n} GPUs", f"{total:g} / {epoch:g} / {rate:g}", f"{paper[1][0] / total:.2f}"))
-    windows = (measured or {}).get("windows", 0)
-    ranks = {k: v["best"] for k, v in (measured or {}).get("rows", {}).items() if "rank" in k}
-    for name, epoch in ranks.items():
-        told = f"- / {epoch:.2f} / {windows / epoch:.0f}"
-        rows.append((f"here: {name}", told, f"{next(iter(ranks.values())) / epoch:.2f}"))
+    ranks = training_rows(measured)
+    for n, row in ranks.items():
+        total_here = "-" if row["total"] is None else f"{row['total']:.1f}"
+        cells = f"{total_here} / {row['epoch']:.2f} / {row['rate']:.0f}"
+        gain = f"{ranks[min(ranks)]['epoch'] / row['epoch']:.2f}"
+        rows.append((f"here: {_counted(n, 'rank')} on {_counted(n, 'core')}", cells, gain))
     if not ranks:
         rows.append(("here", ABSENT, "-"))
+    windows, epochs = (measured or {}).get("windows", 0), (measured or {}).get("epochs")
+    where = f"{windows:,} random windows on processors (`benchmarks/training.py`)"
+    where += f", {epochs} epochs" if epochs else ""
     return _table(
         ("where", "total s / s per epoch / samples per s", "speed-up"),
         rows,
         "Table IV: training under Horovod",
-        f"{windows:,} random windows on processors (`benchmarks/training.py`)" if ranks else ABSENT,
+        where + _load(measured) if ranks else ABSENT,
         (
-            "The text says 20 epochs; total over epoch is 49 to 51.",
+            "The text says 20 epochs; total over epoch is 49 to 51. Our total holds the start of TensorFlow and the "
+            "compilation in the first epoch.",
             "Samples per s times s per epoch is 3,222 to 3,356: the 3,225 training tiles of the authors' U-Net, not "
             "the windows of the LSTM. The table looks like the U-Net's, and says nothing of the LSTM.",
-            "GPUs there; replicas on processors here, where the speed-up says whether the code shares the work.",
+            "GPUs there; replicas on processors here, where the speed-up says if the code shares the work.",
         ),
     )
 

@@ -41,19 +41,22 @@ def local_quantile(a: F8, q: float, stretch: float, length: float, x0: float) ->
     """A quantile over stretches along the track, interpolated between their middles.
 
     Stretches lie at multiples of half their length from the equator crossing (``x0`` is the first cell's
-    distance), so a longer or shorter piece of the same track has the same ones.
+    distance), so a longer or shorter piece of the same track has the same ones. One with less than a tenth of its cells
+    counts only where there is no better one.
     """
     size = max(1, round(stretch / length / 2))  # half-stretch blocks, each joined with half its neighbours
     shift = round(x0 / length) % size
-    blocks = range(-shift, a.size, size)
-    value = np.full(len(blocks), np.nan)
+    # Those before and after the track reach into it.
+    blocks = range(-shift - size, a.size + size, size)
+    value, count = np.full(len(blocks), np.nan), np.zeros(len(blocks))
     for j, i in enumerate(blocks):
         part = a[max(0, i - size // 2) : max(0, i + size + size // 2)]
         part = part[np.isfinite(part)]
         if part.size:
-            value[j] = np.quantile(part, q)
+            value[j], count[j] = np.quantile(part, q), part.size
     middle = np.array(blocks) + size / 2
-    good = np.isfinite(value)
+    good = count >= 0.2 * size
+    good = good if good.any() else count > 0
     if not good.any():
         return np.full(a.size, np.nan)
     return np.interp(np.arange(a.size) + 0.5, middle[good], value[good])

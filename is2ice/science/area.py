@@ -1,20 +1,133 @@
-"""Areas: the one check of boxes in degrees, and which positions lie in them."""
+"""Areas: boxes in degrees and polygons, the one check of them, and which positions lie in them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from is2ice.errors import require
 
 from .footprints import cut_antimeridian
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["Box", "box_of", "box_shape", "crs_of", "in_box"]
+__all__ = ["Area", "Box", "area_of", "area_shape", "box_of", "box_shape", "crs_of", "in_area", "in_box"]
 
 Box = tuple[float, float, float, float]
+#: A checked area: a box, or polygons as well-known text (degrees, cut at the antimeridian).
+Area = Box | str
+
+
+def area_of(value: Any, name: str = "bbox") -> Area:
+    """Check an area, and return it in a form that can be stored and sent.
+
+    Parameters
+    ----------
+    value : box, polygons or well-known text
+        A box as for :func:`box_of`; a shapely polygon, a GeoDataFrame or GeoSeries (of any projection), GeoJSON as a
+        mapping, or any object with ``__geo_interface__``. Edges are straight in degrees; a ring may run past 180
+        degrees or jump there.
+    name : str
+        Name of the option, for messages.
+
+    Returns
+    -------
+    tuple or str
+        The box, or well-known text.
+
+    Raises
+    ------
+    ValueError
+        Neither a box nor polygons, or polygons without an area.
+    MissingExtraError
+        Polygons need shapely.
+    """
+    kinds = hasattr(value, "__geo_interface__") or isinstance(value, Mapping | str)
+    if not kinds:
+        return box_of(value, name)
+    require("shapely")
+    import shapely
+
+    shape = _polygons(value, name)
+    if not shape.geom_type.endswith("Polygon") or shape.is_empty or shape.area == 0:
+        raise ValueError(f"{name}: expected polygons with an area, got {shape.geom_type} {shape.wkt[:60]}")
+    west, south, east, north = shape.bounds
+    if not (south >= -90 and north <= 90 and abs(west) <= 360 and abs(east) <= 360):
+        raise ValueError(
+            f"{name}: polygons reach from {west:g}, {south:g} to {east:g}, {north:g}; expected degrees of longitude "
+            "and latitude (a GeoDataFrame with a crs is projected)"
+        )
+    whole = cut_antimeridian(shapely.make_valid(_unrolled(shape))).normalize()
+    return str(shapely.to_wkt(whole, rounding_precision=7))
+
+
+def _polygons(value: Any, name: str) -> BaseGeometry:
+    """Return the geometry that a value of any kind stands for, in degrees."""
+    import shapely
+    from shapely.geometry import shape as from_geojson
+    from shapely.geometry.base import BaseGeometry
+
+    if isinstance(value, BaseGeometry):
+        return value
+    if isinstance(value, str):
+        try:
+            return shapely.from_wkt(value)
+        except shapely.errors.GEOSException as error:
+            raise ValueError(
+                f"{name}={value[:60]!r}: expected well-known text of polygons: {error}"
+            ) from None
+    if hasattr(value, "to_crs"):
+        frame = value.to_crs("EPSG:4326") if value.crs is not None else value
+        return frame.geometry.union_all()
+    document = value if isinstance(value, Mapping) else value.__geo_interface__
+    features = document.get("features", [document])
+    return shapely.union_all([from_geojson(f.get("geometry", f)) for f in features])
+
+
+def _unrolled(shape: BaseGeometry) -> BaseGeometry:
+    """Let rings that jump from 180 to -180 degrees run on instead."""
+    import shapely
+
+    def ring(points: NDArray) -> NDArray:
+        return np.column_stack([np.unwrap(points[:, 0], period=360.0), points[:, 1]])
+
+    parts = []
+    for polygon in shapely.get_parts(shape):
+        if polygon.geom_type != "Polygon":
+            continue
+        shell = ring(shapely.get_coordinates(polygon.exterior))
+        holes = [ring(shapely.get_coordinates(hole)) for hole in polygon.interiors]
+        parts.append(shapely.Polygon(shell, holes))
+    return shapely.union_all(parts)
+
+
+def in_area(longitude: NDArray, latitude: NDArray, area: Area) -> NDArray[np.bool_]:
+    """Return which positions (degrees) lie in a checked area, its edges included; NaN lie nowhere."""
+    if not isinstance(area, str):
+        return in_box(longitude, latitude, area)
+    import shapely
+
+    shape = area_shape(area)
+    shapely.prepare(shape)
+    turned = (np.asarray(longitude) + 180.0) % 360.0 - 180.0
+    known = np.isfinite(turned) & np.isfinite(latitude)
+    out = np.zeros(turned.shape, bool)
+    out[known] = shapely.intersects_xy(shape, turned[known], np.asarray(latitude)[known])
+    return out
+
+
+@lru_cache(maxsize=16)
+def area_shape(area: Area) -> BaseGeometry:
+    """Return a checked area as a geometry, cut at the antimeridian."""
+    require("shapely")
+    import shapely
+
+    return shapely.from_wkt(area) if isinstance(area, str) else box_shape(area)
 
 
 def box_of(value: Any, name: str = "bbox") -> Box:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 
+from . import deconvolution
 from .along_track import local_quantile, running_sum
 from .first_photon_bias import PIXELS, incident
 
@@ -36,8 +37,6 @@ LOST = {"strong": 0.65, "weak": 0.16}
 BRIGHT_SKY = 0.6
 #: Incident light relative to the local ice's below or above which a stretch is a strip of its own.
 DIM_STRIP, BRIGHT_STRIP = 0.72, 1.6
-#: Length of a background record (50 pulses), m, and the least share of it for which a strip is told apart.
-RECORD, LEAST_SHARE = 35.0, 0.12
 #: Heights this far from the local low level say no more than these, m.
 LOWEST, HIGHEST = -0.5, 3.0
 #: Spread of photons over a flat surface, m: what is taken where none was measured.
@@ -73,6 +72,10 @@ class FeatureColumns:
         if name not in self._read:
             self._read[name] = np.asarray(self._ds[name].values, "f8")
         return self._read[name]
+
+    def change(self, name: str) -> F8:
+        """Compute the change of a variable from the cell before; NaN behind a gap."""
+        return np.diff(self.column(name), prepend=np.nan)
 
     def cells(self, metres: float) -> int:
         """Cells on each side of one that lie within a stretch about it."""
@@ -119,16 +122,16 @@ class FeatureColumns:
     @cached_property
     def ice_light(self) -> F8:
         """Incident photons per pulse of the local bright ice."""
-        return np.maximum(self.near_region(self.light(10.0), 0.75, RATE_RANGE), 0.05)
+        light = np.where(self.gap, np.nan, self.light(10.0))
+        return np.maximum(self.near_region(light, 0.75, RATE_RANGE), 0.05)
 
     @cached_property
     def low(self) -> F8:
         """Local low level of the surface: the second percentile of smoothed heights."""
-        return self.local(
-            np.where(running_sum(self.photons, self.cells(22.0)) >= 10, self._smooth(22.0), np.nan), 0.02
-        )
+        enough = (running_sum(self.photons, self.cells(22.0)) >= 10) & ~self.gap
+        return self.local(np.where(enough, self.smooth(22.0), np.nan), 0.02)
 
-    def _smooth(self, metres: float) -> F8:
+    def smooth(self, metres: float) -> F8:
         """Mean height over a stretch, weighted by photons."""
         half, weight = self.cells(metres), np.where(np.isfinite(self.column("height")), self.photons, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -164,20 +167,63 @@ class FeatureColumns:
 
     @cached_property
     def strip_share(self) -> F8:
-        """Share of strips in what a background record sees: 50 pulses, each a field of view of some 35 m."""
-        half = self.cells(RECORD)
-        seen = np.ones(self.size)
-        share = self.strip_cells.astype("f8")
-        for _ in range(2):
-            share, seen = running_sum(share, half), running_sum(seen, half)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return share / seen
+        """Share of strips in what a background record sees: 50 pulses, each a field of view of some 45 m."""
+        return deconvolution.share_of(self.strip_cells, self.length)
 
+    @cached_property
     def strip_brightness(self) -> F8:
-        """Brightness of a strip alone: what the record lacks, over the strip's share of the record."""
-        lack = (1.0 - self.brightness()) / np.maximum(self.strip_share, LEAST_SHARE)
-        alone = np.clip(1.0 - self.over_strip(lack), -0.5, 1.5)
-        return np.where(self.strip_cells & self.day, alone, self.brightness())
+        """Brightness of strips alone, and of the ice between them (:mod:`is2ice.science.deconvolution`)."""
+        return self.alone(np.diff(self.strip_cells.astype("i1"), prepend=0) != 0, self.strip_cells)
+
+    def alone(self, change: NDArray[np.bool_], strip: NDArray[np.bool_]) -> F8:
+        """Brightness of each piece alone; 1 where there is no sun.
+
+        Parameters
+        ----------
+        change : numpy.ndarray of bool, shape (n,)
+            Cells that begin a piece.
+        strip : numpy.ndarray of bool, shape (n,)
+            Cells that are not snow.
+        """
+        if not self.day.any():
+            return np.ones(self.size)
+        record = np.where(self.day, self.brightness(), np.nan)
+        begins = change | (np.diff(self.gap.astype("i1"), prepend=0) != 0)
+        alone = deconvolution.deconvolve(
+            record, begins, strip, ~self.gap, length=self.length, first=round(self.x0 / self.length)
+        )
+        return np.where(self.day, alone, 1.0)
+
+    @cached_property
+    def dark_level(self) -> F8:
+        """Brightness of the darkest records of the region: that of water, if there is any wide enough."""
+        dark = self.local(np.where(self.day, self.brightness(), np.nan), 0.002, REGION)
+        return np.where(self.day, np.clip(np.nan_to_num(dark, nan=1.0), 0.0, 1.0), 1.0)
+
+    def above_dark(self) -> F8:
+        """Brightness of a piece alone, from 0 at the darkest of the region to 1 at the local bright ice."""
+        span = np.maximum(1.0 - self.dark_level, 0.2)
+        return np.where(self.day, np.clip((self.strip_brightness - self.dark_level) / span, -0.5, 1.5), 1.0)
+
+    def relief(self, metres: float) -> F8:
+        """Spread of heights over a stretch, less that of their own errors, as a logarithm to base 2 of 2 cm."""
+        half = self.cells(metres)
+        height = self.column("height")
+        error = np.maximum(self.column("height_uncertainty"), 0.01)
+        good = np.isfinite(height) & np.isfinite(error)
+        w = np.where(good, error**-2.0, 0.0)
+        h = np.where(good, height - np.nan_to_num(self.low), 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = running_sum(w, half)
+            mean = running_sum(w * h, half) / total
+            # Weighted variance; what errors alone would make of it is (number - 1) over the sum of weights.
+            variance = (
+                running_sum(w * h * h, half) / total
+                - mean**2
+                - (running_sum(good.astype("f8"), half) - 1.0) / total
+            )
+        spread = np.sqrt(np.clip(np.nan_to_num(variance), 0.005**2, 1.0))
+        return np.log2(spread / 0.02)
 
     def strip_rate(self) -> F8:
         """Photon rate over a strip, over that of the local ice, as a logarithm to base 2."""
@@ -187,12 +233,12 @@ class FeatureColumns:
     def strip_height(self) -> F8:
         """Height of a strip above the local low level, weighted by photons."""
         return np.clip(
-            np.nan_to_num(self.over_strip(self._smooth(10.0), self.photons) - self.low), LOWEST, HIGHEST
+            np.nan_to_num(self.over_strip(self.smooth(10.0), self.photons) - self.low), LOWEST, HIGHEST
         )
 
     def height_dip(self) -> F8:
         """Height over 10 m less that over 150 m."""
-        return np.clip(np.nan_to_num(self._smooth(10.0) - self._smooth(150.0)), -1.0, 1.0)
+        return np.clip(np.nan_to_num(self.smooth(10.0) - self.smooth(150.0)), -1.0, 1.0)
 
     def beside(self, metres: float, *, high: bool) -> F8:
         """The greater or the lesser photon rate (as :meth:`rate`) at a distance before and after a cell."""
@@ -209,7 +255,7 @@ class FeatureColumns:
 
     def above_low(self, metres: float) -> F8:
         """Height above the local low level; where no photon is, that of the level itself."""
-        return np.clip(np.nan_to_num(self._smooth(metres) - self.low), LOWEST, HIGHEST)
+        return np.clip(np.nan_to_num(self.smooth(metres) - self.low), LOWEST, HIGHEST)
 
     def empty(self) -> F8:
         """Share of pulses without a signal photon."""

@@ -127,6 +127,10 @@ _OTHERS = (
     Feature("bcnt_mean", "1", "50-pulse background sum", lambda t: t.column("background_counts")),
     Feature("brate_mean", "s-1", "background rate", lambda t: t.column("background_rate")),
 )
+_CHANGES = (
+    Feature("pcnt_change", "1", "change of photons of the same pulse", lambda t: t.change("pcnt")),
+    Feature("brate_change", "s-1", "change of the background rate", lambda t: t.change("background_rate")),
+)
 _DEFAULT = (
     Feature("rate_2m", "1", "photon rate over the local ice's, log2", lambda t: t.rate(2.0)),
     Feature("rate_10m", "1", "the same over 10 m", lambda t: t.rate(10.0)),
@@ -177,8 +181,24 @@ _STRIPS = (
         "strip_noise", "1", "noise photons over the strip", lambda t: t.over_strip(t.noise(2.0)), night=1.0
     ),
     Feature(
-        "strip_brightness", "1", "background of the strip alone", FeatureColumns.strip_brightness, night=1.0
+        "strip_brightness", "1", "background of the strip alone", lambda t: t.strip_brightness, night=1.0
     ),
+    Feature(
+        "dark_level",
+        "1",
+        "brightness of the darkest records of the region",
+        lambda t: t.dark_level,
+        night=1.0,
+    ),
+    Feature(
+        "above_dark",
+        "1",
+        "brightness of the strip alone, from the darkest to the bright",
+        FeatureColumns.above_dark,
+        night=1.0,
+    ),
+    Feature("relief_20m", "1", "spread of heights over 20 m, log2", lambda t: t.relief(20.0)),
+    Feature("relief_60m", "1", "spread of heights over 60 m, log2", lambda t: t.relief(60.0)),
     Feature("strip_share", "1", "share of strips in the background record", lambda t: t.strip_share),
     Feature("height_dip", "m", "height over 10 m less that over 150 m", FeatureColumns.height_dip),
     Feature(
@@ -189,13 +209,20 @@ _STRIPS = (
     ),
 )
 
-#: Feature sets by name: ``paper`` the six of the paper, ``notebook`` the eight of the authors' notebooks, one of
-#: them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours
-#: for networks, ``strips`` ours for single cells: the same and what is known of the strip that a cell lies in.
+_OTHER = {f.name: f for f in _OTHERS}
+
+#: Feature sets by name: ``paper`` the six of the paper as its notebooks read them, ``paper_changes`` as its text does
+#: (changes of photon rate and of background rate from cell to cell), ``notebook`` the eight of the authors' notebooks,
+#: one of them leaking, ``notebook_label_free`` the same with that one made without labels, ``default`` ours for
+#: networks, ``strips`` ours for single cells: the same and what is known of the strip that a cell lies in.
 FEATURE_SETS: dict[str, FeatureSet] = {
     s.name: s
     for s in (
         FeatureSet("paper", (_H_COR, *_OTHERS)),
+        FeatureSet(
+            "paper_changes",
+            (_H_COR, *(_OTHER[n] for n in ("height_sd", "pcnth_mean", "bcnt_mean")), *_CHANGES),
+        ),
         FeatureSet("notebook", (_H_COR, _H_DIFF, _ABOVE_TRUTH, *_OTHERS)),
         FeatureSet("notebook_label_free", (_H_COR, _H_DIFF, _ABOVE_LOW, *_OTHERS)),
         FeatureSet("default", _DEFAULT, context=16, dark_cells=True),

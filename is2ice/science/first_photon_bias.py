@@ -121,10 +121,15 @@ def from_cal19(
     """
     dead_time, strength, width = (np.asarray(a, "f8") for a in (dead_time, strength, width))
     corr = np.asarray(ffb_corr, "f8")
-    if corr.shape != (dead_time.size, strength.shape[-1], width.shape[-1]):
+    shapes = [a.shape for a in (dead_time, strength, width, corr)]
+    if dead_time.ndim != 1 or shapes[1:] != [
+        (dead_time.size, *strength.shape[1:2]),
+        (dead_time.size, *width.shape[1:2]),
+        (dead_time.size, *strength.shape[1:2], *width.shape[1:2]),
+    ]:
         raise ValueError(
-            f"first-photon tables disagree: ffb_corr {corr.shape}, expected (dead_time, strength, width) = "
-            f"({dead_time.size}, {strength.shape[-1]}, {width.shape[-1]})"
+            f"first-photon tables disagree: dead_time {shapes[0]}, strength {shapes[1]}, width {shapes[2]} and "
+            f"ffb_corr {shapes[3]}; expected (n), (n, s), (n, w) and (n, s, w)"
         )
     if not (dead_time.size and np.isfinite(dead_time).all() and np.isfinite(dead_time_ns)):
         raise ValueError("first-photon tables: a dead time is missing or not finite")

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError
 
-__all__ = ["compute"]
+__all__ = ["POSSIBLE", "compute"]
+
+#: Least and greatest freeboard that can be, m: waves and noise below, icebergs above.
+POSSIBLE = (-2.0, 100.0)
 
 
 def compute(
@@ -47,7 +51,8 @@ def compute(
     Returns
     -------
     xarray.Dataset
-        The segments with freeboard and freeboard_uncertainty, m; NaN together.
+        The segments with freeboard and freeboard_uncertainty, m; NaN together. Freeboards that cannot be (outside
+        :data:`POSSIBLE`) are NaN, and their ``segment_quality`` says that their photons are not to be trusted.
 
     Raises
     ------
@@ -79,13 +84,18 @@ def compute(
     accepted = segments["h_ref_flag"].isin([f for f in flags if f >= 0])
     if max_uncertainty is not None:
         accepted = accepted & (uncertainty <= max_uncertainty)
-    accepted = accepted & freeboard.notnull()
+    impossible = freeboard.notnull() & ~((freeboard >= POSSIBLE[0]) & (freeboard <= POSSIBLE[1]))
+    accepted = accepted & freeboard.notnull() & ~impossible
     if clip:
         freeboard = freeboard.clip(min=0.0)
     out = segments.assign(
         freeboard=freeboard.where(accepted).astype("f4"),
         freeboard_uncertainty=uncertainty.where(accepted).astype("f4"),
     )
+    if "segment_quality" in segments:
+        quality = segments["segment_quality"]
+        bit = impossible * np.uint16(schema.Quality.PHOTONS_REJECTED_BY_QUALITY)
+        out["segment_quality"] = (quality | bit.astype(quality.dtype)).assign_attrs(quality.attrs)
     out = schema.annotate(out, "freeboard")
     if clip:
         out["freeboard"].attrs["comment"] = "negative values set to zero"

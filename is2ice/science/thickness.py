@@ -191,9 +191,14 @@ _ABOUT = {
 }
 
 
+def _numbers(model: Snow) -> dict[str, float]:
+    """Return the plain numbers of a snow model, such as the depth of a constant one, for attributes."""
+    return {f"snow_model_{k}": v for k, v in vars(model).items() if isinstance(v, int | float)}
+
+
 def _describe(ds: xr.Dataset, model: Snow, rho: Densities) -> None:
     for name, text in _ABOUT.items():
-        ds[name].attrs = {"units": "m", "long_name": text, "snow_model": model.name}
+        ds[name].attrs = {"units": "m", "long_name": text, "snow_model": model.name, **_numbers(model)}
     ds["thickness"].attrs |= {
         "standard_name": "sea_ice_thickness",
         "ancillary_variables": "thickness_uncertainty thickness_flag",

@@ -54,6 +54,8 @@ class ClassOptions:
         the published Spark job did (256). By default its statistics are those of the whole scene.
     tile : int
         Pixels per side of the blocks worked at a time; the result does not depend on it.
+    probabilities : bool
+        Add ``class_probability`` float32 (surface, y, x); only with ``method="unet"``.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class ClassOptions:
     aperture: int = cloud_filter.PUBLISHED_APERTURE
     per_tile: int | None = None
     tile: int = 2048
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -96,7 +99,7 @@ def class_map(
     options: ClassOptions | None = None,
     **changes: Any,
 ) -> xr.Dataset:
-    """Surface class of every pixel, with the reasons not to trust some.
+    """Map the surface class of every pixel, with the reasons not to trust some.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def class_map(
     options : ClassOptions, optional
     **changes
         Fields of :class:`ClassOptions`, in place of those of `options`: white, cloud, shadow, land, aperture,
-        per_tile, tile.
+        per_tile, tile, probabilities.
 
     Returns
     -------
@@ -132,6 +135,8 @@ def class_map(
     chosen = replace(options or ClassOptions(), **changes)
     _check(scene, method, chosen)
     own = _bands_of(classifier, scene, method, chosen.white)
+    if chosen.probabilities and classifier is None:
+        raise ValueError("probabilities: only a network (method='unet') gives class probabilities")
     import dask.array as da
 
     names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
@@ -147,10 +152,12 @@ def class_map(
     if method == "published":
         classes = _published(arrays[:3], chosen.white, chosen.aperture, chosen.per_tile, chunks)
     elif classifier is not None:
-        inputs = {b: planes[b] for b in own}
-        classes = s2tiles.classify(classifier, inputs, chosen.white, max(chosen.tile, 2 * 1024)).rechunk(
-            chunks
-        )
+        inputs, block = {b: planes[b] for b in own}, max(chosen.tile, 2 * 1024)
+        how = {"probabilities": chosen.probabilities}
+        classes = s2tiles.classify(classifier, inputs, chosen.white, block, **how)
+        if chosen.probabilities:
+            share, classes = classes, classes.argmax(0).astype(np.int8)
+        classes = classes.rechunk(chunks)
     else:
         classes = _filtered(evidence, method, chosen.white, arrays)
     attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}
@@ -160,6 +167,9 @@ def class_map(
             "model_checksum": str(getattr(classifier, "checksum", "")),
         }
     out = _dataset(scene, classes, mask).assign_attrs(attrs)
+    if chosen.probabilities:
+        out["class_probability"] = (("surface", "y", "x"), share)
+        out = out.assign_coords(surface=list(schema.CLASSES))
     return out if lazy else out.compute(scheduler="threads")
 
 

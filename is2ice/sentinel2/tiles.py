@@ -209,9 +209,15 @@ def _starts(n: int, size: int, step: int) -> list[int]:
 
 
 def classify(
-    network: Network, bands: Mapping[str, Any], white: float, block: int = 2048, overlap: float = OVERLAP
+    network: Network,
+    bands: Mapping[str, Any],
+    white: float,
+    block: int = 2048,
+    overlap: float = OVERLAP,
+    *,
+    probabilities: bool = False,
 ) -> Any:
-    """Classes of a scene by a network of tiles, as a Dask array.
+    """Classify a scene by a network of tiles, as a Dask array.
 
     Parameters
     ----------
@@ -223,10 +229,12 @@ def classify(
         About how many pixels per side are worked at a time; the result does not depend on it.
     overlap : float
         Share of a tile's side in common with the next, above 0 and at most a half.
+    probabilities : bool
+        Give the probability of each class instead.
 
     Returns
     -------
-    dask.array.Array of int8, shape (rows, columns)
+    dask.array.Array of int8, shape (rows, columns), or of float32, shape (class, rows, columns)
     """
     import dask.array as da
 
@@ -250,14 +258,21 @@ def classify(
             n, m = min(per, rows - a), min(per, columns - b)
             span = [slice(s, s + k + (-k % step) + size) for s, k in ((a, n), (b, m))]
             parts = [p[tuple(span)].rechunk(-1) for p in padded]
-            work = _Blended(network, names, white, common, (n, m))
-            line.append(
-                da.map_blocks(
-                    work, *parts, dtype=np.int8, chunks=((n,), (m,)), meta=np.zeros((0, 0), np.int8)
-                )
-            )
+            work = _Blended(network, names, white, common, (n, m), probabilities)
+            line.append(_mapped(work, parts, (n, m)))
         out.append(line)
     return da.block(out)
+
+
+def _mapped(work: _Blended, parts: list[Any], shape: tuple[int, int]) -> Any:
+    """Apply the work to a block whose parts are single chunks."""
+    import dask.array as da
+
+    n, m = shape
+    if work.probabilities:
+        chunks, meta = ((len(schema.CLASSES),), (n,), (m,)), np.zeros((0, 0, 0), np.float32)
+        return da.map_blocks(work, *parts, dtype=np.float32, chunks=chunks, new_axis=0, meta=meta)
+    return da.map_blocks(work, *parts, dtype=np.int8, chunks=((n,), (m,)), meta=np.zeros((0, 0), np.int8))
 
 
 def _mirrored(index: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -271,11 +286,18 @@ class _Blended:
     """Classes of a block from its tiles; a plain object, so that it can be sent to workers."""
 
     def __init__(
-        self, network: Network, names: tuple[str, ...], white: float, common: int, shape: tuple[int, int]
+        self,
+        network: Network,
+        names: tuple[str, ...],
+        white: float,
+        common: int,
+        shape: tuple[int, int],
+        probabilities: bool = False,
     ) -> None:
         self.network, self.names, self.white, self.common, self.shape = network, names, white, common, shape
+        self.probabilities = probabilities
 
-    def __call__(self, *arrays: NDArray[Any]) -> NDArray[np.int8]:
+    def __call__(self, *arrays: NDArray[Any]) -> NDArray[Any]:
         size, common = self.network.size, self.common
         x = stacked(dict(zip(self.names, arrays, strict=True)), self.network.inputs, self.white)
         ramp = ((np.arange(common) + 0.5) / common).astype(np.float32)
@@ -288,4 +310,6 @@ class _Blended:
             for b, p in zip(columns, self.network.probabilities(tiles), strict=True):
                 total[a : a + size, b : b + size] += weight * p
         inner = total[common : common + self.shape[0], common : common + self.shape[1]]
+        if self.probabilities:
+            return np.ascontiguousarray(np.moveaxis(inner, -1, 0))
         return inner.argmax(-1).astype(np.int8)

@@ -9,11 +9,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["LENGTH_KM", "PRESET", "SEED", "SIZE_KM", "check_sample", "make_sample"]
+__all__ = ["LENGTH_KM", "PRESET", "SEED", "SIZE_KM", "check_sample", "make_pass", "make_sample", "true_shift"]
 
 PRESET, SEED, LENGTH_KM, SIZE_KM = "ross_sea_november", 1110, 8.0, 5.0
 MINUTES = 12.0
+#: Time of the other labelled pass.
+OTHER_TIME = "2019-11-17T19:09:49"
 SUMS = "SHA256SUMS"
+#: What is not listed there: texts, and the labelled tracks, which are made by other parts of the package.
+UNLISTED = {SUMS, "README.md", "train.toml"}
+LABELLED = "labelled.zarr"
 
 
 def make_sample(folder: str | Path) -> dict[str, str]:
@@ -46,9 +51,41 @@ def make_sample(folder: str | Path) -> dict[str, str]:
     return sums
 
 
+def make_pass(folder: str | Path, seed: int, size_km: float) -> tuple[Path, Path]:
+    """Write another simulated pass of the sample's kind with an image, a day later, to be labelled.
+
+    Parameters
+    ----------
+    folder : str or Path
+    seed : int
+    size_km : float
+        Side of the image.
+
+    Returns
+    -------
+    granule, item : Path
+    """
+    from .icesat2.atl03 import make_granule
+    from .scene.scene import Scene
+    from .sentinel2.make_scene import make_scene
+
+    scene = Scene.preset(PRESET, seed=seed, length_km=LENGTH_KM, overpass=OTHER_TIME)
+    return make_granule(scene, folder), make_scene(scene, folder, minutes=MINUTES, size_km=size_km)
+
+
+def true_shift() -> tuple[float, float]:
+    """Return the displacement of the ice between pass and image, m of the scene's projection."""
+    from .scene.presets import PRESETS
+
+    x, y = PRESETS[PRESET].drift
+    return 60 * MINUTES * x, 60 * MINUTES * y
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a sample but its README and the list itself."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (SUMS, "README.md"))
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.name not in UNLISTED and LABELLED not in p.parts
+    )
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

@@ -57,8 +57,9 @@ class RunSettings:
 
     Attributes
     ----------
-    engine : {"serial", "processes", "dask", "gateway", "spark"} or Cluster
-        Engine that computes (:func:`is2ice.cluster` starts a cluster for several runs).
+    engine : {"serial", "processes", "dask", "gateway", "spark"}, or running workers
+        Engine that computes. Running workers are those of :func:`is2ice.cluster`, which starts a cluster for several
+        runs, a Dask client or cluster (also of dask-jobqueue), or the address of a Dask scheduler.
     workers : int, optional
         Number of workers (serial uses none).
     engine_options : mapping, optional
@@ -85,6 +86,7 @@ class RunSettings:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "engine", engines.reach(self.engine))
         engines.check(self.engine)
         if self.overwrite not in ("different", "always", "never"):
             raise ValueError(f"overwrite={self.overwrite!r}: expected 'different', 'always' or 'never'")

@@ -15,7 +15,7 @@ import xarray as xr
 
 from is2ice.errors import Is2IceError
 from is2ice.science.labels import drift as drifts
-from is2ice.science.labels import transfer
+from is2ice.science.labels import evidence, transfer
 from is2ice.science.labels.drift import Drift
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class LabelKeywords(TypedDict, total=False):
     conflict: str
     corrections: Corrections | None
     classes: Mapping[str, Any] | None
+    class_file: str | os.PathLike[str] | None
+    evidence: bool
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,12 @@ class LabelOptions:
         than about 40 m.
     classes : mapping, optional
         Further options of :func:`is2ice.class_map`.
+    class_file : path, optional
+        GeoTIFF with classes of the one scene given, instead of those made from its bands
+        (:func:`is2ice.sentinel2.class_map_files.read_classes`).
+    evidence : bool
+        Keep reflectance and, of a network, class probabilities of the image beside the labels
+        (:mod:`is2ice.science.labels.evidence`).
 
     Raises
     ------
@@ -138,6 +146,8 @@ class LabelOptions:
     conflict: str = "closest"
     corrections: Corrections | None = field(default=None, repr=False)
     classes: Mapping[str, Any] | None = field(default=None, repr=False)
+    class_file: str | os.PathLike[str] | None = None
+    evidence: bool = True
 
     def __post_init__(self) -> None:
         if self.refused not in ("skip", "still", "raise"):
@@ -170,8 +180,8 @@ def label_pass(
         name no scenes other than those given or found.
     options : LabelOptions, optional
     **keywords
-        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections`` and ``classes`` of
-        :class:`LabelOptions`; they take precedence over `options`.
+        ``within``, ``refused``, ``search``, ``transition``, ``conflict``, ``corrections``, ``classes``,
+        ``class_file`` and ``evidence`` of :class:`LabelOptions`; they take precedence over `options`.
 
     Returns
     -------
@@ -209,6 +219,8 @@ class SceneLabels:
         None for a scene that is not used, since its displacement is refused.
     classes, reflectance : xarray.Dataset
         Class map and image, lazy.
+    evidence : dict of str to array
+        Values of the image at the segments (:func:`is2ice.science.labels.evidence.interpolate`).
     """
 
     scene: str
@@ -216,13 +228,14 @@ class SceneLabels:
     answer: transfer.Answer | None
     classes: Any = field(default=None, repr=False)
     reflectance: Any = field(default=None, repr=False)
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_bytes(self) -> bytes:
         """Write labels and displacement, without images."""
         stream, about = io.BytesIO(), {"scene": self.scene, "drift": self.drift.to_dict()}
         arrays: dict[str, Any] = {}
         if self.answer is not None:
-            arrays = {"label": self.answer.label, "flags": self.answer.flags}
+            arrays = {"label": self.answer.label, "flags": self.answer.flags, **self.evidence}
             about["answer"] = {k: getattr(self.answer, k) for k in ("time", "shift", "name", "method")}
         np.savez_compressed(stream, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
         return stream.getvalue()
@@ -232,11 +245,11 @@ class SceneLabels:
         """Read what :meth:`to_bytes` has written."""
         with np.load(io.BytesIO(raw), allow_pickle=False) as held:
             about = json.loads(held["about"].tobytes())
-            answer = None
+            answer, seen = None, {k: held[k] for k in held.files if k.startswith("image_")}
             if "answer" in about:
                 told = about["answer"] | {"shift": tuple(about["answer"]["shift"])}
                 answer = transfer.Answer(held["label"], held["flags"], **told)
-        return cls(about["scene"], Drift.from_dict(about["drift"]), answer)
+        return cls(about["scene"], Drift.from_dict(about["drift"]), answer, evidence=seen)
 
 
 def reach(found: geopandas.GeoDataFrame) -> tuple[float, float]:
@@ -270,10 +283,14 @@ def look_at(
     timed : bool
         True if the pass has several scenes, which are compared by time.
     """
-    from is2ice.sentinel2.scene import class_map, open_scene
+    from is2ice.sentinel2.scene import open_scene
 
+    if timed and options.class_file is not None:
+        raise ValueError(
+            "class_file: one map of classes, but several scenes; give the scene it was made from"
+        )
     image = open_scene(item)
-    code = class_map(image, **(options.classes or {}))
+    code = _classes(image, options)
     name = str(image.attrs["scene"])
     shift = _displacement(segments, image, code, _given(drift, name), options.search)
     log.info("%s: %s", name, shift.reason)
@@ -283,7 +300,22 @@ def look_at(
         return SceneLabels(name, shift, None, code, image)
     moved = shift.shift_in(str(segments.attrs["crs"])) if shift.accepted else (0.0, 0.0)
     answer = transfer.look_up(segments, code, shift=moved, transition=options.transition, timed=timed)
-    return SceneLabels(name, shift, answer, code, image)
+    seen: dict[str, Any] = {}
+    if options.evidence:
+        share = {"class_probability": code["class_probability"]} if "class_probability" in code else {}
+        seen = evidence.interpolate(segments, image.assign(share), moved)
+    return SceneLabels(name, shift, answer, code, image, seen)
+
+
+def _classes(image: xr.Dataset, options: LabelOptions) -> xr.Dataset:
+    """Classes of a scene: from a file, or made from its bands."""
+    from is2ice.sentinel2.class_map_files import read_classes
+    from is2ice.sentinel2.scene import class_map
+
+    if options.class_file is None:
+        return class_map(image, **(options.classes or {}))
+    found = read_classes(options.class_file)
+    return found.assign_attrs(scene=image.attrs["scene"], time=image.attrs["time"])
 
 
 def merge(
@@ -297,20 +329,22 @@ def merge(
         No scene can be used.
     """
     looked = list(looked)
-    answers = [one.answer for one in looked if one.answer is not None]
+    used = [one for one in looked if one.answer is not None]
+    answers = [one.answer for one in used if one.answer is not None]
     if not answers:
         why = "; ".join(f"{one.scene}: {one.drift.reason}" for one in looked)
         raise LabellingError(
             f"{source}: the displacement of every scene was refused ({why}). Give one by hand (Drift.by_hand; on "
             "the command line --shift DX DY), or take the ice for unmoved (refused='still'; --refused still)"
         )
-    return transfer.merge(
+    ds = transfer.merge(
         segments,
         answers,
         transition=options.transition,
         conflict=options.conflict,
         corrections=options.corrections,
     )
+    return evidence.add(ds, [one.evidence for one in used])
 
 
 def overlaps(source: Any, scenes: Any, beams: Any, drift: Any, within: float) -> geopandas.GeoDataFrame:
@@ -358,4 +392,13 @@ def _displacement(
         return given
     if given == "none":
         return Drift(0.0, 0.0, str(segments.attrs["crs"]), reason="taken for unmoved")
-    return drifts.estimate(segments, image.assign(mask=code["mask"]), search=search)
+    if not _same_grid(code, image):  # a map of classes on a grid of its own
+        return drifts.estimate(segments, image, search=search)
+    return drifts.estimate(segments, image.assign(mask=(("y", "x"), code["mask"].data)), search=search)
+
+
+def _same_grid(a: xr.Dataset, b: xr.Dataset) -> bool:
+    """Tell if two rasters of one crs have the same pixels."""
+    return all(
+        a.sizes[d] == b.sizes[d] and bool(abs(a[d].values - b[d].values).max() < 1e-3) for d in ("y", "x")
+    )

@@ -15,7 +15,7 @@ from is2ice.errors import StoreError
 from is2ice.io.catalogs.icesat2 import resolve_granule
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import scrub
-from is2ice.science.area import box_of, in_box
+from is2ice.science.area import area_of, in_area
 from is2ice.science.epoch import delta_time, span
 
 from .options import Options
@@ -32,7 +32,7 @@ _PART = ("bbox", "time", "x_atc")
 class SegmentKeywords(TypedDict, total=False):
     """Keywords of :func:`open_track` that select or decide the segments."""
 
-    bbox: tuple[float, float, float, float] | None
+    bbox: Any
     time: tuple[Any, Any] | None
     x_atc: tuple[float, float] | None
     length: float
@@ -51,6 +51,7 @@ def open_track(
     granule: str | None = None,
     version: int | None = None,
     chunks: int = schema.CHUNK,
+    variables: Iterable[str] | None = None,
     **segments: Unpack[SegmentKeywords],
 ) -> xr.Dataset:
     """Open the 2 m segments of a granule, or the tracks of a store, as a lazy cube.
@@ -70,6 +71,8 @@ def open_track(
         Version of a published store; the current one by default.
     chunks : int
         Cells in one Dask block along ``x_atc``.
+    variables : iterable of str, optional
+        Only these variables, beside the coordinates; all by default.
     **segments
         ``bbox``, ``time`` and ``x_atc`` select a part; ``length``, ``confidence``, ``quality``, ``corrections``,
         ``reference`` and ``first_photon`` decide the segments, all as in :class:`is2ice.Options`. The segments of a
@@ -102,7 +105,7 @@ def open_track(
         ds = stores.open_track(source, granule, beams, chunks=chunks, version=version)
         where = scrub(str(source))
         _refuse_other(ds, where, {k: getattr(asked, k) for k in given})
-        return schema.with_coordinates(_stored_subset(ds, asked, where))
+        return _only(schema.with_coordinates(_stored_subset(ds, asked, where)), variables)
     from is2ice.io.icesat2.atl03 import Subset
     from is2ice.io.icesat2.lazy_cube import open_cube
 
@@ -113,7 +116,21 @@ def open_track(
         chunks=chunks,
         **segmenting(asked),
     )
-    return schema.with_coordinates(cube)
+    return _only(schema.with_coordinates(cube), variables)
+
+
+def _only(ds: xr.Dataset, variables: Iterable[str] | None) -> xr.Dataset:
+    """Return a dataset with some of its variables, still able to be closed."""
+    if variables is None:
+        return ds
+    wanted = [variables] if isinstance(variables, str) else list(variables)
+    if lacks := [n for n in wanted if n not in ds.variables]:
+        raise ValueError(
+            f"variables: no {', '.join(lacks)} here; there are {', '.join(map(str, ds.data_vars))}"
+        )
+    part = ds[[n for n in wanted if n in ds.data_vars]]
+    part.set_close(ds._close)
+    return part
 
 
 def matches(source: Any) -> list[Any]:
@@ -146,7 +163,7 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
         ds = ds.isel(x_atc=(centre >= subset.x_atc[0]) & (centre < subset.x_atc[1]))
     keep = np.ones(ds["delta_time"].shape, bool)
     if subset.bbox is not None:
-        keep &= in_box(ds["longitude"].values, ds["latitude"].values, box_of(subset.bbox))
+        keep &= in_area(ds["longitude"].values, ds["latitude"].values, area_of(subset.bbox))
     if subset.time is not None:
         first, last = map(delta_time, span(subset.time))
         keep &= (ds["delta_time"].values >= first) & (ds["delta_time"].values <= last)

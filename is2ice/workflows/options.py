@@ -13,9 +13,10 @@ from typing import Any
 
 from is2ice import schema
 from is2ice.classifiers.registry import SHIPPED, fingerprint
+from is2ice.io.catalogs.areas import area
 from is2ice.io.remote.location import is_url
 from is2ice.science import freeboard, seasurface
-from is2ice.science.area import box_of
+from is2ice.science.area import Area
 from is2ice.science.epoch import span
 from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
@@ -77,7 +78,7 @@ class Options:
     length: float = schema.SEGMENT_LENGTH
     confidence: int = 3
     quality: tuple[int, ...] = (0,)
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Area | None = None
     time: tuple[Any, Any] | None = None
     x_atc: tuple[float, float] | None = None
     corrections: tuple[str, ...] = TIDES
@@ -198,10 +199,14 @@ def _pair(name: str, value: Any, size: int) -> tuple[Any, ...]:
     return tuple(_plain(v) if isinstance(v, Real) else str(v) for v in entries)
 
 
-def _bbox(value: Any) -> tuple[Any, ...]:
-    """Return the plain values of a box, once it is checked."""
-    box_of(value)
-    return _pair("bbox", value, 4)
+def _bbox(value: Any) -> tuple[Any, ...] | str:
+    """Return the plain values of a box, or polygons as text, once they are checked."""
+    checked = area(value)
+    return (
+        checked
+        if isinstance(checked, str)
+        else _pair("bbox", checked if isinstance(value, str) else value, 4)
+    )
 
 
 def _period(value: Any) -> tuple[Any, ...]:

@@ -31,14 +31,17 @@ class RichBar(Bar):
         self.task = bar.add_task("tracks", total=None, last="")
 
     def found(self, tracks: int) -> None:
+        """Estimate the number of all tracks from the granules opened so far."""
         self.left, self.opened, self.tracks = self.left - 1, self.opened + 1, self.tracks + tracks
         self.bar.update(self.task, total=round(self.tracks * (1 + self.left / self.opened)))
 
     def finished(self, receipt: Mapping[str, Any]) -> None:
+        """Advance the bar by a track and name it."""
         last = f"{receipt['granule'] or receipt['source']} {receipt['beam'] or ''} {receipt['outcome']}"
         self.bar.update(self.task, advance=1, last=last)
 
     def prepared(self, block: str) -> None:
+        """Name the block."""
         self.bar.update(self.task, last=f"{block} ready")
 
 
@@ -49,12 +52,22 @@ def progress(show: bool | None, granules: int) -> Iterator[Bar]:
         yield Bar()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[last]}", markup=False),
     )

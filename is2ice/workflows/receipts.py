@@ -15,10 +15,14 @@ import xarray as xr
 from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.io.stores import store as stores
+from is2ice.science import freeboard
 from is2ice.science.leads import lead_extents
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: Freeboard that sea ice seldom exceeds, m.
+SELDOM = 15.0
 
 __all__ = ["Run", "absences", "summary", "written"]
 
@@ -77,11 +81,31 @@ def absences(track: xr.Dataset) -> list[str]:
     elif 0 < counts.get("n_h_ref", n) < 0.99 * n:
         share = 100.0 * (1.0 - counts["n_h_ref"] / n)
         notes.append(f"{share:.0f} % of the segments lie beyond the reach of any lead: no freeboard there")
+    notes += _odd_freeboards(track)
     try:
         schema.conform(track, "segments")
     except SchemaError as error:
         notes += [f"check: {fault}" for fault in error.faults]
     return notes
+
+
+def _odd_freeboards(track: xr.Dataset) -> list[str]:
+    """Notes on freeboards that cannot be, or that ice seldom has."""
+    if not {"freeboard", "h_ref", "height"} <= set(track.variables):
+        return []
+    values = np.asarray(track["height"], "f8") - np.asarray(track["h_ref"], "f8")
+    known = max(int(np.isfinite(values).sum()), 1)
+    low, high = freeboard.POSSIBLE
+    out = []
+    if n := int((np.isfinite(values) & ((values < low) | (values > high))).sum()):
+        out.append(
+            f"freeboards of {n:,} segments cannot be ({low:g} to {high:g} m are possible): NaN and flagged"
+        )
+    if (n := int((values > SELDOM).sum())) > 0.01 * known:
+        out.append(
+            f"freeboards of {n:,} segments exceed {SELDOM:g} m: icebergs, clouds, or heights that are wrong"
+        )
+    return out
 
 
 def written(

@@ -45,7 +45,7 @@ def reclassify(
     store : path
         Store to write to: a local folder, made if absent.
     classifier : str or path
-        "radiometric", or a folder made by ``is2ice train``.
+        "radiometric", "default" (trained, in the package), or a folder made by ``is2ice train``.
     granules : iterable of str, optional
         Granules of `source`; all by default.
     method : str, optional

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +23,8 @@ import xarray as xr
 from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import to_share, usable
 from is2ice.engines import attempt
-from is2ice.errors import GranuleError, ModelError
+from is2ice.errors import GranuleError, Is2IceError, ModelError
+from is2ice.io.remote.location import FolderLocation, Location
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
 
@@ -35,10 +37,10 @@ from .options import Options, pin_classifier
 from .pass_surface import Pass, freeboards, together
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
-from .run_record import Earlier, resumable, resumed
+from .run_record import Earlier, alive, manifests, resumable, resumed
 from .track import Chain, Item, derive, finish
 
-__all__ = ["DuplicateGuard", "Request", "process", "resume", "run"]
+__all__ = ["DuplicateGuard", "Request", "plan", "process", "resume", "run"]
 
 log = logging.getLogger("is2ice")
 
@@ -81,7 +83,8 @@ def run(
     Returns
     -------
     Run
-        One receipt per track; a track that failed is reported there and stops no other.
+        One receipt per track; a track that failed is reported there and stops no other. A new store that no track has
+        reached, since all failed, is removed again.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def run(
     """
     return process(
         Request(
-            tuple(s for one in ([sources] if _is_one(sources) else sources) for s in matches(one)),
+            _listed(sources),
             store,
             beams=beams,
             options=options or Options(),
@@ -101,6 +104,51 @@ def run(
             settings=RunSettings.merged(settings, keywords),
         )
     )
+
+
+def plan(
+    sources: Any,
+    store: str | os.PathLike[str],
+    *,
+    beams: str | Iterable[str] | None = None,
+    options: Options | None = None,
+    overwrite: stores.Overwrite = "different",
+) -> list[dict[str, Any]]:
+    """List the tracks that :func:`run` would compute or keep; only the sources' tables of contents are read.
+
+    Parameters
+    ----------
+    sources, store, beams, options, overwrite
+        As for :func:`run`.
+
+    Returns
+    -------
+    list of dict
+        ``granule``, ``beam``, ``action`` (``compute``, ``keep`` or ``fail``) and, of a failure, its ``reason``.
+    """
+    options = pin_classifier(options or Options())
+    chain = Chain(join=freeboards)
+    task = _Task(os.fspath(store), options, overwrite, chain, "serial", 1)
+    there = stores.is_store(store)
+    rows = []
+    for source in _listed(sources):
+        try:
+            items = _surveyed(chain, beams, options, source)
+        except (Is2IceError, OSError) as error:
+            rows.append(
+                {"granule": public_url(str(source)), "beam": "", "action": "fail", "reason": str(error)}
+            )
+            continue
+        for item in items:
+            keeps = there and task.is_up_to_date(item)[0]
+            action = "keep" if keeps else "compute"
+            rows.append({"granule": item.granule, "beam": item.beam, "action": action, "reason": ""})
+    return rows
+
+
+def _listed(sources: Any) -> tuple[Any, ...]:
+    """Return all sources one by one, with patterns of names resolved."""
+    return tuple(s for one in ([sources] if _is_one(sources) else sources) for s in matches(one))
 
 
 def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
@@ -179,6 +227,7 @@ def process(request: Request) -> Run:
     options = pin_classifier(request.options)
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
+    new = not stores.is_store(request.store)
     root = stores.create(request.store)
     beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
     settings = request.settings
@@ -199,7 +248,18 @@ def process(request: Request) -> Run:
     )
     done = drive(job)
     segment_blocks.clear(root, resumable(root))
+    if new and done.receipts and len(done.failed) == len(done.receipts):
+        _discard_empty(root)
     return done
+
+
+def _discard_empty(root: Location) -> None:
+    """Remove a store that this run has made and that no track has reached; another run may have used it meanwhile."""
+    if len(stores.listing(root)) == 0 and not any(alive(one) is not False for one in manifests(root)):
+        root.delete(list(root.objects()))
+        if isinstance(root, FolderLocation):
+            with suppress(OSError):  # someone has put a file there
+                root.folder.rmdir()
 
 
 @dataclass(frozen=True)

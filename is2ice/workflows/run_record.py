@@ -259,6 +259,28 @@ def last(store: str | os.PathLike[str] | Location) -> str:
     return f"{root.url}/{found[-1]}"
 
 
+def manifests(store: str | os.PathLike[str] | Location) -> list[dict[str, Any]]:
+    """Return the manifests of all runs of a store, oldest first."""
+    return list(_manifests(location(store)).values())
+
+
+def worked(store: str | os.PathLike[str] | Location) -> str:
+    """Return the manifest of the last run that computed or failed a track; without one, of the last run.
+
+    Raises
+    ------
+    StoreError
+        A store without runs, or no store.
+    """
+    root = location(store)
+    found = _manifests(root)
+    idle = [
+        k for k, m in found.items() if m["status"] == "finished" and not (m.get("done") or m.get("failed"))
+    ]
+    busy = [k for k in found if k not in idle]
+    return f"{root.url}/{busy[-1]}" if busy else last(root)
+
+
 def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
     """Manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
 

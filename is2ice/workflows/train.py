@@ -23,6 +23,7 @@ from .training_config import VALIDATION, Config, read_config
 
 if TYPE_CHECKING:
     from is2ice.classifiers.samples import Samples
+    from is2ice.classifiers.splits import Split
     from is2ice.science.features import FeatureSet
 
 __all__ = ["labelled_samples", "labelled_tracks", "launch", "may_write", "train"]
@@ -34,6 +35,7 @@ def train(
     config: Config | str | os.PathLike[str],
     *,
     overwrite: bool = False,
+    dry_run: bool = False,
     progress: Callable[[dict[str, float]], None] | None = None,
     say: Callable[[str], None] = log.info,
 ) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def train(
     config : Config or path of a TOML file
     overwrite : bool
         Replace an existing model.
+    dry_run : bool
+        Split the samples, report that, and stop.
     progress : callable, optional
         Takes the row of each epoch, in the root.
     say : callable, optional
@@ -55,7 +59,7 @@ def train(
     Returns
     -------
     dict
-        The model's card.
+        The model's card; of a dry run its split only.
 
     Raises
     ------
@@ -68,11 +72,11 @@ def train(
     from is2ice.classifiers.replicas import launched
     from is2ice.classifiers.samples import from_tracks
     from is2ice.classifiers.scores import score_classes
-    from is2ice.classifiers.splits import split
 
     if not isinstance(config, Config):
         config = read_config(config)
-    may_write(config, overwrite)
+    if not dry_run:
+        may_write(config, overwrite)
     training.one_thread()
     replicas = launched()
     tensorflow_logging.start()
@@ -86,9 +90,10 @@ def train(
         context = kind.context if features == kind.features else None
     leaking, form = data.pop("leaking", ()), data.pop("normalisation", "z")
     samples = from_tracks(tracks, features, context, leaking=leaking)
-    by = data.pop("split", "scene")
-    parts = split(samples, by, seed=config.seed, **{"validation": VALIDATION, **data})
+    parts, sizes = _parts(samples, config.seed, {"split": "auto", "validation": VALIDATION, **data})
     say(parts.report())
+    if dry_run:
+        return {"split": {"by": parts.by, "seed": config.seed, "dropped": parts.dropped, **sizes}}
     model = Neural.fit(
         parts.train,
         parts.validation if len(parts.validation) else None,
@@ -100,7 +105,7 @@ def train(
         replicas=replicas,
         checkpoint=config.checkpoint,
         progress=progress,
-        card={"split": {"by": by, "seed": config.seed, "dropped": parts.dropped, **data}},
+        card={"split": {"by": parts.by, "seed": config.seed, "dropped": parts.dropped, **sizes}},
         **_tuples(config.training),
     )
     if replicas.is_root:
@@ -113,6 +118,36 @@ def train(
         model.save(config.model, overwrite=overwrite)
         config.checkpoint.unlink(missing_ok=True)
     return model.card
+
+
+def _parts(samples: Samples, seed: int, data: Mapping[str, Any]) -> tuple[Split, dict[str, Any]]:
+    """Split samples as configured, and return the sizes in use; a refusal names the lines that work."""
+    from is2ice.classifiers.splits import fitting, split
+
+    sizes = {k: v for k, v in data.items() if k != "split"}
+    shares = {k: v for k, v in sizes.items() if k in ("test", "validation")}
+    if data["split"] != "auto":
+        try:
+            return split(samples, data["split"], seed=seed, **sizes), sizes
+        except ValueError as error:
+            found = fitting(samples, seed=seed, **shares)
+            if found is None:
+                raise
+            raise ValueError(
+                f"{error}.\nThese lines of the configuration work here:\n\n{_lines(*found)}"
+            ) from None
+    found = fitting(samples, seed=seed, **shares)
+    if found is None:
+        raise ValueError(
+            f"split auto: {len(samples):,} samples of {len(samples.tracks)} tracks cannot make the parts by scene, by "
+            "track or by blocks of 1 km; label more or longer tracks"
+        )
+    return found[0], shares | found[1]
+
+
+def _lines(parts: Split, sizes: Mapping[str, float]) -> str:
+    """Write a split as lines of the configuration."""
+    return "\n".join(["[data]", f'split = "{parts.by}"', *(f"{k} = {v:.1f}" for k, v in sizes.items())])
 
 
 def may_write(config: Config, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ All but ``labelled`` and ``model`` may be left out::
     leaking = []                      # names of features made from labels, if wanted nevertheless
     context = 8
     normalisation = "z"               # or published
-    split = "scene"                   # or track, block, random_windows
+    split = "auto"                    # or scene, track, block, random_windows
     test = 0.2
     validation = 0.2
     block = 10000.0                   # m, for split = "block"; guard is the gap where two parts meet
@@ -31,7 +31,6 @@ Paths are relative to the file.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -41,6 +40,8 @@ from is2ice import schema
 from is2ice.classifiers import training
 from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.classifiers.splits import check_split
+from is2ice.errors import DocumentError
+from is2ice.io.documents import read_toml
 from is2ice.science.features import LeakError, feature_set
 
 __all__ = ["VALIDATION", "Config", "read_config"]
@@ -110,10 +111,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     FileNotFoundError
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file: {error}") from error
+    document = read_toml(path, error=DocumentError)
     missing = [k for k in ("labelled", "model") if k not in document]
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing; see `is2ice train --help`")
@@ -155,7 +153,7 @@ def _check_values(data: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse at once the values that training would refuse after hours of work."""
     training.Settings(**settings).check(len(schema.CLASSES))
     sizes = {k: data[k] for k in ("test", "block", "guard") if k in data}
-    check_split(data.get("split", "scene"), validation=data.get("validation", VALIDATION), **sizes)
+    check_split(data.get("split", "auto"), validation=data.get("validation", VALIDATION), **sizes)
     if "features" in data:
         feature_set(data["features"], data.get("leaking", ()))
     if data.get("context", 0) < 0:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from is2ice import schema
 from is2ice.classifiers.boosted import Boosted, Forest
+from is2ice.classifiers.context import NAMES as CONTEXT
+from is2ice.classifiers.context import context
 from is2ice.errors import ModelError
 from is2ice.science.features import FEATURE_SETS, build
 
@@ -34,17 +38,23 @@ def segments(rate: float = 6.5, n: int = 600, seed: int = 0):
 def fitted():
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    x = np.concatenate([build(segments(seed=s), "strips").values for s in range(4)])
-    y = np.tile(np.where((np.arange(600) >= 280) & (np.arange(600) < 320), 2, 0), 4)
+    tracks = [segments(seed=s) for s in range(4)]
+    values = [build(t, "strips").values for t in tracks]
+    x, y = np.concatenate(values), np.tile(np.where(abs(np.arange(600) - 299.5) < 20, 2, 0), 4)
     y[::37] = 1
-    known = np.isfinite(x).all(axis=1)
-    return HistGradientBoostingClassifier(max_iter=12, random_state=0).fit(x[known], y[known]), x[known]
+    assert np.isfinite(x).all()
+    first = HistGradientBoostingClassifier(max_iter=12, random_state=0).fit(x, y)
+    around = [context(t, 5, first.predict_proba(v)) for t, v in zip(tracks, values, strict=True)]
+    both = np.hstack([x, np.concatenate(around)])
+    return first, x, HistGradientBoostingClassifier(max_iter=6, random_state=0).fit(both, y)
 
 
 @pytest.fixture(scope="module")
 def model(fitted):
-    forest, x = Forest.of(fitted[0]), fitted[1]
+    first, second, x = Forest.of(fitted[0]), Forest.of(fitted[2]), fitted[1]
     card = {
+        "context_names": list(CONTEXT),
+        "bias": [0.0, 0.0, 0.0],
         "features": "strips",
         "feature_names": list(NAMES),
         "segment_length": 2.0,
@@ -54,7 +64,7 @@ def model(fitted):
         "outside_limit": 0.05,
         "checksum": "",
     }
-    return Boosted(forest, card)
+    return Boosted(first, second, card)
 
 
 def test_a_forest_gives_the_probabilities_of_scikit_learn(fitted):
@@ -94,9 +104,9 @@ def test_a_damaged_model_is_refused(model, tmp_path, what):
 
 
 def test_trees_that_point_backwards_are_refused(model):
-    left = model.forest.left.copy()
-    left[np.flatnonzero(model.forest.feature >= 0)[0]] = 0
-    bad = Forest(*(left if a is model.forest.left else a for a in model.forest.arrays()))
+    left = model.first.left.copy()
+    left[np.flatnonzero(model.first.feature >= 0)[0]] = 0
+    bad = Forest(*(left if a is model.first.left else a for a in model.first.arrays()))
     with pytest.raises(ModelError, match="damaged"):
         bad.checked(len(NAMES), "here")
 
@@ -109,10 +119,33 @@ def test_a_track_out_of_range_is_named_and_left_to_the_tree(model):
     out = model.predict(strange)
     assert out.attrs["classifier_tree_tracks"] == out.attrs["classifier_outside"].rsplit(" ", 1)[0]
     np.testing.assert_array_equal(out.surface_class, classify(strange, "radiometric").surface_class)
-    kept = Boosted(model.forest, model.card, "keep").predict(strange)
-    soft = Boosted(model.forest, model.card, "temper").predict(strange)
+    kept = replace(model, outside="keep").predict(strange)
+    soft = replace(model, outside="temper").predict(strange)
     assert soft.class_probability.max("surface").mean() < kept.class_probability.max("surface").mean()
     assert "classifier_tree_tracks" not in model.predict(segments(seed=1)).attrs
+
+
+def test_a_cube_is_classified_as_its_tracks_are(model):
+    one, two = segments(seed=5), segments(seed=6).assign_attrs(spot=6)
+    cube = xr.concat([one, two], "beam").assign_coords(beam=["gt1r", "gt1l"], spot=("beam", [5, 6]))
+    out = model.predict(cube)
+    for k, track in enumerate((one, two)):
+        np.testing.assert_array_equal(out.surface_class[k], model.predict(track).surface_class)
+
+
+def test_context_knows_the_run_and_the_water_nearby():
+    ds = segments(seed=2)
+    ds["height"] = ("x_atc", np.where(abs(np.arange(600) - 299.5) < 20, 0.0, 0.5).astype("f4"))
+    p = np.tile([0.9, 0.05, 0.05], (600, 1))
+    p[280:320] = [0.05, 0.05, 0.9]
+    p[100] = np.nan
+    x = dict(zip(CONTEXT, context(ds, 5, p).T, strict=True))
+    assert all(np.isfinite(v).all() for v in x.values())
+    np.testing.assert_allclose(x["run_width"][285:315], np.log2(80 / 10), atol=0.1)
+    np.testing.assert_allclose(x["run_above_sea"][285:315], 0.0, atol=0.02)
+    np.testing.assert_allclose(x["run_above_sea"][400:], 0.5, atol=0.02)
+    assert (x["beside_most_water"][330:] > 0.8).all()
+    assert x["run_brightness"][300] < 0.6 < 0.85 < x["run_brightness"][500]
 
 
 def test_another_length_of_segment_is_an_error(model):
@@ -137,7 +170,7 @@ def test_the_shipped_model_is_small_and_is_the_one_that_was_measured():
     assert sum(len(f.read_bytes()) for f in home.iterdir()) < 2e6
     assert (
         by_name("default").card["checksum"]
-        == "ce7c3d16b29ed41fdac25ca5d826f29553bcad8e622184cd482f15cb6c7890b1"
+        == "b0415a2dbe4540f53c4a76294094901f90c12c7ee54740eb3ff64ec839c33403"
     )
     out = by_name("default").predict(segments(n=2000))
     schema.conform(out, "classified")

@@ -22,10 +22,12 @@ def track(rate, spread=0.12, n=400, spot=5, background=6e6, sun=25.0):
     return ds
 
 
-def lead(rate, spread, background=2e6, **kw):
-    """Ice with a 60 m lead in the middle."""
+def lead(rate, spread, background=1.5e6, **kw):
+    """Ice with a 60 m lead in the middle; background records see some 70 m, so that they blend both."""
     r, s, b = np.full(400, 6.5), np.full(400, 0.14), np.full(400, 6e6)
     r[185:215], s[185:215], b[185:215] = rate, spread, background
+    for _ in range(3):
+        b = np.convolve(np.pad(b, 8, "edge"), np.ones(17) / 17, "valid")
     return track(r, s, background=b, **kw)
 
 
@@ -34,18 +36,19 @@ def middle(ds):
 
 
 @pytest.mark.parametrize(
-    ("rate", "spread", "expected"),
+    ("rate", "spread", "share", "expected"),
     [
-        (14.0, 0.10, schema.OPEN_WATER),  # specular
-        (0.8, 0.13, schema.OPEN_WATER),  # dark
-        (2.3, 0.11, schema.THIN_ICE),
-        (6.5, 0.14, schema.THICK_ICE),
-        (14.0, 0.30, schema.THICK_ICE),  # bright, but rough
-        (2.3, 0.30, schema.THICK_ICE),  # dark and rough: a shaded ridge
+        (14.0, 0.10, 0.25, schema.OPEN_WATER),  # specular
+        (0.8, 0.13, 0.25, schema.OPEN_WATER),  # dark
+        (2.3, 0.11, 0.50, schema.THIN_ICE),
+        (6.5, 0.14, 1.00, schema.THICK_ICE),
+        (14.0, 0.30, 0.90, schema.THICK_ICE),  # bright, but rough
+        (2.3, 0.30, 0.70, schema.THICK_ICE),  # dark and rough: a shaded ridge
     ],
 )
-def test_classes(rate, spread, expected):
-    assert (middle(lead(rate, spread)) == expected).all()
+def test_classes(rate, spread, share, expected):
+    """The background is that of the surface: share of snow's."""
+    assert (middle(lead(rate, spread, share * 6e6)) == expected).all()
 
 
 def test_weak_beam_has_its_own_thresholds():
@@ -58,7 +61,8 @@ def test_weak_beam_has_its_own_thresholds():
 
 
 def test_probabilities_sum_to_one_and_sharpen_with_photons():
-    few, many = lead(1.2, 0.12), lead(1.2, 0.12)
+    # At night, when there is nothing but photons to go by.
+    few, many = lead(1.6, 0.12, sun=-5.0), lead(1.6, 0.12, sun=-5.0)
     for name in ("n_photons", "n_pulses"):
         many[name] = many[name] * 20
     p_few, p_many = (classify(d).class_probability for d in (few, many))

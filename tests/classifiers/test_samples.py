@@ -184,6 +184,9 @@ def test_a_share_is_shown_as_at_night():
         a_cube("F", ["s1"]).assign(solar_elevation=lambda d: d["solar_elevation"] * 0 - 9), "default", 2
     )
     np.testing.assert_array_equal(mixed.x[dark], night.compute().x[dark])
+    lazy = from_tracks(a_cube("F", ["s1"]), "default", 2).at_night(0.4, seed=3)
+    assert lazy.lazy
+    np.testing.assert_array_equal(lazy.compute().x, mixed.x)
     paper = from_tracks(a_cube("F", ["s1"]), "paper", 2)
     assert paper.at_night(0.5) is paper  # the published features do not tell the sun's part
     with pytest.raises(ValueError, match="share"):

@@ -511,3 +511,26 @@ def test_interrupt_stops_everything(engine: str, tmp_path) -> None:  # type: ign
         time.sleep(0.1)
     else:
         pytest.fail("processes outlive the interrupt")
+
+
+@pytest.mark.parametrize("kind", ["client", "address", "cluster"])
+def test_running_workers_of_dask_are_taken_as_they_come(dask_cluster: engines.Cluster, kind: str) -> None:
+    client = dask_cluster.client
+    given = {"client": client, "address": client.scheduler.address, "cluster": client.cluster}[kind]
+    assert sorted(result for _, result in engines.map(abs, [-1, 2, -3], given)) == [1, 2, 3]
+    assert engines.check(engines.reach(given)) == "dask"
+
+
+def test_workers_of_a_job_queue(tmp_path: Path) -> None:
+    """Those of dask-jobqueue, by its own cluster that starts jobs as processes of this machine."""
+    jobqueue = pytest.importorskip("dask_jobqueue.local")
+    with jobqueue.LocalCluster(
+        cores=1, processes=1, memory="1GB", log_directory=str(tmp_path), local_directory=str(tmp_path)
+    ) as workers:
+        workers.scale(jobs=1)
+        assert sorted(result for _, result in engines.map(abs, [-1, 2], workers)) == [1, 2]
+
+
+def test_what_is_no_engine_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected the name of an engine"):
+        engines.reach(3)

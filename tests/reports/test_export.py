@@ -20,7 +20,7 @@ from is2ice import schema
 from is2ice.errors import StoreError
 from is2ice.io.stores import store
 from is2ice.io.stores.declarations import Declaration, credit
-from is2ice.reports import accessor
+from is2ice.reports import accessor, export
 from is2ice.twin.server.local_archive import LocalCloud
 from is2ice.workflows.receipts import Run
 
@@ -64,6 +64,45 @@ def test_the_beam_chosen_by_name_stays_in_the_tables(tmp_path):
     assert set(pd.read_csv(one.is2ice.to_csv(tmp_path / "t.csv.gz"))["beam"]) == {"gt2r"}
     assert set(pd.read_parquet(one.is2ice.to_parquet(tmp_path / "t.parquet"))["beam"]) == {"gt2r"}
     assert list(pd.unique(cube.is2ice.to_geodataframe()["beam"])) == ["gt1l", "gt2r"]
+
+
+def test_several_beams_are_groups_of_one_netcdf_file(tmp_path):
+    cube = xr.concat([track(), 2 * track()], "beam", combine_attrs="override").assign_coords(
+        beam=["gt1l", "gt2r"]
+    )
+    path = cube.assign_attrs(track().attrs).is2ice.to_netcdf(tmp_path / "granule.nc")
+    with xr.open_datatree(path) as tree:
+        assert set(tree.children) == {"gt1l", "gt2r"}
+        assert (tree.attrs["beams"], tree.attrs["granule"]) == ("gt1l gt2r", GRANULE)
+        assert "beam" not in tree.attrs
+        assert tree["gt2r"].attrs["beam"] == "gt2r"
+        np.testing.assert_array_equal(tree["gt2r"]["freeboard"], 2 * track()["freeboard"])
+    with xr.open_dataset(path, group="gt1l") as one:
+        assert set(one.coords) >= {"time", "latitude", "longitude"}
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb"])
+def test_geographic_files_hold_points_times_and_classes(tmp_path, ending):
+    import geopandas
+
+    ds = track()
+    path = export.writer(f"t{ending}")(export.choose(ds, ["freeboard"]), tmp_path / f"t{ending}")
+    back = geopandas.read_file(path).sort_values("x_atc", ignore_index=True)
+    filled = np.asarray(ds["n_photons"]) > 0
+    assert back.crs.to_epsg() == 4326
+    np.testing.assert_array_equal(back["x_atc"], ds["x_atc"].values[filled])
+    np.testing.assert_allclose(back["freeboard"], ds["freeboard"].values[filled], rtol=1e-6)
+    assert (
+        abs(
+            back["time"].dt.tz_localize(None).iloc[0] - ds.is2ice.to_geodataframe()["time"].iloc[0]
+        ).total_seconds()
+        < 1e-3
+    )
+    assert "surface_class" not in back
+    with pytest.raises(ValueError, match="variables: no snow here"):
+        export.choose(ds, ["snow"])
+    with pytest.raises(ValueError, match="ends in one of"):
+        export.writer("t.shp")
 
 
 @pytest.mark.parametrize("way", ["to_csv", "to_parquet", "to_netcdf"])
@@ -115,8 +154,6 @@ def test_what_is_no_track_is_refused():
         _ = xr.Dataset({"a": 1}).is2ice
     cube = track().expand_dims(beam=["gt1l", "gt2r"]).assign_coords(spot=("beam", [6, 3]))
     assert list(cube.is2ice.strong["beam"].values) == ["gt2r"]
-    with pytest.raises(ValueError, match="2 beams; choose one"):
-        cube.is2ice.to_netcdf("x.nc")
     with pytest.raises(ValueError, match="one beam at a time"):
         cube.is2ice.quicklook()
     assert "gt1l, gt2r; 0.4 km" in repr(cube.is2ice)

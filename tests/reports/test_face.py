@@ -10,6 +10,7 @@ import xarray as xr
 
 import is2ice
 from is2ice import schema
+from is2ice.errors import GranuleError
 from is2ice.workflows.opening import matches
 from is2ice.workflows.options import Options
 
@@ -141,3 +142,22 @@ def test_the_engine_takes_decoders_and_groups(stored):
         xr.open_dataset(stored, engine="is2ice", length=10.0)
     with pytest.raises(ValueError, match="group='gt9x': no such group"):
         xr.open_groups(SAMPLE, engine="is2ice", group="gt9x")
+
+
+def test_variables_and_photon_fields_on_request(stored):
+    for source in (is2ice.sample(), stored):
+        ds = is2ice.open_track(source, variables=["height", "n_photons", "time"])
+        assert set(ds.data_vars) == {"height", "n_photons"}
+        assert {"time", "latitude", "x"} <= set(ds.coords)
+        with pytest.raises(ValueError, match="variables: no snow here; there are"):
+            is2ice.open_track(source, variables="snow")
+    with is2ice.Granule(is2ice.sample()) as granule:
+        photons = granule.photons("gt1r", photon_fields=["ph_id_count", "dist_ph_across"])
+        assert photons["dist_ph_across"].dims == ("photon",)
+        np.testing.assert_array_equal(photons["h_ph"], granule.photons("gt1r")["h_ph"])
+        with pytest.raises(GranuleError, match=r"no 'colour' with one value a photon; there are .*h_ph"):
+            granule.photons("gt1r", photon_fields="colour")
+    group = xr.open_dataset(
+        is2ice.sample(), engine="is2ice", group="gt1r/heights", photon_fields=["ph_id_count"]
+    )
+    assert "ph_id_count" in group

@@ -250,3 +250,16 @@ def test_under_a_cloud_that_takes_nearly_all_light_ours_has_no_values_and_over_d
     dark = ds.copy(deep=True)
     dark["background_rate"][2_950:3_450] = 1.5e6
     assert np.isfinite(build(dark, "default")[3_030:3_370]).all()
+
+
+def test_changes_from_cell_to_cell():
+    """The paper's text asks for changes of rates: the first cell, and one behind an empty cell, have none."""
+    ds = schema.mock_segments(50)
+    ds["pcnt"] = ("x_atc", np.arange(50, dtype="f4") ** 2)
+    ds["n_photons"][20], ds["pcnt"][20] = 0, np.nan
+    got = build(ds, "paper_changes")
+    assert got.sizes["feature"] == 6
+    change = got.sel(feature="pcnt_change").values
+    assert np.isnan(change[[0, 20, 21]]).all()
+    np.testing.assert_allclose(change[[1, 10, 40]], [1.0, 19.0, 79.0])
+    np.testing.assert_allclose(got.sel(feature="brate_change").values[5], 0.0)

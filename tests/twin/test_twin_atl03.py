@@ -108,7 +108,9 @@ def test_same_structure_as_the_genuine_file(real_data, tmp_path):
             ):
                 if getattr(a, key) != getattr(b, key):
                     differences.append((name, key, getattr(a, key), getattr(b, key)))
-            assert [len(d) for d in a.dims] == [len(d) for d in b.dims], name
+            # The subsetter left out the scales of second dimensions, which lie at the root of a whole granule.
+            assert len(a.dims[0]) == len(b.dims[0]), name
+            assert all(len(d) == 1 for d in list(b.dims)[1:]), name
         assert not differences
         for key in ("atlas_beam_type", "atlas_pce", "atlas_spot_number", "groundtrack_id", "sc_orientation"):
             assert genuine.attrs[key] == made.attrs[key]

@@ -336,8 +336,7 @@ def variables(group, prefix=""):
 def test_layout_of_atl10_is_the_genuine_one(real_data, made):
     with h5py.File(made["atl10"]) as own, h5py.File(real_data / "atl10" / ATL10) as genuine:
         ours, theirs = variables(own["gt1r"]), variables(genuine["gt1l"])
-        scale = "reference_surface_section/ds_si_hist_bins"
-        assert set(ours) == set(theirs) - {scale}
+        assert set(ours) == set(theirs)
         assert {n: v for n, v in theirs.items() if n in ours and v != ours[n]} == {}
         assert set(genuine["gt1l"].attrs) <= set(own["gt1r"].attrs)
         assert set(genuine["orbit_info"]) == set(own["orbit_info"])
@@ -353,7 +352,7 @@ def test_layout_of_atl07_is_the_genuine_one_but_for_its_release(real_data, made)
         ours = variables(own["gt1r/sea_ice_segments"])
         theirs = variables(genuine["gt1l/sea_ice_segments"])
         # Genuine here is release 003; 006 has two ice concentrations, and some more corrections.
-        assert set(theirs) - set(ours) == {"stats/ice_conc", "stats/ds_si_hist_bins"}
+        assert set(theirs) - set(ours) == {"stats/ice_conc"}
         assert {n: (v, ours[n]) for n, v in theirs.items() if n in ours and v != ours[n]} == {}
         theirs10 = {"stats/ice_conc_ssmi", "stats/ice_conc_amsr2", "stats/dist2land"}
         assert theirs10 < set(ours)

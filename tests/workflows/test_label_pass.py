@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
 import socket
-import subprocess
-import sys
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -256,71 +251,39 @@ def test_a_scene_elsewhere_is_refused(pass_and_image, tmp_path):
         label_pass(granule, aside)
 
 
-# ---- recipes ----
+def test_a_map_of_classes_from_a_file_labels_the_same(pass_and_image, tmp_path):
+    """The package's own map, written and read, gives the labels that the bands give; evidence lies beside them."""
+    from is2ice.sentinel2.class_map_files import write_classes
 
-
-@pytest.fixture(scope="module")
-def ross_sea():
-    spec = importlib.util.spec_from_file_location("ross_sea_2019", ROOT / "recipes" / "ross_sea_2019.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_eight_pairs_agree_with_themselves(ross_sea):
-    """Minutes follow from the times but for one printed otherwise, tracks from times at 94.27 min an orbit."""
-    assert [p.number for p in ross_sea.PAIRS] == list(range(1, 9))
-    start = [datetime.strptime(p.granule[6:20], "%Y%m%d%H%M%S") for p in ross_sea.PAIRS]
-    for pair, passed in zip(ross_sea.PAIRS, start, strict=True):
-        minutes = abs(datetime.fromisoformat(pair.scene_time) - passed).total_seconds() / 60
-        assert minutes == pytest.approx(pair.minutes, abs=0.16 if pair.number == 5 else 0.06), pair.number
-        assert pair.granule.endswith("0510")  # cycle 5, region 10
-    track = np.array([int(p.granule[21:25]) for p in ross_sea.PAIRS])
-    since = np.array([(t - start[0]).total_seconds() / 60 for t in start])
-    known = np.array([p.confirmed for p in ross_sea.PAIRS])
-    orbit, first = np.polyfit(track[known], since[known], 1)
-    assert orbit == pytest.approx(94.27, abs=0.02)
-    assert np.abs(orbit * track + first - since).max() < 0.3  # all eight, the unconfirmed tracks too
-
-
-def test_tracks_agree_with_genuine_coincidences(ross_sea, real_data):
-    """ATL10 names of the same days: the time of day of each reference track on its day."""
-    table = next((real_data / "coincidences").glob("*.csv"))
-    seen = {}
-    for row in csv.DictReader(table.open()):
-        name = row["IS2_file"]
-        if name[9:15] == "201911" and name[28:30] == "05":
-            seen[int(name[24:28])] = name[9:17]
-    shared = [p for p in ross_sea.PAIRS if int(p.granule[21:25]) in seen]
-    assert len(shared) >= 3
-    for pair in shared:
-        assert seen[int(pair.granule[21:25])] == pair.granule[6:14]
-
-
-def test_shifts_of_the_table_in_both_conventions(ross_sea):
-    pair = ross_sea.PAIRS[2]  # 200 m W
-    grid, true = ross_sea.by_hand(pair, "grid"), ross_sea.by_hand(pair, "true")
-    # The image was moved west, so the ice lies east of where the pass saw it: grid +x, and true east is -x.
-    assert (grid.dx, grid.dy) == pytest.approx((200.0, 0.0))
-    assert true.dx == pytest.approx(-190.6, abs=1.0)  # 200 m x .98666 x cos(15 deg)
-    assert true.dy == pytest.approx(51.1, abs=1.0) or true.dy == pytest.approx(-51.1, abs=1.0)
-    assert ross_sea.by_hand(ross_sea.PAIRS[1], "true").distance == 0.0
-
-
-def test_recipes_run_offline(pass_and_image, tmp_path):
     granule, item = pass_and_image
-    listed = subprocess.run(
-        [sys.executable, ROOT / "recipes" / "ross_sea_2019.py"], capture_output=True, text=True, check=True
+    how = {"drift": Drift(*SHIFT, "EPSG:3976"), "beams": "gt2r"}
+    made = label_pass(granule, item, **how)
+    path = write_classes(next(iter(made.classes.values())), tmp_path / "map.tif")
+    read = label_pass(granule, item, class_file=path, evidence=False, **how)
+    np.testing.assert_array_equal(read.segments.label.values, made.segments.label.values)
+    assert "image_b02" not in read.segments
+    dark, bright = (
+        float(made.segments.image_b03.where(made.segments.label == k).mean()) for k in (2, 0)
+    )  # water, thick ice
+    assert dark < 0.15 < 0.5 < bright
+    done = CliRunner().invoke(
+        app,
+        [
+            "make",
+            str(granule),
+            str(item),
+            "--store",
+            str(tmp_path / "s.zarr"),
+            "--classes",
+            str(path),
+            "--shift",
+            *map(str, SHIFT),
+        ],
     )
-    assert len(listed.stdout.splitlines()) == 8
-    hand = Corrections((Correction(f"{granule.stem}/gt2r", 0, 1, "thin_ice", "me", "test"),)).write(
-        tmp_path / "h.csv"
-    )
-    command = [sys.executable, ROOT / "recipes" / "label_scene.py", granule, item, tmp_path / "s.zarr"]
-    command += ["--corrections", hand, "--pictures", tmp_path / "p"]
-    subprocess.run(command, capture_output=True, text=True, check=True)
-    assert len(list((tmp_path / "p").glob("*.png"))) == 4  # the search and three beams
-    assert store.open_track(tmp_path / "s.zarr")["label"].sizes["beam"] == 3
+    assert done.exit_code == 0, done.output
+    stored = store.open_track(tmp_path / "s.zarr", beams=["gt2r"])
+    np.testing.assert_array_equal(stored.label.values, made.segments.label.values)
+    np.testing.assert_array_equal(stored.image_b03.values, made.segments.image_b03.values)
 
 
 def test_two_files_of_one_name_are_told(pass_and_image, tmp_path):

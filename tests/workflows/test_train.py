@@ -25,8 +25,9 @@ from is2ice.workflows.options import pin_classifier
 from is2ice.workflows.reclassify import reclassify
 from is2ice.workflows.track import Chain
 from is2ice.workflows.train import launch, train
-from is2ice.workflows.training_config import read_config
+from is2ice.workflows.training_config import VALIDATION, read_config
 
+SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
 CONFIG = """
 labelled = "labelled.zarr"
 model = "models/small"
@@ -247,6 +248,53 @@ def test_info_shows_the_card(model, capsys):
     code, out, _ = command(capsys, "show", model, "--json")
     assert code == 0
     assert json.loads(out)["checksum"] == model_folder.checksum(model)
+
+
+def test_the_card_fits_a_screen(model):
+    lines = model_folder.describe(model)
+    assert len(lines) <= 24
+    assert all(len(line) < 240 for line in lines)
+
+
+def test_help_names_the_defaults_that_hold(capsys):
+    from is2ice.classifiers.architectures import ARCHITECTURES
+    from is2ice.classifiers.splits import check_split
+    from is2ice.classifiers.training import Settings
+
+    text = " ".join(command(capsys, "train", "--help")[1].replace("│", " ").split())
+    defaults = {**vars(Settings()), **ARCHITECTURES["default"].training}
+    for name in ("epochs", "batch", "learning_rate", "gamma"):
+        assert f"{name} = {defaults[name]}" in text
+    assert f'loss = "{defaults["loss"]}"' in text
+    assert f"validation = {VALIDATION}" in text
+    for name, value in check_split.__kwdefaults__.items():
+        assert name == "validation" or f"{name} = {value:g}" in text
+
+
+def test_the_split_that_fits_is_chosen_and_a_refusal_names_it(folder, tmp_path, capsys):
+    for source, by in ((folder / "labelled.zarr", "scene"), (SAMPLE / "labelled.zarr", "track")):
+        (tmp_path / "auto.toml").write_text(f'labelled = "{source}"\nmodel = "model"\nseed = 3\n')
+        code, out, err = command(capsys, "train", tmp_path / "auto.toml", "--dry-run")
+        assert code == 0, err
+        assert f"split by {by}, seed 3" in out
+    assert not (tmp_path / "model").exists()
+    asked = f'labelled = "{SAMPLE / "labelled.zarr"}"\nmodel = "model"\n[data]\nsplit = "scene"\n'
+    (tmp_path / "scene.toml").write_text(asked)
+    code, _, err = command(capsys, "train", tmp_path / "scene.toml", "--dry-run")
+    assert code == 2
+    refusal, lines = err.split("These lines of the configuration work here:")
+    assert "split by scene: 2 groups cannot make 3 parts" in refusal
+    (tmp_path / "pasted.toml").write_text(asked.partition("[data]")[0] + lines)
+    code, out, err = command(capsys, "train", tmp_path / "pasted.toml", "--dry-run")
+    assert (code, "split by track" in out) == (0, True), err
+
+
+def test_the_sample_trains_as_its_configuration_says():
+    config = read_config(SAMPLE / "train.toml")
+    assert [Path(s).name for s in config.labelled] == ["labelled.zarr"]
+    from is2ice.cli.twin import TRAIN
+
+    assert (SAMPLE / "train.toml").read_text() == TRAIN
 
 
 # -- classification -----------------------------------------------------------------------------------

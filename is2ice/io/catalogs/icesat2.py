@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from is2ice.errors import CatalogError, GranuleError, require
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.earthdata import logged_in
+from is2ice.io.remote.patience import patient_session, wait_asked_for
 from is2ice.io.remote.source import Source
-from is2ice.science.area import box_of, box_shape
+from is2ice.science.area import area_shape
 from is2ice.science.epoch import instant, span, stamp
 from is2ice.science.footprints import cut_antimeridian
 
+from .areas import area
 from .orbits import HALF_WIDTH, ground_track, meets
-from .seas import sea
 
 if TYPE_CHECKING:
     import geopandas
@@ -35,6 +37,8 @@ log = logging.getLogger("is2ice")
 PRODUCTS = ("ATL03", "ATL07", "ATL10")
 #: Entries of a page (the most that CMR gives), and seconds that a request may take.
 PAGE, TIMEOUT = 2000, 120.0
+#: Most bytes of a page; an entry has some thousands.
+LARGEST_PAGE = 512 * 2**20
 #: Columns of a frame of granules, besides ``geometry``; ``granule_item`` is what is2ice.open_track opens.
 COLUMNS = (
     "granule",
@@ -206,11 +210,7 @@ def _shape(where: Any) -> BaseGeometry:
     require("shapely")
     from shapely.geometry.base import BaseGeometry
 
-    if isinstance(where, BaseGeometry):
-        return cut_antimeridian(where)
-    if isinstance(where, str):
-        where = sea(where)
-    return box_shape(box_of(where, "search"))
+    return cut_antimeridian(where) if isinstance(where, BaseGeometry) else area_shape(area(where, "search"))
 
 
 def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:
@@ -232,7 +232,14 @@ def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], li
         if names:
             query.readable_granule_name(names)
         return list(_entries(query, limit))
-    except (RuntimeError, requests.RequestException, KeyError, TypeError, ValueError) as error:
+    except (
+        RuntimeError,
+        requests.RequestException,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise explained(error) from None
 
 
@@ -244,6 +251,7 @@ def _entries(query: Any, limit: int | None) -> Iterator[dict[str, Any]]:
     import requests
 
     seen: set[str] = set()
+    patient_session(query.session, timeout=TIMEOUT, limit=LARGEST_PAGE)
     headers, hits = dict(query.headers or {}), 0
     while True:
         response = query.session.get(
@@ -254,7 +262,7 @@ def _entries(query: Any, limit: int | None) -> Iterator[dict[str, Any]]:
         )
         if not response.ok:
             raise requests.HTTPError(response.text, response=response)
-        page = response.json()["items"]
+        page = parse_json(response.content, "NASA's catalogue (CMR)", error=CatalogError)["items"]
         hits = int(response.headers.get("CMR-Hits", len(seen) + len(page)))
         for entry in page:
             if (key := str(entry["meta"]["concept-id"])) not in seen:
@@ -318,7 +326,9 @@ def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogE
             "again with is2ice.login(again=True)"
             + (", or search without a login" if who.endswith("(CMR)") else "")
         )
-    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}")
+    asked = wait_asked_for(response.headers.get("Retry-After")) if response is not None else None
+    when = f"; it asks to wait {asked:,.0f} s (Retry-After): try again then" if asked else ""
+    return CatalogError(f"{who} answered with an error{f' (HTTP {status})' if status else ''}: {text}{when}")
 
 
 # -- answers ------------------------------------------------------------------------------------------

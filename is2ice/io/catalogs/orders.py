@@ -18,11 +18,10 @@ from typing import Any
 
 from is2ice.errors import CatalogError
 from is2ice.io.remote.earthdata import login, token
-from is2ice.science.area import box_of
 from is2ice.science.epoch import span
 
+from .areas import area as find_area
 from .icesat2 import PRODUCTS, explained
-from .seas import sea
 
 __all__ = ["Order", "Product", "order", "product_info", "product_variables"]
 
@@ -211,10 +210,9 @@ def order(
         first, last = span(time)
         within = {"start": first.astype("datetime64[s]").item(), "stop": last.astype("datetime64[s]").item()}
     area: Any = None
-    if hasattr(where, "wkt"):
-        area = harmony.WKT(where.wkt)
-    elif where is not None:
-        area = harmony.BBox(*box_of(sea(where) if isinstance(where, str) else where, "order"))
+    if where is not None:
+        checked = find_area(where, "order")
+        area = harmony.WKT(checked) if isinstance(checked, str) else harmony.BBox(*checked)
     with _words():
         job = _harmony()._place_order(  # `place_order` prints, and leaves a file in the working folder
             known.collection, spatial=area, temporal=within, granule_name=names, skip_preview=skip_preview

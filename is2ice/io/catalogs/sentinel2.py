@@ -17,18 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.errors import CatalogError, require
-from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, without_secrets
+from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, request_io, without_secrets
+from is2ice.io.documents import parse_json, read_json
 from is2ice.io.icesat2.ground_tracks import ground_tracks
-from is2ice.io.urls import public_url
-from is2ice.science.area import box_of, box_shape
+from is2ice.io.urls import local_path, public_url
+from is2ice.science.area import area_shape
 from is2ice.science.epoch import span, stamp
 from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
 
+from .areas import area
+from .seas import SEAS
 from .stac_endpoints import endpoint as site_of
 
 if TYPE_CHECKING:
     import geopandas
     import pystac
+    import pystac_client
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
@@ -65,7 +69,7 @@ def search_scenes(
     where: Any,
     time: tuple[Any, Any] | None = None,
     *,
-    endpoint: str | Endpoint = "earth_search",
+    endpoint: str | Endpoint | pystac_client.Client = "earth_search",
     cloud: float | None = None,
     within: float = 80.0,
     collections: Iterable[str] | None = None,
@@ -80,9 +84,9 @@ def search_scenes(
         Degrees; west > east crosses the antimeridian, and a track may too.
     time : (start, end), optional
         UTC, an end given as a day includes that day; for a track by default its own time and ``within`` around it.
-    endpoint : str or Endpoint
-        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, or a record that also
-        sets retries and timeout of requests.
+    endpoint : str, Endpoint or pystac_client.Client
+        A name of :func:`is2ice.io.catalogs.stac_endpoints.endpoints`, the address of a STAC API, a record that also
+        sets retries and timeout of requests, or an open client.
     cloud : float, optional
         Greatest cloud cover stated, percent. Catalogues' own numbers are poor over ice; scenes that state
         none are kept.
@@ -108,10 +112,11 @@ def search_scenes(
     ValueError
         An area without a time.
     """
-    site = site_of(endpoint)
+    given = None if isinstance(endpoint, str | Endpoint) else endpoint
+    site = site_of(endpoint) if isinstance(endpoint, str | Endpoint) else _site_of_client(endpoint)
     shape, during, tracks = _wanted(where, time, within, beams)
     names = list(collections) if collections is not None else list(site.collections)
-    api = site.client()
+    api = site.client() if given is None else given
     found: dict[tuple[str | None, str], pystac.Item] = {}
     # Pieces on the two sides of the antimeridian are asked for one by one: servers disagree on what a
     # geometry across it means. Each asks for its box, which over-selects; positions decide below.
@@ -130,6 +135,27 @@ def search_scenes(
     return frame.reset_index(drop=True)
 
 
+def _is_area(where: Any) -> bool:
+    """Return True for a box or polygons; tracks, and granules by name, are none."""
+    if isinstance(where, tuple):
+        return len(where) == 4 and not isinstance(where[0], GroundTrack)
+    text = os.fspath(where) if isinstance(where, str | os.PathLike) else ""
+    file = text.lower().endswith((".json", ".geojson", ".gpkg", ".shp", ".fgb"))
+    return (
+        hasattr(where, "__geo_interface__")
+        or isinstance(where, Mapping)
+        or file
+        or "(" in text
+        or text in SEAS
+    )
+
+
+def _site_of_client(client: Any) -> Endpoint:
+    """Endpoint of an open client: a named one, if it has its address."""
+    href = client.get_self_href() if hasattr(client, "get_self_href") else None
+    return site_of(str(href)) if href else Endpoint(name="client", url="")
+
+
 def _wanted(
     where: Any, time: Any, within: float, beams: Any
 ) -> tuple[BaseGeometry, tuple[Any, Any], list[GroundTrack]]:
@@ -141,8 +167,8 @@ def _wanted(
     shape: BaseGeometry | None = None
     if isinstance(where, BaseGeometry):
         shape = cut_antimeridian(where)
-    elif isinstance(where, tuple) and len(where) == 4 and not isinstance(where[0], GroundTrack):
-        shape = box_shape(box_of(where, "search_scenes"))
+    elif _is_area(where):
+        shape = area_shape(area(where, "search_scenes"))
     if shape is not None:
         if time is None:
             raise ValueError("search_scenes: an area needs time=(start, end)")
@@ -283,7 +309,6 @@ def item_of(source: Any) -> dict[str, Any]:
     """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
     require("pystac")
     import pystac
-    import urllib3
 
     if isinstance(source, Mapping) and "assets" in source:
         return dict(source)
@@ -295,18 +320,30 @@ def item_of(source: Any) -> dict[str, Any]:
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         try:
-            return item_of(pystac.Item.from_file(text))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            pystac.STACError,
-            pystac.STACTypeError,
-            urllib3.exceptions.HTTPError,
-        ) as fault:  # it holds the address as it was given
+            return item_of(_read_item(text))
+        except MemoryError:
+            raise
+        except Exception as fault:  # it holds the address as it was given
             where, said = public_url(text) if "://" in text else text, without_secrets(str(fault), text)
             raise CatalogError(f"{where}: cannot be read as a STAC item: {said}") from None
     raise CatalogError(f"a STAC item is needed; got {type(source).__name__}")
+
+
+def _read_item(where: str) -> pystac.Item:
+    """Read a STAC item from a path or an address."""
+    import pystac
+
+    if "://" in where and not where.startswith("file:"):
+        text = request_io(12, 30.0).read_text(where)
+        document = parse_json(text, public_url(where), error=CatalogError)
+    else:
+        where = os.path.abspath(local_path(where))
+        document = read_json(where, error=CatalogError)
+    if not isinstance(document, Mapping) or not isinstance(document.get("assets"), Mapping):
+        raise CatalogError("no item of a STAC catalogue: it has no assets")
+    item = pystac.Item.from_dict(dict(document))
+    item.set_self_href(where)
+    return item
 
 
 _NAME = re.compile(r"MSI(L1C|L2A)_\d{8}T\d{6}_N(\d\d)(\d\d)_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time as clock
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from is2ice.errors import CatalogError, require
+from is2ice.io.documents import LARGEST, parse_json
+from is2ice.io.remote.patience import patient_session
 from is2ice.io.urls import public_url, scrub
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Endpoint:
     token_url: str = ""
     hosts: tuple[str, ...] = ()
     gdal: Mapping[str, str] = field(default_factory=dict)
-    retries: int = 3
+    retries: int = 12
     timeout: float = 30.0
 
     def client(self) -> pystac_client.Client:
@@ -124,14 +125,12 @@ def endpoint(where: str | Endpoint) -> Endpoint:
 
 
 def request_io(retries: int, timeout: float) -> Any:
-    """Requests of a STAC client that are tried again when a server is busy or slow."""
+    """Requests of a STAC client that are repeated when a server is busy or slow, and bounded in size."""
     from pystac_client.stac_api_io import StacApiIO
-    from urllib3 import Retry
 
-    policy = Retry(
-        total=retries, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None
-    )
-    return StacApiIO(max_retries=policy, timeout=timeout)
+    out = StacApiIO(max_retries=None, timeout=timeout)
+    patient_session(out.session, timeout=timeout, limit=LARGEST, attempts=retries)
+    return out
 
 
 class catalog_errors:
@@ -153,6 +152,8 @@ class catalog_errors:
         ):
             return
         text = re.sub(r"\s+", " ", without_secrets(str(fault), self.where.url) or type(fault).__name__)[:300]
+        if status := getattr(fault, "status_code", None):
+            text = f"HTTP {status}: {text}"
         hint = "the server may be overloaded or away: try later, or another endpoint"
         if isinstance(fault, STACError | STACTypeError | ValueError | KeyError) and not isinstance(
             fault, requests.RequestException
@@ -188,7 +189,7 @@ logging.getLogger("urllib3.connectionpool").addFilter(_tidy)
 _tokens: dict[str, tuple[str, float]] = {}
 
 
-def signed(href: str, collection: str, *, retries: int = 3, timeout: float = 30.0) -> str:
+def signed(href: str, collection: str, *, retries: int = 12, timeout: float = 30.0) -> str:
     """An address with a fresh token where its host needs one; others as they are.
 
     Raises
@@ -209,7 +210,8 @@ def _token(site: Endpoint, url: str, retries: int, timeout: float) -> str:
     if until > clock.time() + 60.0:
         return token
     with catalog_errors(site, "asked for a token"):
-        document = json.loads(request_io(retries, timeout).read_text(url))
+        text = request_io(retries, timeout).read_text(url)
+        document = parse_json(text, public_url(url), error=CatalogError)
         token = str(document["token"])
         until = datetime.fromisoformat(str(document["msft:expiry"])).timestamp()
     _tokens[url] = token, until

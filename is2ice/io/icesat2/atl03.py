@@ -63,6 +63,9 @@ __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
+#: Photons in a row with one place, beyond what a shot can have.
+STANDING = 500
+NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
 EVERY_ROW = (0, 2**62)
 F8 = NDArray[np.float64]
 
@@ -131,7 +134,7 @@ class Granule(Identity):
             prefetch(f.stream, [(d, 0, 1) for d in small])
         super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
-            self.notes.append("no ancillary_data: first-photon bias from the dead-time model, not CAL-19")
+            self.notes.append(NO_CALIBRATION)
 
     # -- the file -------------------------------------------------------------------------------------
     @property
@@ -230,14 +233,22 @@ class Granule(Identity):
                         f"{self.id}: {tables} cannot be used: {error}; first_photon='model' does"
                     ) from error
                 self._note(beam, f"{beam}: first-photon bias from the model, not CAL-19: {error}")
-        if source == "cal19":
-            raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+        elif source != "model":
+            if source == "cal19":
+                raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
+            self._note_calibration(beam, f"first-photon bias from the model, not CAL-19: {tables} is missing")
         return of_core(from_model(strength, dead), strength, dead)
+
+    def _note_calibration(self, beam: str, text: str) -> None:
+        """Note what calibration a beam lacks, where a note on the whole file does not say so."""
+        if NO_CALIBRATION not in self.notes:
+            self._note(beam, f"{beam}: {text}")
 
     def _dead_time(self, beam: str, strength: str) -> float | None:
         """Mean dead time of a beam's channels, ns; None where the file has none that can be."""
         path = f"{CALIBRATIONS}/dead_time/{beam}/dead_time"
         if path not in self.file:
+            self._note_calibration(beam, f"nominal dead time: {path} is missing")
             return None
         try:
             channels = clean(self.file.need(path)[()], "dead_time")
@@ -360,16 +371,27 @@ class Granule(Identity):
         rows, segment = self._photon_rows(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
         along, h = clean(read["dist_ph_along"], "dist_ph_along"), read["h_ph"]
-        lost = np.isnan(along)
+        if h.dtype != np.float32:  # kernels are compiled for native floats
+            h = np.asarray(h, "f8")
+        lost = np.isnan(along) | never_written(along, STANDING)
+        if lost.any():
+            self._note(
+                beam, f"{beam}: dist_ph_along of photons is a fill, or stands still: these count as rejected"
+            )
         if (blank_heights := never_written(h)).any():
-            h = np.where(blank_heights, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            self._note(beam, f"{beam}: h_ph stands the same in many photons in a row: these are left out")
+            h = np.where(blank_heights, h.dtype.type(np.nan), h)
         if lost.any():
             # A photon of no known place counts as rejected, in the middle of its geosegment.
-            h = np.where(lost, h.dtype.type(np.nan) if h.dtype.kind == "f" else np.nan, h)
+            h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
         conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(read["quality_ph"], 0, 29, 29)
         pulse = _pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
+        if never_written(pulse, 10 * STANDING).any():
+            self._note(
+                beam, f"{beam}: pce_mframe_cnt and ph_id_pulse stand still: rates per pulse are wrong there"
+            )
         drop = (segment < 0) | table.degraded[segment]
         if drop.any():
             x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
@@ -544,25 +566,35 @@ class Granule(Identity):
             return f"{where}: no geosegment here holds a photon (segment_ph_cnt, ph_index_beg)"
         rows, segment = self._photon_rows(table, *span)
         rows, segment = rows[:1_000_000], segment[:1_000_000]
-        read = self._columns(beam, ("signal_conf_ph", "quality_ph", "h_ph"), rows.start, rows.stop)
+        names = ("signal_conf_ph", "quality_ph", "h_ph", "dist_ph_along")
+        read = self._columns(beam, names, rows.start, rows.stop)
         conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(read["quality_ph"], 0, 29, 29)
         taken = {
             "of no geosegment (ph_index_beg)": segment < 0,
             "of degraded pointing or orbit (podppd_flag)": (segment >= 0) & table.degraded[segment],
         }
+        along = clean(read["dist_ph_along"], "dist_ph_along")
+        taken["without a place (dist_ph_along)"] = ~np.logical_or.reduce(list(taken.values())) & (
+            np.isnan(along) | never_written(along, STANDING)
+        )
         left = ~np.logical_or.reduce(list(taken.values()))
         h = np.where(never_written(read["h_ph"]), np.nan, read["h_ph"])
         return no_signal_text(where, (h, conf, quality), selection, taken, left, table.sea_ice)
 
-    def photons(self, beam: str, subset: Subset | None = None) -> xr.Dataset:
-        """Photons of one beam, in file order, in memory.
+    def photons(
+        self, beam: str, subset: Subset | None = None, photon_fields: Iterable[str] = ()
+    ) -> xr.Dataset:
+        """Read the photons of one beam, in file order, into memory.
 
         Parameters
         ----------
         beam : str
         subset : Subset, optional
             Read only these geosegments.
+        photon_fields : iterable of str
+            Further variables of the group ``heights`` of ATL03, one value a photon, under their own names and with
+            their own attributes, such as ``"ph_id_count"``.
 
         Returns
         -------
@@ -582,7 +614,10 @@ class Granule(Identity):
         optional = {"channel": "ph_id_channel", "weight": "weight_ph", "signal_class": "signal_class_ph"}
         optional = {name: path for name, path in optional.items() if path in there}
         needed = (*PHOTON_COLUMNS, "delta_time", "lat_ph", "lon_ph")
-        heights = self._columns(beam, (*needed, *optional.values()), rows.start, rows.stop)
+        more = self._photon_fields(beam, photon_fields)
+        heights = self._columns(
+            beam, (*dict.fromkeys((*needed, *optional.values(), *more)),), rows.start, rows.stop
+        )
         conf = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
@@ -609,7 +644,23 @@ class Granule(Identity):
         )
         if self.simulated:
             ds.attrs[schema.SIMULATED] = self.simulated
-        return schema.annotate(ds, "photons")
+        ds = schema.annotate(ds, "photons")
+        return ds.assign({name: ("photon", heights[name][ok], about) for name, about in more.items()})
+
+    def _photon_fields(self, beam: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Further variables of the photons with their attributes of text; refuse what is not one value a photon."""
+        group = self.file[f"{beam}/heights"]
+        out = {}
+        for name in [names] if isinstance(names, str) else names:
+            if name not in group or group[name].shape != group["h_ph"].shape:
+                one_each = [n for n in group if group[n].shape == group["h_ph"].shape]
+                raise GranuleError(
+                    f"{self.id} {beam}/heights: photon_fields: no {name!r} with one value a photon; there are "
+                    f"{', '.join(one_each)}"
+                )
+            about = {k: group[name].attrs[k] for k in ("long_name", "units") if k in group[name].attrs}
+            out[name] = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in about.items()}
+        return out
 
 
 def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]:

@@ -27,8 +27,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, RemoteError
 from is2ice.io.remote.hdf5_file import Group, Hdf5, damage
+from is2ice.io.remote.source import Source
+from is2ice.io.urls import local_path
 from is2ice.schema import BEAMS, SIMULATED
 
 from .identity import simulation
@@ -121,7 +123,7 @@ def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
         for name, item in here.items():
             if isinstance(item, h5py.Group):
                 groups.append(item)
-            elif name not in seen:
+            elif isinstance(item, h5py.Dataset) and name not in seen:  # a broken link is nothing
                 seen.add(name)
                 yield name, item
 
@@ -223,28 +225,21 @@ def require_tables(tree: xr.DataTree, segments: tuple[str, ...]) -> None:
 
 
 def _open(path: Any, product: str) -> Hdf5:
-    name = Path(str(getattr(path, "name", path))).name
-    local = isinstance(path, str | os.PathLike)
+    """Open a granule of a product: a file, an address or an open file."""
+    local = isinstance(path, str | os.PathLike) and "://" not in os.fspath(path)
+    if local and not os.path.exists(local_path(os.fspath(path))):
+        raise FileNotFoundError(f"{path}: no such file; expected a granule of {product}")
     try:
-        size = os.stat(path).st_size if local else None
-        return Hdf5(path, granule=name, size=size, local=local)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file; expected a granule of {product}") from error
-    except BlockingIOError as error:
-        raise GranuleError(
-            f"{path}: the file is locked ({error}); HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the "
-            "same"
-        ) from error
-    except OSError as error:
-        raise GranuleError(
-            f"{path}: expected an HDF5 file of {product}, but it cannot be opened ({error}). "
-            "Is the download complete?"
-        ) from error
+        return Source.of(path).open_hdf5()
+    except RemoteError:
+        raise
+    except GranuleError as error:
+        raise GranuleError(f"{product} granule {error}") from error
 
 
-def _attributes(file: h5py.File, path: Any, product: str) -> dict[str, Any]:
+def _attributes(file: Hdf5, product: str) -> dict[str, Any]:
     attrs: dict[str, Any] = {"product": product}
-    attrs["granule"] = Path(str(getattr(path, "name", path))).stem
+    attrs["granule"] = Path(file.granule).stem
     if made_by := simulation(file):
         attrs[SIMULATED] = made_by
     for key, where in {
@@ -330,7 +325,7 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
         return tree
 
     with _open(path, "ATL10") as file, damage(file.granule):
-        attrs = _attributes(file, path, "ATL10")
+        attrs = _attributes(file, "ATL10")
         trees, attrs["notes"] = _usable(file, _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"), read, beam)
         for name, tree in trees.items():
             tree.attrs = {**attrs, **_beam_attributes(file[name], name), **tree.attrs}
@@ -399,7 +394,7 @@ def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
         return xr.DataTree.from_dict(tables)
 
     with _open(path, "ATL07") as file, damage(file.granule):
-        attrs = _attributes(file, path, "ATL07")
+        attrs = _attributes(file, "ATL07")
         found, attrs["notes"] = _usable(
             file, _beams(file, path, beam, ("sea_ice_segments",), "ATL07"), read, beam
         )

@@ -16,8 +16,10 @@ __all__ = [
     "consistent_photons",
     "increasing_rows",
     "isolated_rows",
+    "jumps",
     "never_written",
     "position_outliers",
+    "standing_rows",
     "time_outliers",
 ]
 
@@ -64,7 +66,7 @@ def clean(a: NDArray, name: str = "") -> F8:
 
 
 def never_written(h: NDArray, least: int = 50) -> Mask:
-    """Heights that stand the same in many photons in a row, as fill values of a dataset do."""
+    """Values that stand the same in many photons in a row, as fill values of a dataset do."""
     same = np.diff(h) == 0
     out = np.zeros(h.size, bool)
     if np.count_nonzero(same) < least - 1:
@@ -113,12 +115,70 @@ def isolated_rows(dist_x: F8, gap: float = 1e6) -> Mask:
     return few[part]
 
 
+def standing_rows(moved: F8, dist_x: F8, least: int = 5) -> Mask:
+    """Rows of a track along which something that moves with the satellite stands still.
+
+    Parameters
+    ----------
+    moved : numpy.ndarray
+        Distance (m) that it moves from each row to the next, NaN where not known.
+    dist_x : numpy.ndarray
+        Distance along the track, m.
+    least : int
+        Fewest steps in a row.
+    """
+    out = np.zeros(dist_x.size, bool)
+    still = moved < 0.01 * np.diff(dist_x)
+    if np.count_nonzero(still) < least:
+        return out
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2):
+        if stop - start >= least:
+            out[start : stop + 1] = True
+    return out
+
+
+def jumps(values: F8, dist_x: F8, least: float = 1.0) -> tuple[Mask, F8]:
+    """Rows of a smooth variable that jump away from the others, and the jumps that remain.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        m; NaN are passed over.
+    dist_x : numpy.ndarray
+        m.
+    least : float
+        Smallest jump between neighbours, m, beside a slope of 0.001.
+
+    Returns
+    -------
+    outliers : numpy.ndarray of bool
+        Rows of stretches with less than a tenth of the rows, between jumps.
+    left : numpy.ndarray
+        Jumps (m) between the stretches that are kept.
+    """
+    out = np.zeros(values.size, bool)
+    rows = np.flatnonzero(np.isfinite(values))
+    step = np.diff(values[rows])
+    far = np.abs(step) > least + 1e-3 * np.diff(dist_x[rows])
+    if not far.any():
+        return out, step[far]
+    part = np.concatenate([[0], np.cumsum(far)])
+    short = np.bincount(part) < 0.1 * rows.size
+    if short.all():
+        return out, step[far]
+    out[rows[short[part]]] = True
+    kept = rows[~short[part]]
+    step = np.diff(values[kept])
+    return out, step[np.abs(step) > least + 1e-3 * np.diff(dist_x[kept])]
+
+
 def time_outliers(time: F8, dist_x: F8) -> Mask:
     """Times that lie far from those of the satellite's speed along the track."""
     late = time - (dist_x - dist_x[0]) / SPEED
     if not np.isfinite(late).any():
         return np.zeros(time.size, bool)
-    return np.abs(late - np.nanmedian(late)) > LATE
+    return (np.abs(late - np.nanmedian(late)) > LATE) | standing_rows(np.abs(np.diff(time)) * SPEED, dist_x)
 
 
 def position_outliers(latitude: F8, longitude: F8, dist_x: F8) -> Mask:
@@ -130,6 +190,7 @@ def position_outliers(latitude: F8, longitude: F8, dist_x: F8) -> Mask:
     phi, lam = np.radians(latitude[rows]), np.radians(longitude[rows])
     xyz = RADIUS * np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
     step = np.sqrt((np.diff(xyz, axis=1) ** 2).sum(axis=0))
+    out[rows[standing_rows(step, dist_x[rows])]] = True
     far = step > 1.05 * np.diff(dist_x[rows]) + 500.0
     before, after = np.concatenate([[far[0]], far]), np.concatenate([far, [far[-1]]])
     bad = before & after

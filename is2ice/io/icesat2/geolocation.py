@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 from is2ice.io.remote.hdf5_file import Hdf5
-from is2ice.science.area import box_of, crs_of, in_box
+from is2ice.science.area import Area, area_of, crs_of, in_area
 from is2ice.science.epoch import delta_time, span
 from is2ice.science.segments import TIDES, Background
 
@@ -25,6 +25,7 @@ from .cleaning import (
     consistent_photons,
     increasing_rows,
     isolated_rows,
+    jumps,
     position_outliers,
     time_outliers,
 )
@@ -47,6 +48,8 @@ PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_
 LONGEST = 6e6
 SEA_ICE = 2  # column of signal_conf_ph and surf_type
 CORRECTIONS = ("geoid", *TIDES)
+#: Variables that change slowly along a track.
+SMOOTH = CORRECTIONS
 #: What the table is made from, by group; what a file lacks of it is told where it is missed.
 TABLE = {
     "geolocation": (
@@ -74,15 +77,15 @@ class Subset:
 
     Attributes
     ----------
-    bbox : (west, south, east, north), optional
-        Degrees; west > east crosses the antimeridian.
+    bbox : (west, south, east, north) or polygons, optional
+        Degrees; west > east crosses the antimeridian. Polygons as :func:`is2ice.science.area.area_of` takes them.
     time : (start, end), optional
         UTC, or delta_time in seconds (:mod:`is2ice.science.epoch`); an end given as a day includes that day.
     x_atc : (first, last), optional
         Along-track distance, m.
     """
 
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Area | None = None
     time: tuple[Any, Any] | None = None
     x_atc: tuple[float, float] | None = None
 
@@ -90,7 +93,7 @@ class Subset:
         """Which geosegments of a table belong to the subset."""
         keep = np.ones(table.dist_x.size, bool)
         if self.bbox is not None:
-            keep &= in_box(table.longitude, table.latitude, box_of(self.bbox))
+            keep &= in_area(table.longitude, table.latitude, area_of(self.bbox))
         if self.time is not None:
             start, end = map(delta_time, span(self.time))
             keep &= (table.time >= start) & (table.time <= end)
@@ -201,6 +204,8 @@ class _Reader:
             if raw is None:
                 return None
             values = clean(raw[rows], name)
+            if name in SMOOTH:
+                values = self._smooth(beam, name, values, dist_x)
             if name != "dem_h":
                 self._note(beam, name, used & np.isnan(values), "is a fill or no possible value")
             return values
@@ -214,7 +219,7 @@ class _Reader:
         for group, name in (("geolocation", "solar_elevation"), *(("geophys_corr", c) for c in CORRECTIONS)):
             if (values := cleaned(group, name, used)) is not None:
                 columns[name] = values
-        reference_surface = self._mean_sea_surface(beam, columns, cleaned, used)
+        reference_surface = self._mean_sea_surface(beam, columns, cleaned, used, dist_x)
         south = float(np.nanmean(latitude)) < 0 if np.isfinite(latitude).any() else False
         x, y = _projector(crs_of(south)).transform(longitude, latitude)
         columns |= {"x": clean(x), "y": clean(y)}
@@ -243,6 +248,17 @@ class _Reader:
             height_reference=reference_surface,
             notes=self.notes,
         )
+
+    def _smooth(self, beam: str, name: str, values: F8, dist_x: F8) -> F8:
+        """Leave out the rows of a correction that jump away from their neighbours; note the jumps that remain."""
+        outliers, left = jumps(values, dist_x)
+        self._note(beam, name, outliers, "jumps away from the others: left out")
+        if left.size:
+            self.notes.append(
+                f"{beam}: {name} jumps by up to {np.abs(left).max():.3g} m, {left.size:,} times: heights on the two "
+                "sides are not comparable"
+            )
+        return np.where(outliers, np.nan, values) if outliers.any() else values
 
     def _photons(self, beam: str) -> int:
         """Number of photons, after a look at every column that segments are made from."""
@@ -353,13 +369,19 @@ class _Reader:
             return True
 
     def _mean_sea_surface(
-        self, beam: str, columns: dict[str, F8], cleaned: Callable[..., F8 | None], used: NDArray[np.bool_]
+        self,
+        beam: str,
+        columns: dict[str, F8],
+        cleaned: Callable[..., F8 | None],
+        used: NDArray[np.bool_],
+        dist_x: F8,
     ) -> str:
         """Put the MSS among the columns; return the surface that heights of this beam refer to."""
         dem, flag = (cleaned("geophys_corr", name, used) for name in ("dem_h", "dem_flag"))
         mss = np.full(used.size, np.nan)
         if dem is not None and flag is not None:
             mss = np.where((flag == 3) & (np.abs(dem) < 200.0), dem, np.nan)
+            mss = self._smooth(beam, "the mean sea surface (dem_h)", mss, dist_x)
         columns["mss"] = mss
         # One surface for the whole beam: a switch between the two would be a step of decimetres.
         share = float(np.isfinite(mss).mean())
@@ -385,6 +407,9 @@ class _Reader:
         except GranuleError as error:
             self.notes.append(f"{beam}: no background: {error}")
             return None
+        if start.size > 50 and not np.nanmax(np.abs(rate), initial=0.0):
+            rate = np.full(rate.size, np.nan)
+            self.notes.append(f"{beam}: background is 0 in all records, as never written: it is not used")
         order = np.flatnonzero(np.isfinite(start))
         if (np.diff(start[order]) <= 0).any():
             order = order[np.unique(start[order], return_index=True)[1]]

@@ -42,6 +42,7 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
         "beams",
         "length",
         "confidence",
+        "photon_fields",
     )
 
     def open_dataset(  # type: ignore[override]
@@ -59,6 +60,7 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
         beams: str | Iterable[str] | None = None,
         length: float | None = None,
         confidence: int | None = None,
+        photon_fields: Iterable[str] = (),
     ) -> xr.Dataset:
         """Open a granule or a store (see :func:`is2ice.open_track`); lazily, except for photons.
 
@@ -75,7 +77,9 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
         group : str, optional
         beams : str or iterable of str, optional
         length, confidence : optional
-            Of the segments of a granule.
+            Length (m) and lowest signal confidence of the segments of a granule.
+        photon_fields : iterable of str
+            Further variables of the photons (:meth:`is2ice.Granule.photons`).
 
         Raises
         ------
@@ -96,6 +100,7 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
                 beams,
                 2.0 if length is None else length,
                 3 if confidence is None else confidence,
+                photon_fields,
             )
         if "x_atc" in ds.dims:  # segments, not photons
             close = ds._close
@@ -166,7 +171,12 @@ def _open_stored(store: Any, group: str, beams: str | Iterable[str] | None) -> x
 
 
 def _open_granule(
-    source: Any, group: str, beams: str | Iterable[str] | None, length: float, confidence: int
+    source: Any,
+    group: str,
+    beams: str | Iterable[str] | None,
+    length: float,
+    confidence: int,
+    photon_fields: Iterable[str],
 ) -> xr.Dataset:
     from is2ice.science.segments import Selection
 
@@ -176,7 +186,7 @@ def _open_granule(
     granule = Granule(source)
     beam, _, kind = group.partition("/")
     if kind == "heights":
-        ds = granule.photons(beam)
+        ds = granule.photons(beam, photon_fields=photon_fields)
     elif kind:
         raise ValueError(f"group={group!r}: expected a beam such as 'gt1r', or 'gt1r/heights' for photons")
     else:

@@ -10,6 +10,7 @@ read by h5py, from bytes fetched beforehand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -150,11 +151,20 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
                 return dataset[start:stop]
             if mask:  # a filter was skipped for this chunk
                 return dataset[start:stop]
-        with damage(name, dataset.name):
+        with damage(name, dataset.name, partial(_start, dataset, first, tail, stream)):
             chunk = _decode(raw, dtype, shuffled, rows * width).reshape(rows, *dataset.shape[1:])
         lo, hi = max(first, start), min(first + rows, stop)
         out[lo - start : hi - start] = chunk[lo - first : hi - first]
     return out
+
+
+def _start(dataset: h5py.Dataset, first: int, tail: tuple[int, ...], stream: RemoteFile | None) -> int | None:
+    """Byte of the file at which the chunk of a row begins."""
+    if stream is not None:
+        found = _located(dataset, first, first + 1, stream).get(first)
+        return None if found is None else found.start
+    start = dataset.id.get_chunk_info_by_coord((first, *tail)).byte_offset
+    return None if start is None else int(start)
 
 
 def _fetched(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[bytes] | None:

@@ -8,10 +8,11 @@ made of links are allowed by ``IS2ICE_LINKED_FILES=1``.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from is2ice.errors import GranuleError, Is2IceError
 if TYPE_CHECKING:
     from .range_file import RemoteFile
 
-__all__ = ["MOST_BYTES", "Hdf5", "checked_size", "damage"]
+__all__ = ["MOST_BYTES", "Hdf5", "checked_size", "damage", "locked_text"]
 
 #: Most bytes that one reading may take, whatever a dataset declares.
 MOST_BYTES = 8 * 2**30
@@ -44,11 +45,24 @@ _DAMAGE: Any = (
 )
 
 
-@contextmanager
-def damage(name: str, path: str = "") -> Iterator[None]:
-    """Turn errors of HDF5 and zlib into a GranuleError with file, dataset and remedy.
+#: What HDF5 says where memory ran out, which is no damage of a file.
+_NO_MEMORY = ("memory allocation failed", "can't allocate", "unable to allocate", "out of memory")
 
-    Running out of memory, a server that fails and the package's own errors pass unchanged.
+
+@contextmanager
+def damage(name: str, path: str = "", offset: Callable[[], int | None] | None = None) -> Iterator[None]:
+    """Turn errors of HDF5 and zlib into a GranuleError with file, dataset, offset and remedy.
+
+    Running out of memory or of open files, a server that fails and the package's own errors pass unchanged.
+
+    Parameters
+    ----------
+    name : str
+        File.
+    path : str
+        Dataset or group.
+    offset : callable, optional
+        Gives the byte of the file at which the damaged part begins.
     """
     try:
         yield
@@ -57,17 +71,30 @@ def damage(name: str, path: str = "") -> Iterator[None]:
     except (ConnectionError, TimeoutError, FileNotFoundError, PermissionError):
         raise
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise
         where = f"{name}: {path.lstrip('/')}" if path else name
         text = re.sub(r"\s+", " ", str(error))[:200]
-        if isinstance(error, BlockingIOError) or "unable to lock" in text.lower():
-            raise GranuleError(
-                f"{where}: the file is locked ({text}): another program writes to it, or the file system knows no "
-                "locks; "
-                "HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the same"
-            ) from error
+        if any(words in text.lower() for words in _NO_MEMORY):
+            raise MemoryError(f"{where}: not enough memory to read it ({text})") from error
+        if (locked := locked_text(where, error)) is not None:
+            raise GranuleError(locked) from error
+        start = None if offset is None else offset()
+        at = "" if start is None else f" at byte {start:,}"
         raise GranuleError(
-            f"{where} cannot be read: the file is damaged or cut ({type(error).__name__}: {text}); fetch it again"
+            f"{where} cannot be read{at}: the file is damaged or cut ({type(error).__name__}: {text}); fetch it again"
         ) from error
+
+
+def locked_text(where: str, error: BaseException) -> str | None:
+    """Message for a file that is locked; None for another error."""
+    text = re.sub(r"\s+", " ", str(error))[:200]
+    if not isinstance(error, BlockingIOError) and "unable to lock" not in text.lower():
+        return None
+    return (
+        f"{where}: the file is locked ({text}): another program writes to it, or the file system knows no locks; "
+        "HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the same"
+    )
 
 
 def checked_size(dataset: h5py.Dataset, rows: int | None = None) -> None:

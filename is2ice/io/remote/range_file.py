@@ -14,8 +14,8 @@ lock: the caches are dictionaries whose single operations are atomic, and a bloc
 
 from __future__ import annotations
 
+import http.client
 import io
-import random
 import re
 import threading
 import time
@@ -23,11 +23,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from is2ice.errors import GranuleError, RemoteError
 
-from .earthdata import BUCKETS, LoginError, is_earthdata
+from .earthdata import BUCKETS, LoginError, headers, is_earthdata
 from .object_store import EARLY, ObjectAddress, object_address
+from .patience import RETRY_SECONDS, Patience, retry_seconds, wait_asked_for
 
 __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
@@ -43,8 +45,8 @@ PART = 4 * 2**20
 PARALLEL = 64
 #: Most bytes of metadata blocks, and of fetched ranges, kept.
 KEEP_BLOCKS, KEEP_RANGES = 64 * 2**20, 96 * 2**20
-#: Attempts at one request, and pause before the second, s; doubled for each further one.
-ATTEMPTS, PAUSE = 5, 0.25
+#: Pause before the second attempt at a request, s; doubled for each further one.
+PAUSE = 0.25
 #: Seconds until credentials that could not be renewed ahead of their end are asked for again.
 AGAIN = 30.0
 #: Seconds a thread waits for another that renews credentials; not for ever, since it may hold HDF5's lock.
@@ -108,6 +110,8 @@ class RemoteFile(io.RawIOBase):
         ``http(s)://`` or ``s3://``; may hold secrets, which are told nowhere.
     name : str
         For messages.
+    seconds : float, optional
+        Time for which a request that fails is repeated (:mod:`is2ice.io.remote.patience`).
 
     Attributes
     ----------
@@ -124,8 +128,10 @@ class RemoteFile(io.RawIOBase):
         The server cannot be reached or failed every time.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, seconds: float | None = None) -> None:
         self._url, self.name = url, name
+        self._seconds = retry_seconds(seconds)
+        self._busy_until = 0.0  # the server asked all to wait so long, time.monotonic()
         self.block = BLOCK
         self._sent: list[int] = []  # bytes of each answer; list.append is atomic
         self._again: list[int] = []
@@ -301,12 +307,13 @@ class RemoteFile(io.RawIOBase):
 
     # -- one request ----------------------------------------------------------------------------------
     def _request(self, start: int, stop: int) -> bytes:
-        """One range, tried again while the failure may pass."""
+        """One range, tried again while the failure may pass and time is left."""
         import obstore
 
-        pause, renewed = PAUSE, False
-        for left in range(ATTEMPTS - 1, -1, -1):
+        patience, renewed = Patience(self._seconds, PAUSE), False
+        while True:
             used = self._entry()
+            time.sleep(max(0.0, self._busy_until - time.monotonic()))
             try:
                 answer = obstore.get(used.store, used.path, options={"range": (start, stop)})
                 data = answer.bytes().to_bytes()
@@ -318,17 +325,34 @@ class RemoteFile(io.RawIOBase):
                 if verdict.kind == "credentials" and not renewed:
                     renewed = True
                     self._renew(used, verdict)
-                elif verdict.kind != "passing" or not left:
+                elif verdict.kind != "passing":
                     raise self._said(verdict) from None  # the error's own text holds the URL
                 else:
-                    time.sleep(pause * (0.5 + random.random()))  # noqa: S311  spreads retries, no secret
-                    pause *= 2
+                    asked = self._asked_to_wait(verdict.status)
+                    reached = self.version is not None or verdict.status is not None
+                    pause = patience.next_pause(asked, reached=reached)
+                    if pause is None:
+                        raise self._said(replace(verdict, asked=asked)) from None
+                    if asked:
+                        self._busy_until = max(self._busy_until, time.monotonic() + asked)
+                    else:
+                        time.sleep(pause)
                 self._again.append(1)
                 continue
             self._sent.append(len(data))
             self._check(answer.meta, answer.range, start, stop, len(data))
             return data
-        raise RemoteError(f"{self.name}: the server failed {ATTEMPTS} times; try again")
+
+    def _asked_to_wait(self, status: int | None) -> float | None:
+        """Seconds that a busy web server asks to wait.
+
+        The errors of the store do not hold the headers of an answer, so it is asked once more, by the calling thread
+        alone and following no redirect, since the request carries the login.
+        """
+        if status not in (429, 503) or not self._url.startswith(("http://", "https://")):
+            return None
+        self._sent.append(0)
+        return _wish_of(self._url)
 
     def _entry(self) -> ObjectAddress:
         """The way in, renewed before its credentials end; by one thread, while others use what is still good."""
@@ -406,8 +430,31 @@ class RemoteFile(io.RawIOBase):
             what = f"the server failed ({said})" if verdict.status else "the server cannot be reached"
             if verdict.stalled:
                 what = f"the server stalled (no whole answer within {TIMEOUT:g} s)"
-            return RemoteError(f"{self.name}: {what}; try again")
+            when = "try again"
+            if verdict.asked:
+                when = (
+                    f"it asks to wait {verdict.asked:,.0f} s (Retry-After): try again then, or allow more by "
+                    f"{RETRY_SECONDS}"
+                )
+            return RemoteError(f"{self.name}: {what}; {when}")
         return GranuleError(f"{self.name}: cannot be read ({said})")
+
+
+def _wish_of(url: str) -> float | None:
+    """Ask a busy server for a single byte, and return the seconds it asks to wait."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=10.0)
+        try:
+            target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+            connection.request("GET", target, headers=headers(url) | {"Range": "bytes=0-0"})
+            answer = connection.getresponse()
+            return wait_asked_for(answer.headers.get("Retry-After")) if answer.status in (429, 503) else None
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, LoginError, ValueError):
+        return None
 
 
 def _told(verdict: _Verdict) -> str:
@@ -443,6 +490,7 @@ class _Verdict:
     stalled: bool = False
     mismatch: bool = False  # an answer of another range than asked for
     expired: bool = False
+    asked: float | None = None  # seconds that the server asks to wait
 
 
 def _judge(error: Exception) -> _Verdict:

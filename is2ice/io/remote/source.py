@@ -14,7 +14,7 @@ from is2ice.errors import GranuleError, RemoteError
 from is2ice.io.urls import file_path, public_url, scrub
 
 from . import byte_index, earthdata, object_store
-from .hdf5_file import Hdf5
+from .hdf5_file import Hdf5, locked_text
 from .range_file import RemoteFile
 
 __all__ = [
@@ -161,11 +161,8 @@ class Source:
 
     def _diagnose(self, error: Exception) -> str:
         text = str(error)
-        if isinstance(error, BlockingIOError) or "unable to lock" in text:
-            return (
-                f"{self.name}: the file is locked ({text}): another program writes to it, or the file system knows no "
-                "locks; HDF5_USE_FILE_LOCKING=FALSE in the environment reads it all the same"
-            )
+        if (locked := locked_text(self.name, error)) is not None:
+            return locked
         if "truncated" in text.lower():
             return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
         head = b""

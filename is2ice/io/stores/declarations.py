@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from is2ice.errors import StoreError
+from is2ice.io.documents import read_toml
 
 __all__ = ["Declaration", "credit", "declarations", "find_declaration", "who"]
 
@@ -160,11 +160,9 @@ def find_declaration(
 
 def _read(path: Path) -> Declaration:
     try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise StoreError(f"{path}: not a declaration: {error}") from None
+        table = read_toml(path, error=StoreError)
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; expected a declaration of a store") from None
     known = {f.name for f in fields(Declaration)} - {"name"}
     needed = {"title", "schema_version", "recipe", "licence", "citation", "update"}
     lacks, other = sorted(needed - table.keys()), sorted(table.keys() - known)

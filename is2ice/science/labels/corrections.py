@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+from is2ice.io.documents import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Correction", "Corrections", "review"]
+__all__ = ["Agreement", "Correction", "Corrections", "agreement", "review"]
 
 log = logging.getLogger("is2ice")
 
@@ -129,7 +130,7 @@ class Corrections:
         for k, line in rows[1:]:
             try:
                 entries.append(_parse(next(csv.reader([line]))))
-            except ValueError as error:
+            except (ValueError, csv.Error) as error:
                 faults.append(f"line {k}: {error}")
         if faults:
             raise SchemaError(f"{path}: {len(faults)} lines at fault:\n  " + "\n  ".join(faults), faults)
@@ -249,17 +250,78 @@ class Corrections:
             )
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of two annotators over the segments that both labelled.
+
+    Attributes
+    ----------
+    matrix : (4, 4) array of int
+        Segments by label of the first (rows) and of the second (columns): thick ice, thin ice, open water, unlabelled.
+    only_first, only_second : int
+        Segments that one of them labelled alone.
+    """
+
+    matrix: NDArray[np.int64]
+    only_first: int
+    only_second: int
+
+    @property
+    def n(self) -> int:
+        """Segments that both labelled."""
+        return int(self.matrix.sum())
+
+    @property
+    def observed(self) -> float:
+        """Share of them with the same label; NaN without any."""
+        return float(np.trace(self.matrix) / self.n) if self.n else np.nan
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: agreement beyond chance; NaN without segments, or where both gave one label throughout."""
+        if not self.n:
+            return np.nan
+        chance = float((self.matrix.sum(0) * self.matrix.sum(1)).sum()) / self.n**2
+        return (self.observed - chance) / (1 - chance) if chance < 1 else np.nan
+
+
+def agreement(first: Corrections, second: Corrections, *, length: float = schema.SEGMENT_LENGTH) -> Agreement:
+    """Compare two annotators' files segment by segment.
+
+    Parameters
+    ----------
+    first, second : Corrections
+    length : float
+        Length of a segment, m.
+
+    References
+    ----------
+    Cohen (1960), A coefficient of agreement for nominal scales.
+    """
+    matrix, alone = np.zeros((4, 4), np.int64), [0, 0]
+    tracks = sorted({e.track for e in (*first.entries, *second.entries)})
+    for track in tracks:
+        mine = [e for e in (*first.entries, *second.entries) if e.track == track]
+        low, high = min(e.x_atc_from for e in mine), max(e.x_atc_to for e in mine)
+        middle = (np.arange(np.floor(low / length), np.ceil(high / length)) + 0.5) * length
+        granule, _, beam = track.rpartition("/")
+        a, b = (c.codes(granule, beam, middle) for c in (first, second))
+        both = (a > -2) & (b > -2)
+        np.add.at(matrix, (a[both] % 4, b[both] % 4), 1)  # -1, unlabelled, is the last
+        alone[0] += int(((a > -2) & (b == -2)).sum())
+        alone[1] += int(((b > -2) & (a == -2)).sum())
+    return Agreement(matrix, *alone)
+
+
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
+        if path.is_dir():
+            raise FileNotFoundError
+        return read_text(path, error=SchemaError)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such corrections file; `is2ice labels correct {path} ...` makes one"
         ) from None
-    except UnicodeDecodeError as error:
-        raise SchemaError(
-            f"{path}: not text in UTF-8 ({error}); expected a corrections file (CSV)"
-        ) from error
 
 
 def _beam(segments: xr.Dataset) -> str:

@@ -18,7 +18,7 @@ from is2ice.twin.scene.tracks import GEOSEGMENT, GROUND_SPEED, SHOT_INTERVAL
 
 from . import atl03_ancillary, atl03_layout, instrument
 from . import beam as simulate
-from .atl03_layout import Column
+from .atl03_layout import Column, set_attrs
 from .beam import BeamData
 from .instrument import C
 
@@ -27,6 +27,8 @@ __all__ = ["GranuleOptions", "granule_name", "make_granule", "resolve_beams"]
 log = logging.getLogger("is2ice")
 
 RELEASES = ("006", "007")
+#: Scale of the second dimension of a variable, by its size: surface types, and east, north and up.
+SECOND = {5: "ds_surf_type", 3: "ds_xyz"}
 #: Distance of a geosegment along the orbit as ``segment_id`` counts it (the orbit turn over its segments), m.
 _ID_LENGTH = 20.0353
 
@@ -147,6 +149,7 @@ def make_granule(
     part = path.with_name(path.name + ".part")  # a reader of an older file of this name is not disturbed
     with _create(part, paged=release == "007") as h5:
         spans = []
+        write_scales(h5)
         for beam in names:
             report = None if progress is None else (lambda share, beam=beam: progress(beam, share))
             data = simulate.simulate_beam(
@@ -207,12 +210,18 @@ def put(
     for name in sorted(values):
         if name != "delta_time":
             group[name].dims[0].attach_scale(scale)
+        if (
+            group[name].ndim > 1
+        ):  # netCDF4 and h5netcdf refuse a variable of which one dimension has a name only
+            group[name].dims[1].attach_scale(group.file[SECOND[group[name].shape[1]]])
 
 
-def set_attrs(where: h5py.Group | h5py.Dataset, attrs: dict[str, Any]) -> None:
-    """Attributes, strings as fixed-length bytes as in the product."""
-    for key, value in attrs.items():
-        where.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
+def write_scales(h5: h5py.File) -> None:
+    """Write the dimension scales of surface types and of directions, which the beams share, at the root."""
+    for size, name in SECOND.items():
+        ds = h5.create_dataset(name, data=np.arange(1, size + 1, dtype="i4"))
+        set_attrs(ds, atl03_layout.SCALES[name].attrs(""))
+        ds.make_scale(name)
 
 
 def _group(parent: h5py.Group, name: str) -> h5py.Group:

@@ -14,6 +14,7 @@ from is2ice.twin.scene.scene import Scene
 from is2ice.twin.scene.tracks import sun
 
 from . import atl03_layout, instrument
+from .atl03_layout import set_attrs
 from .beam import dead_times
 
 __all__ = ["GPS_EPOCH", "sun_along", "write"]
@@ -41,6 +42,7 @@ def write(
     """Write every group of the granule that belongs to no beam, and the root's attributes."""
     start, end = span
     _root(h5, scene, beams, release, start, end, name)
+    atl03_layout.write_identification(h5, "ATL03", release, name, _utc(end))
     _orbit_info(h5, scene, sc_orient, orbit, start)
     _ancillary(h5, scene, beams, release, orbit, start, end)
     _calibrations(h5.require_group("ancillary_data/calibrations"), beams, sc_orient)
@@ -51,11 +53,6 @@ def _utc(seconds: float) -> str:
     return f"{EPOCH_DATETIME + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def _set(where: h5py.Group | h5py.Dataset, **attrs: object) -> None:
-    for key, value in attrs.items():
-        where.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
-
-
 def _root(
     h5: h5py.File, scene: Scene, beams: list[str], release: str, start: float, end: float, name: str
 ) -> None:
@@ -64,57 +61,61 @@ def _root(
     identifier = str(
         uuid.uuid5(uuid.NAMESPACE_URL, f"is2ice-twin:{name}:{scene.parameters.name}:{scene.seed}")
     )
-    _set(
+    set_attrs(
         h5,
-        Conventions="CF-1.6",
-        title="SET_BY_META",
-        short_name="ATL03",
-        granule_type="ATL03",
-        level="L2",
-        description="Simulated photon heights over sea ice in the layout of ATL03; not a NASA product.",
-        summary="Simulated along-track photon data with all heights, confidence and corrections.",
-        institution="is2ice twin",
-        source="Simulation",
-        history=f"{_utc(end)[:19]}Z is2ice twin: preset {scene.parameters.name}, seed {scene.seed}",
-        platform="ICESat-2 > Ice, Cloud, and land Elevation Satellite-2",
-        instrument="ATLAS > Advanced Topographic Laser Altimeter System",
-        project="ICESat-2 > Ice, Cloud, and land Elevation Satellite-2",
-        featureType="trajectory",
-        processing_level="2A",
-        date_created=_utc(end),
-        date_type="UTC",
-        time_type="CCSDS UTC-A",
-        time_coverage_start=_utc(start),
-        time_coverage_end=_utc(end),
-        time_coverage_duration=float(end - start),
-        geospatial_lat_min=float(lat.min()),
-        geospatial_lat_max=float(lat.max()),
-        geospatial_lon_min=float(lon.min()),
-        geospatial_lon_max=float(lon.max()),
-        geospatial_lat_units="degrees_north",
-        geospatial_lon_units="degrees_east",
-        spatial_coverage_type="Horizontal",
-        standard_name_vocabulary="CF-1.6",
-        identifier_product_type="ATL03",
-        identifier_product_format_version="4.0",
-        identifier_product_doi=f"doi:10.5067/ATLAS/ATL03.{release}",
-        identifier_product_doi_authority="http://dx.doi.org",
-        identifier_file_uuid=identifier,
+        {
+            "Conventions": "CF-1.6",
+            "title": "SET_BY_META",
+            "short_name": "ATL03",
+            "granule_type": "ATL03",
+            "level": "L2",
+            "description": "Simulated photon heights over sea ice in the layout of ATL03; not a NASA product.",
+            "summary": "Simulated along-track photon data with all heights, confidence and corrections.",
+            "institution": "is2ice twin",
+            "source": "Simulation",
+            "history": f"{_utc(end)[:19]}Z is2ice twin: preset {scene.parameters.name}, seed {scene.seed}",
+            "platform": "ICESat-2 > Ice, Cloud, and land Elevation Satellite-2",
+            "instrument": "ATLAS > Advanced Topographic Laser Altimeter System",
+            "project": "ICESat-2 > Ice, Cloud, and land Elevation Satellite-2",
+            "featureType": "trajectory",
+            "processing_level": "2A",
+            "date_created": _utc(end),
+            "date_type": "UTC",
+            "time_type": "CCSDS UTC-A",
+            "time_coverage_start": _utc(start),
+            "time_coverage_end": _utc(end),
+            "time_coverage_duration": float(end - start),
+            "geospatial_lat_min": float(lat.min()),
+            "geospatial_lat_max": float(lat.max()),
+            "geospatial_lon_min": float(lon.min()),
+            "geospatial_lon_max": float(lon.max()),
+            "geospatial_lat_units": "degrees_north",
+            "geospatial_lon_units": "degrees_east",
+            "spatial_coverage_type": "Horizontal",
+            "standard_name_vocabulary": "CF-1.6",
+            "identifier_product_type": "ATL03",
+            "identifier_product_format_version": "4.0",
+            "identifier_product_doi": f"doi:10.5067/ATLAS/ATL03.{release}",
+            "identifier_product_doi_authority": "http://dx.doi.org",
+            "identifier_file_uuid": identifier,
+        },
     )
 
 
 def _small(group: h5py.Group, name: str, column: atl03_layout.Column, value: object) -> None:
     data = np.atleast_1d(np.asarray(value, column.dtype))
     ds = group.create_dataset(name, data=data, maxshape=(None,), chunks=(16,))
-    _set(ds, **column.attrs(""))
+    set_attrs(ds, dict(**column.attrs("")))
 
 
 def _orbit_info(h5: h5py.File, scene: Scene, sc_orient: int, orbit: dict[str, int], start: float) -> None:
     group = h5.create_group("orbit_info")
-    _set(
+    set_attrs(
         group,
-        Description="Orbit of the pass.",
-        data_rate="Varies. Data are only provided when one of the stored values changes.",
+        {
+            "Description": "Orbit of the pass.",
+            "data_rate": "Varies. Data are only provided when one of the stored values changes.",
+        },
     )
     track = scene.track("gt2l", sc_orient)
     lon, lat = track.lonlat(np.linspace(track.x_start, track.x_end, 8))
@@ -132,6 +133,7 @@ def _orbit_info(h5: h5py.File, scene: Scene, sc_orient: int, orbit: dict[str, in
     }
     for name, value in values.items():
         _small(group, name, atl03_layout.ORBIT[name], value)
+    atl03_layout.attach_orbit_scales(group)
 
 
 def _ancillary(
@@ -144,10 +146,12 @@ def _ancillary(
     end: float,
 ) -> None:
     group = h5.create_group("ancillary_data")
-    _set(
+    set_attrs(
         group,
-        Description="Settings and constants of the granule.",
-        data_rate="Data within this group pertain to the granule in its entirety.",
+        {
+            "Description": "Settings and constants of the granule.",
+            "data_rate": "Data within this group pertain to the granule in its entirety.",
+        },
     )
     ids = np.concatenate([h5[b]["geolocation/segment_id"][:] for b in beams])
     values: dict[str, object] = {
@@ -174,7 +178,7 @@ def _ancillary(
         value = values[name]
         data = np.array([value.encode() if isinstance(value, str) else value], dtype)
         ds = group.create_dataset(name, data=data, compression="gzip" if dtype == "S100000" else None)
-        _set(ds, units=units, long_name=name.replace("_", " "), source="Operations")
+        set_attrs(ds, {"units": units, "long_name": name.replace("_", " "), "source": "Operations"})
 
 
 def _calibrations(group: h5py.Group, beams: list[str], sc_orient: int) -> None:
@@ -207,7 +211,9 @@ def _table(group: h5py.Group, name: str, data: NDArray, units: str, long_name: s
         compression="gzip" if big else None,
         shuffle=big,
     )
-    _set(ds, units=units, long_name=long_name, source="CAL-19" if "bias" in group.name else "CAL-42")
+    set_attrs(
+        ds, {"units": units, "long_name": long_name, "source": "CAL-19" if "bias" in group.name else "CAL-42"}
+    )
 
 
 def _impulse_response(h5: h5py.File) -> None:

@@ -1,13 +1,15 @@
-"""Layout of an ATL03 granule as data: every dataset's type, fill and attributes.
+"""Layout of an ATL03 granule as data: every dataset's type, fill and attributes, and what products share.
 
 Names, types, units, long names and fills follow the product; descriptions are our own words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import h5py
 import numpy as np
 
 from is2ice.schema import EPOCH_DATE
@@ -20,8 +22,13 @@ __all__ = [
     "GROUPS",
     "HEIGHTS",
     "ORBIT",
+    "ORBIT_SCALES",
+    "SCALES",
     "SIGNAL_FIND",
     "Column",
+    "attach_orbit_scales",
+    "set_attrs",
+    "write_identification",
 ]
 
 F4_FILL = np.float32(3.4028235e38)
@@ -321,6 +328,28 @@ ORBIT: dict[str, Column] = {
     ),
     "sc_orient_time": Column("f8", EPOCH_UNITS, "Time of Last Orientation Change", *_OPS),
 }
+#: Dimension scales at the root.
+SCALES = {
+    "ds_surf_type": Column(
+        "i4",
+        "1",
+        "Surface Type Dimension Scale",
+        "Derived",
+        _REF,
+        extra={
+            "flag_values": np.arange(1, 6, dtype="i4"),
+            "flag_meanings": "land ocean seaice landice inland_water",
+        },
+    ),
+    "ds_xyz": Column(
+        "i4",
+        "1",
+        "XYZ Dimension Scale",
+        "Derived",
+        _REF,
+        extra={"flag_values": np.arange(1, 4, dtype="i4"), "flag_meanings": "x y z"},
+    ),
+}
 ANCILLARY: dict[str, tuple[str, str]] = {
     "atlas_sdp_gps_epoch": ("f8", "seconds since 1980-01-06T00:00:00.000000Z"),
     "control": ("S100000", "1"),
@@ -349,6 +378,11 @@ ANCILLARY: dict[str, tuple[str, str]] = {
     "start_rgt": ("i4", "1"),
     "version": ("S80", "1"),
 }
+#: Dimension scales of ``orbit_info``, and the variables along them.
+ORBIT_SCALES = {
+    "crossing_time": ("cycle_number", "lan", "orbit_number", "rgt"),
+    "sc_orient_time": ("sc_orient",),
+}
 GROUPS = {
     "heights": (
         "Arrays of the parameters of each received photon.",
@@ -368,3 +402,48 @@ GROUPS = {
         "Data are stored at the rate of signal finding time intervals.",
     ),
 }
+
+
+def set_attrs(where: h5py.Group | h5py.Dataset, attrs: Mapping[str, Any]) -> None:
+    """Write attributes, strings as fixed-length bytes as in the product."""
+    for key, value in attrs.items():
+        where.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
+
+
+def attach_orbit_scales(group: h5py.Group) -> None:
+    """Make the times of ``orbit_info`` the dimension scales of what holds from then on."""
+    for scale, names in ORBIT_SCALES.items():
+        group[scale].make_scale(scale)
+        for name in names:
+            group[name].dims[0].attach_scale(group[scale])
+
+
+def write_identification(h5: h5py.File, product: str, release: str, name: str, made: str) -> None:
+    """Write ``METADATA/DatasetIdentification``, by which readers tell product and release.
+
+    Parameters
+    ----------
+    h5 : h5py.File
+        With the attributes of its root.
+    product, release : str
+    name : str
+        Name of the file, without its suffix.
+    made : str
+        UTC.
+    """
+    group = h5.require_group("METADATA/DatasetIdentification")
+    attrs = {
+        "VersionID": release,
+        "abstract": f"Simulated granule in the layout of {product}; not a NASA product.",
+        "characterSet": "utf8",
+        "creationDate": made,
+        "fileName": f"{name}.h5",
+        "language": "eng",
+        "originatorOrganizationName": "is2ice twin",
+        "shortName": product,
+        "spatialRepresentationType": "along-track",
+        "status": "onGoing",
+        "topicCategory": "geoscientificInformation",
+        "uuid": h5.attrs["identifier_file_uuid"],
+    }
+    set_attrs(group, attrs)

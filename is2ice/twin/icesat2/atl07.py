@@ -25,7 +25,8 @@ from is2ice.errors import GranuleError
 from is2ice.schema import BEAMS
 
 from . import fine_tracking
-from .atl07_atl10_layout import ATL07, SETTINGS, copy_context, product_path, set_attrs, text, write_group
+from .atl03_layout import set_attrs
+from .atl07_atl10_layout import ATL07, SETTINGS, copy_context, product_path, text, write_group
 from .instrument import C
 
 __all__ = ["SECTION", "make_atl07", "section_of", "surface_types"]

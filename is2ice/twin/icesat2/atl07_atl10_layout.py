@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 
-from .atl03_layout import EPOCH_UNITS, F4_FILL, F8_FILL, Column
+from .atl03_layout import (
+    EPOCH_UNITS,
+    F4_FILL,
+    F8_FILL,
+    ORBIT_SCALES,
+    Column,
+    attach_orbit_scales,
+    set_attrs,
+    write_identification,
+)
 
 __all__ = [
     "ATL07",
@@ -25,7 +34,6 @@ __all__ = [
     "SETTINGS",
     "copy_context",
     "product_path",
-    "set_attrs",
     "text",
     "write_group",
 ]
@@ -314,6 +322,9 @@ ATL10: dict[str, dict[str, Column]] = {
     },
 }
 
+BIN_SCALE = _col(
+    "i4", "1", "Sea Ice Histogram Bins Dimension Scale", "Sea Ice ATBD", "auxiliaryInformation", None
+)
 _FINE = {
     "bin_f": 0.025,
     "delta_h_tab": 0.01,
@@ -378,12 +389,6 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def set_attrs(where: h5py.Group | h5py.Dataset, attrs: dict[str, Any]) -> None:
-    """Write attributes, texts as fixed-length bytes as in the products."""
-    for key, value in attrs.items():
-        where.attrs[key] = np.bytes_(value) if isinstance(value, str) else value
-
-
 def write_group(
     group: h5py.Group,
     columns: dict[str, Column],
@@ -409,7 +414,7 @@ def write_group(
         ds = group.create_dataset(
             name,
             data=data,
-            maxshape=(None, *data.shape[1:]),
+            maxshape=(None,) * data.ndim,
             chunks=(10_000, *(100 for _ in data.shape[1:])),
             compression="gzip",
             compression_opts=6,
@@ -424,6 +429,19 @@ def write_group(
             ds.make_scale("delta_time")
         elif scale is not None:
             ds.dims[0].attach_scale(scale)
+        if ds.ndim > 1:
+            ds.dims[1].attach_scale(_bins(group, ds.shape[1]))
+
+
+def _bins(group: h5py.Group, size: int) -> h5py.Dataset:
+    """Scale of the bins of a group's histogram."""
+    if "ds_si_hist_bins" not in group:
+        ds = group.create_dataset(
+            "ds_si_hist_bins", data=np.arange(1, size + 1, dtype="i4"), maxshape=(None,), chunks=(300,)
+        )
+        set_attrs(ds, BIN_SCALE.attrs(""))
+        ds.make_scale("ds_si_hist_bins")
+    return group["ds_si_hist_bins"]
 
 
 def _filled(values: NDArray | None, column: Column, size: int) -> NDArray:
@@ -463,10 +481,19 @@ def product_path(source: h5py.File, path: str | Path, product: str, latitude: fl
     return path
 
 
+def _copy(source: h5py.Dataset, group: h5py.Group, name: str) -> None:
+    """Copy a small dataset without its references to dimension scales, which would point to nothing."""
+    made = group.create_dataset(
+        name, data=source[()], maxshape=source.maxshape, chunks=source.chunks, compression=source.compression
+    )
+    references = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST")
+    set_attrs(made, {k: v for k, v in source.attrs.items() if k not in references})
+
+
 def copy_context(
     out: h5py.File, source: h5py.File, product: str, name: str, times: NDArray[np.float64]
 ) -> None:
-    """Write the root's attributes, ``orbit_info``, ``ancillary_data`` and ``quality_assessment`` of a product."""
+    """Write what belongs to no beam: attributes, metadata, ``orbit_info``, ``ancillary_data`` and quality."""
     attrs = dict(source.attrs)
     parent = text(attrs.get("identifier_file_uuid", source.filename))
     release = text(source["ancillary_data/release"][()]).strip()
@@ -485,23 +512,18 @@ def copy_context(
             "summary": f"{title.capitalize()} made from a simulated granule, {Path(source.filename).name}.",
         },
     )
+    write_identification(out, product, release, name, text(attrs.get("date_created", "unknown")))
     orbit = out.create_group("orbit_info")
     set_attrs(orbit, dict(source["orbit_info"].attrs))
-    for item in (
-        "crossing_time",
-        "cycle_number",
-        "lan",
-        "orbit_number",
-        "rgt",
-        "sc_orient",
-        "sc_orient_time",
-    ):
-        source.copy(f"orbit_info/{item}", orbit)
+    for scale, along in ORBIT_SCALES.items():
+        for item in (scale, *along):
+            _copy(source[f"orbit_info/{item}"], orbit, item)
+    attach_orbit_scales(orbit)
     ancillary = out.create_group("ancillary_data")
     set_attrs(ancillary, dict(source["ancillary_data"].attrs))
     for item, data in source["ancillary_data"].items():
         if isinstance(data, h5py.Dataset):
-            source.copy(data, ancillary, item)
+            _copy(data, ancillary, item)
     for item in ("start_region", "end_region"):
         ancillary[item][:] = 1
     if times.size:

@@ -24,6 +24,7 @@ from is2ice.errors import GranuleError
 from is2ice.schema import BEAMS
 from is2ice.twin.scene.tracks import GROUND_SPEED
 
+from .atl03_layout import set_attrs
 from .atl07 import SECTION, make_atl07, section_of
 from .atl07_atl10_layout import (
     ATL10,
@@ -31,7 +32,6 @@ from .atl07_atl10_layout import (
     SETTINGS,
     copy_context,
     product_path,
-    set_attrs,
     text,
     write_group,
 )

@@ -20,12 +20,13 @@ CHUNK = 10_000
 SPACING = 0.7098
 
 
-def write_beam(path: Path, photons: int, *, seed: int = 0, beam: str = "gt2r") -> Path:
-    """Write one strong beam of about ``photons`` photons (9 a pulse), gzip and shuffle as NASA writes."""
+def write_beam(
+    path: Path, photons: int, *, seed: int = 0, beam: str = "gt2r", photons_per_pulse: float = 9.0
+) -> Path:
+    """Write one strong beam of about ``photons`` photons, gzip and shuffle as NASA writes."""
     rng = np.random.default_rng(seed)
-    pulses = max(200, photons // 9)
-    per_pulse = rng.poisson(9.0, pulses)
-    pulse = np.repeat(np.arange(pulses), per_pulse)
+    pulses = max(200, int(photons // photons_per_pulse))
+    pulse = np.repeat(np.arange(pulses), rng.poisson(photons_per_pulse, pulses))
     n = pulse.size
     x0 = 28_000_000.0
     x = x0 + pulse * SPACING

@@ -155,7 +155,7 @@ def test_polar_over_returns(cmr, genuine):
 
 def test_every_page_is_asked_for(cmr, genuine):
     cmr.entries = [{"meta": {"concept-id": f"G{k}"}, "umm": genuine["umm"]} for k in range(2003)]
-    assert len(icesat2._ask("ATL03", None, span(("2022-10-12", "2022-10-13")), None, [], 5000, None)) == 2003
+    assert len(icesat2._ask("ATL03", None, span(("2022-10-12", "2022-10-13")), None, [], 5000)) == 2003
     assert [h.get("cmr-search-after") for _, h in cmr.asked] == [None, "2000"]
 
 

@@ -185,7 +185,7 @@ def test_recorded_search_of_planetary_computer(real_data):
     io = Replay(folder / "TestItemSearch.test_datetime_results.yaml")
     io.replies |= Replay(folder / "TestCollectionClient.test_get_items.yaml").replies
     client = pystac_client.Client.open(stac_endpoints.endpoint("planetary_computer").url, stac_io=io)
-    options = {"endpoint": "planetary_computer", "client": client}
+    options = {"endpoint": client}
     span = ("2019-01-01T00:00:01Z", "2019-01-01T00:00:10Z")
     found = catalog.search_scenes((-180.0, -90.0, 179.99, 90.0), span, **options)
     assert len(found) == 33  # all that the archive had in those nine seconds

@@ -6,6 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import h5py
@@ -300,3 +303,116 @@ def test_damage_names_file_and_dataset(edited):
     path.write_bytes(raw)
     with pytest.raises(GranuleError, match=rf"{SAMPLE.stem}.*gt2r/heights/h_ph.*damaged.*fetch it again"):
         Granule(path).track("gt2r")
+
+
+@pytest.fixture(params=["local", "http"])
+def address(request):
+    """How a granule is given: by its path, or by the address of a server that serves its folder."""
+    from is2ice.twin.server.local_archive import LocalCloud
+
+    if request.param == "local":
+        yield str
+        return
+    with ExitStack() as stack:
+        yield lambda path: f"{stack.enter_context(LocalCloud(path.parent, stac=False)).url}/{path.name}"
+
+
+def test_nothing_of_another_file_gets_into_errors_receipts_or_store(
+    edited, tmp_path, address, monkeypatch, capfd
+):
+    """Also where links are allowed for local masters: a granule of a server never has that right."""
+    from is2ice.workflows.run import run
+
+    monkeypatch.setenv("IS2ICE_LINKED_FILES", "0")
+    (tmp_path / "secret").mkdir()
+    other = tmp_path / "secret" / "other.bin"
+    other.write_bytes(SECRET * 200_000)
+
+    def change(f):
+        for beam, kind in (
+            ("gt1r", _external_storage),
+            ("gt2r", _external_link_by_soft_link),
+            ("gt3r", _virtual),
+        ):
+            kind(_Beam(f, beam), other)
+
+    granule = address(edited(change))
+    if granule.startswith("http"):
+        monkeypatch.setenv("IS2ICE_LINKED_FILES", "1")
+    store, texts = tmp_path / "store.zarr", []
+    try:
+        result = run(granule, str(store), beams="all", progress=False)
+        texts.append(str(result))
+    except GranuleError as error:
+        texts.append(str(error))
+    texts += [str(error) for error in _errors_of_beams(granule)]
+    assert sum("not opened" in text for text in texts) >= 3
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and p != other and p.suffix != ".h5"]
+    said = " ".join(texts) + "".join(capfd.readouterr())
+    assert SECRET.decode() not in said
+    assert len(files) > 1
+    assert not any(b"secret text" in p.read_bytes() for p in files)
+
+
+class _Beam:
+    """An open file whose gt2r is another beam."""
+
+    def __init__(self, f, beam):
+        self.f, self.beam = f, beam
+
+    def __getitem__(self, path):
+        return self.f[path.replace("gt2r", self.beam)]
+
+    def __setitem__(self, path, value):
+        self.f[path.replace("gt2r", self.beam)] = value
+
+    def __delitem__(self, path):
+        del self.f[path.replace("gt2r", self.beam)]
+
+
+def _errors_of_beams(granule):
+    for beam in ("gt1r", "gt2r", "gt3r"):
+        try:
+            with Granule(granule) as g:
+                g.track(beam)
+        except GranuleError as error:
+            yield error
+
+
+def test_a_body_without_end_is_not_taken(tmp_path, monkeypatch):
+    """A server that declares 2^40 bytes: only what is asked for is taken, and links to it say what it is."""
+    from is2ice.io.remote.range_file import RemoteFile
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self):
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{2**40}")
+            self.send_header("Content-Length", str(2**40))
+            self.send_header("Last-Modified", "Sat, 16 Nov 2019 19:34:12 GMT")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(64):
+                    self.wfile.write(bytes(2**20))
+            self.close_connection = True
+
+        def log_message(self, *args): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(GranuleError, match=r"a\.h5: "):
+            RemoteFile(f"http://127.0.0.1:{server.server_port}/a.h5", "a.h5", seconds=0.1)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("kilometres", [1e6, 1e9])
+def test_a_track_longer_than_the_earth_takes_no_memory(edited, kilometres):
+    def change(f):
+        dist = f["gt2r/geolocation/segment_dist_x"]
+        dist[...] = dist[0] + np.linspace(0.0, kilometres * 1e3, dist.shape[0])
+
+    with pytest.raises(GranuleError, match="segment_dist_x"):
+        Granule(edited(change)).track("gt2r")

@@ -1,0 +1,124 @@
+"""What each step of the preprocessing and each setting of the network is worth: one table.
+
+    python benchmarks/ablation.py STUDY [--classifiers radiometric lstm] [--sweep mlp] [--json FILE]
+
+STUDY is the folder of `recipes/paper.py --offline`; labels of the images judge, no truth is read. Steps: confidence,
+corrections, first-photon bias, mean of the core of the photons, subset of beams. Each is left out or changed alone,
+segments are made again from the photons, and the classes are scored against the labels of the same cells. The median
+freeboard of ice says what a step does to heights. `--sweep` trains an architecture over dropout, epochs and learning
+rate with whole scenes held out (dask-ml).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.io.stores import store as stores
+from is2ice.science.metrics import Confusion
+from is2ice.workflows.options import Options, pin_classifier
+from is2ice.workflows.track import derive, load
+
+#: Options of each variant, beside the classifier; the first is the whole chain.
+VARIANTS = {
+    "as it is": {},
+    "confidence 4 only": {"confidence": 4},
+    "confidence 2 and more": {"confidence": 2},
+    "no ocean tide, equilibrium tide, DAC": {"corrections": ()},
+    "no first-photon bias": {"first_photon": None},
+    "above the geoid": {"reference": "geoid"},
+    "mean of all photons, not of their core": {"core": False},
+}
+GRID = {"dropout": [0.0, 0.2, 0.4], "learning_rate": [0.001, 0.003], "epochs": [5, 10]}
+
+
+def granules(study: Path) -> list[Path]:
+    found = sorted(study.glob("archive/*/ATL03*.h5"))
+    if not found:
+        raise SystemExit(
+            f"{study}: no archive/*/ATL03*.h5; make it with recipes/paper.py --offline --out {study}"
+        )
+    return found
+
+
+def classified(path: Path, beam: str, classifier: str, options: dict) -> xr.Dataset:
+    """A track with classes, sea surface and freeboard."""
+    own = {k: v for k, v in options.items() if k != "core"}
+    chosen = pin_classifier(Options(classifier=classifier, **own))
+    segments = load(path, beam, chosen)
+    if not options.get("core", True):
+        segments["height"] = (segments["height"] + segments["h_mean"] - segments["h_core"]).astype("f4")
+    return derive(segments, chosen)
+
+
+def score(study: Path, classifier: str, options: dict, beams: list[str] | None, most: int) -> dict:
+    held = stores.open_store(study / "labelled.zarr")
+    total, freeboard = Confusion(np.zeros((3, 4), np.int64)), []
+    name = str(study / "models" / classifier) if (study / "models" / classifier).is_dir() else classifier
+    for path in granules(study)[:most]:
+        for beam in held.beams(path.stem):
+            if beams and beam not in beams:
+                continue
+            label = held.open_track(path.stem, [beam], chunks=None)["label"].isel(beam=0)
+            ours = classified(path, beam, name, options)
+            code = ours["surface_class"].reindex(x_atc=label["x_atc"], fill_value=schema.UNLABELLED)
+            total += Confusion.of(label.values, code.values)
+            ice = np.isin(ours["surface_class"].values, (0, 1))
+            freeboard.append(np.asarray(ours["freeboard"].values, float)[ice])
+    values = np.concatenate(freeboard) if freeboard else np.empty(0)
+    values = values[np.isfinite(values)]
+    return {
+        "accuracy": total.accuracy,
+        "macro_f1": total.macro_f1,
+        "recall": total.recall.tolist(),
+        "freeboard_median": float(np.median(values)) if values.size else None,
+        "n": total.n,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--classifiers", nargs="+", default=["radiometric", "lstm"])
+    parser.add_argument("--most", type=int, default=4, help="passes")
+    parser.add_argument("--sweep", help="architecture to sweep: mlp or lstm")
+    parser.add_argument("--samples", type=int, default=4000, help="samples of each class in the sweep")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    out: dict = {"ablation": {}}
+    print(
+        f"{'classifier':12}{'variant':40}{'accuracy':>9}{'macro-F1':>9}{'thin':>7}{'water':>7}{'freeboard':>10}"
+    )
+    variants = {**{k: (v, None) for k, v in VARIANTS.items()}, "one beam, gt2r": ({}, ["gt2r"])}
+    for classifier in args.classifiers:
+        for variant, (options, beams) in variants.items():
+            row = score(args.study, classifier, options, beams, args.most)
+            out["ablation"][f"{classifier}: {variant}"] = row
+            middle = "-" if row["freeboard_median"] is None else f"{row['freeboard_median']:.3f}"
+            print(
+                f"{classifier:12}{variant:40}{100 * row['accuracy']:9.2f}{100 * row['macro_f1']:9.2f}"
+                f"{100 * row['recall'][1]:7.1f}{100 * row['recall'][2]:7.1f}{middle:>10}",
+                flush=True,
+            )
+    if args.sweep:
+        from is2ice.classifiers.sklearn_like import sweep
+        from is2ice.workflows.train import labelled_samples
+
+        samples = labelled_samples(str(args.study / "labelled.zarr"), "paper", 2).thin(args.samples)
+        out["sweep"] = sweep(samples, GRID, architecture=args.sweep)
+        print(f"sweep of {args.sweep}, macro-F1 with each scene held out once:")
+        for row in out["sweep"]:
+            print(f"  {100 * row['macro_f1']:6.2f} ± {100 * row['sd']:.2f}  {row['params']}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""The model that the package ships: two boosted forests, trained on simulated passes whose physics are drawn for each.
+
+Cells of narrow strips weigh more, those at an edge, which are of both classes, weigh half; of wide strips and of level
+ice only some cells are taken, and weigh so much more. The second forest learns from what the first makes of passes that
+it was not trained on. Temperature and bias of the probabilities are fitted on the passes kept for choosing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from physics_passes import CHOOSE, TRAIN, Pass, tracks
+
+from is2ice import __version__, schema
+from is2ice.classifiers.boosted import Boosted, Forest
+from is2ice.classifiers.context import NAMES, context
+from is2ice.classifiers.scores import score_classes
+from is2ice.science.features import FEATURE_SETS, build
+from is2ice.twin.scene.physics import RANGES
+
+__all__ = ["Cells", "Settings", "cells_of", "fit", "fit_both", "make"]
+
+FEATURES = "strips"
+#: Cells taken of strips: all of those within this of each edge, m, and at least this share; of thick ice near to a
+#: strip (m) and elsewhere.
+STRIP, LEAST_SHARE = 120.0, 0.12
+NEAR, NEAR_SHARE, FAR_SHARE = 30.0, 0.3, 0.04
+#: Cells of strips narrower than this weigh more, by the root of its ratio to the width, at most by the root of this.
+WIDE, MOST = 60.0, 6.0
+#: Folds in which first forests are trained for the second one.
+FOLDS = 2
+#: Processes that read passes.
+WORKERS = 4
+#: Expected calibration error that a bias towards the rare classes may cost.
+MOST_ERROR = 0.015
+
+F8 = NDArray[np.float64]
+F4 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size of the forests."""
+
+    rounds: int = 70
+    leaves: int = 24
+    rate: float = 0.08
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of one track: features, classes, distance to an edge (m), and which of them to learn from."""
+
+    track: xr.Dataset
+    case: Pass
+    x: F4
+    y: NDArray[np.int64]
+    edge: F8
+    chosen: NDArray[np.bool_]
+    weight: F8
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Cells that have features."""
+        return np.asarray(np.isfinite(self.x).all(axis=1))
+
+    def context(self, first: Any) -> F4:
+        """Features of the surroundings, by a fitted first forest."""
+        p = np.full((len(self.x), len(schema.CLASSES)), np.nan)
+        p[self.known] = first.predict_proba(self.x[self.known])
+        return context(self.track, int(self.track.attrs["spot"]), p)
+
+
+def run_lengths(code: NDArray[Any]) -> NDArray[np.int64]:
+    """Number of cells in the run of equal codes that each cell belongs to."""
+    number = np.cumsum(np.diff(code, prepend=code[:1]) != 0)
+    return np.bincount(number)[number]
+
+
+def cells_of(cases: Iterable[Pass], folder: Path) -> list[Cells]:
+    """Cells of some passes, a track each."""
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+        return [c for some in pool.map(partial(_of_pass, folder), cases, 1) for c in some]
+
+
+def _of_pass(folder: Path, case: Pass) -> list[Cells]:
+    rng = np.random.default_rng([15, case.seed])
+    out = []
+    for track, truth in tracks(case, folder):
+        x = build(track, FEATURES).values
+        y = truth["surface_class_truth"].values.astype(int)
+        edge = truth["edge_distance"].values.astype(float)
+        width = schema.SEGMENT_LENGTH * run_lengths(y)
+        share = np.where(
+            y > 0, np.clip(STRIP / width, LEAST_SHARE, 1.0), np.where(edge < NEAR, NEAR_SHARE, FAR_SHARE)
+        )
+        chosen = np.isfinite(x).all(axis=1) & (y >= 0) & (rng.random(y.size) < share)
+        weight = np.where(y > 0, np.sqrt(np.clip(WIDE / width, 1.0, MOST)), 1.0) / share
+        weight = np.where(edge < schema.SEGMENT_LENGTH, 0.5 * weight, weight)
+        out.append(Cells(track, case, x, y, edge, chosen, weight))
+    return out
+
+
+def fit(x: Sequence[F4], some: Sequence[Cells], settings: Settings) -> Any:
+    """Fit a forest to the chosen cells of some tracks.
+
+    Parameters
+    ----------
+    x : sequence of numpy.ndarray
+        Features of all cells of each track.
+    some : sequence of Cells
+    settings : Settings
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    forest = HistGradientBoostingClassifier(
+        max_iter=settings.rounds,
+        learning_rate=settings.rate,
+        max_leaf_nodes=settings.leaves,
+        min_samples_leaf=60,
+        l2_regularization=5.0,
+        max_features=0.5,
+        early_stopping=False,
+        random_state=0,
+    )
+    matrix = np.concatenate([a[c.chosen] for a, c in zip(x, some, strict=True)])
+    y, weight = (np.concatenate([getattr(c, n)[c.chosen] for c in some]) for n in ("y", "weight"))
+    return forest.fit(matrix, y, weight)
+
+
+#: Cells and settings that processes of :func:`fit_both` inherit.
+_shared: dict[str, Any] = {}
+
+
+def _first(fold: int) -> tuple[Any, list[F4]]:
+    """A first forest without the tracks of a fold, and what it makes of them; with all tracks for fold -1."""
+    learn, number = _shared["learn"], _shared["fold"]
+    some = [c for c, f in zip(learn, number, strict=True) if f != fold]
+    forest = fit([c.x for c in some], some, _shared["settings"])
+    return forest, [c.context(forest) for c, f in zip(learn, number, strict=True) if f == fold]
+
+
+def fit_both(learn: list[Cells], settings: Settings) -> tuple[Any, Any]:
+    """Fit the first forest, and the second one on what first forests make of passes not their own."""
+    fold_of = {case: k % FOLDS for k, case in enumerate(dict.fromkeys(c.case for c in learn))}
+    number = [fold_of[c.case] for c in learn]
+    _shared.update(learn=learn, fold=number, settings=settings)
+    with multiprocessing.get_context("fork").Pool(FOLDS + 1) as pool:
+        results = pool.map(_first, [*range(FOLDS), -1], 1)
+    around = [iter(contexts) for _, contexts in results]
+    both = [np.hstack([c.x, next(around[f])]) for c, f in zip(learn, number, strict=True)]
+    return results[-1][0], fit(both, learn, settings)
+
+
+def calibrate(model: Boosted, held: list[Cells]) -> dict[str, Any]:
+    """Temperature and bias for cells of many physics.
+
+    Those that make the true classes likeliest come first. Then the bias moves towards the rare classes as far as it
+    raises macro-F1 and the expected calibration error stays below :data:`MOST_ERROR`.
+    """
+    from scipy.optimize import minimize
+
+    logs, truth = [], []
+    for c in held:
+        p = model.probabilities(c.track, int(c.track.attrs["spot"]), c.x)
+        fine = np.isfinite(p).all(axis=1) & (c.y >= 0)
+        logs.append(np.log(np.maximum(p[fine], 1e-9)))
+        truth.append(c.y[fine])
+    z, y = np.concatenate(logs), np.concatenate(truth)
+
+    def probabilities(v: F8) -> F8:
+        q = z / np.exp(v[0]) + np.array([0.0, v[1], v[2]])
+        q = np.exp(q - q.max(axis=1, keepdims=True))
+        return np.asarray(q / q.sum(axis=1, keepdims=True))
+
+    def loss(v: F8) -> float:
+        return float(-np.log(probabilities(v)[np.arange(y.size), y] + 1e-12).mean())
+
+    best = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7}).x
+    steps = (0.0, 0.4, 0.8, 1.2)
+    tried = [np.array([best[0], best[1] + a, best[2] + b]) for a in steps for b in steps]
+    scores = [score_classes(y, probabilities(v)) for v in tried]
+    good = [s.reliability.expected_error <= MOST_ERROR or k == 0 for k, s in enumerate(scores)]
+    f1 = [s.confusion.macro_f1 if g else -1.0 for s, g in zip(scores, good, strict=True)]
+    best = tried[int(np.argmax(f1))]
+    return {"temperature": float(np.exp(best[0])), "bias": [0.0, float(best[1]), float(best[2])]}
+
+
+def outside_limit(model: Boosted, held: list[Cells]) -> float:
+    """Share of segments outside the ranges that puts a track out of depth: twice that of any choosing track."""
+    return 2.0 * max(*(model.share_outside(c.x[c.known]) for c in held), 0.01)
+
+
+def make(folder: Path, home: Path, settings: Settings | None = None) -> Boosted:
+    """Train the shipped model and write it with a card that has no scores yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Simulated passes.
+    home : Path
+        Folder to write.
+    settings : Settings, optional
+    """
+    learn = cells_of(TRAIN, folder)
+    first, second = (Forest.of(f) for f in fit_both(learn, settings or Settings()))
+    return finish(first, second, np.concatenate([c.x[c.chosen] for c in learn]), folder, home)
+
+
+def finish(first: Forest, second: Forest, chosen: F4, folder: Path, home: Path) -> Boosted:
+    """Calibrate two forests on the passes kept for choosing, and write them with their card.
+
+    Parameters
+    ----------
+    first, second : Forest
+    chosen : numpy.ndarray
+        Features of the cells that they were trained on.
+    folder, home : Path
+    """
+    held = cells_of(CHOOSE, folder)
+    low, high = np.quantile(chosen, [0.0005, 0.9995], axis=0)
+    card: dict[str, Any] = {
+        "name": "default",
+        "kind": "two boosted forests",
+        "is2ice_version": __version__,
+        "classes": list(schema.CLASSES),
+        "features": FEATURES,
+        "feature_names": list(FEATURE_SETS[FEATURES].names),
+        "context_names": list(NAMES),
+        "segment_length": schema.SEGMENT_LENGTH,
+        "releases": ["006", "007"],
+        "temperature": 1.0,
+        "bias": [0.0, 0.0, 0.0],
+        "range_low": [float(v) for v in low],
+        "range_high": [float(v) for v in high],
+        "outside_limit": 1.0,
+        "checksum": "",
+        "trained_on": {
+            "what": "truth of simulated passes, physics drawn for each; no image and no genuine data",
+            "passes": [c.name for c in TRAIN],
+            "chosen_on": [c.name for c in CHOOSE],
+            "cells": len(chosen),
+            "physics": {name: [r.low, r.high] for name, r in RANGES.items()},
+        },
+        "not_for": [
+            "melt ponds and wet snow (not simulated)",
+            "segments of another length than 2 m, or photons of another confidence than the default",
+            "seas with land-fast ice, icebergs or land in view (not simulated)",
+        ],
+    }
+    card |= calibrate(Boosted(first, second, card, "keep"), held)
+    card["outside_limit"] = outside_limit(Boosted(first, second, card, "keep"), held)
+    Boosted(first, second, card, "keep").save(home)
+    return Boosted.load(home)

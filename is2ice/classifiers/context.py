@@ -1,0 +1,189 @@
+"""What a first look at a track says of each cell's surroundings: features for a second look.
+
+A first forest gives every cell its probabilities from light, height and background about it. They divide the track
+into runs of one class, sharper than any threshold could, and the run is what many things are known of: its width, its
+mean height over the water nearby, its own brightness behind the blended background record, and what lies beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from is2ice import schema
+from is2ice.science.along_track import running_sum
+from is2ice.science.feature_columns import FLAT, FeatureColumns
+
+__all__ = ["NAMES", "context"]
+
+F8 = NDArray[np.float64]
+
+#: Stretches over which probabilities are averaged, m; the least of them makes the runs.
+SCALES = (6.0, 14.0, 40.0, 120.0)
+#: Stretch over which the water's height is taken, m, and the photons that it must rest on.
+SEA, LEAST = 10_000.0, 40.0
+LOWEST, HIGHEST = -0.5, 3.0
+
+NAMES = (
+    "odds_thin",
+    "odds_water",
+    *(f"{name}_{scale:g}m" for scale in SCALES for name in ("thin", "water")),
+    *(f"run_{name}" for name in ("width", "thin", "water", "rate", "spread", "relief", "empty")),
+    *(f"run_{name}" for name in ("brightness", "above_dark", "noise")),
+    *(f"run_{name}" for name in ("above_low", "above_sea", "dip")),
+    *(f"beside_{name}" for name in ("width", "most_water", "most_thin", "least_water")),
+    "sea_known",
+)
+
+
+@dataclass
+class _Runs:
+    """Runs of cells that the first look gives one class."""
+
+    track: FeatureColumns
+    p: F8
+
+    @cached_property
+    def best(self) -> NDArray[np.int64]:
+        """Class of each cell over the least stretch; -1 where nothing is known."""
+        smooth = self.mean(SCALES[0])
+        known = np.isfinite(smooth).all(axis=1)
+        return np.where(known, np.nan_to_num(smooth).argmax(axis=1), -1)
+
+    @cached_property
+    def change(self) -> NDArray[np.bool_]:
+        return np.diff(self.best, prepend=self.best[:1]) != 0
+
+    @cached_property
+    def number(self) -> NDArray[np.intp]:
+        return np.cumsum(self.change)
+
+    @cached_property
+    def size(self) -> F8:
+        """Cells of each run."""
+        return np.bincount(self.number).astype("f8")
+
+    def mean(self, metres: float) -> F8:
+        """Probabilities over a stretch about each cell."""
+        half = self.track.cells(metres)
+        known = running_sum(np.isfinite(self.p[:, 0]).astype("f8"), half)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.stack([running_sum(c, half) / known for c in self.p.T], axis=1)
+
+    def over(self, a: F8, weight: F8 | None = None) -> F8:
+        """Mean of a column over each run; 0 where none is known."""
+        w = np.isfinite(a) * (1.0 if weight is None else np.nan_to_num(weight))
+        total = np.bincount(self.number, w * np.nan_to_num(a))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.nan_to_num(total / np.bincount(self.number, w))
+
+    @cached_property
+    def height(self) -> F8:
+        """Height of each run, weighted by photons; NaN for a run without any."""
+        h, n = self.track.column("height"), self.track.photons
+        w = np.where(np.isfinite(h), n, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.bincount(self.number, w * np.nan_to_num(h)) / np.bincount(self.number, w)
+
+    @cached_property
+    def sea(self) -> F8:
+        """Height of what the first look holds for water, over some kilometres; NaN where there is too little."""
+        h, n = self.track.column("height"), self.track.photons
+        w = np.where(np.isfinite(h), n, 0.0) * np.nan_to_num(self.p[:, 2]) ** 2
+        w[self.best != schema.OPEN_WATER] = 0.0
+        half = self.track.cells(SEA)
+        total = running_sum(w, half)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(total > LEAST, running_sum(w * np.nan_to_num(h), half) / total, np.nan)
+
+    def relief(self) -> F8:
+        """Spread of heights within each run less that of their errors, log2 of 2 cm."""
+        t = self.track
+        h, e = t.column("height"), np.maximum(t.column("height_uncertainty"), 0.01)
+        good = np.isfinite(h) & np.isfinite(e)
+        w = np.where(good, e**-2.0, 0.0)
+        off = np.where(good, h - np.nan_to_num(self.height[self.number]), 0.0)
+        total, count = np.bincount(self.number, w), np.bincount(self.number, good)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.bincount(self.number, w * off) / total
+            variance = np.bincount(self.number, w * off**2) / total - mean**2 - (count - 1.0) / total
+        return np.log2(np.sqrt(np.clip(np.nan_to_num(variance), 0.005**2, 1.0)) / 0.02)
+
+
+def context(segments: xr.Dataset, spot: int, p: F8) -> NDArray[np.float32]:
+    """Features of every cell from the probabilities of a first look.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        One track, dims ``(x_atc,)``.
+    spot : int
+    p : numpy.ndarray, shape (n, 3)
+        Probabilities; NaN where the first look has none.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, len(NAMES))
+        Finite everywhere.
+    """
+    t = FeatureColumns(segments, spot)
+    r = _Runs(t, np.asarray(p, "f8"))
+    log = np.log(np.clip(np.nan_to_num(r.p, nan=1 / 3), 1e-4, 1.0))
+    columns = [log[:, 1] - log[:, 0], log[:, 2] - log[:, 0]]
+    for scale in SCALES:
+        mean = np.nan_to_num(r.mean(scale))
+        columns += [mean[:, 1], mean[:, 2]]
+    columns += [a[r.number] for a in _of_runs(t, r)]
+    columns += _of_light(t, r)
+    columns += _of_height(t, r)
+    columns += [a[r.number] for a in _beside(t, r)] + [np.isfinite(r.sea).astype("f8")]
+    return np.stack(columns, axis=1).astype("f4")
+
+
+def _of_runs(t: FeatureColumns, r: _Runs) -> list[F8]:
+    """Width, probabilities, rate, spread of photons, relief and empty pulses of each run."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = r.over(t.light(2.0) / t.ice_light, t.pulses)
+    spread = t.column("h_std")
+    return [
+        np.log2(np.clip(r.size * t.length / 10.0, 0.2, 500.0)),
+        r.over(r.p[:, 1]),
+        r.over(r.p[:, 2]),
+        np.log2((rate + 0.03) / 1.03),
+        np.log2(np.clip(r.over(np.where(spread > 0, spread, np.nan), t.photons), 0.02, 2.0) / FLAT),
+        r.relief(),
+        r.over(t.empty(), t.pulses),
+    ]
+
+
+def _of_light(t: FeatureColumns, r: _Runs) -> list[F8]:
+    """Brightness of the run alone, the same between the dark and the bright of the region, and its noise photons."""
+    alone = t.alone(r.change, (r.best > 0) | (r.best < 0))
+    span = np.maximum(1.0 - t.dark_level, 0.2)
+    above = np.where(t.day, np.clip((alone - t.dark_level) / span, -0.5, 1.5), 1.0)
+    return [alone, above, r.over(t.noise(2.0), t.pulses)[r.number]]
+
+
+def _of_height(t: FeatureColumns, r: _Runs) -> list[F8]:
+    """Height of the run above the low level, above the water nearby, and above what lies within 150 m."""
+    height = r.height[r.number]
+    low = np.clip(np.nan_to_num(height - t.low), LOWEST, HIGHEST)
+    sea = np.clip(np.where(np.isfinite(r.sea), np.nan_to_num(height - r.sea), low), LOWEST, HIGHEST)
+    return [low, sea, np.clip(np.nan_to_num(height - t.smooth(150.0)), -1.0, 1.0)]
+
+
+def _beside(t: FeatureColumns, r: _Runs) -> list[F8]:
+    """Lesser width of the runs on both sides, and their greatest and least shares of water and thin ice."""
+    width = np.log2(np.clip(r.size * t.length / 10.0, 0.2, 500.0))
+    thin, water = r.over(r.p[:, 1]), r.over(r.p[:, 2])
+
+    def sides(a: F8) -> tuple[F8, F8]:
+        edge = np.pad(a, 1, "edge")
+        return edge[:-2], edge[2:]
+
+    (wa, wb), (ta, tb), (pa, pb) = sides(width), sides(thin), sides(water)
+    return [np.minimum(wa, wb), np.maximum(pa, pb), np.maximum(ta, tb), np.minimum(pa, pb)]

@@ -1,0 +1,66 @@
+"""Areas that users name: a sea, a file of polygons, or any object that :mod:`is2ice.science.area` takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from is2ice.errors import CatalogError, require
+from is2ice.science.area import Area, area_of
+
+from .seas import SEAS, sea
+
+__all__ = ["area"]
+
+
+def area(value: Any, name: str = "bbox") -> Area:
+    """Return the area that a value names, in a form that can be stored and sent.
+
+    Parameters
+    ----------
+    value : str, path, box or polygons
+        A named sea; a file of polygons (GeoJSON, or any that geopandas reads); well-known text; or what
+        :func:`is2ice.science.area.area_of` takes.
+    name : str
+        Name of the option, for messages.
+
+    Returns
+    -------
+    tuple or str
+        A box in degrees, or polygons as well-known text.
+
+    Raises
+    ------
+    ValueError
+        Not an area.
+    CatalogError
+        Neither a sea nor a file.
+    """
+    if not isinstance(value, str | os.PathLike):
+        return area_of(value, name)
+    text = os.fspath(value)
+    if "(" in text:  # well-known text
+        return area_of(text, name)
+    path = Path(text).expanduser()
+    if path.is_file():
+        return area_of(_read(path), name)
+    try:
+        return sea(text)
+    except CatalogError:
+        raise CatalogError(
+            f"{name}={text!r}: neither a file of polygons nor a sea; known seas are {', '.join(SEAS)}"
+        ) from None
+
+
+def _read(path: Path) -> Any:
+    if path.suffix.lower() in (".json", ".geojson"):
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: not GeoJSON: {error}") from None
+    require("geopandas")
+    import geopandas
+
+    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)

@@ -1,0 +1,145 @@
+"""Plain tables of other instruments: airborne lidar, upward-looking sonar, radar altimeter.
+
+Every reader gives a Dataset with dim ``point``: ``time`` (datetime64, UTC), ``latitude``, ``longitude`` (degrees,
+WGS84) and one or more of ``height`` (m above the ellipsoid), ``freeboard`` (m; that of a radar is radar freeboard) and
+``draft`` (m), with ``uncertainty`` (m) where the table gives one. Columns that a table lacks are absent.
+
+Layouts read:
+
+- airborne, ATM L2 (ILATM2): comment lines ``#``, then ``UTC_Seconds_Of_Day, Latitude(deg), Longitude(deg),
+  WGS84_Ellipsoid_Height(m), South-to-North_Slope, West-to-East_Slope, RMS_Fit(cm), ...``; the file's name has the date;
+- any table with a first line of names: ``time`` (ISO 8601) or ``delta_time`` (s since 2018-01-01), ``latitude``,
+  ``longitude``, and ``height``, ``freeboard`` or ``draft``, ``uncertainty``; names of ATL10 (``beam_fb_height``,
+  ``beam_fb_unc``) and of CryoSat-2 tables (``lat``, ``lon``, ``radar_freeboard``) are understood;
+- mooring (BGEP ULS): comment lines ``%``, then ``yyyymmdd hhmmss draft``; the position is given by the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from is2ice.errors import Is2IceError
+
+__all__ = ["TableError", "read_atm", "read_mooring", "read_points"]
+
+#: Names of columns in other tables, and ours.
+NAMES = {
+    "lat": "latitude",
+    "lon": "longitude",
+    "elevation": "height",
+    "h": "height",
+    "fb": "freeboard",
+    "beam_fb_height": "freeboard",
+    "beam_fb_unc": "uncertainty",
+    "radar_freeboard": "freeboard",
+    "sigma": "uncertainty",
+    "freeboard_uncertainty": "uncertainty",
+    "radar_freeboard_uncertainty": "uncertainty",
+    "utc": "time",
+}
+VALUES = ("height", "freeboard", "draft")
+_ATM = ("seconds", "latitude", "longitude", "height", "slope_north", "slope_east", "rms_cm")
+
+
+class TableError(Is2IceError, ValueError):
+    """A table of another instrument cannot be read."""
+
+
+def read_points(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a table with named columns; see the module.
+
+    Raises
+    ------
+    TableError
+        A column is missing, a time cannot be read, or a position lies outside the globe.
+    """
+    table = _table(path, comment="#")
+    table = table.rename(columns={c: NAMES.get(c.strip().lower(), c.strip().lower()) for c in table.columns})
+    if "time" not in table and "delta_time" in table:
+        table["time"] = pd.Timestamp("2018-01-01") + pd.to_timedelta(table["delta_time"], unit="s")
+    missing = [n for n in ("time", "latitude", "longitude") if n not in table]
+    if missing or not any(v in table for v in VALUES):
+        raise TableError(
+            f"{path}: lacks {', '.join(missing) or ' or '.join(VALUES)}; expected the columns time (or delta_time), "
+            f"latitude, longitude and {', '.join(VALUES)}, got {', '.join(map(str, table.columns))}"
+        )
+    return _points(table, path)
+
+
+def read_atm(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read an ATM L2 (ILATM2) table, whose name holds the date of the flight.
+
+    Raises
+    ------
+    TableError
+        No date in the name, or another layout.
+    """
+    date = re.search(r"ILATM2_(\d{8})_", Path(path).name)
+    if date is None:
+        raise TableError(f"{path}: expected a name such as ILATM2_20191104_193000_smooth_nadir3seg_50pt.csv")
+    table = _table(path, comment="#", header=None)
+    if table.shape[1] < len(_ATM):
+        raise TableError(f"{path}: expected at least {len(_ATM)} columns of ATM L2, got {table.shape[1]}")
+    table = table.iloc[:, : len(_ATM)].set_axis(list(_ATM), axis="columns")
+    table["time"] = pd.Timestamp(date[1]) + pd.to_timedelta(table["seconds"], unit="s")
+    table["longitude"] = (table["longitude"] + 180.0) % 360.0 - 180.0
+    table["uncertainty"] = table["rms_cm"] / 100.0
+    return _points(table, path)
+
+
+def read_mooring(path: str | os.PathLike[str], latitude: float, longitude: float) -> xr.Dataset:
+    """Read ice draft of an upward-looking sonar at a fixed place.
+
+    Parameters
+    ----------
+    path : path
+    latitude, longitude : float
+        Position of the mooring, degrees.
+
+    Raises
+    ------
+    TableError
+        Another layout.
+    """
+    table = _table(path, comment="%", header=None, sep=r"\s+|,", engine="python", dtype=str)
+    if table.shape[1] < 3:
+        raise TableError(f"{path}: expected yyyymmdd hhmmss draft, got {table.shape[1]} columns")
+    stamp = table[0].str.strip() + table[1].str.strip().str.zfill(6)
+    out = pd.DataFrame({"draft": pd.to_numeric(table[2], errors="coerce")})
+    out["time"] = pd.to_datetime(stamp, format="%Y%m%d%H%M%S", errors="coerce")
+    return _points(out.assign(latitude=float(latitude), longitude=float(longitude)), path)
+
+
+def _table(path: str | os.PathLike[str], **how: object) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, skipinitialspace=True, **how)  # type: ignore[call-overload,no-any-return]
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not a table ({error})") from error
+
+
+def _points(table: pd.DataFrame, path: str | os.PathLike[str]) -> xr.Dataset:
+    """Check positions and times, and order by time."""
+    table = table.copy()
+    table["time"] = pd.to_datetime(table["time"], utc=True, errors="coerce").dt.tz_localize(None)
+    names = [n for n in (*VALUES, "uncertainty") if n in table]
+    numbers = table[["latitude", "longitude", *names]].apply(pd.to_numeric, errors="coerce")
+    good = table["time"].notna() & numbers[["latitude", "longitude"]].notna().all(axis=1)
+    if not good.any():
+        raise TableError(f"{path}: no row with a time and a position")
+    numbers, time = numbers[good], table["time"][good]
+    wrong = (numbers["latitude"].abs() > 90) | (numbers["longitude"].abs() > 360)
+    if wrong.any():
+        raise TableError(
+            f"{path}: {int(wrong.sum())} positions outside the globe; are latitude and longitude swapped?"
+        )
+    order = np.argsort(time.to_numpy("M8[ns]"), kind="stable")
+    data = {"time": ("point", time.to_numpy("M8[ns]")[order])}
+    units = {"latitude": "degrees_north", "longitude": "degrees_east"}
+    data |= {n: ("point", numbers[n].to_numpy(float)[order], {"units": units.get(n, "m")}) for n in numbers}
+    return xr.Dataset(data, attrs={"source": Path(path).name, "dropped": int((~good).sum())})

@@ -1,0 +1,116 @@
+"""Class maps as GeoTIFF: written for other programs, and read from a user's own classification."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from is2ice import schema
+from is2ice.errors import require
+from is2ice.schema import LabelFlag
+from is2ice.science.labels.image_grid import grid_of
+
+from .stac_item import SceneError
+
+__all__ = ["read_classes", "write_classes"]
+
+_NAMES = ("surface_class", "mask")
+
+
+def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> Path:
+    """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
+
+    Parameters
+    ----------
+    classes : xarray.Dataset
+        From :func:`is2ice.class_map`, with its grid; lazy or in memory.
+    raster : path
+
+    Returns
+    -------
+    Path
+    """
+    require("rioxarray")
+    import rioxarray  # noqa: F401  (registers .rio)
+
+    raster, grid = Path(raster), grid_of(classes)
+    bands = xr.concat(
+        [classes[n].astype("int16") for n in _NAMES], "band", coords="minimal", compat="override"
+    )
+    bands = (
+        bands.assign_coords(band=[1, 2]).transpose("band", "y", "x").drop_vars("spatial_ref", errors="ignore")
+    )
+    bands.attrs = {"long_name": _NAMES, **{k: str(v) for k, v in classes.attrs.items()}}
+    part = raster.with_name(f".{raster.stem}.part.tif")
+    try:
+        bands.rio.write_crs(grid.crs).rio.write_nodata(-1).rio.to_raster(
+            part, driver="GTiff", tiled=True, compress="deflate"
+        )
+        part.replace(raster)
+    finally:
+        part.unlink(missing_ok=True)
+    return raster
+
+
+def read_classes(
+    raster: str | os.PathLike[str], codes: Mapping[str, int] | None = None, *, chunks: int = 2048
+) -> xr.Dataset:
+    """Read a class map, of this package or of another program, lazily.
+
+    Parameters
+    ----------
+    raster : path or URL of a GeoTIFF
+        Band 1 holds classes; band 2, where there is one named ``mask``, the reasons not to trust them.
+    codes : mapping of str to int, optional
+        The raster's number of each class name (``thick_ice``, ``thin_ice``, ``open_water``); by default the package's
+        codes 0, 1 and 2. Any other number is unlabelled.
+    chunks : int
+        Pixels per side of a Dask block.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``surface_class`` int8 and ``mask`` uint16, dims (y, x), with the attributes written by :func:`write_classes`;
+        ``scene`` is the name of the file where none is stated.
+
+    Raises
+    ------
+    SceneError
+        The file cannot be read, or states no grid in metres.
+    ValueError
+        An unknown class name.
+    """
+    require("rioxarray")
+    import rioxarray
+    from rasterio.errors import RasterioIOError
+
+    codes = {name: k for k, name in enumerate(schema.CLASSES)} | dict(codes or {})
+    if unknown := sorted(set(codes) - set(schema.CLASSES)):
+        raise ValueError(f"class {', '.join(unknown)}: expected {', '.join(schema.CLASSES)}")
+    try:
+        opened = rioxarray.open_rasterio(raster, chunks={"x": chunks, "y": chunks}, cache=False)
+    except (RasterioIOError, OSError) as error:
+        raise SceneError(f"{raster}: no raster that can be read ({error})") from error
+    assert isinstance(opened, xr.DataArray)
+    if opened.rio.crs is None or not opened.rio.crs.is_projected:
+        raise SceneError(f"{raster}: expected a map in metres, got the crs {opened.rio.crs}")
+    raw = opened.isel(band=0, drop=True)
+    found = xr.full_like(raw, schema.UNLABELLED, dtype=np.int8)
+    for k, name in enumerate(schema.CLASSES):
+        found = xr.where(raw == codes[name], np.int8(k), found)
+    names = opened.attrs.get("long_name", ())
+    if isinstance(names, tuple) and "mask" in names:
+        mask = opened.isel(band=names.index("mask"), drop=True).astype(np.uint16)
+    else:
+        mask = xr.where(found < 0, np.uint16(LabelFlag.NO_DATA), np.uint16(0))
+    out = xr.Dataset(
+        {"surface_class": found.astype(np.int8), "mask": mask}, coords={"x": opened["x"], "y": opened["y"]}
+    )
+    kept = ("scene", "time", "method", "model", "model_checksum", "white")
+    attrs = {k: opened.attrs[k] for k in kept if k in opened.attrs}
+    attrs = {"scene": Path(str(raster)).stem, "method": f"file {Path(str(raster)).name}"} | attrs
+    return out.drop_vars("spatial_ref", errors="ignore").assign_attrs(attrs, crs=opened.rio.crs.to_wkt())

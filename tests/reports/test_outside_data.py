@@ -1,0 +1,139 @@
+"""Airborne lidar, moored sonar and radar beside a track: the layouts, and matching in space and time with drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pyproj import Transformer
+
+from is2ice import schema
+from is2ice.reports.outside_data import compare_points, match_points
+from is2ice.reports.outside_tables import TableError, read_atm, read_mooring, read_points
+
+CRS = "EPSG:3976"
+TO_MAP = Transformer.from_crs("EPSG:4326", CRS, always_xy=True)
+DRIFT = (0.10, -0.05)
+HOURS = 5.0
+
+
+def track(n=15_000):
+    """30 km with a freeboard that varies over kilometres."""
+    ds = schema.mock_segments(n, stages=("classified", "seasurface", "freeboard"))
+    x = ds.x_atc.values - ds.x_atc.values[0]
+    ds["freeboard"] = ("x_atc", (0.4 + 0.2 * np.sin(x / 3000)).astype("f4"))
+    return ds.assign_attrs(crs=CRS)
+
+
+def positions(ds, rows):
+    """Where the ice of some segments is HOURS after the pass, degrees, and when."""
+    late = 3600 * HOURS
+    lon, lat = TO_MAP.transform(
+        ds.x.values[rows] + DRIFT[0] * late, ds.y.values[rows] + DRIFT[1] * late, direction="INVERSE"
+    )
+    passed = np.datetime64("2018-01-01", "ns") + (ds.delta_time.values[rows] * 1e9).astype("m8[ns]")
+    return np.asarray(lat), np.asarray(lon), passed + np.timedelta64(int(late * 1e9), "ns")
+
+
+def test_airborne_points_find_their_ice_with_the_drift(tmp_path):
+    """A flight five hours later over ice that moved by 2 km, 3 cm higher with 2 cm noise."""
+    ds = track()
+    rows = np.arange(200, 14_800, 40)
+    lat, lon, when = positions(ds, rows)
+    rng = np.random.default_rng(0)
+    theirs = ds.freeboard.values[rows] + 0.03 + rng.normal(0, 0.02, rows.size)
+    lines = ["time,lat,lon,fb,sigma"]
+    lines += [f"{t}Z,{a:.6f},{o:.6f},{f:.4f},0.02" for t, a, o, f in zip(when, lat, lon, theirs, strict=True)]
+    (tmp_path / "flight.csv").write_text("\n".join(lines))
+    points = read_points(tmp_path / "flight.csv")
+    numbers, joined = compare_points(ds, points, drift=DRIFT, radius=20.0)
+    assert numbers["n"] == rows.size
+    assert joined.distance.values.max() < 2.0
+    assert numbers["bias"] == pytest.approx(-0.03, abs=0.004)
+    assert numbers["bias_uncertainty"] < 0.01
+    assert numbers["robust_sd"] == pytest.approx(0.02, abs=0.005)
+    assert numbers["correlation"] > 0.98
+    still, _ = compare_points(ds, points, radius=20.0)
+    assert still["n"] == 0  # without the drift there is no ice of ours
+    none, _ = compare_points(ds, points, drift=DRIFT, hours=1.0)
+    assert (none["n"], none["points"]) == (0, 0)
+
+
+def test_the_layout_of_atm(tmp_path):
+    ds = track()
+    rows = np.arange(100, 2000, 100)
+    lat, lon, when = positions(ds, rows)
+    midnight = when.astype("M8[D]")
+    seconds = (when - midnight) / np.timedelta64(1, "s")
+    day = str(midnight[0]).replace("-", "")
+    head = "# ILATM2\n# UTC_Seconds_Of_Day, Latitude(deg), Longitude(deg), WGS84_Ellipsoid_Height(m), ...\n"
+    body = "".join(
+        f" {s:.2f}, {a:.6f}, {o % 360:.6f}, -54.5, 0.01, -0.02, 7.5, 900, 3, 0, 1\n"
+        for s, a, o in zip(seconds, lat, lon, strict=True)
+    )
+    path = tmp_path / f"ILATM2_{day}_193000_smooth_nadir3seg_50pt.csv"
+    path.write_text(head + body)
+    points = read_atm(path)
+    np.testing.assert_allclose(points.longitude.values, lon, atol=1e-5)
+    np.testing.assert_allclose((points.time.values - when) / np.timedelta64(1, "s"), 0, atol=0.01)
+    assert points.uncertainty.values[0] == 0.075
+    numbers, _ = compare_points(ds, points, name="h_mean", theirs="height", drift=DRIFT, radius=10.0)
+    assert numbers["n"] == rows.size
+    assert numbers["bias"] == pytest.approx(float(ds.h_mean.mean()) + 54.5, abs=0.03)
+    path.rename(tmp_path / "flight.csv")
+    with pytest.raises(TableError, match="ILATM2_20191104"):
+        read_atm(tmp_path / "flight.csv")
+
+
+def test_a_mooring_sees_the_ice_that_drifts_over_it(tmp_path):
+    """The sonar stands still: each record meets another piece of ice, along the drift."""
+    ds = track()
+    ds["draft"] = ("x_atc", (1.5 + 0.5 * np.sin((ds.x_atc.values - ds.x_atc.values[0]) / 3000)).astype("f4"))
+    seconds = np.arange(0, 20 * 3600, 600)
+    along = np.array([ds.x.values[-1] - ds.x.values[0], ds.y.values[-1] - ds.y.values[0]])
+    wind = -along / np.linalg.norm(along) * 0.3  # the ice moves back along the track
+    lon, lat = TO_MAP.transform(ds.x.values[0], ds.y.values[0], direction="INVERSE")
+    passed = np.datetime64("2018-01-01", "ns") + (np.median(ds.delta_time.values) * 1e9).astype("m8[ns]")
+    step = np.hypot(np.diff(ds.x.values[:2]), np.diff(ds.y.values[:2]))[0]
+    rows = np.minimum((0.3 * seconds / step).astype(int), 14_999)
+    stamps = [str((passed + np.timedelta64(int(s), "s")).astype("M8[s]")) for s in seconds]
+    lines = ["%BGEP ULS", "%date time(UTC) draft(m)"]
+    lines += [
+        f"{t[:10].replace('-', '')} {t[11:].replace(':', '')} {ds.draft.values[r]:.3f}"
+        for t, r in zip(stamps, rows, strict=True)
+    ]
+    (tmp_path / "uls.dat").write_text("\n".join(lines))
+    points = read_mooring(tmp_path / "uls.dat", lat, lon)
+    assert points.sizes["point"] == seconds.size
+    numbers, joined = compare_points(ds, points, name="draft", drift=tuple(wind), radius=60.0)
+    assert numbers["n"] > 100
+    assert abs(numbers["bias"]) < 0.02
+    assert numbers["correlation"] > 0.99
+    assert joined.x_atc.values[-1] - joined.x_atc.values[0] > 15_000
+
+
+def test_crossovers_of_a_radar_and_wrong_tables(tmp_path):
+    ds = track(2000)
+    lat, lon, _ = positions(ds, np.array([1000]))
+    passed = np.median(ds.delta_time.values)
+    (tmp_path / "cs2.csv").write_text(
+        f"delta_time,lat,lon,radar_freeboard\n{passed + 3600 * HOURS},{lat[0]},{lon[0]},0.21\n"
+    )
+    points = read_points(tmp_path / "cs2.csv")
+    near = match_points(ds, points, drift=DRIFT, radius=150.0)
+    assert near.ours_n.values[0] == pytest.approx(156, abs=2)  # of 1.92 m on the map
+    assert near.hours.values[0] == pytest.approx(HOURS, abs=0.01)
+    assert np.isfinite(near.ours.values[0])
+    for text, why in (
+        ("lat,lon,fb\n1,2,3\n", "lacks time"),
+        ("time,lat,lon\n2019-01-01,1,2\n", "height or freeboard or draft"),
+        ("time,lat,lon,fb\n2019-01-01,-170,-75,0.3\n", "swapped"),
+        ("time,lat,lon,fb\nnever,1,2,3\n", "no row"),
+        ("", "not a table"),
+    ):
+        (tmp_path / "w.csv").write_text(text)
+        with pytest.raises(TableError, match=why):
+            read_points(tmp_path / "w.csv")
+    with pytest.raises(KeyError, match="not among the points"):
+        compare_points(ds, points, theirs="draft")
+    with pytest.raises(KeyError, match="not in the track"):
+        match_points(ds, points, name="draft")
