@@ -27,8 +27,8 @@ from is2ice.io.icesat2.atl07_atl10 import (
     require,
     require_tables,
 )
+from is2ice.science import icestats
 from is2ice.science import koo as koo_method
-from is2ice.science.leads import lead_extents
 
 from . import point_density
 
@@ -429,8 +429,12 @@ def _their_leads(ten: xr.DataTree | None, joined: xr.Dataset) -> F8:
 
 
 def _our_leads(track: xr.Dataset) -> F8:
-    """Begin and end of our leads: those that the sea surface rests on."""
-    return lead_extents(track)
+    """Begin and end of our openings, by class alone: also those that the sea surface does not rest on."""
+    table = icestats.chords(track)
+    lead = table.isel(chord=np.flatnonzero(table["kind"].values == icestats.LEAD))
+    return np.column_stack(
+        [lead["x"].values - lead["length"].values / 2, lead["x"].values + lead["length"].values / 2]
+    )
 
 
 def overlaps(a: F8, b: F8, reach: float = 2 * FOOT) -> NDArray[np.bool_]:

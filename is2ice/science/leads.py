@@ -431,7 +431,8 @@ def lead_extents(segments: xr.Dataset) -> F8:
     Returns
     -------
     numpy.ndarray, shape (lead, 2)
-        This is the definition of the number of leads in receipts, stores and comparisons.
+        Its length is the number of leads that runs, stores and `show` tell. Statistics and comparisons count openings,
+        by class alone (:func:`is2ice.science.icestats.chords`).
     """
     index = np.asarray(segments["lead_index"])
     inside = index >= 0
