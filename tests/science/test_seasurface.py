@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pandas as pd
@@ -572,17 +571,6 @@ def test_degenerate_tracks():
         result = by_windows(*track, spacing=2.0)
         assert result.h_ref.shape == (n,)
         assert (result.flag == 0).all()
-
-
-@pytest.mark.slow
-def test_speed_on_a_long_track():
-    x, h, s, lead, _ = sea(np.random.default_rng(0), km=3200.0)
-    sea_surface(x[:9999], h[:9999], s[:9999], lead[:9999], spacing=2.0)
-    start = time.perf_counter()
-    sea_surface(x, h, s, lead, spacing=2.0)
-    took = time.perf_counter() - start
-    print(f"\n{x.size} cells in {took:.2f} s")
-    assert took < 3.0
 
 
 # --- genuine rows ----------------------------------------------------------------------------------------
