@@ -7,6 +7,11 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.9.30
 READY  := $(VENV)/.ready
+# Locks: Python 3.11 with everything, 3.13 without Horovod, which does not build there.
+PYVER  := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+LOCK   := cluster/requirements$(if $(filter 3.11,$(PYVER)),,-$(PYVER)).lock
+# The tests' server of Azure Blob Storage, which is a program for Node.js.
+AZURITE := $(VENV)/azurite/.installed
 
 export UV_HTTP_TIMEOUT ?= 300
 export UV_LINK_MODE ?= copy
@@ -17,36 +22,43 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 PARALLEL ?= -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz validate clean
+.PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz kills validate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-env: $(READY)  ## build .venv from the lock (needs Python 3.11; compilers and Java are installed by apt if missing)
+env: $(READY)  ## build .venv from the lock (Python 3.11, or PYTHON=python3.13; compilers and Java are installed by apt if missing)
 
 $(READY): $(VENV)/.horovod pyproject.toml
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-$(VENV)/.locked: cluster/requirements.lock cluster/system.sh
+$(VENV)/.locked: $(wildcard $(LOCK)) cluster/system.sh
+	@test -f $(LOCK) || { echo "is2ice: locks are for Python 3.11 and 3.13, got $(PYVER); set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	sh cluster/system.sh
-	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if v==(3,11) else "is2ice: the lock is for Python 3.11, got %d.%d; set PYTHON=/path/to/python3.11" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install -q --python $(BIN)/python --require-hashes -r cluster/requirements.lock
+	$(UV) pip install -q --python $(BIN)/python --require-hashes -r $(LOCK)
 	@touch $@
 
 $(VENV)/.horovod: $(VENV)/.locked cluster/horovod.lock
+ifneq ($(PYVER),3.11)
+	@echo "is2ice: no Horovod on Python $(PYVER): it builds against TensorFlow 2.18, which ends with 3.12; its tests are skipped"
+else
 	@echo "is2ice: building Horovod against TensorFlow (2-4 minutes)"
 	HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_PYTORCH=1 \
 	HOROVOD_WITHOUT_MXNET=1 MAKEFLAGS=-j2 CMAKE_POLICY_VERSION_MINIMUM=3.5 PATH="$(CURDIR)/$(BIN):$$PATH" \
 	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --no-cache \
 	    --require-hashes -r cluster/horovod.lock
+endif
 	@touch $@
 
-lock:  ## resolve the lock again from pyproject.toml
+OTHERS := plot tables explore fsspec ml earthdata stac tensorflow spark gateway virtual serve test docs
+lock:  ## resolve the locks again from pyproject.toml
 	$(UV) pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-emit-package horovod -q -U -o cluster/requirements.lock
+	$(UV) pip compile pyproject.toml $(addprefix --extra ,$(OTHERS)) --python-version 3.13 --generate-hashes \
+	    --no-emit-index-url --no-header -q -U -o cluster/requirements-3.13.lock
 
 demo: $(READY)  ## simulate passes, run the whole chain offline, score it against the truth (some minutes)
 	$(BIN)/is2ice demo --out demo
@@ -58,15 +70,23 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-test: lint types  ## formatting, lint, types, doctests and every test
+$(AZURITE): tests/azurite/package-lock.json $(READY)
+	@{ sh cluster/system.sh npm && mkdir -p $(@D) && cp tests/azurite/package*.json $(@D) && \
+	    npm ci --prefix $(@D) --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@; } || \
+	    echo "is2ice: Azurite could not be installed; the tests of az:// will be skipped" >&2
+
+test: lint types $(AZURITE)  ## formatting, lint, types, doctests and every test
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests
 
-test-quick: lint types  ## the same without the heavy suites
+test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
 bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
 	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/engines.py
+
+kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
+	$(BIN)/python benchmarks/kills.py --seed 1
 
 default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
 	$(BIN)/python benchmarks/classifiers.py prepare

@@ -42,6 +42,13 @@ WORKERS = 4
 #: Expected calibration error that a bias towards the rare classes may cost.
 MOST_ERROR = 0.015
 
+#: What is still asked for before the model takes the place of the tree.
+WHY = (
+    "it beats the tree by 8 to 27 points of macro-F1 on every judge, but its water recall in the interior is .80 to .92 "
+    "(.95 is asked for), freeboard with its classes is within 1 cm of that with true ones on 27 of 31 beams over pack "
+    "ice (95 % are asked for), and its agreement with the types of genuine ATL07 has not been measured"
+)
+
 F8 = NDArray[np.float64]
 F4 = NDArray[np.float32]
 
@@ -255,6 +262,7 @@ def finish(first: Forest, second: Forest, chosen: F4, folder: Path, home: Path) 
             "segments of another length than 2 m, or photons of another confidence than the default",
             "seas with land-fast ice, icebergs or land in view (not simulated)",
         ],
+        "why_not_the_default_of_the_package": WHY,
     }
     card |= calibrate(Boosted(first, second, card, "keep"), held)
     card["outside_limit"] = outside_limit(Boosted(first, second, card, "keep"), held)

@@ -1,12 +1,17 @@
 #!/bin/sh
-# What pip cannot install: a C++ compiler, make and cmake (Horovod) and a Java runtime (Spark).
-# Installs what is missing with apt when run as root, else names it.
+# What pip cannot install: a C++ compiler, make and cmake (Horovod) and a Java runtime (Spark); with the argument npm,
+# Node.js (the tests' server of Azure Blob Storage). Installs what is missing with apt when run as root, else names it.
 set -eu
 missing=""
-command -v g++   >/dev/null 2>&1 || missing="$missing build-essential"
-command -v make  >/dev/null 2>&1 || missing="$missing build-essential"
-command -v cmake >/dev/null 2>&1 || missing="$missing cmake"
-command -v java  >/dev/null 2>&1 || missing="$missing openjdk-17-jre-headless"
+needs() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
+if [ "${1:-}" = npm ]; then
+    needs npm "nodejs npm"
+else
+    needs g++ build-essential
+    needs make build-essential
+    needs cmake cmake
+    needs java openjdk-17-jre-headless
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "is2ice: installing$missing"

@@ -42,12 +42,14 @@ _PUBLIC = {
     "cluster": "engines",
     "compare": "reports.nasa_comparison",
     "conform": "schema",
+    "explore": "reports.explorer",
     "find_declaration": "io.stores.declarations",
     "freeboard": "science.freeboard!",
     "granule_tree": "workflows.opening",
     "icestats": "science.icestats!",
     "label_many": "workflows.label_many",
     "label_pass": "workflows.label_pass",
+    "location": "io.remote.location",
     "login": "io.remote.earthdata",
     "make_class_maps": "workflows.make_class_maps",
     "make_map": "workflows.make_map",
@@ -111,9 +113,11 @@ if TYPE_CHECKING:
     from is2ice.io.icesat2.sample import sample as sample
     from is2ice.io.publishing.publish import publish as publish
     from is2ice.io.remote.earthdata import login as login
+    from is2ice.io.remote.location import location as location
     from is2ice.io.stores.declarations import find_declaration as find_declaration
     from is2ice.io.stores.store import open_store as open_store
     from is2ice.io.stores.store import write_track as write_track
+    from is2ice.reports.explorer import explore as explore
     from is2ice.reports.nasa_comparison import compare as compare
     from is2ice.reports.plot_track import quicklook as quicklook
     from is2ice.schema import conform as conform

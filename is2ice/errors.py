@@ -45,7 +45,7 @@ class RemoteError(GranuleError, ConnectionError):
 
 
 class TransitionOrbitError(GranuleError):
-    """The spacecraft was turning (``sc_orient`` 2): strong and weak beams cannot be told apart."""
+    """The spacecraft was turning (``sc_orient`` 2): strong and weak beams cannot be distinguished."""
 
 
 class NoSignalError(Is2IceError, ValueError):
@@ -92,6 +92,8 @@ EXTRAS = {
     "dask_ml": ("scaled features of many tracks", "ml"),
     "earthaccess": ("searches and downloads at NASA", "earthdata"),
     "geopandas": ("tables with geometry and GeoParquet files", "tables"),
+    "bokeh": ("pages of stores", "explore"),
+    "pyarrow": ("tables in Parquet", "tables"),
     "shapely": ("footprints and areas", "tables"),
     "folium": ("maps of searches", "stac"),
     "pystac": ("STAC items", "stac"),

@@ -139,7 +139,7 @@ class Var:
     coord : bool
         True for coordinates.
     required : bool
-        Whether :func:`conform` insists on it.
+        True if :func:`conform` requires it.
     """
 
     dtype: str

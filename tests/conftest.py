@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,64 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.
         engines.cluster(master) as cluster,
     ):
         yield cluster
+
+
+# -- places of stores: a folder, and buckets of three providers on servers of this machine ---------------
+@dataclass
+class Place:
+    """Where a test may write: an address, the environment that reaches it, and the same as storage options."""
+
+    url: str
+    environment: dict[str, str]
+    options: dict[str, str]
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, below: str) -> str:
+        return f"{self.url}/{below}"
+
+
+class Clouds:
+    """Places by scheme; a server starts with the first test that needs it."""
+
+    def __init__(self, folder: Callable[[str], Path], stack: ExitStack) -> None:
+        self._make, self._stack = folder, stack
+        self._places: dict[str, Place] = {}
+
+    def __getitem__(self, kind: str) -> Place:
+        if kind not in self._places:
+            self._places[kind] = getattr(self, f"_{kind}")(self._make(kind))
+        return self._places[kind]
+
+    def _folder(self, folder: Path) -> Place:
+        return Place(str(folder), {}, {})
+
+    def _s3(self, folder: Path) -> Place:
+        pytest.importorskip("moto.server")
+        env = self._stack.enter_context(services.s3_server("places"))
+        names = "endpoint access_key_id secret_access_key region"
+        return Place("s3://places", env, dict(zip(names.split(), env.values(), strict=True)))
+
+    def _az(self, folder: Path) -> Place:
+        if why := services.why_no_azurite():
+            pytest.skip(why)
+        env = self._stack.enter_context(services.az_server("places", folder))
+        names = "account_name account_key endpoint"
+        return Place("az://places", env, dict(zip(names.split(), env.values(), strict=True)))
+
+    def _gs(self, folder: Path) -> Place:
+        if why := services.why_no_gcs():
+            pytest.skip(why)
+        env = self._stack.enter_context(services.gs_server("places", folder))
+        return Place("gs://places", env, dict(zip(("base_url", "bearer_token"), env.values(), strict=True)))
+
+
+@pytest.fixture(scope="session")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
+    """Places to write to: ``clouds["s3"]``, ``"gs"``, ``"az"`` and ``"folder"``."""
+    with ExitStack() as stack:
+        yield Clouds(tmp_path_factory.mktemp, stack)
 
 
 # -- two processes at once ------------------------------------------------------------------------------

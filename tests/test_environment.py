@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -17,10 +18,18 @@ MANDATED = (
 ).split()
 
 
+OLD = sys.version_info[:2] == (3, 11)
+if not OLD:  # Horovod builds against TensorFlow 2.18, which newer Pythons lack
+    MANDATED.remove("horovod")
+
+
 def locked() -> dict[str, str]:
-    text = (ROOT / "cluster" / "requirements.lock").read_text() + (
-        ROOT / "cluster" / "horovod.lock"
-    ).read_text()
+    names = (
+        ("requirements.lock", "horovod.lock")
+        if OLD
+        else ("requirements-{}.{}.lock".format(*sys.version_info),)
+    )
+    text = "".join((ROOT / "cluster" / name).read_text() for name in names)
     return dict(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?==([^ ;\\\n]+)", text, flags=re.M))
 
 
@@ -69,3 +78,16 @@ def test_horovod_reduces_over_two_ranks(tmp_path):
     assert run.returncode == 0, run.stderr[-2000:]
     for rank in (0, 1):
         assert f"rank {rank} of 2 sum 3.0" in run.stdout
+
+
+def test_the_conda_recipe_needs_what_the_package_needs() -> None:
+    """Names and lower bounds of the recipe are those of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "cluster" / "conda" / "recipe.yaml").read_text()
+    run = re.findall(r"^    - (\S+) (>=\S+)$", text.split("  run:\n")[1].split("\ntests:")[0], re.MULTILINE)
+    wanted = {re.split(r"[>\[]", d)[0].replace("_", "-"): d[d.index(">") :] for d in project["dependencies"]}
+    wanted = {"dask-core" if n == "dask" else n: b for n, b in wanted.items()} | {
+        "distributed": wanted["dask"]
+    }
+    assert dict(run) == wanted | {"python": project["requires-python"]}
+    assert f'version: "{project["version"]}"' in text

@@ -40,7 +40,7 @@ class Architecture:
     context : int
         Neighbours on either side; the window has ``2 context + 1`` steps.
     parameters : mapping
-        Of ``layers``, with their usual values.
+        Keyword arguments of ``layers``, with their usual values.
     training : mapping
         Usual arguments of :func:`is2ice.classifiers.training.fit`.
     along : callable, optional
@@ -68,7 +68,7 @@ def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: 
     steps, features : int
         Shape of a window; steps is odd.
     seed : int
-        Of the weights.
+        Seed of the initial weights.
     **parameters
         Instead of the architecture's own.
 
@@ -143,7 +143,7 @@ def _bidirectional(x: Any, *, units: int, dropout: float, dense: tuple[int, ...]
 def _default(x: Any, *, embed: int, near: int, dense: tuple[int, ...], dropout: float, noise: float) -> Any:
     """Each segment on its own, then the means of stretches that double in length away from the middle.
 
-    What lies near is kept segment by segment, so that edges stay sharp; what lies far is averaged, so that
+    Near segments are kept one by one, so that edges stay sharp; far segments are averaged, so that
     photon noise does. A stretch before the middle and its mirror image after it enter by their sum and their
     absolute difference: which way the satellite flew is not to matter.
     """

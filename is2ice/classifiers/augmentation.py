@@ -34,7 +34,7 @@ class Augmented:
     x : (n, size, size, channels)
     y : (n, size, size)
     bands : sequence of str
-        Of the channels; empty: no cloud and no shadow.
+        Bands of the channels; empty for no cloud and no shadow.
     copies : int
     seed : int
     """

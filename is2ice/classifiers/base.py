@@ -1,4 +1,4 @@
-"""What every classifier answers to."""
+"""The interface of all classifiers."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def agree(card: Mapping[str, Any], where: str, release: str, length: float, mode
     Parameters
     ----------
     card : mapping
-        Of the model; of none (empty), anything goes.
+        Card of the model; an empty one accepts anything.
     where : str
         For errors.
     release : str
-        Of ATL03; "unknown" passes.
+        Release of ATL03; "unknown" passes.
     length : float
-        Of the segments, m.
+        Length of the segments, m.
     model : str
         Its folder, for errors; the architecture's name by default.
 

@@ -11,19 +11,19 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError, StoreError
 from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, location
+from is2ice.io.remote.whole_files import exists, written_folder
 from is2ice.version import __version__
 
 __all__ = [
@@ -54,8 +54,8 @@ def save(
 
     Parameters
     ----------
-    folder : path
-        Made; its parent must exist.
+    folder : path or address
+        Made; the folder above it must exist.
     model : keras.Model
     card : mapping
         ``kind`` ("windows", "tiles" or "atl07"), ``architecture``, ``parameters`` and whatever else is known, as
@@ -73,45 +73,30 @@ def save(
     ModelError
         Something is there already, or the weights are not finite.
     """
-    folder = Path(folder)
-    if folder.exists() and not (overwrite and is_model(folder)):
+    if exists(folder) and not (overwrite and is_model(folder)):
         what = "a model is there; pass overwrite=True to replace it" if is_model(folder) else "it exists"
         raise ModelError(f"{folder}: {what}, or name another folder")
-    if not folder.parent.is_dir():
-        raise ModelError(f"{folder}: no such folder as {folder.parent}; make it first")
     weights = [w.numpy() for w in model.weights]
     if not all(np.isfinite(w).all() for w in weights):
         raise ModelError(f"{folder}: not saved: some weights are not finite; the training has failed")
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    part.mkdir()
     try:
-        write_arrays(part / WEIGHTS, {"weight": weights}, {"is2ice": __version__})
-        packed = (part / WEIGHTS).read_bytes()
-        told = {
-            "sha256": hashlib.sha256(packed).hexdigest(),
-            "bytes": len(packed),
-            "parameters": int(sum(w.size for w in weights)),
-        }
-        document = {
-            "format": FORMAT,
-            **card,
-            "classes": CLASSES,
-            "is2ice": __version__,
-            "weights": told,
-        }
-        (part / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
-        _move_in(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with written_folder(folder, CARD) as part:
+            _write(part, weights, card)
+    except StoreError as error:
+        raise ModelError(str(error)) from error
     return checksum(folder)
 
 
-def _move_in(part: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}-old-{uuid.uuid4().hex[:8]}")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write(folder: Path, weights: Sequence[NDArray[Any]], card: Mapping[str, Any]) -> None:
+    write_arrays(folder / WEIGHTS, {"weight": weights}, {"is2ice": __version__})
+    packed = (folder / WEIGHTS).read_bytes()
+    held = {
+        "sha256": hashlib.sha256(packed).hexdigest(),
+        "bytes": len(packed),
+        "parameters": int(sum(w.size for w in weights)),
+    }
+    document = {"format": FORMAT, **card, "classes": CLASSES, "is2ice": __version__, "weights": held}
+    (folder / CARD).write_text(json.dumps(document, indent=1, default=_plain, allow_nan=True))
 
 
 def _plain(value: Any) -> Any:
@@ -160,7 +145,7 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     ----------
     folder : path
     kind : {"windows", "tiles", "atl07"}, optional
-        What it must be.
+        Expected kind of model.
 
     Raises
     ------
@@ -236,7 +221,7 @@ def load(
 
 
 def packed_weights(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> bytes:
-    """The file of weights that a card tells of; nothing in it is read yet.
+    """Name the file of weights that a card describes, without reading it.
 
     Raises
     ------

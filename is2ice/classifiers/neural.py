@@ -207,7 +207,7 @@ class Neural(Trained):
             :data:`is2ice.schema.SEGMENTS`, whole tracks, dims ``(beam, x_atc)`` or ``(x_atc,)``. Segments without
             values all around (gaps, ends) stay unlabelled.
         evaluated : (..., 3) array, optional
-            What :meth:`evaluate` gives for all cells, done elsewhere.
+            Result of :meth:`evaluate` for all cells, if computed before.
 
         Raises
         ------

@@ -18,16 +18,16 @@ __all__ = ["Alone", "Horovod", "Replicas", "launched", "started_as"]
 
 
 class Replicas(Protocol):
-    """What a training asks of its copies.
+    """The copies of a model that train together.
 
     Attributes
     ----------
     rank, size : int
         Number of this copy, and how many there are.
     is_root : bool
-        Whether this copy writes checkpoints, logs and the model.
+        True for the copy that writes checkpoints, logs and the model.
     compiles : bool
-        Whether ``average`` may stand inside a function that XLA compiles.
+        True if ``average`` may stand inside a function that XLA compiles.
     """
 
     rank: int
@@ -87,7 +87,7 @@ class Horovod:
     Raises
     ------
     ImportError
-        Where Horovod is not installed, or not built for TensorFlow.
+        Horovod is not installed, or not built for TensorFlow.
     """
 
     compiles = False  # Horovod registers no XLA kernel on the CPU

@@ -41,7 +41,7 @@ class Samples:
     tracks : tuple of str
         ``granule/beam``.
     scenes : tuple of str
-        What each track was labelled from: tracks that share a scene, directly or through others, bear one name.
+        Source of each track's labels: tracks that share a scene, directly or through others, have one name.
     features : FeatureSet
     """
 
@@ -70,7 +70,7 @@ class Samples:
 
     @property
     def lazy(self) -> bool:
-        """Whether the sequences are still to be computed."""
+        """Return True if the sequences are not computed yet."""
         return not isinstance(self.x, np.ndarray)
 
     @property
@@ -118,7 +118,7 @@ class Samples:
         return weight / mean if mean else weight
 
     def thin(self, most: int, *, seed: int = 0) -> Samples:
-        """At most so many samples of each class, chosen by chance, in their old order."""
+        """Choose at most a number of samples of each class at random; their order stays."""
         rng = np.random.default_rng(seed)
         rows = [np.flatnonzero(self.y == c) for c in range(len(schema.CLASSES))]
         chosen = [r if r.size <= most else rng.choice(r, most, replace=False) for r in rows]

@@ -82,7 +82,7 @@ class WindowEstimator(BaseEstimator):
     Parameters
     ----------
     architecture : str
-        Of :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
+        A name of :data:`is2ice.classifiers.architectures.ARCHITECTURES`.
     epochs, batch : int
     learning_rate : float
     dropout : float, optional

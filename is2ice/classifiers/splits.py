@@ -41,7 +41,7 @@ _INSTEAD = {
 
 @dataclass(frozen=True)
 class Split:
-    """Samples in three parts (``validation`` may be empty), and how they were told apart."""
+    """Samples in three parts (``validation`` may be empty), and the way they were separated."""
 
     train: Samples
     validation: Samples
@@ -141,7 +141,7 @@ def fitting(
 ) -> tuple[Split, dict[str, float]] | None:
     """Split samples by the strictest way that leaves enough samples of every class in every part.
 
-    Where none does, the way that lacks the fewest classes is taken, and of those alike the strictest.
+    If none does, the way that lacks the fewest classes is taken; among equals, the strictest.
 
     Parameters
     ----------

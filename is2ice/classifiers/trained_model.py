@@ -33,11 +33,11 @@ class Trained:
     model : keras.Model
         Samples to logits.
     card : dict
-        What it is, what it was trained on, and how well it does (:mod:`is2ice.classifiers.model_folder`).
+        Architecture, training data and scores (:mod:`is2ice.classifiers.model_folder`).
     checksum : str
-        Of the saved model; empty before it is saved.
+        Checksum of the saved model; empty before it is saved.
     folder : str
-        Where it was saved or loaded, for messages.
+        Place of the saved model, for messages.
     """
 
     kind: ClassVar[str]
@@ -61,7 +61,7 @@ class Trained:
         raise NotImplementedError
 
     def _outputs(self, x: Any) -> Any:
-        """What is made of a tensor of samples."""
+        """Compute the network's outputs for a tensor of samples."""
         return self.model(x, training=False)
 
     # -- inference -----------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ class Trained:
         return tf.function(self._outputs, input_signature=[tf.TensorSpec(shape, tf.float32)])
 
     def _by_blocks(self, x: NDArray[Any], block: int) -> F4:
-        """Outputs for samples as the model takes them, so many at a time."""
+        """Compute outputs for samples in blocks of a size."""
         out = np.empty((len(x), *self.model.output_shape[1:]), np.float32)
         for k in range(0, len(x), block):
             part = np.asarray(self._prepared(x[k : k + block]), np.float32)

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from is2ice.classifiers.weights_file import read_arrays, write_arrays
 from is2ice.errors import ModelError, require
+from is2ice.io.remote.whole_files import Address, exists, fetched
 
 from . import losses
 from .replicas import Alone, Replicas
@@ -48,7 +48,7 @@ class TrainingError(ModelError):
 
 @dataclass
 class History:
-    """What a training did.
+    """Record of a training.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ def fit(
     settings : Settings, optional
     replicas : Replicas, optional
         :class:`~is2ice.classifiers.replicas.Alone` by default.
-    checkpoint : path, optional
+    checkpoint : path or address, optional
         File (``.npz``) that the root writes after every epoch; a training that finds it resumes from there.
     progress : callable, optional
         Takes each row of the history, in the root.
@@ -211,7 +211,7 @@ def fit(
     given = chosen.class_weights
     weights = losses.balanced(y, classes) if isinstance(given, str) else given
     step = _train_step(model, chosen, weights, len(y), replicas)
-    state = _State(model, step.optimizer, Path(checkpoint) if checkpoint else None, replicas)
+    state = _State(model, step.optimizer, checkpoint, replicas)
     record = chosen.to_dict(weights, replicas.size)
     history = state.restore(training_fingerprint(model, x, y, record), record)
     mine = replicas.shard(len(y))
@@ -445,9 +445,9 @@ def _floats(x: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 class _State:
-    """What a training would lose if it were killed: weights, optimizer, history, best weights so far."""
+    """State that a checkpoint keeps: weights, optimizer, history, best weights so far."""
 
-    def __init__(self, model: Any, optimizer: Any, path: Path | None, replicas: Replicas) -> None:
+    def __init__(self, model: Any, optimizer: Any, path: Address | None, replicas: Replicas) -> None:
         self.model, self.optimizer, self.path, self.replicas = model, optimizer, path, replicas
         self.best: list[NDArray[Any]] | None = None
         self.mark = ""
@@ -457,7 +457,7 @@ class _State:
         import json
 
         self.mark, document, fault = mark, {"epochs": [], "best": -1}, ""
-        if self.replicas.is_root and self.path is not None and self.path.exists():
+        if self.replicas.is_root and self.path is not None and exists(self.path):
             try:
                 document = self._read()
             except ModelError as error:  # every replica must hear of it, or the others would wait
@@ -471,7 +471,8 @@ class _State:
 
     def _read(self) -> dict[str, Any]:
         assert self.path is not None
-        groups, meta = read_arrays(self.path)
+        with fetched(self.path) as file:
+            groups, meta = read_arrays(file, name=os.fspath(self.path))
         if meta.get("mark") != self.mark:
             raise ModelError(
                 f"{self.path}: checkpoint of another training (other data, model or settings); remove it, or name "

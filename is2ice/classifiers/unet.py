@@ -105,7 +105,7 @@ def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **paramet
     ----------
     name : {"published", "default"}
     channels : int
-        Of a tile; 1 (grey) as published.
+        Channels of a tile; 1 (grey) as published.
     size : int
         Pixels per side of a tile, a multiple of 2 for every level.
     seed : int
@@ -251,7 +251,7 @@ class UNet(Trained):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the channels are: bands, or "grey"."""
+        """Names of the channels: bands, or "grey"."""
         return tuple(self.card["inputs"])
 
     @property

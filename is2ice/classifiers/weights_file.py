@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,33 +14,27 @@ from numpy.typing import NDArray
 
 from is2ice.errors import ModelError
 from is2ice.io.documents import parse_json
+from is2ice.io.remote.whole_files import Address, written
 
 __all__ = ["read_arrays", "write_arrays"]
 
 _META = "meta"
 
 
-def write_arrays(path: Path, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:
+def write_arrays(path: Address, groups: Mapping[str, Sequence[Any]], meta: Mapping[str, Any]) -> None:
     """Write groups of arrays and a JSON document as one ``.npz``, whole or not at all.
 
     Parameters
     ----------
-    path : Path
+    path : path or address
     groups : mapping of str to sequence of array
     meta : mapping
         Anything JSON can hold.
     """
     flat = {f"{name}.{k:04d}": np.asarray(a) for name, group in groups.items() for k, a in enumerate(group)}
     flat[_META] = np.frombuffer(json.dumps(meta).encode(), "u1")
-    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("wb") as stream:
-            np.savez(stream, **flat)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written(path) as part, part.open("wb") as stream:
+        np.savez(stream, **flat)  # type: ignore[arg-type]
 
 
 def read_arrays(

@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Map the surface classes of many Sentinel-2 scenes on an engine.
 
-    Each scene becomes a cloud-optimised GeoTIFF and a description. A scene that fails is named and stops no other; the
+    Each scene becomes a GeoTIFF and a description. A scene that fails is named and stops no other; the
     same command again makes what is missing.
     """
     from is2ice.workflows.make_class_maps import make_class_maps
@@ -46,7 +46,7 @@ def command(
 
         card = read_card(classifier, "tiles")
         where = classifier if "://" in classifier else Path(classifier)
-        classes = {"method": "unet", "model": where, "white": float(card["white"])}
+        classes = {"method": "unet", "classifier": where, "white": float(card["white"])}
     how = engine.keywords()
     done = make_class_maps(scenes, folder, classes=classes, overwrite=overwrite, **how)  # type: ignore[arg-type]
     if as_json:

@@ -67,6 +67,12 @@ COMMANDS = {
         "Draw one beam: of a granule, which is processed without a store, or of a store.",
         "is2ice run GRANULE --store tracks.zarr   (all beams, kept)",
     ),
+    "explore": Entry(
+        "explore:app",
+        _WORK,
+        "Write a page with a polar map of the tracks of a store; a click on a track shows its profile.",
+        "is2ice compare {store} BEAM --atl10 FILE",
+    ),
     "stats": Entry(
         "stats:app",
         _WORK,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from is2ice.io.remote.whole_files import suffix, written
+
 from .console import AsJson, expand_flags, out
 
 if TYPE_CHECKING:
@@ -58,15 +60,15 @@ def compare(
     granule: Annotated[
         str | None, typer.Option("--granule", help="One granule of a store that holds several.")
     ] = None,
-    atl07: Annotated[Path | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
-    atl10: Annotated[Path | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
+    atl07: Annotated[str | None, typer.Option("--atl07", help="ATL07 of the pass.")] = None,
+    atl10: Annotated[str | None, typer.Option("--atl10", help="ATL10 of the pass.")] = None,
     koo: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
         ),
     ] = None,
-    path: Annotated[Path | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
+    path: Annotated[str | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a track with ATL07 or ATL10: heights, sea surface, freeboard, points, leads, classes; or with a table."""
@@ -75,7 +77,7 @@ def compare(
     from is2ice.reports.nasa_comparison_report import text, write_html
     from is2ice.workflows.track import one_track
 
-    if path is not None and path.suffix not in (".html", ".json"):
+    if path is not None and suffix(path) not in (".html", ".json"):
         raise ValueError(f"{path}: expected a report ending in .html or .json")
     if stores.is_store(source):
         track = stores.open_track(source, granule, [beam], chunks=None)
@@ -88,10 +90,11 @@ def compare(
     result = nasa_comparison.compare(track, atl07, atl10, koo=koo)
     if atl10 is not None and not result.leads["theirs"].size:
         result.statements.append(_leads_elsewhere(result, atl10, beam))
-    if path is not None and path.suffix == ".html":
+    if path is not None and suffix(path) == ".html":
         write_html(result, path)
     elif path is not None:
-        path.write_text(result.to_json() + "\n")
+        with written(path) as file:
+            file.write_text(result.to_json() + "\n")
     if as_json:
         typer.echo(result.to_json())
         return
@@ -102,7 +105,7 @@ def compare(
         out.print(f"report: {path}")
 
 
-def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as_json: bool) -> None:
+def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_json: bool) -> None:
     """Compare with a table of another instrument and print the numbers."""
     from is2ice.reports import outside_tables
     from is2ice.reports.outside_data import compare_points
@@ -124,7 +127,8 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as
     numbers, _ = compare_points(track, points, name=name, theirs=theirs, **how)
     text = json.dumps(numbers, indent=1)
     if path is not None:
-        path.write_text(text + "\n")
+        with written(path) as file:
+            file.write_text(text + "\n")
     if as_json:
         typer.echo(text)
         return
@@ -140,7 +144,7 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: Path | None, as
         )
 
 
-def _leads_elsewhere(c: Comparison, atl10: Path, beam: str) -> str:
+def _leads_elsewhere(c: Comparison, atl10: str, beam: str) -> str:
     """Name the beams on which the product has leads in our stretch, if it has none on ours."""
     from is2ice.io.icesat2.atl07_atl10 import open_atl10
 

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -107,7 +108,7 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def check_picture(path: Any) -> None:
+def check_picture(path: str) -> None:
     """Refuse a picture that cannot be written, before the work.
 
     Raises
@@ -115,10 +116,13 @@ def check_picture(path: Any) -> None:
     ValueError
         Another ending than that of a picture, or no such folder.
     """
-    if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
+    from is2ice.io.remote.location import is_url
+    from is2ice.io.remote.whole_files import suffix
+
+    if suffix(path) not in (".png", ".pdf", ".svg", ".jpg"):
         raise ValueError(f"{path}: expected a picture ending in .png, .pdf, .svg or .jpg")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: no such folder as {path.parent}")
+    if not is_url(path) and not Path(path).parent.is_dir():
+        raise ValueError(f"{path}: no such folder as {Path(path).parent}")
 
 
 def progress(as_json: bool) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +22,7 @@ def export(
         str, typer.Argument(help="A store (path or URL), or an ATL03 granule, whose segments are made.")
     ],
     path: Annotated[
-        Path,
+        str,
         typer.Option(
             "--out", help="File to write: .nc (a group per beam), .parquet, .gpkg, .fgb, .csv or .csv.gz."
         ),
@@ -55,4 +54,4 @@ def export(
         ds = exports.choose(ds, names(variables))
     write(ds, path, **({"declaration": declaration} if declaration else {}))
     beams = ", ".join(map(str, ds["beam"].values))
-    out.print(f"{path}: {beams} of {ds.attrs.get('granule', source)}, {path.stat().st_size / 1e6:.1f} MB")
+    out.print(f"{path}: {beams} of {ds.attrs.get('granule', source)}")

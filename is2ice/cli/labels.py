@@ -170,7 +170,7 @@ def _network_of_tasks(folder: Path) -> dict[str, Any]:
     """Return the options of class maps by a U-Net that workers load."""
     from is2ice.classifiers.model_folder import read_card
 
-    return {"method": "unet", "model": folder, "white": float(read_card(folder, "tiles")["white"])}
+    return {"method": "unet", "classifier": folder, "white": float(read_card(folder, "tiles")["white"])}
 
 
 @app.command(
@@ -305,7 +305,7 @@ def agree(
 def draw(
     track: Annotated[str, typer.Argument(help="A labelled track: STORE/GRANULE/BEAM.")],
     scene: Annotated[str, typer.Argument(help="The STAC item it was labelled from.")],
-    path: Annotated[Path, typer.Option("--out", help="Picture to write; the ending sets the format.")],
+    path: Annotated[str, typer.Option("--out", help="Picture to write; the ending sets the format.")],
     x_atc: Annotated[
         tuple[float, float] | None, typer.Option("--x-atc", metavar="FROM TO", help="Part of the track, m.")
     ] = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import xarray as xr
 
+from is2ice.io.remote.whole_files import suffix
 from is2ice.science import grid as grids
 from is2ice.science.snow import HELP as SNOW_HELP
 from is2ice.workflows.make_map import DERIVED, MapOptions, make_map, write_map
@@ -51,7 +51,7 @@ class MapFlags:
 def command(
     sources: Annotated[list[str], typer.Argument(help="Stores, or ATL10 files.")],
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Option("--out", help="Map to write: .nc, .zarr, or a picture (.png, .pdf, .svg); repeatable."),
     ],
     flags: MapFlags,
@@ -60,10 +60,10 @@ def command(
 ) -> None:
     """Map stores or ATL10 granules: length-weighted means, spread, counts, lead fraction, uncertainty."""
     options = flags.options()
-    maps = [path for path in paths if path.suffix in (".nc", ".zarr")]
+    maps = [path for path in paths if suffix(path) in (".nc", ".zarr")]
     pictures = [path for path in paths if path not in maps]
     for path in pictures:
-        if path.suffix.lower() not in (".png", ".pdf", ".svg", ".jpg"):
+        if suffix(path) not in (".png", ".pdf", ".svg", ".jpg"):
             raise ValueError(f"{path}: expected a map ending in .nc or .zarr, or a picture")
         check_picture(path)
     failures: list[str] = []

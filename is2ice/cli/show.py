@@ -162,7 +162,7 @@ def quicklook(
         str | None,
         typer.Option("--photons", help="ATL03 granule whose photons to draw behind a stored track."),
     ] = None,
-    path: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("quicklook.png"),
+    path: Annotated[str, typer.Option("--out", help="Picture to write.")] = "quicklook.png",
     method: Annotated[
         str | None, typer.Option("--method", help="Method of the sea surface, of a granule.")
     ] = None,

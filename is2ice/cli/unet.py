@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from is2ice.io.remote.whole_files import exists
 
 from .console import AsJson, expand_flags, out, print_json
 
@@ -49,7 +50,7 @@ class FitFlags:
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the tiles.")] = 20
     copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of a tile per epoch.")] = 3
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
+        str | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
     ] = None
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0
 
@@ -58,7 +59,7 @@ class FitFlags:
 @expand_flags
 def train(
     scenes: Annotated[list[str], typer.Argument(help="STAC items, path or URL.")],
-    model: Annotated[Path, typer.Option("--out", help="Folder to write the model to.")],
+    model: Annotated[str, typer.Option("--out", help="Folder to write the model to.")],
     tile: TileFlags,
     fit: FitFlags,
     validation: Annotated[
@@ -83,7 +84,7 @@ def train(
     ):
         if value not in known:
             raise ValueError(f"{flag} {value}: expected one of {', '.join(known)}")
-    if model.exists() and not (overwrite and is_model(model)):
+    if exists(model) and not (overwrite and is_model(model)):
         raise ModelError(f"{model}: it exists; choose another --out, or pass --overwrite to replace a model")
     inputs = ("grey",) if architecture == "published" else None
     replicas = launched()
@@ -107,9 +108,9 @@ def train(
 @app.command(epilog="Example: is2ice unet classify item.json --classifier models/s2 --out classes.tif")
 def classify(
     scene: Annotated[str, typer.Argument(help="A STAC item, path or URL.")],
-    classifier: Annotated[Path, typer.Option("--classifier", help="Folder of a trained U-Net.")],
+    classifier: Annotated[str, typer.Option("--classifier", help="Folder of a trained U-Net.")],
     raster: Annotated[
-        Path, typer.Option("--out", help="GeoTIFF to write: classes, and the mask as a second band.")
+        str, typer.Option("--out", help="GeoTIFF to write: classes, and the mask as a second band.")
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -41,7 +41,7 @@ def limited(pieces: Iterable[bytes], where: str, *, error: type[Is2IceError], li
     Raises
     ------
     Is2IceError
-        Of the type `error`, where more comes.
+        An error of the type `error`: more bytes than the limit.
     """
     out, size = [], 0
     for piece in pieces:
@@ -59,7 +59,7 @@ def read_text(path: str | os.PathLike[str], *, error: type[Is2IceError], limit: 
     ------
     FileNotFoundError
     Is2IceError
-        Of the type `error`: no regular file, too large, in another encoding, not readable.
+        An error of the type `error`: no regular file, too large, in another encoding, not readable.
     """
     place = Path(path)
     try:
@@ -93,7 +93,7 @@ def parse_json(text: str | bytes, where: str, *, error: type[Is2IceError], nan: 
     Raises
     ------
     Is2IceError
-        Of the type `error`.
+        An error of the type `error`.
     """
     number = float if nan else _number
     try:

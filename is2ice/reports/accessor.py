@@ -125,23 +125,23 @@ class IS2IceAccessor:
         """Return the filled segments as points."""
         return export.to_geodataframe(self._ds)
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as GeoParquet."""
         return export.to_parquet(self._ds, path)
 
-    def to_geopackage(self, path: str | os.PathLike[str]) -> Path:
+    def to_geopackage(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as a GeoPackage (``.gpkg``)."""
         return export.to_geopackage(self._ds, path)
 
-    def to_flatgeobuf(self, path: str | os.PathLike[str]) -> Path:
+    def to_flatgeobuf(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as FlatGeobuf (``.fgb``)."""
         return export.to_flatgeobuf(self._ds, path)
 
-    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+    def to_csv(self, path: str | os.PathLike[str]) -> Path | str:
         """Write the filled segments as CSV."""
         return export.to_csv(self._ds, path)
 
-    def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path:
+    def to_netcdf(self, path: str | os.PathLike[str], **options: Any) -> Path | str:
         """Write NetCDF that follows CF-1.11 and ACDD-1.3 (see :func:`is2ice.reports.export.to_netcdf`).
 
         Several beams become a group each.

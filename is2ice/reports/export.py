@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import StoreError, require
+from is2ice.errors import require
+from is2ice.io.remote.whole_files import Address, address, written
 from is2ice.io.stores import cf_attributes
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.version import __version__
@@ -85,7 +86,7 @@ def to_geodataframe(ds: xr.Dataset) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(frame, geometry=points, crs="EPSG:4326")
 
 
-def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_parquet(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as GeoParquet (``.parquet``).
 
     Raises
@@ -95,12 +96,13 @@ def to_parquet(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     StoreError
         Not to be written there.
     """
+    require("geopandas", "pyarrow")
     with _written(path, ".parquet", ".geoparquet") as file:
         to_geodataframe(ds).to_parquet(file)
-    return file
+    return address(path)
 
 
-def to_geopackage(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_geopackage(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as points of a GeoPackage (``.gpkg``), layer ``segments``.
 
     Raises
@@ -110,10 +112,10 @@ def to_geopackage(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     with _written(path, ".gpkg") as file:
         to_geodataframe(ds).to_file(file, driver="GPKG", layer="segments")
-    return file
+    return address(path)
 
 
-def to_flatgeobuf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_flatgeobuf(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as points of a FlatGeobuf file (``.fgb``).
 
     Raises
@@ -123,10 +125,10 @@ def to_flatgeobuf(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     with _written(path, ".fgb") as file:
         to_geodataframe(ds).to_file(file, driver="FlatGeobuf")
-    return file
+    return address(path)
 
 
-def writer(path: str | os.PathLike[str]) -> Callable[..., Path]:
+def writer(path: str | os.PathLike[str]) -> Callable[..., Path | str]:
     """Return the function that writes the format that a file name ends in.
 
     Raises
@@ -158,7 +160,7 @@ def choose(ds: xr.Dataset, variables: Iterable[str]) -> xr.Dataset:
     return ds[list(dict.fromkeys([*kept, *(n for n in wanted if n in ds.data_vars)]))]
 
 
-def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def to_csv(ds: xr.Dataset, path: Address) -> Path | str:
     """Write the filled segments as CSV (``.csv``, or compressed: ``.csv.gz``).
 
     Raises
@@ -168,19 +170,19 @@ def to_csv(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """
     with _written(path, ".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip") as file:
         to_frame(ds).to_csv(file, index=False)
-    return file
+    return address(path)
 
 
 def to_netcdf(
     ds: xr.Dataset,
-    path: str | os.PathLike[str],
+    path: Address,
     *,
     declaration: Declaration | str | os.PathLike[str] | None = None,
     creator: str = "",
     publisher: str = "",
     institution: str = "",
     licence: str = "",
-) -> Path:
+) -> Path | str:
     """Write tracks as NetCDF that follows CF-1.11 and ACDD-1.3: one beam in the root, several in a group each.
 
     Parameters
@@ -211,7 +213,7 @@ def to_netcdf(
     with _written(path, ".nc", ".nc4") as file:
         if not several:
             _described(ds, credits).to_netcdf(file, engine="h5netcdf", encoding=encoding)
-            return file
+            return address(path)
         for k, beam in enumerate(map(str, ds["beam"].values)):
             track = _described(ds.isel(beam=[k]), credits)
             if k == 0:
@@ -220,7 +222,7 @@ def to_netcdf(
                     file, engine="h5netcdf"
                 )
             track.to_netcdf(file, mode="a", group=beam, engine="h5netcdf", encoding=encoding)
-    return file
+    return address(path)
 
 
 def _described(ds: xr.Dataset, declaration: Declaration) -> xr.Dataset:
@@ -260,7 +262,7 @@ def _credited(declaration: Declaration | str | os.PathLike[str] | None, named: d
 
 
 #: Ending of a file name -> function that writes it.
-WRITERS: dict[str, Callable[..., Path]] = {
+WRITERS: dict[str, Callable[..., Path | str]] = {
     ".nc": to_netcdf,
     ".nc4": to_netcdf,
     ".parquet": to_parquet,
@@ -273,16 +275,12 @@ WRITERS: dict[str, Callable[..., Path]] = {
 
 
 @contextmanager
-def _written(path: str | os.PathLike[str], *endings: str) -> Iterator[Path]:
-    """Check name and folder of a file that is about to be written."""
-    from is2ice.io.stores.layout import clear_errors  # whose import may be what has brought this module in
-
-    file = Path(path)
-    if not file.name.lower().endswith(endings):
-        raise ValueError(f"{file}: expected a file name that ends in {' or '.join(endings)}")
-    if not file.parent.is_dir():
-        raise StoreError(f"cannot write {file}: there is no folder {file.parent}; make it, or name another")
-    with clear_errors(file):
+def _written(path: Address, *endings: str) -> Iterator[Path]:
+    """Check the name of a file that is about to be written, and give the path to write to."""
+    name = os.fspath(path)
+    if not name.lower().endswith(endings):
+        raise ValueError(f"{name}: expected a file name that ends in {' or '.join(endings)}")
+    with written(path) as file:
         yield file
 
 

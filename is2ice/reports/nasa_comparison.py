@@ -3,7 +3,7 @@
 Segments are matched by along-track distance, never by position: each segment of ATL07 or ATL10 with our
 cells whose centres it holds, weighted by their photons. Our heights are first brought to the product's
 corrections, so that a difference is one of surfaces. Distributions are compared over like populations: the same
-stretches of ice, at the product's resolution; what is ours alone is told apart.
+stretches of ice, at the product's resolution; segments that only we have are counted apart.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from is2ice.io.icesat2.atl07_atl10 import (
     named_variables,
     open_atl07,
     open_atl10,
-    require,
-    require_tables,
 )
 from is2ice.science import icestats
 from is2ice.science import koo as koo_method
@@ -45,14 +43,14 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` finds.
+    """Result of :func:`compare`.
 
     Attributes
     ----------
     numbers : dict
         As JSON can hold them; None where there is nothing to compare.
     statements : list of str
-        What is not comparable, and why.
+        Statements on what cannot be compared, and why.
     track, segments : xarray.Dataset
         Ours in the common stretch; the product's segments there with ``ours_*`` beside them.
     sections : xarray.Dataset or None
@@ -77,16 +75,9 @@ class Comparison:
         return json.dumps({**self.numbers, "not_comparable": self.statements}, indent=1)
 
 
-#: Variables of the segments of either product that a comparison rests on.
-_NEEDED = (
-    "x_atc",
-    "height",
-    "height_uncertainty",
-    "length",
-    "surface_type",
-    "ssh_flag",
-    "segment_id",
-)
+#: Variables of the segments that a comparison rests on, and those of ATL10 besides.
+_NEEDED = ("x_atc", "height", "height_uncertainty", "length", "surface_type", "ssh_flag", "segment_id")
+_OF_ATL10 = ("freeboard", "freeboard_uncertainty")
 
 
 def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
@@ -97,7 +88,7 @@ def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
     track : xarray.Dataset
         One track of ours, dims (x_atc,).
     segments : xarray.Dataset
-        Of :mod:`is2ice.io.icesat2.atl07_atl10`, with x_atc (centre) and length, m.
+        Segments of :mod:`is2ice.io.icesat2.atl07_atl10`, with x_atc (centre) and length, m.
 
     Returns
     -------
@@ -172,7 +163,7 @@ def compare(
         Dims (x_atc,), from photons to freeboard, with attributes granule and beam.
     atl07 : path or Dataset, optional
     atl10 : path or DataTree of one beam, optional
-        Where both are given, segments and freeboards are those of ATL10 and ATL07 adds what ATL10 dropped.
+        If both are given, segments and freeboards are those of ATL10, and ATL07 adds the segments that ATL10 dropped.
     koo : path or Koo, optional
         A trained classifier of ATL07 segments (:mod:`is2ice.classifiers.koo`): adds the method of Koo et al. (2023) as
         a third result. It needs `atl07`; reference sections are those of `atl10` if given.
@@ -205,12 +196,12 @@ def _compare(
         raise ValueError("nothing to compare with: give atl07, atl10 or both")
     seven = open_atl07(atl07, beam) if isinstance(atl07, str | os.PathLike) else atl07
     ten = open_atl10(atl10, beam) if isinstance(atl10, str | os.PathLike) else atl10
-    if ten is not None:
-        require_tables(ten, (*_NEEDED, "freeboard", "freeboard_uncertainty"))
-    if seven is not None and seven.sizes.get("segment"):
-        require(seven, *_NEEDED)
     theirs = ten["segments"].to_dataset() if ten is not None else seven
     assert theirs is not None
+    for table, names in ((seven, _NEEDED), (theirs if ten is not None else None, (*_NEEDED, *_OF_ATL10))):
+        if table is not None and table.sizes.get("segment"):
+            for name in names:
+                table[name]  # its absence must not be taken for a comparison without it
     about = {str(k): v for k, v in (ten if ten is not None else theirs).attrs.items()}
     for product in (p for p in (seven, ten) if p is not None):
         _same_pass(track, {str(k): v for k, v in product.attrs.items()})
@@ -540,7 +531,7 @@ def not_comparable(
         The product's attributes.
     numbers : dict
     corrected : bool
-        Whether our heights could be brought to the product's corrections.
+        True if our heights could be brought to the product's corrections.
     """
     product, release = about.get("product"), str(about.get("release", ""))
     ours = str(track.attrs.get("release", release))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from is2ice import schema
+from is2ice.io.remote.whole_files import address, written
 
 from .nasa_comparison import Comparison
 from .plot_figures import draw_classes, draw_freeboards, draw_surfaces
@@ -105,7 +106,7 @@ def _koo(n: dict[str, Any] | None) -> list[str]:
 
 
 def _budget(density: dict[str, Any]) -> list[str]:
-    """Why there are so many points and no more."""
+    """Explain the number of points."""
     theirs, photons = density["theirs"], density["photons_per_cell"]
     if photons is None or theirs["median_spacing"] is None:
         return []
@@ -183,7 +184,7 @@ def _tables(c: Comparison) -> str:
     )
 
 
-def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
+def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path | str:
     """One page with figures, numbers and statements; nothing is loaded from elsewhere."""
     pictures = []
     for title, draw in (
@@ -202,9 +203,10 @@ def write_html(c: Comparison, path: str | os.PathLike[str]) -> Path:
     ours, theirs = c.numbers["ours"], c.numbers["theirs"]
     against = f"{ours.get('granule')} {ours.get('beam')} against NASA"
     title = html.escape(schema.titled(against, ours, theirs))
-    path = Path(path)
-    path.write_text(
+    page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_CSS}</style>'
         f"<h1>{title}</h1>{_tables(c)}{''.join(pictures)}<h2>Not comparable</h2><ul>{said}</ul></html>\n"
     )
-    return path
+    with written(path) as file:
+        file.write_text(page)
+    return address(path)

@@ -1,4 +1,4 @@
-"""What NASA's products say of themselves, computed again: ``is2ice products FILE``.
+"""Values of NASA's products, computed again from the products: ``is2ice products FILE``.
 
 ATL10: heights of leads from their segments, reference surfaces from their leads, freeboards from both.
 ATL07: histograms against photon counts, and the surface types against our thresholds.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.classifiers.radiometric import classes_of_rates
-from is2ice.io.icesat2.atl07_atl10 import match_leads, named_variables, require, require_tables
+from is2ice.io.icesat2.atl07_atl10 import match_leads, named_variables
 from is2ice.science.leads import find_leads
 
 from . import point_density
@@ -36,7 +36,7 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, all beams or one.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, all beams or one.
 
     Returns
     -------
@@ -62,8 +62,10 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
 
 
 def _check_beam(node: xr.DataTree) -> dict[str, Any]:
-    require_tables(node, ("x_atc", "height", "freeboard"))
     segments, leads, sections = (node[k].to_dataset() for k in ("segments", "leads", "sections"))
+    if segments.sizes.get("segment"):
+        for name in ("x_atc", "height", "freeboard"):
+            segments[name]  # its absence must not be taken for a beam without values
     out: dict[str, Any] = {
         "strength": node.attrs.get("beam_strength"),
         "layout": point_density.layout(segments),
@@ -110,7 +112,7 @@ def _check_leads(node: xr.DataTree) -> dict[str, Any]:
 
 
 def _edges(segments: xr.Dataset, sections: xr.Dataset) -> float:
-    """Where the sections begin, modulo their length."""
+    """Return the start of the sections, modulo their length."""
     x = sections["x_atc"].values
     centres = x.size > 1 and np.allclose((np.diff(x) / SECTION) % 1.0, 0.0, atol=1e-4)
     if centres:
@@ -232,7 +234,7 @@ def check_atl07(tree: xr.DataTree) -> dict[str, Any]:
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl07`, all beams.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl07`, all beams.
 
     Returns
     -------
@@ -260,7 +262,6 @@ def _check_segments(node: xr.DataTree) -> dict[str, Any]:
     }
     if not n:
         return out
-    require(ds, "surface_type", "photon_rate", "w_gaussian")
     if "hist_photon_heights" in ds:
         counts = np.nan_to_num(ds["hist_photon_heights"].values.astype(float))
         out["histogram_is_gathered"] = int((counts.sum(1) == ds["n_photons_actual"].values).sum())

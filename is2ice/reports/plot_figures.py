@@ -436,7 +436,7 @@ def _distributions(ax: Axes, c: Comparison, ours: F8) -> None:
         _note(ax, "no freeboard of ice")
         return
     ax.legend(fontsize=_size(ax.figure) - 1, frameon=False, loc="upper right", labelspacing=0.3)
-    ax.set_ylim(0, 1.5 * ax.get_ylim()[1])
+    ax.set_ylim(0, (1.5 if len(curves) < 4 else 1.75) * ax.get_ylim()[1])
 
 
 def _density(ax: Axes, c: Comparison, ours: F8, theirs: F8) -> None:
@@ -701,7 +701,7 @@ def _log_axis(ax: Axes) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.4g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 10 else f"{v:g}"))
 
 
 def _or_nan(value: float | None) -> float:

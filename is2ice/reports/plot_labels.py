@@ -16,7 +16,7 @@ from is2ice import schema
 from is2ice.errors import require
 from is2ice.science.labels.image_grid import grid_of, read_near, segment_crs, segment_positions
 
-from .plot_style import BACKGROUND, COLOURS, NAMES, RATE
+from .plot_style import BACKGROUND, COLOURS, NAMES, RATE, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,9 +148,7 @@ def draw_labels(
     rates.ticklabel_format(axis="x", useOffset=False, style="plain")
     rates.set_xlabel("x_atc (m), as a corrections file takes it")
     figure.align_ylabels(axes)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path, 120)
 
 
 def draw_stretch(
@@ -259,9 +257,7 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
     ax.set_ylabel("dy (m)")
     verdict = "accepted" if drift.accepted else "refused"
     ax.set_title(f"{drift.dx:.0f}, {drift.dy:.0f} m   {verdict}: {drift.reason}", fontsize=10)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path, 120)
 
 
 def _one_track(track: xr.Dataset, x_atc: tuple[float, float] | None) -> xr.Dataset:

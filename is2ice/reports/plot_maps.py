@@ -13,6 +13,8 @@ import xarray as xr
 from is2ice import schema
 from is2ice.errors import require
 
+from .plot_style import saved
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -32,7 +34,7 @@ def draw_map(
     Parameters
     ----------
     made : xarray.Dataset
-        Of :func:`is2ice.science.grid.to_map`.
+        Map from :func:`is2ice.science.grid.to_map`.
     name : str
     time : int
         Which period.
@@ -104,9 +106,7 @@ def draw_map(
         ax.tick_params(labelsize=size - 0.5)
         long = str(part[variable].attrs.get("long_name", variable))
         ax.set_title(fill(long, 38), fontsize=size)
-    if path is not None:
-        figure.savefig(path, dpi=300 if narrow else 150)
-    return figure
+    return saved(figure, path, 300 if narrow else 150)
 
 
 def _graticule(ax: Any, part: xr.Dataset, size: float) -> None:

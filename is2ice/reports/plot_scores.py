@@ -11,7 +11,7 @@ import numpy as np
 from is2ice import schema
 from is2ice.errors import require
 
-from .plot_style import NAMES, SERIES
+from .plot_style import NAMES, SERIES, saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def confusion(
     *,
     title: str = "",
     against: str = "true class",
-    path: Path | None = None,
+    path: str | os.PathLike[str] | None = None,
 ) -> Figure:
     """Draw confusion matrices as in the paper's figure 4: each row the segments of one class, in per cent.
 
@@ -75,10 +75,12 @@ def confusion(
             f"{name}\naccuracy {100 * c.accuracy:.2f} %, macro-F1 {100 * c.macro_f1:.2f} %".strip(),
             fontsize=8,
         )
-    return _saved(figure, path)
+    return saved(figure, path, 150)
 
 
-def reliability(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | None = None) -> Figure:
+def reliability(
+    scores: Mapping[str, ClassScore] | ClassScore, *, path: str | os.PathLike[str] | None = None
+) -> Figure:
     """Share of right classes against the probability they were given: on the diagonal it can be trusted.
 
     Parameters
@@ -111,11 +113,11 @@ def reliability(scores: Mapping[str, ClassScore] | ClassScore, *, path: Path | N
     below.set_ylabel("share of segments")
     below.set_xlabel("probability of the likeliest class")
     below.set_xlim(1 / len(_CLASSES) - 0.02, 1.0)
-    return _saved(figure, path)
+    return saved(figure, path, 150)
 
 
 def learning_curves(
-    history: Mapping[str, Sequence[float]] | Mapping[str, Any], *, path: Path | None = None
+    history: Mapping[str, Sequence[float]] | Mapping[str, Any], *, path: str | os.PathLike[str] | None = None
 ) -> Figure:
     """Loss, accuracy and macro-F1 by epoch, of training and (where there is one) validation data.
 
@@ -150,11 +152,14 @@ def learning_curves(
         axes.set_title(name.replace("_", " "), fontsize=9)
         axes.locator_params(axis="x", integer=True)
         axes.legend(fontsize=7)
-    return _saved(figure, path)
+    return saved(figure, path, 150)
 
 
 def ablation(
-    rows: Mapping[str, Mapping[str, float]], *, measure: str = "macro-F1", path: Path | None = None
+    rows: Mapping[str, Mapping[str, float]],
+    *,
+    measure: str = "macro-F1",
+    path: str | os.PathLike[str] | None = None,
 ) -> Figure:
     """Draw one bar for each variant of a model: a metric in per cent; the first variant is the whole model.
 
@@ -183,7 +188,7 @@ def ablation(
         axes.set_yticks(places, variants if k == 0 else [""] * len(variants), fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel(f"{measure}, {region}, %", fontsize=8)
-    return _saved(figure, path)
+    return saved(figure, path, 150)
 
 
 def _styles() -> list[dict[str, Any]]:
@@ -195,10 +200,4 @@ def _figure(size: tuple[float, float]) -> Figure:
     from .picture import Picture
 
     figure = Picture(figsize=size, layout="constrained")
-    return figure
-
-
-def _saved(figure: Figure, path: Path | None) -> Figure:
-    if path is not None:
-        figure.savefig(path, dpi=150)
     return figure

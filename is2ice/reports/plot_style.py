@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKGROUND", "COLOURS", "FREEBOARD", "KOO", "NAMES", "RATE", "SEA", "SERIES", "THEIRS"]
+import os
+from typing import TYPE_CHECKING
+
+from is2ice.io.remote.whole_files import written
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["BACKGROUND", "COLOURS", "FREEBOARD", "KOO", "NAMES", "RATE", "SEA", "SERIES", "THEIRS", "saved"]
 
 #: Okabe-Ito colours, told apart by every kind of colour vision; dark is water, light is ice.
 COLOURS = {-1: "#BBBBBB", 0: "#56B4E9", 1: "#E69F00", 2: "#00468B"}
@@ -13,3 +21,11 @@ SEA, FREEBOARD, RATE, BACKGROUND, THEIRS = "#D55E00", "#333333", "#009E73", "#7A
 KOO = RATE
 #: Curves that are neither: methods, engines, models, epochs.
 SERIES = ("#000000", "#D55E00", "#009E73", "#7A5195", "#8C8C8C", "#B59B6A")
+
+
+def saved(figure: Figure, path: str | os.PathLike[str] | None, dpi: int) -> Figure:
+    """Write a figure to a path or an address, whose ending sets the format; return it."""
+    if path is not None:
+        with written(path) as file:
+            figure.savefig(file, dpi=dpi)
+    return figure

@@ -13,7 +13,7 @@ from is2ice import schema
 from is2ice.errors import require
 from is2ice.science.epoch import EPOCH
 
-from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA
+from .plot_style import BACKGROUND, COLOURS, FREEBOARD, NAMES, RATE, SEA, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,9 +97,7 @@ def quicklook(
     axes[3].set_xlim(lo, hi)
     axes[3].set_xlabel(f"along-track distance from x_atc = {start:,.0f} m (km)")
     figure.align_ylabels(axes)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return saved(figure, path, 120)
 
 
 def _span(track: xr.Dataset, km: F8) -> tuple[float, float]:

@@ -33,7 +33,7 @@ def layout(segments: xr.Dataset) -> dict[str, Any]:
     Parameters
     ----------
     segments : xarray.Dataset
-        Of :mod:`is2ice.io.icesat2.atl07_atl10`, with x_atc (centre) and length, m; photon_rate if it has one.
+        Segments of :mod:`is2ice.io.icesat2.atl07_atl10`, with x_atc (centre) and length, m; photon_rate if present.
 
     Returns
     -------

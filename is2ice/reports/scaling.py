@@ -86,11 +86,11 @@ def measure(
     folder : Path
         For the stores.
     engine : {"serial", "processes", "dask", "spark"}
-        Started with so many workers for all that is timed (``processes`` starts anew each time).
+        Engine, started once for all that is timed (``processes`` starts again each time).
     workers : int
     kinds : sequence of {"labelling", "freeboard"}
     **options
-        Of :func:`is2ice.cluster`, such as ``conf`` of Spark.
+        Options of :func:`is2ice.cluster`, such as ``conf`` of Spark.
 
     Returns
     -------
@@ -241,7 +241,7 @@ class Model:
         Raises
         ------
         ValueError
-            Where all workers measured do as many tasks each, so that work and serial part are not told apart.
+            Each number of workers gives as many tasks a worker, so that work and serial part cannot be separated.
         """
         from scipy.optimize import nnls
 
@@ -255,7 +255,7 @@ class Model:
         return cls(float(work), float(serial), dispatch, **io)
 
     def seconds(self, workers: int, tasks: int) -> float:
-        """Wall-clock time of so many tasks on so many workers."""
+        """Wall-clock time of a number of tasks on a number of workers."""
         busy = self.serial + tasks * self.dispatch + math.ceil(tasks / workers) * self.work
         return max(busy, tasks * self.task_bytes / self.bandwidth)
 
@@ -272,7 +272,7 @@ class Model:
 
 
 def fits(workers: Sequence[int], tasks: int) -> bool:
-    """Whether times with so many workers tell the work of a task from what is serial."""
+    """Return True if times with these workers separate the work of a task from the serial part."""
     return len({math.ceil(tasks / n) for n in workers}) > 1
 
 
@@ -325,7 +325,7 @@ def tables(
     cores : sequence of int
         To project to.
     tasks : int
-        Of the projected archive.
+        Tasks of the projected archive.
     """
     lines = []
     for kind, number in zip(KINDS, ("II", "V"), strict=True):

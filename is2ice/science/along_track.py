@@ -17,7 +17,7 @@ def spots(segments: xr.Dataset) -> list[int]:
     Raises
     ------
     ValueError
-        Where neither a coordinate nor an attribute says it.
+        Neither a coordinate nor an attribute gives it.
     """
     if "spot" in segments.coords and segments["spot"].ndim == 1:
         return [int(s) for s in segments["spot"].values]

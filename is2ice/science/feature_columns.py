@@ -1,4 +1,4 @@
-"""What features are made of: columns along one track, none of them from a label but one, which says so.
+"""Columns along one track from which features are made; the only one made from labels says so.
 
 A cell that no pulse met is a gap and NaN in every column. Columns of the published sets are NaN wherever no
 photon is; those of ours give an empty cell under pulses a value, since darkness is what water looks like.
@@ -268,7 +268,7 @@ class FeatureColumns:
         return np.log2(np.where(np.isfinite(spread), np.clip(spread, 0.02, 2.0), FLAT) / FLAT)
 
     def own_width(self) -> F8:
-        """Spread of the cell's own photons, likewise."""
+        """Spread of the cell's own photons."""
         spread = self.column("h_std")
         known = np.isfinite(spread) & (spread > 0)
         return np.where(
@@ -281,7 +281,7 @@ class FeatureColumns:
 
     @cached_property
     def day(self) -> NDArray[np.bool_]:
-        """Where the background says something of the surface."""
+        """Cells in daylight, in which the background depends on the surface."""
         return (self.column("solar_elevation") > SUN_ABOVE) & np.isfinite(self.column("background_rate"))
 
     def brightness(self, metres: float = 0.0) -> F8:
@@ -327,7 +327,7 @@ def leaking_surface(x: F8, height: F8, label: NDArray) -> F8:
     Parameters
     ----------
     x, height : (n,)
-        Of the rows of a track, m; x increasing.
+        Distance and height of the rows of a track, m; x increasing.
     label : (n,)
         Class codes.
 

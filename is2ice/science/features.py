@@ -57,7 +57,7 @@ class Feature:
     leaking : bool
         Made from labels: at inference it does not exist, and in training it tells the answer.
     night : float, optional
-        What it is where there is no sun; None where it does not depend on the sun.
+        Value without sun; None if it does not depend on the sun.
     """
 
     name: str
@@ -79,7 +79,7 @@ class FeatureSet:
     context : int
         Cells on each side of the middle one.
     dark_cells : bool
-        Whether a cell under pulses that sent no photon back has values.
+        True if a cell below pulses without a returned photon has values.
     """
 
     name: str

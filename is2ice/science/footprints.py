@@ -35,7 +35,7 @@ SPACING = 20.0
 
 @dataclass(frozen=True)
 class GroundTrack:
-    """Where and when the photons of one beam lie.
+    """Position and time of the photons of one beam.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ def cut_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def crosses_antimeridian(geometry: BaseGeometry) -> bool:
-    """Whether a geometry has pieces on both sides of the antimeridian."""
+    """Return True if a geometry has pieces on both sides of the antimeridian."""
     west, _, east, _ = geometry.bounds
     return west <= -180.0 and east >= 180.0
 

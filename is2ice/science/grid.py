@@ -172,7 +172,7 @@ def cell_sums(
         Variables to average. One that has a variable ``<name>_uncertainty`` but is not freeboard takes all of that
         as shared within a track (thickness: its densities and snow are).
     where : {"ice", "all"}
-        Whether means are over ice, or over water too.
+        Surface that means are over: ice, or water too.
 
     Returns
     -------
@@ -225,13 +225,17 @@ def _errors(track: xr.Dataset, name: str, n: int) -> tuple[F8, F8]:
     return np.zeros(n), _column(track, f"{name}_uncertainty", n, np.nan)
 
 
+#: Variables of a product's segments that a map needs.
+PRODUCT = ("delta_time", "latitude", "longitude", "length", "freeboard", "surface_type", "ssh_flag")
+
+
 def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> xr.Dataset:
     """Sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        Of :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, one beam or all.
+        Tree from :func:`is2ice.io.icesat2.atl07_atl10.open_atl10`, one beam or all.
     grid, period
         As for :func:`cell_sums`.
 
@@ -246,6 +250,12 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
     for beam in beams:
         ds = beam["segments"].to_dataset()
         n = ds.sizes.get("segment", 0)
+        if n and (lacks := [name for name in PRODUCT if name not in ds.variables]):
+            raise SchemaError(
+                f"{ds.attrs.get('table', 'the segments of a product')} hold no {', '.join(lacks)}, which a map needs; "
+                "the file may be a subset made without it",
+                lacks,
+            )
         columns: dict[str, NDArray] = {
             k: _column(ds, k, n, np.nan) for k in ("latitude", "longitude", "delta_time", "freeboard")
         }
@@ -361,7 +371,7 @@ def add(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     Parameters
     ----------
     parts : iterable of xarray.Dataset
-        Of :func:`cell_sums`, :func:`product_sums` or of this function.
+        Sums from :func:`cell_sums`, :func:`product_sums` or this function.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 r"""Statistics of leads, floes, ridges and roughness along a track.
 
 All are what a line across the ice meets: a lead's *width* is the length of water along the track, which
-is the true width only where the crossing is square; a floe's *chord* likewise.
+is the true width only where the crossing is square; the same holds for a floe's *chord*.
 
 * **Chords.** Segments are lead (open water, or thin ice too) or ice. Missing cells take the state of the nearest
   cell where the gap is no longer than `bridge`; longer gaps cut the track. Leads shorter than `min_lead` are taken
@@ -97,7 +97,7 @@ def chords(
         m; see the module's text. Leads of under 6 m are seldom more than single mistaken cells, and floes of
         under 10 m are smaller than the footprint.
     thin_ice : bool
-        Whether thin ice counts as lead.
+        True if thin ice counts as lead.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def ridges(
 
 
 def _running_quantile(a: F8, q: float, cells: int) -> F8:
-    """A quantile over stretches of so many cells, every half of one, linear between their middles."""
+    """Compute a quantile over stretches of `cells`, every half stretch, linear between their middles."""
     cells = max(cells, 2)
     middle, value = [], []
     for i in range(0, a.size, max(cells // 2, 1)):
@@ -253,7 +253,7 @@ def per_segment(segments: xr.Dataset, **options: Any) -> xr.Dataset:
     segments : xarray.Dataset
         Dims (x_atc,), with height, height_uncertainty, surface_class and freeboard.
     **options
-        Of :func:`chords`.
+        Options of :func:`chords`.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
     segments : xarray.Dataset
         As for :func:`per_segment`.
     **options
-        Of :func:`chords`.
+        Options of :func:`chords`.
 
     Returns
     -------

@@ -14,8 +14,8 @@ added up:
   below that of the ice within 600 m as far as the lead fills the receiver's view of 35 m;
 - **flatness**: heights of water scatter by their errors, those of ice by 5 cm more;
 - **height**: the sea stands below the ice. z is the height over the lower 2 % of the surface (means over 22 m) within
-  5 km, over the error of the lead and 5 cm of a sloping sea; minus the square of what exceeds one. Where leads are
-  many, the lower 2 % are the sea itself; where not, they are thin ice above it.
+  5 km, over the error of the lead and 5 cm of a sloping sea; minus the square of what exceeds one. With many leads, the
+  lower 2 % are the sea itself; with few, they are thin ice above it.
 
 Classifiers err more on some passes than on others. On each, among the runs that are darker than ice, brighter, or like
 it, the share that stands too high to be sea is counted. False leads that stand on low ice are as many as those heights

@@ -28,7 +28,7 @@ these weights are constants, hence
 .. math:: E[H_E \mid O] = \sum_E a_i(O)\,\mu_i, \qquad
           \mathrm{Var}[H_E \mid O] = \sum_E a_i(O)^2 \sigma_i^2,
 
-with no contribution of the noise, whatever the rule is; likewise :math:`H_O` given E. The two are averaged
+with no contribution of the noise, whatever the rule is; so is :math:`H_O` given E. The two are averaged
 with the fixed shares :math:`n_E/n, n_O/n`, so in pure water (:math:`\mu_i = \mu`) H is exactly unbiased for every
 length of lead. The products of both halves' noise make their covariance slightly positive; it is left out
 (the standard error is at most 5 % too small for it, in leads of 200 segments).
@@ -47,7 +47,7 @@ bias comes with it.
 
 A lead of one to three segments has only one neighbour or none to judge by: all its weights are equal but
 for precision, and thin ice in it is not seen. Thin ice is removed as far as its step exceeds the noise of the kernel
-mean (about 2 cm for 5 cm noise at 2 m); a lead that is thin ice from end to end cannot be told apart
+mean (about 2 cm for 5 cm noise at 2 m); a lead that is thin ice from end to end cannot be distinguished
 here, but only against its neighbours (see :mod:`is2ice.science.seasurface`). True variation of the surface at
 footprint scale, such as swell, is selected like thin ice: its troughs get more weight.
 

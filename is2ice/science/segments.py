@@ -215,12 +215,12 @@ def segment_block(
     out["h_spread"] = core_spread
 
     quality = np.zeros(n, np.uint16)
-    quality[filled & (count < 3)] |= Quality.FEW_PHOTONS
+    quality[filled & (count < 3)] |= Quality.FEW_PHOTONS.value
     _set_node_flags(quality, nodes, centre, length)
-    quality[stats["bad"][inner]] |= Quality.PHOTONS_REJECTED_BY_QUALITY
+    quality[stats["bad"][inner]] |= Quality.PHOTONS_REJECTED_BY_QUALITY.value
 
     out["background_counts"], out["background_rate"] = _background(background, out["delta_time"])
-    quality[filled & ~np.isfinite(out["background_rate"])] |= Quality.BACKGROUND_MISSING
+    quality[filled & ~np.isfinite(out["background_rate"])] |= Quality.BACKGROUND_MISSING.value
 
     fpb, source_bits = _first_photon_bias(bias, rate, core_spread, filled)
     if bias is not None:
@@ -232,10 +232,10 @@ def segment_block(
     height = out["h_core"] - correction - fpb
     absurd = np.isfinite(height) & ~((height >= HEIGHTS[0]) & (height <= HEIGHTS[1]))
     out["height"] = np.where(absurd, np.nan, height)
-    quality[absurd] |= Quality.PHOTONS_REJECTED_BY_QUALITY
-    quality[filled & ~np.isfinite(correction)] |= Quality.CORRECTION_MISSING
+    quality[absurd] |= Quality.PHOTONS_REJECTED_BY_QUALITY.value
+    quality[filled & ~np.isfinite(correction)] |= Quality.CORRECTION_MISSING.value
     if reference == "geoid":
-        quality[filled] |= Quality.HEIGHT_ABOVE_GEOID
+        quality[filled] |= Quality.HEIGHT_ABOVE_GEOID.value
     out["segment_quality"] = quality
     table = schema.SEGMENTS
     return {name: np.asarray(a).astype(table[name].dtype, copy=False) for name, a in out.items()}
@@ -310,9 +310,9 @@ def _set_node_flags(quality: NDArray[np.uint16], nodes: Nodes, centre: F8, lengt
         near = np.where(centre - nodes.x[j - 1] < nodes.x[j] - centre, j - 1, j)
     within = np.abs(nodes.x[near] - centre) <= 10.5 + length
     if nodes.saturated is not None:
-        quality[within & (nodes.saturated[near] >= 0.5)] |= Quality.HALF_OF_PULSES_FULLY_SATURATED
+        quality[within & (nodes.saturated[near] >= 0.5)] |= Quality.HALF_OF_PULSES_FULLY_SATURATED.value
     if nodes.degraded is not None:
-        quality[within & nodes.degraded[near]] |= Quality.DEGRADED_POINTING_REMOVED
+        quality[within & nodes.degraded[near]] |= Quality.DEGRADED_POINTING_REMOVED.value
 
 
 def _background(background: Background | None, time: F8) -> tuple[F8, F8]:
@@ -335,9 +335,9 @@ def _first_photon_bias(
     value, clipped = bias(rate, np.where(np.isfinite(spread), spread, 0.1))
     value = np.where(filled, value, np.nan)
     if bias.source == "model":
-        bits[filled] |= Quality.FIRST_PHOTON_BIAS_FROM_MODEL
-    bits[filled & clipped] |= Quality.FIRST_PHOTON_BIAS_OUTSIDE_RANGE
-    bits[filled & (rate > bias.limit)] |= Quality.PHOTON_RATE_SATURATED
+        bits[filled] |= Quality.FIRST_PHOTON_BIAS_FROM_MODEL.value
+    bits[filled & clipped] |= Quality.FIRST_PHOTON_BIAS_OUTSIDE_RANGE.value
+    bits[filled & (rate > bias.limit)] |= Quality.PHOTON_RATE_SATURATED.value
     return value, bits
 
 

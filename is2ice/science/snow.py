@@ -134,7 +134,7 @@ class Climatology:
     error : xarray.DataArray or float
         Standard error, m: alike, or one for all.
     crs : str
-        Of x and y.
+        Projection of x and y.
     """
 
     field: xr.DataArray
@@ -211,9 +211,9 @@ class OneLayer:
     offset_error : (ice, snow)
         Standard errors of the regressions' offsets, m.
     slope_error : float
-        Of their slopes, as a share (both as assumed by Mangatane and Vichi for circumpolar maps).
+        Error of the slopes, as a share (both as assumed by Mangatane and Vichi for circumpolar maps).
     limited : bool
-        Whether snow ends at the freeboard; the published method lets it go deeper, which means flooded ice.
+        True if snow ends at the freeboard; the published method lets it go deeper, which means flooded ice.
     """
 
     offset_error: tuple[float, float] = (0.10, 0.01)

@@ -11,6 +11,8 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import require
+from is2ice.io.remote.location import BUCKETS
+from is2ice.io.remote.whole_files import Address, address, fetched, written
 from is2ice.schema import LabelFlag
 from is2ice.science.labels.image_grid import grid_of
 
@@ -21,23 +23,23 @@ __all__ = ["read_classes", "write_classes"]
 _NAMES = ("surface_class", "mask")
 
 
-def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> Path:
+def write_classes(classes: xr.Dataset, raster: Address) -> Path | str:
     """Write a class map as a GeoTIFF of two bands, ``surface_class`` and ``mask``, whole or not at all.
 
     Parameters
     ----------
     classes : xarray.Dataset
         From :func:`is2ice.class_map`, with its grid; lazy or in memory.
-    raster : path
+    raster : path or address
 
     Returns
     -------
-    Path
+    Path or str
     """
     require("rioxarray")
     import rioxarray  # noqa: F401  (registers .rio)
 
-    raster, grid = Path(raster), grid_of(classes)
+    grid = grid_of(classes)
     bands = xr.concat(
         [classes[n].astype("int16") for n in _NAMES], "band", coords="minimal", compat="override"
     )
@@ -45,15 +47,11 @@ def write_classes(classes: xr.Dataset, raster: str | os.PathLike[str]) -> Path:
         bands.assign_coords(band=[1, 2]).transpose("band", "y", "x").drop_vars("spatial_ref", errors="ignore")
     )
     bands.attrs = {"long_name": _NAMES, **{k: str(v) for k, v in classes.attrs.items()}}
-    part = raster.with_name(f".{raster.stem}.part.tif")
-    try:
+    with written(raster) as part:
         bands.rio.write_crs(grid.crs).rio.write_nodata(-1).rio.to_raster(
             part, driver="GTiff", tiled=True, compress="deflate"
         )
-        part.replace(raster)
-    finally:
-        part.unlink(missing_ok=True)
-    return raster
+    return address(raster)
 
 
 def read_classes(
@@ -84,6 +82,10 @@ def read_classes(
     ValueError
         An unknown class name.
     """
+    text = os.fspath(raster)
+    if text.partition("://")[0] in BUCKETS:  # read whole, by the credentials of stores and not of GDAL
+        with fetched(raster) as file:
+            return read_classes(file, codes, chunks=chunks).load()
     require("rioxarray")
     import rioxarray
     from rasterio.errors import RasterioIOError

@@ -263,7 +263,7 @@ def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]
 
 
 class _Evidence:
-    """What tells of cloud, shadow and land in a block; a plain object, so that it can be sent to workers."""
+    """Evidence of cloud, shadow and land in a block; a plain object, so that it can be sent to workers."""
 
     def __init__(self, names: tuple[str, ...], cloud: str, shadow: str, land: str) -> None:
         self.names, self.cloud, self.shadow, self.land = names, cloud, shadow, land
@@ -283,7 +283,7 @@ class _Evidence:
         valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
         brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
         if "infrared" in self.cloud:
-            out[cloud_filter.cloud_in_infrared(brightest, bands["B11"])] |= LabelFlag.CLOUD
+            out[cloud_filter.cloud_in_infrared(brightest, bands["B11"])] |= LabelFlag.CLOUD.value
         for name, classes, wanted in (
             ("cloud", _SCL_CLOUD, "scl" in self.cloud),
             ("cloud_shadow", _SCL_SHADOW, self.shadow == "scl"),
@@ -291,7 +291,7 @@ class _Evidence:
         ):
             where = self.scl(bands, classes, wanted)
             if where is not None:
-                out[where] |= LabelFlag[name.upper()]
+                out[where] |= LabelFlag[name.upper()].value
         out[~valid] = LabelFlag.NO_DATA
         return out
 

@@ -264,7 +264,7 @@ def guarded(
     infrared : ndarray, optional
         Reflectance in B11.
     cloud, shadow : ndarray of bool, optional
-        Where other sources (SCL) tell of them; cloud from B11 is added.
+        Cloud and shadow from other sources (SCL); cloud from B11 is added.
     white : float
         Reflectance of the value 255.
 
@@ -372,7 +372,7 @@ def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
 
 
 def _extreme(which: np.ufunc, values: NDArray[Any], before: int, after: int) -> NDArray[Any]:
-    """Largest or least of a square window that reaches so many pixels before and after each, cut at the edges."""
+    """Largest or least value in a square window of `before` and `after` pixels around each, cut at the edges."""
     for axis in (0, 1):
         v = np.moveaxis(values, axis, 0)
         out = v.copy(order="K")

@@ -60,7 +60,7 @@ class Numbers:
     offset : int
         As BOA_ADD_OFFSET and RADIO_ADD_OFFSET: -1000 or 0.
     source : str
-        Where the offset is stated.
+        Place in the item that states the offset.
     """
 
     scale: float

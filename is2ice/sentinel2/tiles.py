@@ -33,7 +33,7 @@ _BRIGHTEST = 1.5
 
 
 class Network(Protocol):
-    """What a model of tiles answers to."""
+    """The interface of a model of tiles."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ class Tiles:
     y : int8 ndarray, shape (n, size, size)
         Class codes; -1 for no data and land, and for cloud and shadow if so asked.
     inputs : tuple of str
-        What the channels are.
+        Names of the channels.
     white : float
         Reflectance of the value 1.
     level : str
@@ -157,7 +157,7 @@ def tiles_of(
     least : float
         Share of labelled pixels that a tile needs.
     under_cloud : bool
-        Whether what the filter finds under thin cloud and shadow is a label, as in the published work; else
+        True if the filter's classes below thin cloud and shadow are labels, as in the published work; else
         such pixels are unlabelled.
 
     Returns

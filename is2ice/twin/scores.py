@@ -67,7 +67,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Score:
-    """What :func:`score` returns.
+    """Result of :func:`score`.
 
     Attributes
     ----------

@@ -53,7 +53,7 @@ class Target:
     source: str
 
     def accepts(self, value: float) -> bool:
-        """Whether a measured value is within the tolerance."""
+        """Return True if a measured value is within the tolerance."""
         low, high = self.genuine if isinstance(self.genuine, tuple) else (self.genuine, self.genuine)
         return bool(low - self.tolerance <= value <= high + self.tolerance)
 
@@ -266,9 +266,9 @@ def measure_campaign(
     Parameters
     ----------
     folder : str or Path
-        Where granules are written.
+        Folder for granules.
     length_km : float
-        Of each pass.
+        Length of each pass.
     seed : int
     progress : callable, optional
         Called with the name of each step.

@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from is2ice.io.remote.location import location
+from is2ice.io.remote.location import Location
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
@@ -57,7 +57,7 @@ class Classes:
         Segments per block.
     """
 
-    folder: str
+    folder: Location
     cells: int
 
     def __call__(self, segments: xr.Dataset, options: Options) -> xr.Dataset:
@@ -105,10 +105,10 @@ class Classes:
     def _put(self, name: str, values: NDArray) -> None:
         stream = io.BytesIO()
         np.save(stream, values, allow_pickle=False)
-        location(self.folder).put(name, stream.getvalue())
+        self.folder.put(name, stream.getvalue())
 
     def _get(self, name: str) -> NDArray | None:
-        held = location(self.folder).read(name)
+        held = self.folder.read(name)
         return None if held is None else np.load(io.BytesIO(held[0]), allow_pickle=False)
 
 

@@ -72,7 +72,7 @@ class Cost:
         return {k.replace("seconds", "hours"): v / 3600 if "seconds" in k else v for k, v in grow.items()}
 
     def report(self, granules: int, km: float | None = None) -> str:
-        """Tabulate the cost of one granule and of so many, as text."""
+        """Tabulate the cost of one granule and of a number of them, as text."""
         lines = [f"measured on {self.granules} granules ({self.tracks} tracks, {self.km:,.0f} km of track)"]
         lines += [f"  a granule: {_text(k, v)}" for k, v in self.per_granule().items()]
         length = "" if km is None else f" of {km:,.0f} km of track"

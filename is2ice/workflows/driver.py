@@ -205,6 +205,14 @@ def failure(item: Any, error: BaseException, engine: str) -> dict[str, Any]:
     local = isinstance(item.source, str | os.PathLike) and "://" not in os.fspath(item.source)
     if local and _DAMAGED.search(text) and "doesn't exist" not in text:
         text += "; its HDF5 cannot be read there, the file is damaged: download it again"
+    if (
+        local
+        and re.search("no such file|does not exist", text, re.IGNORECASE)
+        and os.path.exists(item.source)
+    ):
+        text += (
+            "; it is here, but the worker does not see it: give an address that both reach (s3://, https://)"
+        )
     text, detail = scrub(text), scrub(detail)
     log.debug("%s: %s\n%s", item, text, detail)
     return {

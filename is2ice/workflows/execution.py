@@ -13,6 +13,8 @@ from typing import Any, TypedDict
 
 from is2ice import engines
 from is2ice.errors import Is2IceError, RemoteError
+from is2ice.io.remote.location import Location, beside, location
+from is2ice.io.stores.layout import is_store
 from is2ice.io.stores.store import Overwrite
 from is2ice.io.urls import scrub
 
@@ -32,6 +34,19 @@ CREDENTIALS = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_NO_SIGN_REQUEST",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_STORAGE_TENANT_ID",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_SKIP_SIGNATURE",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_BEARER_TOKEN",
+    "GOOGLE_BASE_URL",
+    "GOOGLE_SKIP_SIGNATURE",
 )
 
 
@@ -49,6 +64,7 @@ class RunKeywords(EngineKeywords, total=False):
 
     overwrite: Overwrite
     progress: bool | None
+    storage_options: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class RunSettings:
         the package changed.
     progress : bool, optional
         Show a bar on standard error; by default only on a terminal.
+    storage_options : mapping, optional
+        Options of the bucket that holds the store (:func:`is2ice.location`); they also open stores that are read from
+        the same provider. They travel with the tasks and are stored nowhere; the environment supplies what is not
+        given.
 
     Raises
     ------
@@ -84,6 +104,7 @@ class RunSettings:
     retries: int = 2
     overwrite: Overwrite = "different"
     progress: bool | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "engine", engines.reach(self.engine))
@@ -106,6 +127,16 @@ class RunSettings:
         if unknown := sorted(set(keywords) - set(known)):
             raise TypeError(f"unexpected keyword {', '.join(unknown)}; the settings are {', '.join(known)}")
         return replace(settings or cls(), **keywords)
+
+    def addressed(self, source: Any, other: Location | None = None) -> Any:
+        """Give the location of a store in a bucket with the storage options; return any other source unchanged.
+
+        `other` is a store of the provider that the options are of.
+        """
+        bucket = isinstance(source, str | os.PathLike) and "://" in os.fspath(source)
+        if not (self.storage_options and bucket and is_store(source)):
+            return source
+        return beside(source, other or location(source, self.storage_options), self.storage_options)
 
     @property
     def execution(self) -> ExecutionSettings:

@@ -22,7 +22,7 @@ import xarray as xr
 
 from is2ice.classifiers.registry import ModelReference
 from is2ice.io.catalogs.sentinel2 import item_of
-from is2ice.io.remote.location import location
+from is2ice.io.remote.location import Location, location
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
@@ -62,8 +62,8 @@ def label_many(
     settings : RunSettings, optional
     **keywords
         Settings as for :func:`is2ice.run`, and options of :func:`is2ice.label_pass`. A mapping of displacements may
-        name the scenes of all passes. ``corrections`` may be a file, and ``classes["model"]`` the folder or address of
-        a U-Net; both are read here and sent to the workers.
+        name the scenes of all passes. ``corrections`` may be a file, and ``classes["classifier"]`` the folder or
+        address of a U-Net; both are read here and sent to the workers.
 
     Returns
     -------
@@ -97,6 +97,7 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     StoreError
         No labelling to resume, or its sources or scenes cannot be opened again.
     """
+    store = location(store, changes.get("storage_options"))
     manifest, changes, earlier = resumed(store, "labels", changes)
     recorded = manifest["options"]
     keywords = {"scenes": recorded["scenes"], "overwrite": manifest["overwrite"]}
@@ -122,14 +123,16 @@ def _label(
         raise ValueError(
             "nothing to label: expected at least one granule, and at least one scene or catalogue"
         )
+    root = location(store, settings.storage_options)
+    listed = tuple(settings.addressed(source, root) for source in listed)
     beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
     manifest = _manifest(listed, scenes, beams, labelling, settings.overwrite)
     labelling, share = _to_send(labelling)
-    root = stores.create(store)
+    root = stores.create(root)
     chain = earlier or Earlier.new()
     given = scenes if callable(scenes) else _Same(_recorded(scenes)[0], _items(scenes))
     task = _Label(
-        root.url,
+        root,
         given,
         beams,
         settings.overwrite,
@@ -151,10 +154,10 @@ def _to_send(labelling: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, by
     if isinstance(out.get("corrections"), str | os.PathLike):
         out["corrections"] = Corrections.read(out["corrections"])
     classes = dict(out.get("classes") or {})
-    model = ModelReference.of(classes["model"]) if classes.get("model") is not None else None
+    model = ModelReference.of(classes["classifier"]) if classes.get("classifier") is not None else None
     if model is None:
         return out, {}
-    return out | {"classes": classes | {"model": model}}, model.share()
+    return out | {"classes": classes | {"classifier": model}}, model.share()
 
 
 def _items(scenes: Any) -> Any:
@@ -280,11 +283,11 @@ class _Label:
 
     Attributes
     ----------
-    parts : str
-        Address of the plans and answers that other workers have made; none if empty.
+    parts : Location, optional
+        Place of the plans and answers that other workers have made.
     """
 
-    store: str
+    store: Location
     scenes: Callable[[Any], Any]
     beams: Any
     overwrite: stores.Overwrite
@@ -292,7 +295,7 @@ class _Label:
     labelling: Mapping[str, Any]
     since: str | None = None
     chain: str = ""
-    parts: str = ""
+    parts: Location | None = None
 
     def __call__(self, one: Item) -> list[dict[str, Any]]:
         tracks, parameters = survey(one.source, self.beams), self._parameters(one.source)
@@ -342,13 +345,13 @@ class _Label:
             item = next(found for found in map(item_of, rows) if found["id"] == item)
         found = label_pass.look_at(segments, item, drift, options, timed=len(items) > 1)
         if self.parts and len(items) > 1:
-            location(self.parts).put(f"{self._key(scene.source)}-{scene.number}.npz", found.to_bytes())
+            self.parts.put(f"{self._key(scene.source)}-{scene.number}.npz", found.to_bytes())
         return found
 
     def _planned(self, source: Any) -> dict[str, Any]:
         """Return items and reach of the scenes of a pass, from the folder of parts if they are there."""
         key = f"{self._key(source)}-plan.json"
-        held = location(self.parts).read(key) if self.parts else None
+        held = self.parts.read(key) if self.parts else None
         if held is not None:
             return dict(json.loads(held[0]))
         options, drift = self._options()
@@ -358,12 +361,12 @@ class _Label:
             items = [item["id"] for item in items]
         raw = json.dumps({"items": items, "reach": label_pass.reach(found)}).encode()
         if self.parts:
-            location(self.parts).put(key, raw)
+            self.parts.put(key, raw)
         return dict(json.loads(raw))
 
     def _answer(self, scene: Scene) -> label_pass.SceneLabels | None:
         key = f"{self._key(scene.source)}-{scene.number}.npz"
-        held = location(self.parts).read(key) if self.parts else None
+        held = self.parts.read(key) if self.parts else None
         return None if held is None else label_pass.SceneLabels.from_bytes(held[0])
 
     def _key(self, source: Any) -> str:
@@ -375,9 +378,9 @@ class _Label:
         """Return the options of a labelling, with its model loaded, and the displacements."""
         given = dict(self.labelling)
         drift = given.pop("drift", "estimate")
-        model = (given.get("classes") or {}).get("model")
+        model = (given.get("classes") or {}).get("classifier")
         if isinstance(model, ModelReference):
-            given["classes"] = {**given["classes"], "model": model.open()}
+            given["classes"] = {**given["classes"], "classifier": model.open()}
         return label_pass.LabelOptions(**given), _OfScene(drift) if isinstance(drift, Mapping) else drift
 
     def _parameters(self, source: Any) -> dict[str, Any]:

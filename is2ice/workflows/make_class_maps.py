@@ -1,7 +1,7 @@
 """Maps of surface class from many Sentinel-2 scenes, on any engine, in a folder or a bucket.
 
-Each scene becomes two objects: ``<scene>.tif``, a cloud-optimised GeoTIFF, and ``<scene>.json``, which describes it.
-The second is written last, so that a map is whole or not there, and a later call finds that nothing is to be done.
+Each scene becomes two objects: ``<scene>.tif``, a GeoTIFF, and ``<scene>.json``, which describes it. The second is
+written last, so that a map is whole or not there, and a later call finds that nothing is to be done.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
 import xarray as xr
 
 from is2ice import schema
 from is2ice.classifiers.registry import ModelReference
-from is2ice.errors import CatalogError, StoreError, require
+from is2ice.errors import CatalogError, StoreError
 from is2ice.io.catalogs.sentinel2 import item_of
 from is2ice.io.remote.location import Location, location
 from is2ice.io.urls import public_url, scrub
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ClassMaps", "make_class_maps", "open_class_map"]
-
-#: Edge of the tiles of a GeoTIFF, pixels.
-_TILE = 512
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def make_class_maps(
     folder : path or address
         Folder or bucket to write to. Finished maps of the same scenes and options are kept.
     classes : mapping, optional
-        Options of :func:`is2ice.sentinel2.class_map`; ``model`` may also be the folder or address of a U-Net.
+        Options of :func:`is2ice.sentinel2.class_map`; ``classifier`` may also be the folder or address of a U-Net.
     settings : RunSettings, optional
     **keywords
         Settings as for :func:`is2ice.run`.
@@ -113,17 +111,17 @@ def make_class_maps(
     """
     began = time.perf_counter()
     settings = RunSettings.merged(settings, keywords)
-    root = location(folder)
+    root = location(folder, settings.storage_options)
     options = dict(classes or {})
-    reference = ModelReference.of(options["model"]) if options.get("model") is not None else None
+    reference = ModelReference.of(options["classifier"]) if options.get("classifier") is not None else None
     if reference is not None:
-        options["model"] = reference
+        options["classifier"] = reference
     receipts: list[dict[str, Any]] = []
     items = list(_items(scenes, receipts))
     if not items and not receipts:
         raise ValueError("nothing to classify: expected at least one scene")
     threads = settings.execution.name == "serial"
-    task = _Classify(root.url, options, settings.overwrite, "threads" if threads else "synchronous")
+    task = _Classify(root, options, settings.overwrite, "threads" if threads else "synchronous")
     for item, result in settings.execution.map(task, items, reference.share() if reference else {}):
         failed = isinstance(result, BaseException)
         receipts.append(_failure(item["id"], result) if failed else result)
@@ -144,8 +142,7 @@ def open_class_map(folder: str | os.PathLike[str] | Location, scene: str) -> xr.
     StoreError
         No such map, or one that is not what was written.
     """
-    require("rasterio")
-    from rasterio.io import MemoryFile
+    from is2ice.sentinel2.class_map_files import read_classes
 
     root = location(folder)
     about, raw = _about(root, scene), root.read(f"{scene}.tif")
@@ -153,13 +150,10 @@ def open_class_map(folder: str | os.PathLike[str] | Location, scene: str) -> xr.
         raise StoreError(f"{root.name}: no class map of {scene}; make it with is2ice classmaps")
     if hashlib.sha256(raw[0]).hexdigest() != about["checksum"]:
         raise StoreError(f"{root.name}/{scene}.tif: damaged (checksum); remove it and make it again")
-    with MemoryFile(raw[0]) as file, file.open() as source:
-        code, mask = source.read(1).astype(np.int8), source.read(2).astype(np.uint16)
-        step = source.transform
-        x = step.c + step.a * (np.arange(source.width) + 0.5)
-        y = step.f + step.e * (np.arange(source.height) + 0.5)
-    out = xr.Dataset({"surface_class": (("y", "x"), code), "mask": (("y", "x"), mask)}, {"y": y, "x": x})
-    return out.assign_attrs(about["attributes"])
+    with tempfile.TemporaryDirectory(prefix="is2ice-") as scratch:
+        file = Path(scratch) / f"{scene}.tif"
+        file.write_bytes(raw[0])
+        return read_classes(file).load(scheduler="synchronous").assign_attrs(about["attributes"])
 
 
 def _items(scenes: Any, receipts: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -193,7 +187,7 @@ def _failure(scene: str, error: BaseException) -> dict[str, Any]:
 class _Classify:
     """Work on a scene: classify it, write its map, and return a receipt."""
 
-    folder: str
+    root: Location
     options: Mapping[str, Any]
     overwrite: str
     scheduler: str
@@ -201,14 +195,16 @@ class _Classify:
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         from is2ice.sentinel2.scene import class_map, open_scene, shares
 
-        began, scene, root = time.perf_counter(), str(item["id"]), location(self.folder)
+        began, scene, root = time.perf_counter(), str(item["id"]), self.root
         inputs, have = self._inputs(item), _about(root, scene)
         same = have is not None and (self.overwrite == "never" or have["inputs"] == inputs)
         if have is not None and same and self.overwrite != "always" and root.read(have["map"]) is not None:
             return {"scene": scene, "outcome": "skipped", "map": have["map"], "shares": have["shares"]}
-        model = self.options.get("model")
+        model = self.options.get("classifier")
         options = (
-            {**self.options, "model": model.open()} if isinstance(model, ModelReference) else self.options
+            {**self.options, "classifier": model.open()}
+            if isinstance(model, ModelReference)
+            else self.options
         )
         made = class_map(open_scene(item), **options)
         with _one_scheduler(self.scheduler):
@@ -263,27 +259,10 @@ def _one_scheduler(name: str) -> Any:
 
 
 def _geotiff(classes: xr.Dataset) -> bytes:
-    """Write a class map as a cloud-optimised GeoTIFF of two bands, with overviews by the nearest pixel."""
-    require("rasterio")
-    from rasterio.io import MemoryFile
-    from rasterio.transform import Affine
+    """Write a class map as a GeoTIFF."""
+    from is2ice.sentinel2.class_map_files import write_classes
 
-    x, y = classes["x"].values, classes["y"].values
-    dx, dy = (float(v[-1] - v[0]) / (len(v) - 1) for v in (x, y))
-    step = Affine(dx, 0.0, float(x[0]) - dx / 2, 0.0, dy, float(y[0]) - dy / 2)
-    how = {
-        "driver": "COG",
-        "dtype": "int16",
-        "count": 2,
-        "width": len(x),
-        "height": len(y),
-        "transform": step,
-    }
-    options = {"compress": "DEFLATE", "predictor": "NO", "blocksize": _TILE, "overview_resampling": "NEAREST"}
-    with MemoryFile() as file:
-        with file.open(crs=classes.attrs["crs"], **how, **options) as out:
-            for band, name in enumerate(("surface_class", "mask"), 1):
-                out.write(classes[name].values.astype(np.int16), band)
-                out.set_band_description(band, name)
-            out.update_tags(**{k: str(v) for k, v in classes.attrs.items()})
-        return bytes(file.read())
+    with tempfile.TemporaryDirectory(prefix="is2ice-") as scratch:
+        file = Path(scratch) / "map.tif"
+        write_classes(classes, file)
+        return file.read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
@@ -14,7 +13,9 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
-from is2ice.io.stores.layout import attributes
+from is2ice.io.remote.location import is_url, location
+from is2ice.io.remote.whole_files import Address, address, exists, suffix, written, written_folder
+from is2ice.io.stores.layout import META, attributes
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
 from is2ice.science import grid as grids
@@ -25,7 +26,6 @@ from .execution import RunSettings
 
 __all__ = ["DERIVED", "MapOptions", "make_map", "write_map"]
 #: Variables of ATL10 that a map is made from; an absent type of surface is not taken for ice.
-_NEEDED = ("delta_time", "latitude", "longitude", "length", "freeboard", "surface_type", "ssh_flag")
 
 
 #: Variables that are computed for a map if a track does not hold them: thickness and statistics.
@@ -105,15 +105,13 @@ class _Sum:
 
     options: MapOptions
 
-    def __call__(self, item: tuple[str, str, str]) -> xr.Dataset:
+    def __call__(self, item: tuple[Any, str, str]) -> xr.Dataset:
         source, granule, beam = item
         options = self.options
         if granule == "ATL10":
-            from is2ice.io.icesat2.atl07_atl10 import open_atl10, require_tables
+            from is2ice.io.icesat2.atl07_atl10 import open_atl10
 
             tree = open_atl10(source)
-            for node in tree.children.values():
-                require_tables(node, _NEEDED)
             return grids.product_sums(tree, options.on(), period=options.period)
         from is2ice.io.stores.store import open_track
 
@@ -138,21 +136,21 @@ def _with_values(track: xr.Dataset, options: MapOptions) -> xr.Dataset:
     return track
 
 
-def _items(sources: Iterable[str | os.PathLike[str]], options: MapOptions) -> Iterable[tuple[str, str, str]]:
+def _items(sources: Iterable[str | os.PathLike[str]], options: MapOptions) -> Iterable[tuple[Any, str, str]]:
     from is2ice.io.stores.store import is_store, open_store
 
-    for source in (os.fspath(s) for s in sources):
+    for source in sources:
         if is_store(source):
             for granule, beam in open_store(source).tracks:
                 yield source, granule, beam
-        elif "://" not in source and not os.path.exists(source):
+        elif "://" not in os.fspath(source) and not os.path.exists(source):
             raise FileNotFoundError(f"{source}: no such store or file")
         elif options.values != ("freeboard",):
             raise ValueError(
-                f"{scrub(source)}: a product gives freeboard only, not {', '.join(options.values)}"
+                f"{scrub(os.fspath(source))}: a product gives freeboard only, not {', '.join(options.values)}"
             )
         else:
-            yield source, "ATL10", ""
+            yield os.fspath(source), "ATL10", ""
 
 
 def make_map(
@@ -194,6 +192,7 @@ def make_map(
     options = replace(options or MapOptions(), **{k: v for k, v in keywords.items() if k in names})
     settings = RunSettings.merged(settings, {k: v for k, v in keywords.items() if k not in names})
     sources = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    sources = [settings.addressed(source) for source in sources]
     items = list(_items(sources, options))
     if len({granule == "ATL10" for _, granule, _ in items}) > 1:
         raise ValueError(
@@ -230,51 +229,39 @@ def make_map(
     return made
 
 
-def write_map(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a map as NetCDF (``.nc``) or Zarr (``.zarr``), whole or not at all.
+def write_map(ds: xr.Dataset, path: Address) -> Path | str:
+    """Write a map as NetCDF (``.nc``) or Zarr (``.zarr``) to a path or an address, whole or not at all.
 
     Raises
     ------
     ValueError
         Another ending, no such folder, or something there that is not a map.
     """
-    path = Path(path)
-    if path.suffix not in (".nc", ".zarr"):
+    ending = suffix(path)
+    if ending not in (".nc", ".zarr"):
         raise ValueError(f"{path}: expected a map ending in .nc or .zarr")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: no such folder as {path.parent}")
+    if not is_url(os.fspath(path)) and not Path(path).parent.is_dir():
+        raise ValueError(f"{path}: no such folder as {Path(path).parent}")
     _replaceable(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = part.with_suffix(".old")
-    encoding = {str(n): _encoding(v, path.suffix == ".nc") for n, v in ds.variables.items()}
-    try:
-        with warnings.catch_warnings():
-            # Consolidated metadata are newer than the rest of the Zarr v3 specification.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-            if path.suffix == ".nc":
-                ds.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-            else:
-                ds.to_zarr(part, mode="w-", zarr_format=3, consolidated=True, encoding=encoding)
-        if (
-            path.is_dir()
-        ):  # a folder cannot be replaced in one step; for a moment there is none, never half of one
-            os.replace(path, old)
-        os.replace(part, path)
-    finally:
-        if old.is_dir() and not path.exists():
-            os.replace(old, path)
-        for left in (part, old):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-    return path
+    encoding = {str(n): _encoding(v, ending == ".nc") for n, v in ds.variables.items()}
+    if ending == ".nc":
+        with written(path) as file:
+            ds.to_netcdf(file, engine="h5netcdf", encoding=encoding)
+        return address(path)
+    with written_folder(path, META) as folder, warnings.catch_warnings():
+        # Consolidated metadata are newer than the rest of the Zarr v3 specification.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        ds.to_zarr(folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+    return address(path)
 
 
-def _replaceable(path: Path) -> None:
+def _replaceable(path: Address) -> None:
     """Refuse to write over a folder, a store above all, that is not a map."""
-    if not path.is_dir():
+    if suffix(path) == ".nc":
+        if not is_url(os.fspath(path)) and os.path.isdir(path):
+            raise ValueError(f"{path}: is a folder; expected a file to write a NetCDF map to")
         return
-    if path.suffix != ".zarr":
-        raise ValueError(f"{path}: is a folder; expected a file to write a NetCDF map to")
-    if "grid_name" not in (attributes(path) or {}) and any(path.iterdir()):
+    if exists(path) and "grid_name" not in (attributes(path) or {}) and location(path).entries():
         raise ValueError(
             f"{path}: holds something other than a map, perhaps a store of tracks; it is left unchanged. Choose "
             "another name"

@@ -103,7 +103,7 @@ def pass_surface(tracks: Sequence[xr.Dataset], method: str = "evidence", **optio
 
 
 def _with(track: xr.Dataset, surface: xr.Dataset, notes: Sequence[str], beams: Sequence[str]) -> xr.Dataset:
-    """A track with its part of the surface, and the notes of its beam."""
+    """Add its part of the surface, and the notes of its beam, to a track."""
     mine = [note for note in notes if note.startswith(f"{track.attrs['beam']}:")]
     part = surface.sel(x_atc=track["x_atc"])
     out = track.assign({name: (("x_atc",), part[name].values) for name in ADDED if name in part})

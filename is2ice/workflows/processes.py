@@ -1,4 +1,4 @@
-"""Processes of this machine, told from those of another one that bears the same name."""
+"""Processes of this machine, distinguished from those of another machine of the same name."""
 
 from __future__ import annotations
 

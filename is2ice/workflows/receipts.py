@@ -90,7 +90,7 @@ def absences(track: xr.Dataset) -> list[str]:
 
 
 def _odd_freeboards(track: xr.Dataset) -> list[str]:
-    """Notes on freeboards that cannot be, or that ice seldom has."""
+    """Note freeboards that cannot be, or that ice seldom has."""
     if not {"freeboard", "h_ref", "height"} <= set(track.variables):
         return []
     values = np.asarray(track["height"], "f8") - np.asarray(track["h_ref"], "f8")

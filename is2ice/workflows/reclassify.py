@@ -13,6 +13,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import StoreError
+from is2ice.io.remote.location import location
 from is2ice.io.stores import store as stores
 
 from .execution import RunKeywords, RunSettings
@@ -43,7 +44,7 @@ def reclassify(
     source : path or URL
         Store to read.
     store : path
-        Store to write to: a local folder, made if absent.
+        Store to write to: a folder or a bucket, made if absent.
     classifier : str or path
         "radiometric", "default" (trained, in the package), or a folder made by ``is2ice train``.
     granules : iterable of str, optional
@@ -65,10 +66,13 @@ def reclassify(
     ValueError
         As :func:`is2ice.classifiers.registry.by_name`.
     """
-    root = os.fspath(source)
-    if "://" not in root and os.path.realpath(root) == os.path.realpath(os.fspath(store)):
+    settings = RunSettings.merged(settings, keywords)
+    target = location(store, settings.storage_options)
+    source = settings.addressed(source, target)
+    listed = stores.open_store(source)
+    root = listed.location
+    if listed.root.same(target):
         raise StoreError(f"{root}: expected another store to write to; the source is left unchanged")
-    listed = stores.open_store(root)
     chosen = listed.granules if granules is None else tuple(granules)
     unknown = [g for g in chosen if g not in listed.granules]
     if unknown or not chosen:
@@ -77,8 +81,8 @@ def reclassify(
     options = _options(root, {k: a for k, a in listed.tracks.items() if k[0] in chosen})
     return process(
         Request(
-            (root,),
-            store,
+            (source,),
+            target,
             beams="all",
             options=replace(
                 options,
@@ -87,7 +91,7 @@ def reclassify(
                 method=method or options.method,
             ),
             chain=Chain(survey=partial(_survey, chosen), load=_load, join=freeboards),
-            settings=RunSettings.merged(settings, keywords),
+            settings=settings,
             kind="classes",
         )
     )

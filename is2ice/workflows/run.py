@@ -24,7 +24,7 @@ from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import to_share, usable
 from is2ice.engines import attempt
 from is2ice.errors import GranuleError, Is2IceError, ModelError
-from is2ice.io.remote.location import FolderLocation, Location
+from is2ice.io.remote.location import FolderLocation, Location, location
 from is2ice.io.stores import store as stores
 from is2ice.io.urls import public_url
 
@@ -64,8 +64,8 @@ def run(
         Paths, URLs or earthaccess granules; or stores, whose segments are then used unchanged while classes, sea
         surface and freeboard are computed again.
     store : str or Path
-        Folder or address (``s3://bucket/prefix``); made if absent. Workers on other machines write into it themselves,
-        so they need an address that they reach.
+        Folder, or ``s3://``, ``gs://`` or ``az://`` prefix; made if absent. Workers on other machines write into it
+        themselves, so they need an address that they reach.
     beams : {"strong", "weak", "all"}, name or names, optional
         The strong beams by default; for a store, all that it holds.
     options : Options, optional
@@ -77,7 +77,7 @@ def run(
         Other steps.
     settings : RunSettings, optional
     **keywords
-        ``engine``, ``workers``, ``engine_options``, ``retries``, ``overwrite`` and ``progress`` of
+        ``engine``, ``workers``, ``engine_options``, ``retries``, ``overwrite``, ``progress`` and ``storage_options`` of
         :class:`is2ice.workflows.execution.RunSettings`; they take precedence over `settings`.
 
     Returns
@@ -128,7 +128,7 @@ def plan(
     """
     options = pin_classifier(options or Options())
     chain = Chain(join=freeboards)
-    task = _Task(os.fspath(store), options, overwrite, chain, "serial", 1)
+    task = _Task(location(store), options, overwrite, chain, "serial", 1)
     there = stores.is_store(store)
     rows = []
     for source in _listed(sources):
@@ -158,9 +158,9 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     ----------
     store : str or Path
     **changes
-        ``engine``, ``workers``, ``engine_options``, ``block_km``, ``retries``, ``progress`` and ``chain`` of
-        :func:`run`; options that decide the results stay. ``sources``, if the run's cannot be opened from its
-        manifest.
+        ``engine``, ``workers``, ``engine_options``, ``block_km``, ``retries``, ``progress``, ``storage_options`` and
+        ``chain`` of :func:`run`; options that decide the results stay. ``sources``, if the run's cannot be opened from
+        its manifest.
 
     Returns
     -------
@@ -171,6 +171,7 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     StoreError
         No run to resume, or its sources cannot be opened again.
     """
+    store = location(store, changes.get("storage_options"))
     manifest, changes, earlier = resumed(store, "run", changes)
     sources = changes.pop("sources")
     block_km = changes.pop("block_km", manifest.get("block_km"))
@@ -228,17 +229,18 @@ def process(request: Request) -> Run:
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
     new = not stores.is_store(request.store)
-    root = stores.create(request.store)
-    beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
     settings = request.settings
+    root = stores.create(request.store, settings.storage_options)
+    sources = tuple(settings.addressed(source, root) for source in request.sources)
+    beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
     manifest = Manifest.of(
-        request.kind, request.sources, beams, options.parameters(), settings.overwrite, request.block_km
+        request.kind, sources, beams, options.parameters(), settings.overwrite, request.block_km
     )
     job = _Tracks(
         root,
         manifest,
         settings,
-        request.sources,
+        sources,
         request.earlier or Earlier.new(),
         request.earlier is not None,
         options,
@@ -286,7 +288,7 @@ class _Tracks(Job):
         since, chain = self.earlier.id if self.resumes else None, self.earlier.id
         threads = 2 if name == "serial" else 1
         return _Task(
-            self.root.url,
+            self.root,
             self.options,
             self.settings.overwrite,
             self.chain,
@@ -393,7 +395,7 @@ class DuplicateGuard:
 class _Task:
     """Work on an item: load, derive, write, and return a receipt."""
 
-    store: str
+    store: Location
     options: Options
     overwrite: stores.Overwrite
     chain: Chain

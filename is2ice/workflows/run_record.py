@@ -70,24 +70,23 @@ class Reporting:
     ----------
     task : callable
         Returns a receipt or a list of them.
-    store : str
-        Address of the store.
+    root : Location
+        Store.
     folder : str
         Key of the run's receipts.
     """
 
     task: Callable[[Any], Any]
-    store: str
+    root: Location
     folder: str
 
     def __call__(self, item: Any) -> list[tuple[dict[str, Any], bool]]:
         """Process an item; return each receipt, and True if it is written."""
         result = self.task(item)
-        root = location(self.store)
         out = []
         for receipt in result if isinstance(result, list) else [result]:
             try:
-                out.append((_put_receipt(root, self.folder, receipt), True))
+                out.append((_put_receipt(self.root, self.folder, receipt), True))
             except (StoreError, OSError) as error:  # the track is there: the driver writes what this cannot
                 log.warning("receipt of %s %s: %s", receipt["granule"], receipt["beam"], scrub(str(error)))
                 out.append((receipt, False))
@@ -173,7 +172,7 @@ class Record:
 
     def reporting(self, task: Callable[[Any], Any]) -> Reporting:
         """Return a task whose worker writes the receipts."""
-        return Reporting(task, self.root.url, self.folder)
+        return Reporting(task, self.root, self.folder)
 
     def write(self, receipt: Mapping[str, Any]) -> dict[str, Any]:
         """Write the receipt of an item that was sent; return it, or that of its worker if there is one."""
@@ -228,7 +227,7 @@ def _plain(value: Any) -> Any:
 
 # -- read back ----------------------------------------------------------------------------------------
 def _manifests(root: Location) -> dict[str, dict[str, Any]]:
-    """The manifests in a store by key, oldest first; what a full disk has left half written is no manifest."""
+    """Read the manifests of a store by key, oldest first; one that a full disk has left half written is left out."""
     out = {}
     keys = [key for key in root.objects(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
     for key, raw in zip(keys, root.read_all(keys), strict=True):
@@ -240,12 +239,12 @@ def _manifests(root: Location) -> dict[str, dict[str, Any]]:
 
 
 def _order(manifest: Mapping[str, Any]) -> tuple[int, str, float]:
-    """Runs in the order of their numbers; those without one came before."""
+    """Order runs by their numbers; those without one come first."""
     return manifest.get("number", 0), str(manifest["started"]), float(manifest.get("clock", 0.0))
 
 
 def last(store: str | os.PathLike[str] | Location) -> str:
-    """The manifest of a store's last run.
+    """Find the manifest of the last run of a store.
 
     Raises
     ------
@@ -282,13 +281,13 @@ def worked(store: str | os.PathLike[str] | Location) -> str:
 
 
 def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
-    """Manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
+    """Read manifest and receipts of a run: the last one of a store, or one by its file in ``<store>/.runs``.
 
     Returns
     -------
     manifest : dict
     run : Run
-        Of a run that was killed, the receipts up to then.
+        The receipts up to the end, also of a run that was killed.
 
     Raises
     ------
@@ -297,7 +296,8 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
     """
     text = os.fspath(run).rstrip("/")
     folder, mark, name = text.rpartition(f"/{FOLDER}/")
-    root = location(folder if mark else text)
+    options = run.options if isinstance(run, Location) else None
+    root = location(folder if mark else text, options)
     key = f"{FOLDER}/{name.removesuffix('l').removesuffix('.json')}.json" if mark else None
     key = key or last(root).removeprefix(f"{root.url}/")
     held = root.read(key)

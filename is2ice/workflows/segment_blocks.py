@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.io.remote.location import Location, location
+from is2ice.io.remote.location import Location
 from is2ice.io.remote.source import Source
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
@@ -80,19 +80,20 @@ class Joined:
 
     Attributes
     ----------
-    folder : str
-        Folder of the blocks.
+    folder : Location
+        Place of the blocks.
     cells : int
         Segments per block.
     whole : callable
         Loads a track: :func:`is2ice.workflows.track.load`.
     """
 
-    folder: str
+    folder: Location
     cells: int
     whole: Callable[..., xr.Dataset]
 
     def __call__(self, source: Any, beam: str, options: Options, *, threads: int = 2) -> xr.Dataset:
+        """Load a track; a missing block is made here."""
         if stores.is_store(source):
             return self.whole(source, beam, options)
         read = partial(self._read, self._key(source, beam, options))
@@ -102,11 +103,8 @@ class Joined:
         """Compute a block and put it into the folder, if it is not there."""
         from is2ice.io.icesat2.atl03 import Granule, Subset
 
-        folder, name = (
-            location(self.folder),
-            f"{self._key(part.source, part.beam, options)}-{part.number}.npz",
-        )
-        if folder.read(name) is not None:
+        name = f"{self._key(part.source, part.beam, options)}-{part.number}.npz"
+        if self.folder.read(name) is not None:
             return
         with Granule(part.source) as granule:
             subset = Subset(options.bbox, options.time, options.x_atc)
@@ -115,10 +113,10 @@ class Joined:
             block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
         stream = io.BytesIO()
         np.savez(stream, **block)  # type: ignore[arg-type]
-        folder.put(name, stream.getvalue())
+        self.folder.put(name, stream.getvalue())
 
     def _read(self, key: str, plan: Plan, k0: int, n: int) -> Mapping[str, NDArray] | None:
-        held = location(self.folder).read(f"{key}-{(k0 - plan.k0) // self.cells}.npz")
+        held = self.folder.read(f"{key}-{(k0 - plan.k0) // self.cells}.npz")
         if held is None:
             return None
         with np.load(io.BytesIO(held[0]), allow_pickle=False) as stored:
@@ -138,8 +136,8 @@ class Blocks:
 
     Attributes
     ----------
-    folder : str
-        Address from :func:`parts_folder`.
+    folder : Location
+        Place from :func:`parts_folder`.
     execution : ExecutionSettings
         Workers, already started.
     km : float
@@ -150,7 +148,7 @@ class Blocks:
         Objects that each worker receives once.
     """
 
-    folder: str
+    folder: Location
     execution: ExecutionSettings
     km: float
     report: Callable[[Any, bool], None]
@@ -204,8 +202,8 @@ def _parts(items: Iterable[Any], options: Options, cells: int) -> Iterator[Part]
         yield from (Part(item.source, item.granule, item.beam, k) for k in range(-(-n // cells)))
 
 
-def parts_folder(root: Location, run: str) -> str:
-    """Address at which the parts of a run's tracks wait.
+def parts_folder(root: Location, run: str) -> Location:
+    """Return the place at which the parts of a run's tracks wait.
 
     Parameters
     ----------
@@ -214,7 +212,7 @@ def parts_folder(root: Location, run: str) -> str:
     run : str
         Id of the run, or of the first one that it resumes.
     """
-    return f"{root.url}/{FOLDER}/{run}"
+    return root / f"{FOLDER}/{run}"
 
 
 def clear(root: Location, keep: Container[str] = ()) -> None:

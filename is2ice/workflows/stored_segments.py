@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from is2ice import schema
+from is2ice.io.remote.location import Location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.stored_cube import pick_beams
 
@@ -34,8 +35,8 @@ _DERIVED = (
 
 def select(
     store: str | os.PathLike[str], beams: str | Iterable[str] | None
-) -> Iterator[tuple[str, str, str, dict[str, Any], str]]:
-    """Yield path, granule, beam, origin and release of the tracks that a selection of beams names; all by default."""
+) -> Iterator[tuple[Location, str, str, dict[str, Any], str]]:
+    """Yield place, granule, beam, origin and release of the tracks that a selection of beams names; all by default."""
     listed = stores.open_store(store)
     root = listed.location.rstrip("/")
     for granule in listed.granules:
@@ -44,10 +45,10 @@ def select(
             attrs = listed.tracks[granule, beam]
             origin = {"store": root, "inputs": attrs.get("inputs")}
             release = str(attrs.get("release", "unknown"))
-            yield f"{os.fspath(store).rstrip('/')}/{granule}/{beam}", granule, beam, origin, release
+            yield listed.root / f"{granule}/{beam}", granule, beam, origin, release
 
 
-def segments(track: str, options: Options) -> xr.Dataset:
+def segments(track: str | os.PathLike[str], options: Options) -> xr.Dataset:
     """Read the segments of a stored track, with its labels if it has some, into memory.
 
     Raises
@@ -70,7 +71,7 @@ def segments(track: str, options: Options) -> xr.Dataset:
     return _plain(ds)
 
 
-def as_stored(track: str) -> xr.Dataset:
+def as_stored(track: str | os.PathLike[str]) -> xr.Dataset:
     """Read the segments and labels of a stored track, made with any options, into memory."""
     return _plain(open_track(track))
 

@@ -17,6 +17,7 @@ from is2ice import schema
 from is2ice.classifiers import model_folder, training
 from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.errors import ModelError, StoreError
+from is2ice.io.remote.whole_files import exists, remove
 from is2ice.io.stores import store as stores
 
 from .training_config import VALIDATION, Config, read_config
@@ -114,9 +115,8 @@ def train(
         model.card["data"]["test"] = {"samples": len(held), "tracks": used}
         model.card["scores"] = {"test": score_classes(held.y, model.probabilities(held.x)).to_dict()}
         model.card["replicas"] = replicas.size
-        config.model.parent.mkdir(parents=True, exist_ok=True)
         model.save(config.model, overwrite=overwrite)
-        config.checkpoint.unlink(missing_ok=True)
+        remove(config.checkpoint)
     return model.card
 
 
@@ -152,11 +152,12 @@ def _lines(parts: Split, sizes: Mapping[str, float]) -> str:
 
 def may_write(config: Config, overwrite: bool) -> None:
     """Refuse to replace an existing model unless asked, before hours of work."""
-    if config.model.exists() and not (overwrite and model_folder.is_model(config.model)):
+    if exists(config.model) and not (overwrite and model_folder.is_model(config.model)):
         raise ModelError(
             f"{config.model}: exists; pass --overwrite to replace a model, or name another folder"
         )
-    config.model.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(config.model, Path):
+        config.model.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.classifiers.splits import check_split
 from is2ice.errors import DocumentError
 from is2ice.io.documents import read_toml
+from is2ice.io.remote.location import is_url
+from is2ice.io.remote.whole_files import address
 from is2ice.science.features import LeakError, feature_set
 
 __all__ = ["VALIDATION", "Config", "read_config"]
@@ -81,14 +83,15 @@ class Config:
     Attributes
     ----------
     labelled : tuple of str
-    model : Path
+    model : Path or str
+        Folder, or address in a bucket.
     architecture : str
     seed : int
     data, training, parameters : mapping
     """
 
     labelled: tuple[str, ...]
-    model: Path
+    model: Path | str
     architecture: str = "default"
     seed: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -96,9 +99,10 @@ class Config:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def checkpoint(self) -> Path:
-        """File of an unfinished training."""
-        return self.model.with_name(f".{self.model.name}.checkpoint.npz")
+    def checkpoint(self) -> Path | str:
+        """File of an unfinished training, hidden beside the model."""
+        above, _, name = str(self.model).rpartition("/")
+        return address(f"{above}/.{name}.checkpoint.npz" if above else f".{name}.checkpoint.npz")
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:
@@ -141,10 +145,10 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         raise ValueError(f"{path}: {error}") from error
     labelled = [document["labelled"]] if isinstance(document["labelled"], str) else document["labelled"]
     here = path.parent
-    stores = tuple(s if "://" in s else str(here / s) for s in map(str, labelled))
+    stores = tuple(s if is_url(s) else str(here / s) for s in map(str, labelled))
     return Config(
         stores,
-        here / document["model"],
+        document["model"] if is_url(document["model"]) else here / document["model"],
         **{f.name: document[f.name] for f in fields(Config)[2:] if f.name in document},
     )
 

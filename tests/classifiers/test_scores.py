@@ -139,9 +139,9 @@ def test_leads_are_counted_by_width():
         truth[first : first + cells] = 2
         predicted[first : first + called] = 2
     some = score_leads(truth, predicted)
-    assert some.leads == (1, 1, 0, 0, 1, 0)
-    assert some.found == (0, 1, 0, 0, 1, 0)
-    assert some.cells_found == (2, 5, 0, 0, 50, 0)
+    assert some.leads == (1, 1, 0, 1, 0)
+    assert some.found == (0, 1, 0, 1, 0)
+    assert some.cells_found == (2, 5, 0, 50, 0)
     twice = some + some
-    assert twice.leads == (2, 2, 0, 0, 2, 0)
-    assert "15-25 m: 100.0 % of 2" in str(twice)
+    assert twice.leads == (2, 2, 0, 2, 0)
+    assert "15-30 m: 100.0 % of 2" in str(twice)

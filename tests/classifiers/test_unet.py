@@ -141,6 +141,18 @@ class Threshold:
         return np.eye(3, dtype="f4")[np.digitize(x[..., 0], [0.3, 0.6])]
 
 
+@pytest.mark.parametrize("block", [24, 1000])
+def test_probabilities_of_a_scene(block):
+    """Weights of overlapping tiles add up to one, and the likeliest class is that of the class map."""
+    values = np.random.default_rng(2).uniform(0, 1, (33, 97)).astype("f4")
+    lazy = {"B02": da.from_array(values, chunks=20)}
+    share = s2tiles.classify(Threshold(), lazy, 1.0, block, probabilities=True)
+    assert share.shape == (3, 33, 97)
+    found = share.compute()
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+    np.testing.assert_array_equal(found.argmax(0), s2tiles.classify(Threshold(), lazy, 1.0, block).compute())
+
+
 class Place(Threshold):
     """A network whose answer depends on the place in the tile and on what is around."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,6 +112,7 @@ def drawn(cases: int, start: int) -> Iterator[tuple[str, list[edits.Edit]]]:
 
             draw()
             found += [(name, change) for change in mine[:wanted]]
+    random.Random(start).shuffle(found)  # so that a run that ends early has seen all of them
     return iter(found)
 
 
@@ -145,14 +148,18 @@ def main() -> int:
         cases = drawn(args.cases, args.seed)
     args.bad.parent.mkdir(parents=True, exist_ok=True)
     bad = []
-    for k, (name, change) in enumerate(cases):
-        outcome, said = worker.outcome(name, change)
-        counts[name, outcome] += 1
-        if outcome not in GOOD:
-            bad.append({"target": name, "outcome": outcome, "said": said, "edits": edits.to_json(change)})
-            args.bad.write_text("".join(json.dumps(one) + "\n" for one in bad))
-        if k % 100 == 99:
-            print(f"{k + 1} cases, {len(bad)} bad", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for k, (name, change) in enumerate(cases):
+            outcome, said = worker.outcome(name, change)
+            counts[name, outcome] += 1
+            if outcome not in GOOD:
+                bad.append({"target": name, "outcome": outcome, "said": said, "edits": edits.to_json(change)})
+                args.bad.write_text("".join(json.dumps(one) + "\n" for one in bad))
+            if k % 100 == 99:
+                print(f"{k + 1} cases, {len(bad)} bad", flush=True)
+    except KeyboardInterrupt:
+        print("ended early")
     worker.close()
     print(table(counts))
     return int(bool(bad))

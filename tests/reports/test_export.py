@@ -258,8 +258,9 @@ def test_notebooks_run_and_are_kept_without_output(tmp_path, name):
     code = [c for c in document["cells"] if c["cell_type"] == "code"]
     assert all(c["outputs"] == [] and c["execution_count"] is None for c in code)
     script = "\n".join("".join(c["source"]) for c in code)
-    with services.s3_server("notebooks") as s3, LocalCloud(SAMPLE.parent, stac=False) as cloud:
-        where = {"FOLDER": str(tmp_path), "BUCKET": "s3://notebooks/one"}
+    bucket = name.replace("_", "-")
+    with services.s3_server(bucket) as s3, LocalCloud(SAMPLE.parent, stac=False) as cloud:
+        where = {"FOLDER": str(tmp_path), "BUCKET": f"s3://{bucket}/one"}
         env = _environment(GRANULE=cloud.href(SAMPLE), **where, **s3)
         done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

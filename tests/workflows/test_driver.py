@@ -99,7 +99,7 @@ def test_blocks_are_used_and_a_missing_one_is_made(whole, tmp_path: Path) -> Non
         return load(*args, **how | {"blocks": lambda *a: asked.append(read(*a)) or asked[-1]})
 
     options = is2ice.Options()
-    joined = segment_blocks.Joined(str(tmp_path), 1500, spy)
+    joined = segment_blocks.Joined(location.location(tmp_path), 1500, spy)
     for number in (0, 2):
         joined.make(options, segment_blocks.Part(str(SAMPLE), "g", "gt2r", number))
     segments = joined(str(SAMPLE), "gt2r", options, threads=1)
@@ -387,7 +387,7 @@ def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
     going = run_record.Record(root, Manifest("run", ()), ExecutionSettings())
     with going:
         for run in (going.of, "another"):
-            location.location(segment_blocks.parts_folder(root, run)).put("block", b"x")
+            segment_blocks.parts_folder(root, run).put("block", b"x")
         segment_blocks.clear(root, run_record.resumable(root))
         assert os.listdir(root.folder / ".parts") == [going.of]
         told = run_report.text(*run_record.read(root))
@@ -533,6 +533,8 @@ def test_damaged_hdf5_is_told_so() -> None:
     assert "download it again" in told["error"]
     gone = KeyError("Unable to synchronously open object (object 'x' doesn't exist)")
     assert "download" not in driver.failure(Item("a.h5", "a", "gt1r"), gone, "serial")["error"]
+    here = Item(str(SAMPLE), "a", "gt1r")
+    assert "give an address that both reach" in driver.failure(here, OSError("no such file"), "dask")["error"]
     far = Item("https://host/a.h5", "a", "gt1r")
     assert "download" not in driver.failure(far, OSError("Can't read data"), "serial")["error"]
 

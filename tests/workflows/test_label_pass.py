@@ -76,6 +76,18 @@ def test_many_passes_on_an_engine(pass_and_image, tmp_path, dask_cluster):
     assert (len(again.done), len(again.skipped)) == (0, 3)
 
 
+def test_labels_of_many_passes_in_a_bucket(pass_and_image, clouds):
+    from is2ice.workflows.label_many import label_many
+
+    (granule, item), place = pass_and_image, clouds["s3"]
+    how = {"drift": Drift(*SHIFT, "EPSG:3976"), "beams": "gt2r"}
+    run = label_many([granule], str(item), place / "labels.zarr", storage_options=place.options, **how)
+    assert run.ok, run.report()
+    got = store.open_track(place / "labels.zarr", chunks=None, storage_options=place.options)
+    want = label_pass(granule, item, **how).segments
+    np.testing.assert_array_equal(got["label"].values, want["label"].values)
+
+
 def test_scenes_of_one_pass_go_to_many_workers(pass_and_image, tmp_path, monkeypatch):
     """The bits of one process, whatever the order of the answers; a missing answer is made where they are merged."""
     from is2ice.workflows import label_many

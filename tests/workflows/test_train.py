@@ -14,11 +14,13 @@ from test_neural import a_track
 
 pytest.importorskip("tensorflow")
 
-from is2ice import Options, schema
+from is2ice import Options, classify, schema
 from is2ice.classifiers import model_folder
 from is2ice.classifiers.neural import Neural
 from is2ice.cli.main import main
 from is2ice.errors import ModelError, StoreError
+from is2ice.io.remote.location import location
+from is2ice.io.remote.whole_files import exists
 from is2ice.io.stores import store
 from is2ice.workflows import run as pipeline
 from is2ice.workflows.options import pin_classifier
@@ -105,8 +107,20 @@ def test_the_command_trains_shows_epochs_and_refuses_to_overwrite(folder, capsys
     assert json.loads(out)["architecture"] == "mlp"
 
 
-def test_an_interrupted_training_goes_on(folder):
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_an_interrupted_training_goes_on(folder, clouds, kind, monkeypatch):
+    """Labels, checkpoint and model in folders or in a bucket, with the same weights."""
+    for name, value in clouds[kind].environment.items():
+        monkeypatch.setenv(name, value)
     text = CONFIG.replace("models/small", "models/broken")
+    if kind == "s3":
+        labelled = location(folder / "labelled.zarr")
+        keys = list(labelled.objects())
+        place = location(clouds[kind] / "labelled.zarr")
+        place.put_all(dict(zip(keys, labelled.read_all(keys), strict=True)))
+        text = text.replace('"labelled', f'"{clouds[kind]}/labelled').replace(
+            '"models', f'"{clouds[kind]}/models'
+        )
     (folder / "broken.toml").write_text(text)
     config = read_config(folder / "broken.toml")
     seen: list[dict] = []
@@ -118,13 +132,25 @@ def test_an_interrupted_training_goes_on(folder):
 
     with pytest.raises(KeyboardInterrupt):
         train(config, progress=interrupt)
-    assert config.checkpoint.exists()
-    assert not config.model.exists()
+    assert exists(config.checkpoint)
+    assert not exists(config.model)
     again: list[dict] = []
     card = train(config, progress=again.append)
     assert len(again) == 2
     assert len(card["training"]["history"]["epochs"]) == 4
-    assert not config.checkpoint.exists()
+    assert not exists(config.checkpoint)
+    weights = model_folder.packed_weights(config.model, model_folder.read_card(config.model))
+    assert weights == _weights.setdefault("broken", weights)
+    if kind == "s3":  # a run takes the model by its address
+        track = a_track(300, seed=1)
+        found = classify(track, config.model)
+        assert found.attrs["classifier_checksum"] == model_folder.checksum(config.model)
+        with pytest.raises(ModelError, match="pass overwrite=True"):
+            Neural.load(config.model).save(config.model)
+
+
+#: Weights of the interrupted training, wherever it wrote.
+_weights: dict[str, bytes] = {}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def search(
     rgt, cycle : int or iterable of int, optional
         Reference ground tracks (1 to 1387) and 91-day cycles.
     name : str, optional
-        Of a granule, with ``?`` and ``*``, in place of track and cycle.
+        Name of a granule, with ``?`` and ``*``, in place of track and cycle.
     limit : int, optional
         Most granules taken from the catalogue for each piece of the area; by default all that it holds. What is
         left out is logged as a warning.
@@ -101,6 +101,7 @@ def search(
     ValueError
         Nothing to search by.
     """
+    require("earthaccess")
     if product not in PRODUCTS:
         raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
     names = _names(product, rgt, cycle) if name is None else [name]
@@ -310,7 +311,7 @@ def _in_cloud(granule: Any) -> bool:
 
 
 def explained(error: Exception, who: str = "NASA's catalogue (CMR)") -> CatalogError:
-    """What a service's failure means; its own words, but for addresses and tokens."""
+    """Describe a service's failure in its own words, without addresses and tokens."""
     import requests
 
     text = re.sub(r"\s+", " ", re.sub(r"https?://\S+", "", str(error)))[:200]
@@ -430,7 +431,7 @@ def _ends(orbit: Mapping[str, Any]) -> tuple[tuple[float, str], tuple[float, str
 
 
 def _near(row: Any, shape: BaseGeometry) -> bool:
-    """Whether a pass meets the area; one whose orbit is not told is kept."""
+    """Return True if a pass meets the area; a pass of unknown orbit is kept."""
     tracks = [
         ground_track(float(o["AscendingCrossing"]), *_ends(o)) for o in _orbits(row["granule_item"]["umm"])
     ]

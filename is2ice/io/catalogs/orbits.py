@@ -1,4 +1,4 @@
-"""Where an ICESat-2 pass lies on the ground, from what a catalogue tells of it: crossing and latitudes.
+"""Ground track of an ICESat-2 pass from the catalogue's orbit fields: crossing and latitudes.
 
 CMR describes a granule by the longitude at which its orbit crosses the equator going north, and by the
 latitudes and directions between which it lies; its own footprints of polar granules are rough, and its
@@ -69,12 +69,12 @@ def meets(
     shape: BaseGeometry,
     half_width: float = HALF_WIDTH,
 ) -> bool:
-    """Whether a pass comes within a distance of an area.
+    """Return True if a pass comes within a distance of an area.
 
     Parameters
     ----------
     longitude, latitude : ndarray
-        Of the track, degrees.
+        Positions of the track, degrees.
     shape : shapely geometry
         Degrees, cut at the antimeridian.
     half_width : float

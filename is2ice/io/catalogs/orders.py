@@ -1,4 +1,4 @@
-"""What icepyx knows of NASA's products, and orders: parts of granules that NASA's Harmony cuts and keeps ready.
+"""Descriptions of NASA's products by icepyx, and orders: parts of granules cut by NASA's Harmony service.
 
 Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and
 nothing can be read by ranges. icepyx contacts NASA's catalogue (CMR) and Harmony; only the login, the words and
@@ -31,13 +31,13 @@ ENDED = ("successful", "failed", "canceled", "complete_with_errors", "paused")
 
 @dataclass(frozen=True)
 class Product:
-    """What a product of one release is.
+    """Description of a product of one release.
 
     Attributes
     ----------
     name, release, title, summary : str
     start : str
-        Of the first data, UTC.
+        Time of the first data, UTC.
     collection : str
         Concept identifier in NASA's catalogue; of the copy in the cloud where there is one.
     releases : tuple of str
@@ -54,7 +54,7 @@ class Product:
 
 
 def product_info(product: str = "ATL03", release: str | int | None = None) -> Product:
-    """What NASA's catalogue tells of a product, through icepyx; needs no login.
+    """Describe a product from NASA's catalogue, through icepyx; needs no login.
 
     Parameters
     ----------
@@ -175,11 +175,11 @@ def order(
     ----------
     granules : frame of :func:`is2ice.search`, name or names
     where : name of a sea, (west, south, east, north) or shapely polygon, optional
-        What is cut out of them.
+        Area to cut out of the granules.
     time : (start, end), optional
         UTC; an end given as a day includes that day.
     product, release : optional
-        Of the granules; by default as their names say.
+        Product and release of the granules; by default as in their names.
     skip_preview : bool
         Harmony stops orders of more than 300 granules after the first few, unless this is set.
 

@@ -277,7 +277,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
     ----------
     items : iterable of pystac.Item, dict, or paths of item files
     endpoint : str
-        Where they come from.
+        Endpoint that the items come from.
 
     Returns
     -------

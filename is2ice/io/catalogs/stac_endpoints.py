@@ -44,12 +44,12 @@ class Endpoint:
     collections : tuple of str
         Searched by default; all there are where empty.
     offset : {"flag", "stated", "baseline"}
-        Where the offset of digital numbers is told.
+        Source of the offset of digital numbers.
     sign : {"none", "token", "s3"}
     token_url : str
         Gives a token for a collection (``{collection}``), where ``sign`` is ``"token"``.
     hosts : tuple of str
-        Of addresses that need signing.
+        Hosts of addresses that need signing.
     gdal : mapping
         Settings for reading the files.
     retries, timeout : int, float
@@ -87,7 +87,7 @@ class Endpoint:
 
 @lru_cache(maxsize=1)
 def settings() -> Mapping[str, Any]:
-    """What ``s2_endpoints.toml`` says."""
+    """Read ``s2_endpoints.toml``."""
     return tomllib.loads(files(__package__).joinpath("s2_endpoints.toml").read_text())
 
 
@@ -166,7 +166,7 @@ class catalog_errors:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """What a fault says, without queries and without the password and tokens of the address asked."""
+    """Remove queries, passwords and tokens of the address asked from the text of a fault."""
     text = re.sub(r"\?[^\s?'\"<>()]*=[^\s'\"<>()]*", "", scrub(text))  # of paths too, as urllib3 has them
     parts = urlsplit(url if "://" in url else "")
     secrets = [parts.password or "", *(value for _, value in parse_qsl(parts.query))]
@@ -176,7 +176,7 @@ def without_secrets(text: str, url: str) -> str:
 
 
 def _tidy(record: logging.LogRecord) -> bool:
-    """What urllib3 logs of a request tried again holds its query."""
+    """Remove the query that urllib3 logs with a repeated request."""
     record.msg, record.args = without_secrets(record.getMessage(), ""), ()
     return True
 

@@ -72,7 +72,7 @@ F8 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to compute any block of a track: settled once, used by every block."""
+    """Settings of a track that each block needs, computed once."""
 
     beam: str
     k0: int
@@ -107,7 +107,7 @@ class Granule(Identity):
     simulated : str
         Generator, preset and seed of a simulated granule; empty for a measured one.
     notes : list of str
-        What a reader should know: what the file lacks, and what stood in for it.
+        Notes on what the file lacks, and what replaces it.
 
     Raises
     ------
@@ -505,7 +505,7 @@ class Granule(Identity):
         return ds.assign_attrs(notes=notes)
 
     def _read_ahead(self, plan: Plan) -> None:
-        """Of a remote file, request all photons of a plan in one round, if they are few enough to be kept."""
+        """Request all photons of a plan from a remote file in one round, if memory can hold them."""
         if self.stream is None:
             return
         rows = self._photon_rows(self.table(plan.beam), *self._span(plan))[0]
@@ -518,7 +518,7 @@ class Granule(Identity):
             byte_index.save(self.stream)
 
     def notes_of(self, beam: str) -> list[str]:
-        """What a reader of one beam should know: of the file, of the beam's tables, of its gaps."""
+        """List the notes on one beam: its file, its tables, its gaps."""
         table = self.table(beam)
         weak = self.strength(beam) == "weak" and all(self.strength(b) == "weak" for b in self.beams)
         fallback = ["no strong beam in the file: only weak ones"] if weak else []

@@ -35,7 +35,7 @@ from is2ice.schema import BEAMS, SIMULATED
 
 from .identity import simulation
 
-__all__ = ["match_leads", "named_variables", "open_atl07", "open_atl10", "require", "require_tables"]
+__all__ = ["match_leads", "named_variables", "open_atl07", "open_atl10"]
 
 SEGMENT_GROUPS = ("freeboard_segment", "freeboard_beam_segment")
 #: Clear names, given after the prefixes are gone.
@@ -156,29 +156,6 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
     return xr.Dataset(data, attrs={"table": f"{group.granule}: {group.name.lstrip('/')}"})
 
 
-def require(table: xr.Dataset, *names: str) -> None:
-    """Refuse a table without variables that are needed.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        Of :func:`open_atl07` or :func:`open_atl10`.
-    *names : str
-        As they are called here (see :data:`NAMES`).
-
-    Raises
-    ------
-    GranuleError
-    """
-    missing = [name for name in names if name not in table.variables]
-    if missing:
-        own = {new: old for names_ in NAMES.values() for old, new in names_.items()}
-        listed = ", ".join(f"{name} ({own[name]})" if name in own else name for name in missing)
-        raise GranuleError(
-            f"{table.attrs.get('table', 'the product')} holds no {listed}; the file may be a subset made without it"
-        )
-
-
 @contextmanager
 def named_variables(where: str) -> Iterator[None]:
     """Name the variable that a partial product lacks, for code that asks for variables by name.
@@ -196,32 +173,12 @@ def named_variables(where: str) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        lacking = str(error.args[0] if error.args else error).splitlines()[0][:120]
-        raise GranuleError(f"{where}: {lacking}; the file may be a subset made without it") from error
-
-
-def require_tables(tree: xr.DataTree, segments: tuple[str, ...]) -> None:
-    """Refuse one beam of an ATL10 granule whose tables lack what comparisons need.
-
-    Parameters
-    ----------
-    tree : xarray.DataTree
-        One beam of :func:`open_atl10`.
-    segments : tuple of str
-        Variables needed of the segments, if there are any.
-
-    Raises
-    ------
-    GranuleError
-    """
-    if (table := tree["segments"].to_dataset()).sizes.get("segment"):
-        require(table, *segments)
-    for name, needed in (
-        ("leads", ("x_atc", "height", "height_uncertainty")),
-        ("sections", ("x_atc", "h_ref", "h_ref_flag")),
-    ):
-        if name in tree.children and (table := tree[name].to_dataset()).sizes.get(name[:-1]):
-            require(table, *needed)
+        text = str(error.args[0] if error.args else error)
+        found = re.search(r"No variable named '([^']*)'", text)
+        name = found[1] if found else text.splitlines()[0][:120]
+        own = {new: old for names in reversed(NAMES.values()) for old, new in names.items()}
+        name = f"{name} ({own[name]})" if name in own else name
+        raise GranuleError(f"{where} holds no {name}; the file may be a subset made without it") from error
 
 
 def _open(path: Any, product: str) -> Hdf5:
@@ -407,6 +364,7 @@ def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
     return tree
 
 
+@named_variables("the ATL10 granule")
 def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
     """First row of every ATL10 lead among the segments of its beam, -1 where the segments are not there.
 
@@ -427,7 +385,6 @@ def match_leads(tree: xr.DataTree) -> NDArray[np.intp]:
     out = np.full(leads.sizes.get("lead", 0), -1, np.intp)
     if not out.size or not segments.sizes.get("segment", 0):
         return out
-    require(segments, "x_atc", "ssh_flag", "segment_id")
     x, surface = segments["x_atc"].values, segments["ssh_flag"].values > 0
     ident = segments["segment_id"].values
     follows = np.concatenate([[False], (np.diff(ident) == 1) & surface[1:] & surface[:-1]])

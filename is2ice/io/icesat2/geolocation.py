@@ -357,7 +357,7 @@ class _Reader:
         return time, latitude, longitude
 
     def _sea_ice(self, beam: str, rows: int) -> bool:
-        """Whether any geosegment lies in the sea-ice mask; assumed, with a note, where the file has no mask."""
+        """Return True if a geosegment lies in the sea-ice mask; assumed, with a note, if the file has no mask."""
         path = f"{beam}/geolocation/surf_type"
         try:
             found = self.file.need(path, rows=rows, ndim=2)

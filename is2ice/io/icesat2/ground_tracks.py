@@ -22,7 +22,7 @@ def ground_tracks(source: Any, beams: str | Iterable[str] | None = None) -> list
     ----------
     source : path, URL, earthaccess granule, Granule, segment Dataset, GroundTrack, or a list of these
     beams : {"strong", "weak", "all"}, name or names, optional
-        Of a granule; the strong beams by default.
+        Beams of the granule; the strong ones by default.
 
     Raises
     ------

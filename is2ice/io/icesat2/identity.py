@@ -1,4 +1,4 @@
-"""What an ATL03 file says of itself: name, release, orbit, beams, and which of them are strong.
+"""Identity of an ATL03 file: name, release, orbit, beams, and which of them are strong.
 
 HDF5 paths of these facts live here, those of photons in :mod:`is2ice.io.icesat2.atl03`.
 """
@@ -41,13 +41,13 @@ ORIENTATION = {0: "backward", 1: "forward", 2: "transition"}
 
 
 class Identity:
-    """What a granule is: :class:`is2ice.io.icesat2.atl03.Granule` without its photons.
+    """Identity of a granule: :class:`is2ice.io.icesat2.atl03.Granule` without its photons.
 
     Parameters
     ----------
     f : h5py.File
     name : str
-        Of the file, which names the granule where the file does not.
+        Name of the file, which names the granule if its attributes do not.
 
     Raises
     ------

@@ -8,19 +8,18 @@ published version unchanged, and the same command completes it.
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import xarray as xr
 
 from is2ice import schema
-from is2ice.errors import SchemaError, StoreError
-from is2ice.io.remote.location import FolderLocation, Location, location
+from is2ice.errors import SchemaError, StoreError, require
+from is2ice.io.remote.location import FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
@@ -28,9 +27,12 @@ from is2ice.io.stores.layout import (
     create,
     entry_bytes,
     entry_key,
+    holds_store,
+    packed,
     root_attributes,
     root_meta,
     track_path,
+    unpacked,
 )
 from is2ice.io.stores.track_encoding import decode
 from is2ice.science import epoch
@@ -41,30 +43,17 @@ from .stac_items import collection_of, geoparquet_of, item_of_track
 __all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 
 log = logging.getLogger("is2ice")
+#: Tracks that were checked are kept in memory up to this size until they are put, bytes; others are read again.
+HELD = 2**28
 Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
-REQUIRED = (
-    "Conventions",
-    "title",
-    "summary",
-    "keywords",
-    "featureType",
-    "platform",
-    "instrument",
-    "history",
-    "date_created",
-    "time_coverage_start",
-    "time_coverage_end",
-    "geospatial_lat_min",
-    "geospatial_lat_max",
-    "geospatial_lon_min",
-    "geospatial_lon_max",
-    "source_granule",
-    "processing_parameters",
-    "release",
-    "schema_version",
-    "inputs",
+REQUIRED = tuple(
+    (
+        "Conventions title summary keywords featureType platform instrument history date_created "
+        "time_coverage_start time_coverage_end geospatial_lat_min geospatial_lat_max geospatial_lon_min "
+        "geospatial_lon_max source_granule processing_parameters release schema_version inputs"
+    ).split()
 )
 
 
@@ -106,6 +95,7 @@ def publish(
     *,
     declaration: Declaration | str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
 
@@ -120,6 +110,8 @@ def publish(
         makes a new version, also where no track is new.
     dry_run : bool
         Check and compare only; nothing is written.
+    storage_options : mapping, optional
+        Options of the bucket of `target` (:func:`is2ice.location`), and of `store` if it lies at the same provider.
 
     Returns
     -------
@@ -131,31 +123,34 @@ def publish(
         Not a store, an unfit track (with everything that is wrong with it), or a target that cannot be
         written or holds something else. Earlier versions stay unchanged.
     """
+    require("pystac", "stac_geoparquet")
     found = None if declaration is None else find_declaration(declaration)
-    work = _Publication.of(store, target, found)
-    base = work.latest()
-    fresh = work.differing(base)
+    place = location(store if target is None else target, storage_options)
+    work = _Publication.of(beside(store, place, storage_options), None if target is None else place, found)
+    first, fresh = work.base, work.differing()
     if dry_run:
-        size = sum(len(raw) for key in fresh for raw in work.checked(key)[0].values())
-        return work.result(base, _number(base) + bool(fresh or work.redeclared(base)), fresh, size)
-    if base is None:  # a place that holds nothing yet stays so if a track is unfit
-        for key in fresh:
-            work.checked(key)
+        size = sum(work.check(key) for key in sorted(fresh))
+        return work.result(first, _number(first) + bool(fresh or work.redeclared), fresh, size)
+    if (
+        first is None and work.place is not work.root
+    ):  # a place that holds nothing stays so if a track is unfit
+        for key in sorted(fresh):
+            work.check(key)
     create(work.place)
     size = 0
-    while fresh or work.redeclared(base):
-        size += sum(work.put(key, base) for key in sorted(fresh))
-        manifest = work.merged(base, fresh)
-        if work.place.create(stores.version_key(manifest["version"]), _packed(manifest)):
+    while fresh or work.redeclared:
+        size += sum(work.put(key) for key in sorted(fresh))
+        manifest = work.merged(fresh)
+        if work.place.create(stores.version_key(manifest["version"]), packed(manifest)):
             break
         # Another publisher was first: its tracks stay, and those that differ are compared again.
-        base = work.latest()
-        fresh = work.differing(base)
+        work.base = work.latest()
+        fresh = work.differing()
     else:
-        manifest = base or {}
+        manifest = work.base or {}
     if manifest:
         _complete(work.place, manifest)
-    return work.result(base, _number(manifest), fresh, size)
+    return work.result(first, _number(manifest), fresh, size)
 
 
 @dataclass
@@ -169,101 +164,111 @@ class _Publication:
     wanted : dict
         Entries by ``<granule>/<beam>``.
     declared : Declaration, optional
+    base : dict, optional
+        The newest version of the place, which its pointer may not name yet.
     items : dict
         STAC items of the tracks that were checked.
+    held : dict
+        Objects of tracks that were checked and are not put yet, up to :data:`HELD` bytes in all.
     """
 
     root: Location
     place: Location
     wanted: dict[str, Document]
     declared: Declaration | None
-    items: dict[str, Document]
+    base: Document | None = None
+    items: dict[str, Document] = field(default_factory=dict)
+    held: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls,
-        store: str | os.PathLike[str],
-        target: str | os.PathLike[str] | None,
-        declared: Declaration | None,
+        cls, store: str | os.PathLike[str] | Location, target: Location | None, declared: Declaration | None
     ) -> _Publication:
         entries, root = source(store)
-        place = root if target is None else location(target)
+        place = root if target is None else target
         if place is not root:
             check_apart(root, place)
-            if place.url == root.url:
-                place = root
-            elif (
-                root_attributes(place) is None
-                and (names := place.entries())
-                and root_attributes(place) is None
-            ):
-                told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-                raise StoreError(
-                    f"{place.name}: not empty (it holds {told}) and not a store; name a new or empty folder or prefix"
-                )
-            elif root_attributes(place) is not None:
-                create(place)  # refuses what is no store of this layout
-        return cls(root, place, entries, declared, {})
+            place = root if place.url == root.url else place
+            holds_store(place)
+        work = cls(root, place, entries, declared)
+        work.base = work.latest()
+        return work
 
     def latest(self) -> Document | None:
-        """The newest version of the place, which its pointer may not name yet."""
+        """Read the newest version of the place."""
         numbers = stores.version_numbers(self.place)
         return stores.read_version(self.place, numbers[-1]) if numbers else None
 
-    def differing(self, base: Document | None) -> set[str]:
-        """Tracks that a version lacks, or holds made otherwise."""
-        held = (base or {}).get("tracks", {})
+    def differing(self) -> set[str]:
+        """Find the tracks that the newest version lacks, or holds made otherwise."""
+        held = (self.base or {}).get("tracks", {})
         by = "digest" if self.place is self.root else "inputs"
         return {key for key, entry in self.wanted.items() if held.get(key, {}).get(by) != entry[by]}
 
-    def redeclared(self, base: Document | None) -> bool:
-        """Return True if a declaration is given that differs from that of a version."""
-        return self.declared is not None and _declared_as(self.declared) != (base or {}).get("declaration")
+    @property
+    def redeclared(self) -> bool:
+        """True if a declaration is given that differs from that of the newest version."""
+        return self.declared is not None and _declared_as(self.declared) != (self.base or {}).get(
+            "declaration"
+        )
 
-    def checked(self, key: str) -> tuple[dict[str, bytes], xr.Dataset]:
-        """Objects of a track that is whole and fit to be published, and what they hold."""
-        objects = stores.read_track(self.root, self.wanted[key])
-        return objects, check_track(objects, key)
+    def check(self, key: str) -> int:
+        """Read a track, which must be whole and fit to be published, and describe it; return its bytes."""
+        entry = self.wanted[key]
+        objects = stores.read_track(self.root, entry)
+        ds = check_track(objects, key)
+        declared = self.declared or _declaration(self.base)
+        address = (declared.url if declared else "").rstrip("/") or self.place.url
+        self.items[key] = item_of_track(
+            ds,
+            href=f"{address}/{track_path(entry)}",
+            collection=declared.name if declared else "is2ice",
+            licence=declared.licence if declared else "",
+            digest=entry["digest"],
+            size=entry["bytes"],
+        )
+        if sum(self.wanted[k]["bytes"] for k in (*self.held, key)) <= HELD:
+            self.held[key] = objects
+        return int(entry["bytes"])
 
-    def put(self, key: str, base: Document | None) -> int:
-        """Check a track and put it and its item into the place, where no version names it yet; bytes copied."""
-        if key in self.items:
-            return 0
-        entry, (objects, ds) = self.wanted[key], self.checked(key)
-        path = track_path(entry["granule"], entry["beam"], entry["digest"])
-        declared = self.declared or _declaration(base)
-        name, licence = (declared.name, declared.licence) if declared else ("is2ice", "")
-        href = f"{(declared.url if declared else '').rstrip('/') or self.place.url}/{path}"
-        how: Any = {"digest": entry["digest"], "size": entry["bytes"]}
-        self.items[key] = item_of_track(ds, href=href, collection=name, licence=licence, **how)
-        copied = 0
+    def put(self, key: str) -> int:
+        """Put a track and its item into the place, where no version names it yet; return the bytes copied."""
+        entry, path, copied = self.wanted[key], track_path(self.wanted[key]), 0
+        if key not in self.items:
+            self.check(key)
+        objects = self.held.pop(key, None)
         if self.place is not self.root:
-            there = self.place.objects(path + "/")
-            lacking = {f"{path}/{n}": raw for n, raw in objects.items() if _lacks(there, f"{path}/{n}", raw)}
-            self.place.put_all(lacking)
-            copied = sum(map(len, lacking.values()))
-            self._take(key, entry, base)
+            there = self.place.objects(f"{path}/")
+            lacking = {
+                k: o.size
+                for k, o in self.root.objects(f"{path}/").items()
+                if k not in there or there[k].size != o.size
+            }
+            if not self.place.copy(self.root, {k: k for k in lacking}):
+                objects = objects or stores.read_track(self.root, entry)
+                self.place.put_all({k: objects[k.removeprefix(f"{path}/")] for k in lacking})
+            copied = sum(lacking.values())
+            self._take(key, entry)
         self.place.put(f"{path}.json", json.dumps(self.items[key]).encode())
         log.info("%s: %s, %d bytes copied", self.place.name, path, copied)
         return copied
 
-    def _take(self, key: str, entry: Document, base: Document | None) -> None:
+    def _take(self, key: str, entry: Document) -> None:
         """Make a track part of the place, unless a run wrote another one there that is not published yet."""
         at = entry_key(entry["granule"], entry["beam"])
         held = self.place.read(at)
-        before = (base or {}).get("tracks", {}).get(key, {}).get("digest")
+        before = (self.base or {}).get("tracks", {}).get(key, {}).get("digest")
         if held is not None and before is not None and f'"{before}"'.encode() not in held[0]:
             return
         if self.place.swap(at, entry_bytes(entry), held[1] if held else None):
             stores.show_track(self.place, entry)
 
-    def merged(self, base: Document | None, fresh: Iterable[str]) -> Document:
-        """The next version: all that the last one holds, and these tracks."""
-        tracks = dict((base or {}).get("tracks", {}))
-        tracks |= {key: self.wanted[key] for key in fresh}
-        declared = self.declared or _declaration(base)
+    def merged(self, fresh: Iterable[str]) -> Document:
+        """Make the next version: all that the newest one holds, and these tracks."""
+        tracks = {**(self.base or {}).get("tracks", {}), **{key: self.wanted[key] for key in fresh}}
+        declared = self.declared or _declaration(self.base)
         return {
-            "version": _number(base) + 1,
+            "version": _number(self.base) + 1,
             "created": epoch.now(),
             "is2ice": __version__,
             "schema_version": schema.SCHEMA_VERSION,
@@ -271,9 +276,9 @@ class _Publication:
             "tracks": dict(sorted(tracks.items())),
         }
 
-    def result(self, base: Document | None, version: int, fresh: set[str], size: int) -> Published:
-        """Report on the publication."""
-        held = (base or {}).get("tracks", {})
+    def result(self, first: Document | None, version: int, fresh: set[str], size: int) -> Published:
+        """Report on the publication, compared with the version that was there first."""
+        held = (first or {}).get("tracks", {})
         return Published(
             self.place.name,
             version,
@@ -281,11 +286,13 @@ class _Publication:
             tuple(sorted(k for k in fresh if k in held)),
             tuple(sorted(self.wanted.keys() - fresh)),
             size,
-            self.redeclared(base) and base is not None,
+            first is not None
+            and self.declared is not None
+            and _declared_as(self.declared) != first.get("declaration"),
         )
 
 
-def source(store: str | os.PathLike[str]) -> tuple[dict[str, Document], Location]:
+def source(store: str | os.PathLike[str] | Location) -> tuple[dict[str, Document], Location]:
     """Entries of all tracks of a store that is to be published, and its location.
 
     Raises
@@ -374,7 +381,7 @@ def _complete(place: Location, manifest: Document) -> None:
     if before < manifest["version"]:
         below = f"versions/{manifest['version']:06d}"
         items = _items(place, manifest, before)
-        place.put(f"{below}/items.json.gz", _packed(items))
+        place.put(f"{below}/items.json.gz", packed(items))
         place.put(f"{below}/items.parquet", geoparquet_of(items.values()))
         place.put(f"{below}/{COLLECTION}", _collection(manifest, items, "../..", "./items.parquet"))
         _revise(place, manifest, before)
@@ -395,14 +402,14 @@ def _complete(place: Location, manifest: Document) -> None:
 def _items(place: Location, manifest: Document, before: int) -> dict[str, Document]:
     """STAC items of a version by track: those that an earlier version has too, the others as they were put."""
     held = place.read(f"versions/{before:06d}/items.json.gz") if before else None
-    known = json.loads(gzip.decompress(held[0])) if held else {}
+    known = unpacked(held[0]) if held else {}
     tracks = manifest["tracks"]
     new = [
         k
         for k, e in tracks.items()
         if known.get(k, {}).get("assets", {}).get("zarr", {}).get("is2ice:sha256") != e["digest"]
     ]
-    paths = [f"{track_path(e['granule'], e['beam'], e['digest'])}.json" for e in (tracks[k] for k in new)]
+    paths = [f"{track_path(e)}.json" for e in (tracks[k] for k in new)]
     for key, path, raw in zip(new, paths, place.read_all(paths), strict=True):
         if raw is None:
             raise StoreError(f"{place.name}: {path} is missing; publish the store again")
@@ -429,8 +436,7 @@ def _settle(place: Location, number: int, told: int | None) -> None:
     redeclared = before["declaration"] != current["declaration"]
     for key, entry in current["tracks"].items():
         if redeclared or before["tracks"].get(key, {}).get("digest") != entry["digest"]:
-            path = track_path(entry["granule"], entry["beam"], entry["digest"])
-            place.put(f"{path}.json", json.dumps(items[key]).encode())
+            place.put(f"{track_path(entry)}.json", json.dumps(items[key]).encode())
     place.put(COLLECTION, _collection(current, items, ".", f"./versions/{number:06d}/items.parquet"))
 
 
@@ -469,7 +475,7 @@ def _collection(manifest: Document, items: Mapping[str, Document], root: str, in
     """STAC collection of a version; `root` and `index` as they are addressed from its place."""
     declared = _declaration(manifest)
     entries = manifest["tracks"].values()
-    hrefs = [f"{root}/{track_path(e['granule'], e['beam'], e['digest'])}.json" for e in entries]
+    hrefs = [f"{root}/{track_path(e)}.json" for e in entries]
     out = collection_of(declared.name if declared else "is2ice", list(items.values()), declared, hrefs)
     out["assets"] = {
         "items": {"href": index, "type": "application/vnd.apache.parquet", "roles": ["stac-items"]},
@@ -502,11 +508,3 @@ def _declaration(manifest: Mapping[str, Any] | None) -> Declaration | None:
 
 def _number(manifest: Mapping[str, Any] | None) -> int:
     return int((manifest or {}).get("version", 0))
-
-
-def _lacks(there: Mapping[str, Any], key: str, raw: bytes) -> bool:
-    return key not in there or there[key].size != len(raw)
-
-
-def _packed(document: Document) -> bytes:
-    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)

@@ -1,4 +1,4 @@
-"""Where a remote granule's bytes lie, as learned when it was read before: kept, so that it opens in one request.
+"""Kept index of the bytes of remote granules, so that a granule read before opens in one request.
 
 Off unless ``IS2ICE_INDEX`` names a folder, or is ``1`` for the user's cache folder. One small JSON file a granule
 holds the blocks of HDF5 metadata that reading went through, bound to size, entity tag and time of change of the
@@ -32,7 +32,7 @@ LARGEST = 32 * 2**20
 
 
 def folder() -> Path | None:
-    """Where indices are kept; None where they are not wanted."""
+    """Return the folder of kept indices; None if none are to be kept."""
     named = os.environ.get("IS2ICE_INDEX", "")
     if named.lower() in ("", "0", "no", "false"):
         return None

@@ -73,7 +73,7 @@ def login(*, again: bool = False) -> earthaccess.Auth:
 
 
 def logged_in() -> bool:
-    """Whether this process is logged in, by whoever did it, with a token that is still good."""
+    """Return True if this process is logged in with a token that is still valid."""
     import sys
 
     if "earthaccess" not in sys.modules:
@@ -100,14 +100,14 @@ def token() -> str | None:
 
 
 def is_earthdata(url: str) -> bool:
-    """Whether a URL is of a host that may see the token."""
+    """Return True if a URL is of a host that may see the token."""
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     return parts.scheme == "https" and any(host == known or host.endswith(f".{known}") for known in HOSTS)
 
 
 def headers(url: str) -> dict[str, str]:
-    """What a request to a URL needs to be let in: nothing, or Earthdata's bearer token.
+    """Return the headers that a request to a URL needs: none, or Earthdata's bearer token.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def s3_credentials(bucket: str) -> dict[str, Any] | None:
 
 
 def in_region() -> bool:
-    """Whether this machine says that it is in AWS us-west-2, where the archive lies.
+    """Return True if this machine's settings say AWS us-west-2, the region of the archive.
 
     Told by ``AWS_REGION`` or ``AWS_DEFAULT_REGION`` together with a sign of AWS itself; no request is made.
     """

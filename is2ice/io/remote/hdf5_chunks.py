@@ -76,7 +76,7 @@ def prefetch(stream: RemoteFile, wanted: Iterable[tuple[h5py.Dataset, int, int]]
 def places(
     dataset: h5py.Dataset, start: int = 0, stop: int | None = None, stream: RemoteFile | None = None
 ) -> list[tuple[int, int]]:
-    """Where in the file the rows of a dataset lie: (first byte, last byte + 1) of each chunk."""
+    """List the byte ranges of a dataset's rows: (first byte, last byte + 1) of each chunk."""
     length = dataset.shape[0] if dataset.shape else 1
     start, stop = max(0, start), length if stop is None else min(stop, length)
     if stop <= start:

@@ -128,7 +128,7 @@ def checked_size(dataset: h5py.Dataset, rows: int | None = None) -> None:
 
 
 class _Guarded:
-    """What group, file and dataset know of the file they belong to."""
+    """Common parts of group, file and dataset: the file that they belong to."""
 
     granule: str = ""
     file_size: int | None = None

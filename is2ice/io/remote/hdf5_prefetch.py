@@ -5,7 +5,7 @@ each is known only from another: seventy round trips one after the other to open
 are followed from the root breadth first, through symbol tables, headers and chunk indices, all of one generation
 in one round of requests, and kept where the library's own reads will find them. An entry of a symbol table tells
 where a member's header lies and, of a group, its tables too, so that a level of the hierarchy takes two rounds.
-What is fetched so is a hint: the library reads and judges every byte itself, and finds by itself what is not
+The fetched bytes are a hint: the library reads and judges every byte itself, and finds by itself what is not
 understood here (groups and indices of newer kinds).
 
 :func:`chunks` alone answers in the library's place, which would walk a whole index to find one chunk. What
@@ -40,7 +40,7 @@ Rows = tuple[int, int]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where a chunk lies: its first row, its bytes in the file, and the filters skipped for it."""
+    """Place of a chunk: its first row, its bytes in the file, and the filters skipped for it."""
 
     row: int
     start: int
@@ -50,7 +50,7 @@ class Chunk:
 
 @dataclass
 class _Wanted:
-    """What is wanted of an object: of a dataset the places of rows, of a group members."""
+    """Wanted parts of an object: the places of rows of a dataset, the members of a group."""
 
     rows: Rows | None = None
     members: dict[str, _Wanted] = field(default_factory=dict)
@@ -168,7 +168,7 @@ def _new(pieces: Iterable[_Piece], seen: set[int], size: int) -> list[_Piece]:
 
 
 def _symbols(wanted: _Wanted, tree: int, heap: int) -> Iterator[_Piece]:
-    """Where a group's members are told."""
+    """List the tables that name a group's members."""
     table = _Table(wanted)
     yield _Piece(tree, "tree", wanted, table=table)
     yield _Piece(heap, "heap", wanted, table=table)
@@ -195,7 +195,7 @@ def _more(piece: _Piece, data: bytes) -> Iterator[_Piece]:
 
 
 def _messages(piece: _Piece, data: bytes, width: int) -> Iterator[_Piece]:
-    """What the messages of an object header point to."""
+    """List the pieces that the messages of an object header point to."""
     at = 0
     while at + width <= len(data):
         kind, size = struct.unpack_from("<HH" if width == 8 else "<BH", data, at)
@@ -211,7 +211,7 @@ def _messages(piece: _Piece, data: bytes, width: int) -> Iterator[_Piece]:
 
 
 def _layout(piece: _Piece, body: bytes) -> Iterator[_Piece]:
-    """Where a dataset's data are told, or lie."""
+    """List the pieces with a dataset's index, or its data."""
     if body[1] == _CHUNKED:
         (tree,) = struct.unpack_from("<Q", body, 3)
         if tree != _UNDEFINED:

@@ -9,27 +9,32 @@ flushed to the disk before it counts as written.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import math
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EACCES, EPERM, EROFS
+from errno import EACCES, ENOTEMPTY, EPERM, EROFS
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from is2ice.engines import shared
-from is2ice.errors import StoreError
+from is2ice.errors import Is2IceError, StoreError
 from is2ice.io.urls import local_path, public_url, scrub
 
 from .object_store import s3_settings
 
 __all__ = [
+    "BUCKETS",
     "PARALLEL",
     "SHARED",
     "BucketLocation",
@@ -37,6 +42,7 @@ __all__ = [
     "HttpLocation",
     "Location",
     "Object",
+    "beside",
     "clear_errors",
     "is_url",
     "location",
@@ -48,15 +54,30 @@ PARALLEL = 16
 UNFINISHED = ".unfinished-"
 #: Addresses of objects that came with the job of a worker.
 SHARED = "shared://"
-#: Addresses of buckets, by the class of obstore that reaches them.
+#: Schemes of buckets, with the class of obstore that reaches them.
 BUCKETS = {"s3": "S3Store", "s3a": "S3Store", "gs": "GCSStore", "az": "AzureStore", "abfs": "AzureStore"}
-#: Names that fsspec gives to the options of obstore.
+#: Names of fsspec and botocore for options of obstore.
 _ALSO = {
-    "anon": "skip_signature",
-    "key": "access_key_id",
-    "secret": "secret_access_key",
-    "token": "session_token",
-    "endpoint_url": "endpoint",
+    "S3Store": {
+        "anon": "skip_signature",
+        "key": "access_key_id",
+        "secret": "secret_access_key",
+        "token": "session_token",
+        "endpoint_url": "endpoint",
+    },
+    "GCSStore": {
+        "anon": "skip_signature",
+        "token": "service_account",
+        "endpoint_url": "base_url",
+        "endpoint": "base_url",
+    },
+    "AzureStore": {"anon": "skip_signature", "sas_token": "sas_key", "endpoint_url": "endpoint"},
+}
+#: Environment variables that name the server of a provider other than its own.
+_ENDPOINTS = {
+    "S3Store": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "GCSStore": ("GOOGLE_BASE_URL",),
+    "AzureStore": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 #: What a server of S3 answers in XML.
@@ -99,8 +120,12 @@ def location(where: str | os.PathLike[str] | Location, options: Mapping[str, Any
     where : str, Path or Location
         A folder, ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix`` or ``https://`` (to read).
     options : mapping, optional
-        Storage options: of obstore for buckets (``access_key_id``, ``endpoint``, ``skip_signature`` ...), of fsspec
-        for ``https://``. The environment supplies what is not given. They are never written down.
+        Storage options: of obstore for buckets, of fsspec for ``https://``. ``s3://`` takes ``profile``,
+        ``access_key_id``, ``secret_access_key``, ``session_token``, ``region`` and ``endpoint``; ``gs://``
+        ``service_account`` (a file), ``bearer_token`` and ``base_url``; ``az://`` ``account_name``, ``account_key``,
+        ``sas_key`` and ``endpoint``; each ``skip_signature=True`` for a public bucket, and names of fsspec such as
+        ``anon``. The environment (``AWS_...``, ``GOOGLE_...``, ``AZURE_STORAGE_...``), the provider's configuration
+        files and the role of the machine supply what is not given. No option is ever written down.
 
     Raises
     ------
@@ -125,6 +150,14 @@ def location(where: str | os.PathLike[str] | Location, options: Mapping[str, Any
     )
 
 
+def beside(
+    where: str | os.PathLike[str], other: Location, options: Mapping[str, Any] | None = None
+) -> Location:
+    """Give the location of an address, with storage options if its scheme is that of another location."""
+    scheme = os.fspath(where).partition("://")[0]
+    return location(where, options if other.url.startswith(f"{scheme}://") else None)
+
+
 class Location:
     """Objects below an address, by keys with ``/`` between their parts.
 
@@ -134,16 +167,35 @@ class Location:
         Address that readers use.
     name : str
         The same without secrets, for messages.
+    options : mapping
+        Storage options, which no text shows.
     """
 
     url: str
     name: str
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def __str__(self) -> str:
         return self.name
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
     def __fspath__(self) -> str:
         return self.url
+
+    def __truediv__(self, below: str) -> Location:
+        return location(f"{self.url}/{below}", self.options)
+
+    def __reduce__(self) -> Any:
+        return location, (self.url, dict(self.options))
+
+    def __dask_tokenize__(self) -> str:
+        return self.name
+
+    def same(self, other: Location) -> bool:
+        """Return True if both are the same place, also by other names of a folder."""
+        return self.url == other.url
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Read an object and its tag; None where there is none."""
@@ -172,6 +224,10 @@ class Location:
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects."""
         raise NotImplementedError
+
+    def copy(self, source: Location, pairs: Mapping[str, str]) -> bool:
+        """Let the provider copy objects of another location, keys here by keys there; False if it cannot."""
+        return False
 
     def zarr_store(self) -> Any:
         """Give the read-only store of zarr-python."""
@@ -207,6 +263,9 @@ class FolderLocation(Location):
             raise StoreError(f"{self.name}: the root of the file system; name a folder of the store's own")
         self._inside: set[Path] = set()
 
+    def same(self, other: Location) -> bool:
+        return isinstance(other, FolderLocation) and self.folder.resolve() == other.folder.resolve()
+
     def read(self, key: str) -> tuple[bytes, str] | None:
         try:
             with (self.folder / key).open("rb") as stream:
@@ -241,15 +300,17 @@ class FolderLocation(Location):
 
     def objects(self, prefix: str = "") -> dict[str, Object]:
         out: dict[str, Object] = {}
-        waiting = [(prefix.rstrip("/"), self.folder / prefix)]
+        waiting = [(prefix.rstrip("/"), str(self.folder / prefix))]
         while waiting:
             key, folder = waiting.pop()
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
                 for entry in found:
-                    below = f"{key}/{entry.name}".lstrip("/")
+                    if entry.name.startswith(UNFINISHED) or entry.name.endswith(".lock"):
+                        continue
+                    below = f"{key}/{entry.name}" if key else entry.name
                     if entry.is_dir():
-                        waiting.append((below, Path(entry.path)))
-                    elif not entry.name.startswith(UNFINISHED) and not entry.name.endswith(".lock"):
+                        waiting.append((below, entry.path))
+                    else:
                         stat = entry.stat()
                         out[below] = Object(stat.st_size, _tag(stat), stat.st_mtime)
         return dict(sorted(out.items()))
@@ -278,7 +339,7 @@ class FolderLocation(Location):
         for path in self.folder.rglob(f"{UNFINISHED}*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < older_than:
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
                     count += 1
         return count
 
@@ -298,8 +359,36 @@ class FolderLocation(Location):
         return LocalStore(self.folder, read_only=True)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
-        with ThreadPoolExecutor(8) as pool:  # so that the disk is asked to flush several files at a time
-            list(pool.map(self.put, objects.keys(), objects.values()))
+        """Write several objects; those of a new folder beside it, flushed together, and then moved in."""
+        top = os.path.commonpath([os.path.dirname(key) for key in objects]) if objects else ""
+        if not top or (self.folder / top).exists() or not self._made(top, objects):
+            super().put_all(objects)
+
+    def _made(self, top: str, objects: Mapping[str, bytes]) -> bool:
+        """Write all objects of a folder that is not there; False if another writer was first."""
+        with clear_errors(self.name):
+            part = self._folder_of(top).with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}")
+            try:
+                made: set[str] = set()
+                for key, data in objects.items():
+                    place = f"{part}/{key[len(top) + 1 :]}"
+                    if (above := os.path.dirname(place)) not in made:
+                        os.makedirs(above, exist_ok=True)
+                        made.add(above)
+                    with open(place, "xb", buffering=0) as stream:
+                        stream.write(data)
+                flush_tree(part)
+                os.rename(part, self.folder / top)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno != ENOTEMPTY:
+                    raise
+                return False
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            _flush_folder((self.folder / top).parent)
+            return True
 
     def _folder_of(self, key: str) -> Path:
         """Path of a key whose folder is made, and does not lead out of this location by a symbolic link."""
@@ -358,8 +447,18 @@ class BucketLocation(Location):
             raise StoreError(
                 f"{parts.scheme}://: the bucket is not named; expected {parts.scheme}://bucket/prefix"
             )
-        given = {_ALSO.get(k, k): v for k, v in (options or {}).items()}
-        self._bucket = _bucket(parts.scheme, bucket, prefix, given)
+        self.options = MappingProxyType(dict(options or {}))
+        self.bucket, self.prefix, self._kind = bucket, prefix, BUCKETS[parts.scheme]
+        _ = self._bucket  # so that what is wrong with an address is said at once
+
+    @cached_property
+    def _bucket(self) -> Any:
+        return _bucket(urlsplit(self.url).scheme, self.bucket, self.prefix, self.options)
+
+    def __reduce__(self) -> Any:
+        return _sent_bucket, (
+            {k: v for k, v in vars(self).items() if k != "_bucket"} | {"options": dict(self.options)},
+        )
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         try:
@@ -390,7 +489,15 @@ class BucketLocation(Location):
             return self.create(key, data)
         try:
             with self._faults("written"):
-                self._bucket.put(key, data, mode={"e_tag": before})
+                condition = {"e_tag": before}
+                if (
+                    self._kind == "GCSStore"
+                ):  # knows conditions on generations only; the tag is that of the content
+                    now = self._bucket.head(key)
+                    if now["e_tag"] != before:
+                        return False
+                    condition["version"] = now["version"]
+                self._bucket.put(key, data, mode=condition)
         except (PreconditionError, FileNotFoundError):
             return False
         return True
@@ -399,7 +506,7 @@ class BucketLocation(Location):
         with self._faults("listed"):
             found = [o for batch in self._bucket.list(prefix or None) for o in batch]
         return {
-            str(o["path"]): Object(int(o["size"]), str(o["e_tag"]), o["last_modified"].timestamp())
+            str(o["path"]): Object(int(o["size"]), _quoted(o["e_tag"]), o["last_modified"].timestamp())
             for o in found
         }
 
@@ -416,6 +523,26 @@ class BucketLocation(Location):
                 with suppress(FileNotFoundError):
                     self._bucket.delete(key)
 
+    def copy(self, source: Location, pairs: Mapping[str, str]) -> bool:
+        if (
+            not isinstance(source, BucketLocation)
+            or source._kind != self._kind
+            or source.options != self.options
+        ):
+            return False
+        if source.bucket == self.bucket:
+            scheme = urlsplit(self.url).scheme
+            whole = _bucket(scheme, self.bucket, "", self.options)
+            copied: Callable[[str, str], Any] = whole.copy
+        elif self._kind == "S3Store":
+            copied = partial(_copy_s3, _client_of_s3(self.bucket, self.options), source.bucket, self.bucket)
+        else:
+            return False
+        with self._faults("written"), ThreadPoolExecutor(PARALLEL) as pool:
+            there = [f"{source.prefix}/{key}".lstrip("/") for key in pairs]
+            list(pool.map(copied, there, [f"{self.prefix}/{key}".lstrip("/") for key in pairs.values()]))
+        return True
+
     def zarr_store(self) -> Any:
         from zarr.storage import ObjectStore
 
@@ -428,14 +555,14 @@ class BucketLocation(Location):
 
         try:
             yield
-        except (StoreError, AlreadyExistsError, PreconditionError):
+        except (Is2IceError, AlreadyExistsError, PreconditionError):
             raise
         except Exception as error:
             kind = _CODE.search(str(error))
-            if kind is not None and kind[1] == "NoSuchBucket":
+            if kind is not None and kind[1] in ("NoSuchBucket", "ContainerNotFound"):
                 raise StoreError(
                     f"{self.name}: there is no such bucket; expected one that exists: make it first, or correct its "
-                    "name (or AWS_ENDPOINT_URL, which says whose it is)"
+                    "name (or the endpoint, which says whose it is)"
                 ) from None
             if isinstance(error, FileNotFoundError):
                 raise
@@ -444,15 +571,23 @@ class BucketLocation(Location):
             raise StoreError(f"{self.name} cannot be {step}: {_first(error)}{hint}") from None
 
 
+def _sent_bucket(state: Mapping[str, Any]) -> BucketLocation:
+    """Make a location again without its client: where a task is unpickled, credentials may not be there yet."""
+    made = BucketLocation.__new__(BucketLocation)
+    vars(made).update(state)
+    return made
+
+
 class HttpLocation(Location):
     """A store on a web server, read through fsspec; the query of a signed address goes with every request."""
 
     def __init__(self, where: str, options: Mapping[str, Any] | None = None) -> None:
         parts = urlsplit(where)
-        self._options = dict(options or {})
+        given = dict(options or {})
         if parts.query:
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            self._options["params"] = {**query, **self._options.get("params", {})}
+            given["params"] = {**query, **given.get("params", {})}
+        self.options = MappingProxyType(given)
         self.url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
         self.name = public_url(self.url)
 
@@ -461,7 +596,7 @@ class HttpLocation(Location):
 
         try:
             # Listings of folders are not asked for, and would go stale under a store that is published again.
-            files, path = url_to_fs(self.url, **self._options)
+            files, path = url_to_fs(self.url, **self.options)
             return files.cat_file(f"{path}/{key}"), ""
         except FileNotFoundError:
             return None
@@ -477,7 +612,7 @@ class HttpLocation(Location):
     def zarr_store(self) -> Any:
         from zarr.storage import FsspecStore
 
-        return FsspecStore.from_url(self.url, storage_options=self._options, read_only=True)
+        return FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=True)
 
     def unreadable(self, error: Exception, key: str = "") -> StoreError:
         """Give the error that stands in for one of the network, whose text and cause may hold a token."""
@@ -505,6 +640,20 @@ def _tag(stat: os.stat_result) -> str:
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
 
 
+def flush_tree(folder: Path) -> None:
+    """Flush all files below a folder, and their names, to the disk: in one request, which is quicker than one each."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None:  # of Linux
+            os.sync()
+        elif syncfs(handle):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(handle)
+
+
 def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -514,40 +663,68 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _bucket(scheme: str, bucket: str, prefix: str, given: dict[str, Any]) -> Any:
+def _bucket(scheme: str, bucket: str, prefix: str, options: Mapping[str, Any]) -> Any:
     """Store of obstore for a bucket's prefix."""
     from obstore import store
 
-    if BUCKETS[scheme] == "S3Store":
+    kind = BUCKETS[scheme]
+    given = {_ALSO[kind].get(k, k): v for k, v in options.items()}
+    profile = given.pop("profile", None)
+    if kind == "S3Store":
         settings: dict[str, Any] = {}
         if not {"access_key_id", "skip_signature", "credential_provider"} & given.keys():
-            settings, _ = s3_settings(bucket)
+            settings, _ = s3_settings(bucket, profile)
             if "access_key_id" in settings:
                 settings = {k: v for k, v in settings.items() if k not in _KEYS}
-                settings["credential_provider"] = _Renewed(bucket)
+                settings["credential_provider"] = _Renewed(bucket, profile)
         given = settings | given
-    endpoint = str(
-        given.get("endpoint") or os.environ.get("GOOGLE_BASE_URL") or os.environ.get("AZURE_ENDPOINT") or ""
-    )
-    client: Any = {
-        "allow_http": endpoint.startswith("http://") or os.environ.get("AZURE_ALLOW_HTTP") == "true"
-    }
+    server = "base_url" if kind == "GCSStore" else "endpoint"
+    for name in _ENDPOINTS[kind]:
+        if name in os.environ:
+            given.setdefault(server, os.environ[name])
+    client: Any = given.pop("client_options", {"allow_http": str(given.get(server)).startswith("http://")})
     try:
-        return getattr(store, BUCKETS[scheme])(bucket, prefix=prefix or None, client_options=client, **given)
+        return getattr(store, kind)(bucket, prefix=prefix or None, client_options=client, **given)
     except StoreError:
         raise
     except Exception as error:
         raise StoreError(f"{scheme}://{bucket}: cannot be reached: {_first(error)}") from None
 
 
+def _client_of_s3(bucket: str, options: Mapping[str, Any]) -> Any:
+    """Client of botocore, which copies from one bucket to another (obstore copies within one)."""
+    import botocore.session
+
+    given = {_ALSO["S3Store"].get(k, k): v for k, v in options.items()}
+    session = botocore.session.Session(profile=given.get("profile"))
+    settings = given if "access_key_id" in given else s3_settings(bucket, given.get("profile"))[0] | given
+    return session.create_client(
+        "s3",
+        region_name=settings.get("region"),
+        endpoint_url=settings.get("endpoint"),
+        aws_access_key_id=settings.get("access_key_id"),
+        aws_secret_access_key=settings.get("secret_access_key"),
+        aws_session_token=settings.get("session_token"),
+    )
+
+
+def _copy_s3(client: Any, origin: str, bucket: str, source: str, key: str) -> None:
+    client.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": origin, "Key": source})
+
+
+def _quoted(tag: Any) -> str:
+    """A tag as objects have it that are read; lists of Azure give it without quotes."""
+    return f'"{str(tag).strip(chr(34))}"'
+
+
 class _Renewed:
     """Credentials of a bucket, which obstore asks for again before they end: a transfer may last longer."""
 
-    def __init__(self, bucket: str) -> None:
-        self.bucket = bucket
+    def __init__(self, bucket: str, profile: str | None = None) -> None:
+        self.bucket, self.profile = bucket, profile
 
     def __call__(self) -> dict[str, Any]:
-        settings, until = s3_settings(self.bucket)
+        settings, until = s3_settings(self.bucket, self.profile)
         key, secret, token = (settings.get(name) for name in _KEYS)
         ends = None if math.isinf(until) else datetime.fromtimestamp(until, UTC)
         return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": ends}

@@ -77,8 +77,14 @@ def object_address(url: str, *, timeout: float = 60.0) -> ObjectAddress:
     return ObjectAddress(HTTPStore.from_url(url, client_options=client, retry_config=once), "")
 
 
-def s3_settings(bucket: str) -> tuple[dict[str, Any], float]:
+def s3_settings(bucket: str, profile: str | None = None) -> tuple[dict[str, Any], float]:
     """Settings of obstore's S3 store for a bucket, and when its credentials end (seconds since 1970).
+
+    Parameters
+    ----------
+    bucket : str
+    profile : str, optional
+        Section of the AWS configuration; by default that of ``AWS_PROFILE``.
 
     Raises
     ------
@@ -91,18 +97,19 @@ def s3_settings(bucket: str) -> tuple[dict[str, Any], float]:
         settings["endpoint"] = endpoint
     if os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"):
         return settings | {"skip_signature": True}, float("inf")
-    given = earthdata.s3_credentials(bucket) if "AWS_ACCESS_KEY_ID" not in os.environ else None
+    own = profile or "AWS_ACCESS_KEY_ID" in os.environ
+    given = None if own else earthdata.s3_credentials(bucket)
     if given is not None:
         until = given.pop("expires")
         return settings | {"region": "us-west-2"} | given, until
-    return settings | _aws_credentials(bucket), time.time() + 900.0
+    return settings | _aws_credentials(bucket, profile), time.time() + 900.0
 
 
-def _aws_credentials(bucket: str) -> dict[str, Any]:
-    """What botocore finds: environment, profile, or the machine's role; asked anew after a while."""
+def _aws_credentials(bucket: str, profile: str | None = None) -> dict[str, Any]:
+    """Find credentials as botocore does: environment, profile, or the machine's role; asked again after a while."""
     import botocore.session
 
-    session = botocore.session.get_session()
+    session = botocore.session.Session(profile=profile)
     try:
         held = session.get_credentials()
         frozen = held.get_frozen_credentials() if held is not None else None

@@ -74,7 +74,7 @@ def wait_asked_for(header: str | None) -> float | None:
 
 @dataclass
 class Patience:
-    """What is left of the time for one request.
+    """Time left for one request.
 
     Attributes
     ----------

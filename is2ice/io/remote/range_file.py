@@ -61,18 +61,18 @@ class ChangedError(RemoteError):
 
 @dataclass(frozen=True)
 class Traffic:
-    """What reading a remote file has taken so far.
+    """Requests and bytes of a remote file so far.
 
     Attributes
     ----------
     requests : int
         Answered and failed ones.
     bytes : int
-        Of content.
+        Bytes of content.
     retries : int
         Requests made again.
     size : int
-        Of the whole file.
+        Bytes of the whole file.
     """
 
     requests: int
@@ -107,7 +107,7 @@ class RemoteFile(io.RawIOBase):
     Parameters
     ----------
     url : str
-        ``http(s)://`` or ``s3://``; may hold secrets, which are told nowhere.
+        ``http(s)://`` or ``s3://``; secrets in it are shown nowhere.
     name : str
         For messages.
     seconds : float, optional
@@ -301,7 +301,7 @@ class RemoteFile(io.RawIOBase):
 
     @property
     def traffic(self) -> Traffic:
-        """What has been read so far."""
+        """Requests and bytes so far."""
         sent = list(self._sent)
         return Traffic(len(sent), sum(sent), len(self._again), self.version[0] if self.version else 0)
 
@@ -366,7 +366,7 @@ class RemoteFile(io.RawIOBase):
         return self._address
 
     def _renew(self, refused: ObjectAddress, verdict: _Verdict) -> None:
-        """Open another way in with credentials asked for anew; threads refused together share one."""
+        """Renew the credentials; threads refused together share one renewal."""
         asked = time.monotonic()
         mine = self._renewing.acquire(timeout=TURN)
         try:
@@ -405,7 +405,7 @@ class RemoteFile(io.RawIOBase):
             )
 
     def _said(self, verdict: _Verdict) -> GranuleError:
-        """What a failure means to the user, without a word of the URL's secrets."""
+        """Describe a failure to the user, without the URL's secrets."""
         said = _told(verdict)
         if verdict.kind == "absent":
             return GranuleError(f"{self.name}: no such file")
@@ -465,7 +465,7 @@ def _told(verdict: _Verdict) -> str:
 
 
 def _bucket_help(verdict: _Verdict, url: str) -> str:
-    """What to do about a bucket that lets nobody in."""
+    """Advise what to do about a bucket that refuses access."""
     if url.removeprefix("s3://").split("/", 1)[0] in BUCKETS:
         return (
             "NSIDC's buckets let in from AWS us-west-2 only, and with a fresh Earthdata login (is2ice.login()); "
@@ -494,7 +494,7 @@ class _Verdict:
 
 
 def _judge(error: Exception) -> _Verdict:
-    """What a failed request means, from the error of obstore."""
+    """Classify a failed request by the error of obstore."""
     if isinstance(error, GranuleError | LoginError):
         raise error
     text, name = str(error), type(error).__name__

@@ -1,4 +1,4 @@
-"""Where bytes come from: local paths, URLs through fsspec, open files, Earthdata granules."""
+"""Sources of bytes: local paths, URLs through fsspec, open files, Earthdata granules."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Source:
         return cls.of(direct[0] if direct and (earthdata.in_region() or not https) else https[0])
 
     def fingerprint(self) -> tuple[str, ...]:
-        """What tells one version of the file from another."""
+        """Values that differ between versions of the file."""
         if self.path is not None:
             stat = os.stat(self.path)
             return ("path", self.path, str(stat.st_size), str(stat.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""What a stored track says about itself: CF-1.11 and ACDD-1.3 attributes, projection, track name."""
+"""Attributes of a stored track: CF-1.11 and ACDD-1.3, projection, track name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .declarations import Declaration, credit
 __all__ = [
     "COORDINATES",
     "describe",
+    "plain",
 ]
 
 #: Variables a stored track declares as auxiliary coordinates.
@@ -71,28 +72,21 @@ def describe(
     if "delta_time" in out:  # one time in a file, under the name that every reader knows
         out = out.rename(delta_time="time")
     out = out.set_coords([name for name in COORDINATES if name in out])
-    out["trajectory"] = ((), np.array(f"{granule}/{beam}", object))
-    out["trajectory"].attrs = {"cf_role": "trajectory_id", "long_name": "granule and beam"}
-    for name in out.variables:
-        if out[name].dtype.kind == "U":  # fixed-width text has no Zarr v3 specification; `string` has
-            out[name] = out[name].astype(object)
+    identity = {"cf_role": "trajectory_id", "long_name": "granule and beam"}
+    added: dict[str, Any] = {"trajectory": ((), np.array(f"{granule}/{beam}", object), identity)}
+    for name, variable in out.variables.items():
+        if variable.dtype.kind == "U":  # fixed-width text has no Zarr v3 specification; `string` has
+            added[str(name)] = out[name].astype(object)
     crs = out.attrs.get("crs")
     if crs and {"x", "y"} <= set(out.variables):
-        from pyproj import CRS
-
-        out["spatial_ref"] = ((), np.int32(0))
-        mapping = CRS.from_user_input(crs).to_cf()
-        if mapping.get("grid_mapping_name") == "polar_stereographic":  # CF asks for the pole, pyproj omits it
-            mapping.setdefault(
-                "latitude_of_projection_origin", float(np.copysign(90.0, mapping["standard_parallel"]))
-            )
-        out["spatial_ref"].attrs = mapping
-        for name in out.data_vars:
-            if "x_atc" in out[name].dims:
-                out[name].attrs["grid_mapping"] = "spatial_ref"
-    for name in out.variables:
+        added["spatial_ref"] = ((), np.int32(0), _grid_mapping(crs))
+        for name, variable in out.variables.items():
+            if "x_atc" in variable.dims and name not in out.coords:
+                variable.attrs["grid_mapping"] = "spatial_ref"
+    out = out.assign(added)
+    for name, variable in out.variables.items():
         if name not in ("trajectory", "spatial_ref"):
-            out[name].attrs.setdefault("coverage_content_type", _content_type(str(name), out[name]))
+            variable.attrs.setdefault("coverage_content_type", _content_type(str(name), variable))
     stamp, made_by = now(), schema.simulated_by(ds.attrs)
     photons = f"simulated photons ({made_by}) in the layout of ATL03" if made_by else "ICESat-2 ATL03 photons"
     step = f"{stamp} is2ice {__version__}: written to a Zarr store"
@@ -130,7 +124,7 @@ def describe(
             attrs[f"source_{key}"] = origin[key]
     history = "\n".join(line for line in (out.attrs.get("history", ""), step) if line)
     out.attrs = {
-        **_plain(out.attrs),
+        **plain(out.attrs),
         **attrs,
         **credit(declaration),
         **_coverage(ds),
@@ -142,8 +136,20 @@ def describe(
     return out
 
 
-def _content_type(name: str, a: xr.DataArray) -> str:
-    """What a variable is, in the words of ISO 19115-1 (as ACDD asks)."""
+def _grid_mapping(crs: Any) -> dict[str, Any]:
+    """Attributes of CF for a projection."""
+    from pyproj import CRS
+
+    mapping = CRS.from_user_input(crs).to_cf()
+    if mapping.get("grid_mapping_name") == "polar_stereographic":  # CF asks for the pole, pyproj omits it
+        mapping.setdefault(
+            "latitude_of_projection_origin", float(np.copysign(90.0, mapping["standard_parallel"]))
+        )
+    return mapping
+
+
+def _content_type(name: str, a: xr.Variable) -> str:
+    """Return the content type of a variable by ISO 19115-1 (as ACDD asks)."""
     if name in (*COORDINATES, *a.dims):
         return "coordinate"
     if "flag_masks" in a.attrs or name.endswith(("_uncertainty", "_flag", "_std", "_spread")):
@@ -155,7 +161,7 @@ def _content_type(name: str, a: xr.DataArray) -> str:
     return "physicalMeasurement"
 
 
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Attributes as JSON can hold them; None is left out."""
     out = {}
     for name, value in attrs.items():

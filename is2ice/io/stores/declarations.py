@@ -21,10 +21,10 @@ class Declaration:
     Attributes
     ----------
     name : str
-        Of the file.
+        Name of the file.
     title, description : str
     url : str
-        Where it is published; empty as long as it is not.
+        Address of the published store; empty before it is published.
     schema_version : str
     recipe : str
         The script that makes it.
@@ -63,7 +63,7 @@ _WHO = re.compile(r"\s*(?P<name>[^<(]*?)\s*(?:<(?P<email>[^>]*)>)?\s*(?:\((?P<ur
 
 
 def who(text: str) -> dict[str, str]:
-    """Name, email and url of ``Name <address> (URL)``, those that are told.
+    """Split ``Name <address> (URL)`` into name, email and url, as far as given.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def credit(declaration: Declaration | None = None) -> dict[str, str]:
     Parameters
     ----------
     declaration : Declaration, optional
-        What it leaves open is taken from ``IS2ICE_CREATOR``, ``IS2ICE_PUBLISHER`` (both ``Name <address> (URL)``),
+        Empty fields are taken from ``IS2ICE_CREATOR``, ``IS2ICE_PUBLISHER`` (both ``Name <address> (URL)``),
         ``IS2ICE_INSTITUTION`` and ``IS2ICE_LICENCE``; what these leave open too is left out.
 
     Returns

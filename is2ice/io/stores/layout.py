@@ -20,16 +20,18 @@ looks at other tracks, so that one track costs the same in a store of ten and of
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
-from is2ice.io.remote.location import Location, clear_errors, is_url, location
+from is2ice.io.remote.location import Location, is_url, location
 from is2ice.io.urls import local_path, public_url
 from is2ice.version import __version__
 
@@ -41,62 +43,34 @@ __all__ = [
     "Place",
     "attributes",
     "check_version",
-    "clear_errors",
     "create",
     "entry_bytes",
     "entry_key",
+    "holds_store",
     "is_store",
+    "packed",
     "parse_entry",
     "resolve",
     "root_attributes",
     "root_meta",
     "track_path",
+    "unpacked",
 ]
 
 #: Number of this layout; a root without it is of an earlier one.
 LAYOUT = 2
 CURRENT = "current"
 #: Suffixes of granules and other files, which are no stores.
-_FILES = (
-    ".h5",
-    ".hdf5",
-    ".hdf",
-    ".nc",
-    ".nc4",
-    ".json",
-    ".parquet",
-    ".csv",
-    ".tif",
-    ".tiff",
-    ".keras",
-    ".npz",
-)
+_FILES = tuple((".h5 .hdf5 .hdf .nc .nc4 .json .parquet .csv .tif .tiff .keras .npz").split())
 #: Attributes of a track that its entry does without: they are the same for all, or long.
-_BOILERPLATE = {
-    "Conventions",
-    "featureType",
-    "cdm_data_type",
-    "summary",
-    "keywords",
-    "project",
-    "source",
-    "comment",
-    "platform",
-    "standard_name_vocabulary",
-    "time_coverage_resolution",
-    "instrument",
-    "processing_level",
-    "naming_authority",
-    "acknowledgement",
-    "geospatial_lat_units",
-    "geospatial_lon_units",
-    "geospatial_bounds_crs",
-    "history",
-    "geospatial_vertical_units",
-    "geospatial_vertical_positive",
-    "geospatial_bounds_vertical_crs",
-    "title",
-}
+_BOILERPLATE = frozenset(
+    (
+        "Conventions featureType cdm_data_type summary keywords project source comment platform "
+        "standard_name_vocabulary time_coverage_resolution instrument processing_level naming_authority "
+        "acknowledgement geospatial_lat_units geospatial_lon_units geospatial_bounds_crs history "
+        "geospatial_vertical_units geospatial_vertical_positive geospatial_bounds_vertical_crs title"
+    ).split()
+)
 COMMENT = (
     "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
     "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "
@@ -118,9 +92,28 @@ class Place(NamedTuple):
         return "/".join(part for part in (self.root.name, self.direct or self.granule, self.beam) if part)
 
 
-def track_path(granule: str, beam: str, digest: str) -> str:
-    """Key of a track's Zarr group."""
-    return f"tracks/{granule}/{beam}/{digest[:16]}"
+def track_path(entry: Mapping[str, Any]) -> str:
+    """Key of the Zarr group of an entry."""
+    return f"tracks/{entry['granule']}/{entry['beam']}/{entry['digest'][:16]}"
+
+
+def packed(document: Any) -> bytes:
+    """A document as JSON, compressed; the same document gives the same bytes."""
+    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
+
+
+def unpacked(raw: bytes) -> Any:
+    """Read what :func:`packed` wrote.
+
+    Raises
+    ------
+    ValueError
+        It is not that.
+    """
+    try:
+        return json.loads(gzip.decompress(raw))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from None
 
 
 def entry_key(granule: str, beam: str) -> str:
@@ -137,20 +130,29 @@ def entry_bytes(entry: Mapping[str, Any]) -> bytes:
     return json.dumps({**document, "sum": _sum(document)}).encode()
 
 
-def parse_entry(raw: bytes, where: str) -> dict[str, Any]:
-    """Read an entry.
+def parse_entry(raw: bytes, store: str, granule: str, beam: str) -> dict[str, Any]:
+    """Read the entry of a track.
+
+    Parameters
+    ----------
+    raw : bytes
+    store : str
+        Name of the store, for messages.
+    granule, beam : str
+        The track whose entry it must be.
 
     Raises
     ------
     DamagedTrackError
-        It is not what was written.
+        It is not what was written, or of another track.
     StoreError
         A track of another schema version.
     """
+    where = f"{store}/{granule}/{beam}"
     try:
         document = dict(json.loads(raw))
-        told = document.pop("sum")
-        whole = told == _sum(document)
+        whole = document.pop("sum") == _sum(document)
+        whole &= (document["granule"], document["beam"]) == (granule, beam)
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -221,20 +223,31 @@ def create(store: str | os.PathLike[str] | Location, options: Mapping[str, Any] 
         Not writable, not a store, or of another schema version.
     """
     root = location(store, options)
-    for _ in range(2):
-        held = root_attributes(root)
-        if held is not None:
-            check_root(held[0], root.name)
-            return root
-        if (names := root.entries()) and root_attributes(root) is None:  # else made meanwhile, its root first
-            told = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    if not holds_store(root):
+        root.create(META, root_meta())  # unless another writer was first
+    return root
+
+
+def holds_store(root: Location) -> bool:
+    """Return True if a store is there, False if nothing is.
+
+    Raises
+    ------
+    StoreError
+        Something else, or a store of another schema version or layout.
+    """
+    if (held := root_attributes(root)) is None and (names := root.entries()):
+        held = root_attributes(root)  # made meanwhile, its root first
+        if held is None:
+            found = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise StoreError(
-                f"{root.name}: not an is2ice store (no {META}) and not empty (it holds {told}); name a new folder or "
+                f"{root.name}: not an is2ice store (no {META}) and not empty (it holds {found}); name a new folder or "
                 "prefix, or an existing store"
             )
-        if root.create(META, root_meta()):
-            return root
-    return root
+    if held is None:
+        return False
+    check_root(held[0], root.name)
+    return True
 
 
 def check_version(attrs: Mapping[str, Any] | None, where: str) -> None:
@@ -312,7 +325,7 @@ def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any
         There is none, or one that this package cannot read.
     """
     if isinstance(source, Location):
-        return _root(source) or _absent(source)
+        options = source.options
     text = os.fspath(source).rstrip("/") or os.fspath(source)
     url, mark, query = text.partition("?") if is_url(text) else (text, "", "")
     steps = url.split("/")

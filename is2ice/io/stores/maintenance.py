@@ -161,7 +161,7 @@ def prune(
     if faults:
         raise StoreError(f"{root.name}: nothing is removed, as it is damaged: {'; '.join(faults.values())}")
     before = time.time() - at_work
-    named = {track_path(e["granule"], e["beam"], e["digest"]) for e in kept}
+    named = {track_path(e) for e in kept}
     gone, tracks = [], set()
     listed = root.objects("tracks/")
     for key, found in listed.items():
@@ -225,7 +225,7 @@ def convert(store: str | os.PathLike[str], target: str | os.PathLike[str]) -> in
         at = entry_key(granule, beam)
         held = root.read(at)
         try:
-            have = stores.parse_entry(held[0], at) if held else {}
+            have = stores.parse_entry(held[0], root.name, granule, beam) if held else {}
         except DamagedTrackError:
             have = {}
         if have.get("inputs") == ds.attrs["inputs"]:

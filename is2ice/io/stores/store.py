@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import html
 import json
@@ -21,7 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
-from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, clear_errors, location
+from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, location
 from is2ice.science import epoch
 from is2ice.version import __version__
 
@@ -34,10 +33,12 @@ from .layout import (
     entry_bytes,
     entry_key,
     is_store,
+    packed,
     parse_entry,
     resolve,
     root_attributes,
     track_path,
+    unpacked,
 )
 from .stored_cube import check_group, cube, missing_value, open_group, pick_beams
 from .track_encoding import digest_of, encode
@@ -52,7 +53,6 @@ __all__ = [
     "Store",
     "add_revision",
     "checksum",
-    "clear_errors",
     "consolidate",
     "create",
     "damage",
@@ -86,7 +86,6 @@ DRAFT = "draft"
 SMALL_INDEX = 250_000
 #: So many parts of the index are joined.
 MANY_PARTS = 64
-Tracks = dict[tuple[str, str], dict[str, Any]]
 
 
 # -- writing ------------------------------------------------------------------------------------------
@@ -195,31 +194,36 @@ def write_track(
     started = time.perf_counter()
     ds, granule, beam = _one_track(ds)
     root = create(store)
-    inputs = fingerprint(granule, beam, parameters if parameters is not None else _content(ds), origin)
+    inputs = fingerprint(
+        granule, beam, {"content": checksum(ds)} if parameters is None else parameters, origin
+    )
     ready = cf_attributes.describe(
         ds, granule=granule, beam=beam, inputs=inputs, parameters=parameters, origin=origin
     )
     objects = encode(ready)
     entry = new_entry(granule, beam, objects, dict(ready.attrs), run)
-    receipt = {"granule": granule, "beam": beam, "inputs": inputs}
-    written = False
+    put = False
     while True:  # more than one turn only when another run writes the same track
         have, tag, fault = _current(root, granule, beam)
-        if have is not None and keeps(have, inputs, overwrite):
-            fault = damage(root, have)
-            if not fault:
-                path = f"{root.url}/{track_path(granule, beam, have['digest'])}"
-                seconds = time.perf_counter() - started
-                return {**receipt, "path": path, "bytes": 0, "seconds": seconds, "outcome": "skipped"}
-        if not written:
-            put_track(root, entry, objects)
-            written = True
-        if root.swap(entry_key(granule, beam), entry_bytes(entry), tag):
+        if have is not None and keeps(have, inputs, overwrite) and not (fault := damage(root, have)):
+            entry, outcome = have, "skipped"
             break
-    show_track(root, entry)
-    outcome = "repaired" if fault else "written" if have is None else "replaced"
-    path, seconds = f"{root.url}/{track_path(granule, beam, entry['digest'])}", time.perf_counter() - started
-    return {**receipt, "path": path, "bytes": entry["bytes"], "seconds": seconds, "outcome": outcome}
+        if not put:
+            put_track(root, entry, objects)
+            put = True
+        if root.swap(entry_key(granule, beam), entry_bytes(entry), tag):
+            show_track(root, entry)
+            outcome = "repaired" if fault else "written" if have is None else "replaced"
+            break
+    return {
+        "granule": granule,
+        "beam": beam,
+        "inputs": inputs,
+        "path": f"{root.url}/{track_path(entry)}",
+        "bytes": 0 if outcome == "skipped" else entry["bytes"],
+        "seconds": time.perf_counter() - started,
+        "outcome": outcome,
+    }
 
 
 def new_entry(
@@ -242,7 +246,7 @@ def new_entry(
 
 def put_track(root: Location, entry: Mapping[str, Any], objects: Mapping[str, bytes]) -> None:
     """Put the objects of a track into their place, where nothing names them yet."""
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     root.put_all({f"{path}/{name}": raw for name, raw in objects.items()})
 
 
@@ -250,7 +254,7 @@ def show_track(root: Location, entry: Mapping[str, Any]) -> None:
     """Let ``<granule>/<beam>`` of a folder lead to a track."""
     if isinstance(root, FolderLocation):
         granule, beam = entry["granule"], entry["beam"]
-        root.link(f"{granule}/{beam}", track_path(granule, beam, entry["digest"]))
+        root.link(f"{granule}/{beam}", track_path(entry))
 
 
 def keeps(have: Mapping[str, Any] | None, inputs: str, overwrite: Overwrite) -> bool:
@@ -266,7 +270,7 @@ def _current(root: Location, granule: str, beam: str) -> tuple[dict[str, Any] | 
     if held is None:
         return None, None, ""
     try:
-        return parse_entry(held[0], f"{root.name}/{granule}/{beam}"), held[1], ""
+        return parse_entry(held[0], root.name, granule, beam), held[1], ""
     except DamagedTrackError as error:
         log.warning("%s", error)
         return None, held[1], "its entry is damaged"
@@ -279,7 +283,7 @@ def read_track(root: Location, entry: Mapping[str, Any]) -> dict[str, bytes]:
     ------
     DamagedTrackError
     """
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     keys = list(root.objects(path + "/"))
     found = {
         key[len(path) + 1 :]: raw
@@ -337,16 +341,12 @@ def _one_track(ds: xr.Dataset) -> tuple[xr.Dataset, str, str]:
 
 def checksum(ds: xr.Dataset) -> str:
     """SHA-256 of all values of a track, whatever its attributes: the same bits give the same."""
-    return _content(ds)["content"]
-
-
-def _content(ds: xr.Dataset) -> dict[str, str]:
     digest = hashlib.sha256()
     for name in sorted(str(n) for n in ds.variables if n != "time"):  # which only repeats delta_time
         values = np.ascontiguousarray(ds[name].values)
         digest.update(name.encode())
         digest.update(repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes())
-    return {"content": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 # -- the index ----------------------------------------------------------------------------------------
@@ -371,22 +371,17 @@ def consolidate(
     size = sum(part.size for part in parts.values())
     if tracks is None or (size < SMALL_INDEX and len(parts) <= 1) or len(parts) > MANY_PARTS:
         entries = _list_entries(root, _read_index(root, list(parts)))[0]
-        root.put("index/all.json.gz", _packed(entries))
+        root.put("index/all.json.gz", packed(entries))
         root.delete(key for key in parts if key != "index/all.json.gz")
         return len(entries)
-    keys = [entry_key(*track) for track in dict.fromkeys(tracks)]
     fresh = {}
-    for key in keys:
-        held = root.read(key)
+    for granule, beam in dict.fromkeys(tracks):
+        held = root.read(entry_key(granule, beam))
         if held is not None:
-            fresh[key] = [held[1], parse_entry(held[0], f"{root.name}/{key}")]
+            fresh[entry_key(granule, beam)] = [held[1], parse_entry(held[0], root.name, granule, beam)]
     if fresh:
-        root.put(f"index/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json.gz", _packed(fresh))
+        root.put(f"index/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json.gz", packed(fresh))
     return len(fresh)
-
-
-def _packed(document: Any) -> bytes:
-    return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
 
 
 def _read_index(root: Location, parts: Iterable[str]) -> dict[str, Any]:
@@ -395,8 +390,8 @@ def _read_index(root: Location, parts: Iterable[str]) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda key: ("/all." not in key, key))
     for key, raw in zip(ordered, root.read_all(ordered), strict=True):
         try:
-            out |= json.loads(gzip.decompress(raw or b""))
-        except (OSError, EOFError, ValueError) as error:
+            out |= unpacked(raw or b"")
+        except ValueError as error:
             log.debug("%s/%s: %s", root.name, key, error)
     return out
 
@@ -412,7 +407,7 @@ def _list_entries(
     for key, raw in zip(missing, root.read_all(missing), strict=True):
         _, granule, beam = key.removesuffix(".json").split("/")
         try:
-            entries[key] = [listed[key], parse_entry(raw or b"", f"{root.name}/{granule}/{beam}")]
+            entries[key] = [listed[key], parse_entry(raw or b"", root.name, granule, beam)]
         except DamagedTrackError as error:
             damaged[granule, beam] = str(error)
     return entries, damaged
@@ -421,26 +416,28 @@ def _list_entries(
 # -- listing ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Store:
-    """What a store holds.
+    """Contents of a store.
 
     Attributes
     ----------
-    location : str
-        Path or URL, without what may be secret in it.
+    root : Location
     tracks : dict
         Attributes of each track by ``(granule, beam)``; ``zarr_path`` is the key of its Zarr group.
     version : int, "draft" or None
         As asked for.
     damaged : dict
-        Tracks whose entry is damaged, and why; :func:`is2ice.verify` also reads what the others hold.
-    root : Location
+        Tracks whose entry is damaged, and why; ``is2ice verify`` also reads what the others hold.
     """
 
-    location: str
+    root: Location
     tracks: dict[tuple[str, str], dict[str, Any]] = field(repr=False)
     version: int | str | None = None
     damaged: dict[tuple[str, str], str] = field(default_factory=dict)
-    root: Location | None = field(default=None, repr=False)
+
+    @property
+    def location(self) -> str:
+        """Path or URL, without secrets."""
+        return self.root.name
 
     @property
     def granules(self) -> tuple[str, ...]:
@@ -481,13 +478,11 @@ class Store:
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """A granule's cube (see :func:`open_track`)."""
-        options = {"version": self.version, **options}
-        return open_track(self.root or self.location, granule, beams, **options)
+        return open_track(self.root, granule, beams, **{"version": self.version, **options})
 
     def path(self, granule: str, beam: str) -> str:
         """Address of a track's Zarr group, which plain ``xarray.open_zarr`` opens."""
-        base = self.root.url if self.root is not None else self.location
-        return f"{base}/{self.tracks[granule, beam]['zarr_path']}"
+        return f"{self.root.url}/{self.tracks[granule, beam]['zarr_path']}"
 
 
 def open_store(
@@ -504,7 +499,7 @@ def open_store(
         Folder, or ``s3://``, ``gs://``, ``az://`` or ``https://`` URL. The query of a signed ``https://`` URL goes with
         every request.
     storage_options : mapping, optional
-        Of obstore for buckets, of fsspec for ``https://``; they are not written down.
+        Options of obstore for buckets, of fsspec for ``https://``; they are not written down.
     version : int or "draft", optional
         By default the published version, or what was written to a store without versions. "draft" is all that was
         written, published or not.
@@ -526,26 +521,29 @@ def open_store(
 
 def listing(root: Location, version: int | str | None = None) -> Store:
     """List a store whose root was checked; see :func:`open_store`."""
-    number = _version(root, version)
-    damaged: dict[tuple[str, str], str] = {}
+    entries, damaged = _all_entries(root, _version(root, version))
+    for reason in damaged.values():
+        log.warning("%s", reason)
+    tracks = {(e["granule"], e["beam"]): _described(e) for e in entries}
+    return Store(root, tracks, version, damaged)
+
+
+def _all_entries(
+    root: Location, number: int | None
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str], str]]:
+    """Entries of a version, or of the draft, and why others of the draft are damaged."""
     if number is not None:
-        entries = read_version(root, number)["tracks"].values()
-    elif isinstance(root, HttpLocation):  # a web server lists nothing
-        known = _read_index(root, ["index/all.json.gz"])
-        if not known:
-            raise StoreError(
-                f"{root.name}: no index, so a URL cannot be listed; run is2ice.io.stores.store.consolidate on the "
-                "store, or publish it, or open a track by its own URL (.../<granule>/<beam>)"
-            )
-        entries = [entry for _, entry in known.values()]
-    else:
+        return list(read_version(root, number)["tracks"].values()), {}
+    if not isinstance(root, HttpLocation):
         found, damaged = _list_entries(root, _read_index(root, root.objects("index/")))
-        entries = [entry for _, entry in found.values()]
-        for reason in damaged.values():
-            log.warning("%s", reason)
-    return Store(
-        root.name, {(e["granule"], e["beam"]): _described(e) for e in entries}, version, damaged, root
-    )
+        return [entry for _, entry in found.values()], damaged
+    known = _read_index(root, ["index/all.json.gz"])  # a web server lists nothing
+    if not known:
+        raise StoreError(
+            f"{root.name}: no index, so a URL cannot be listed; run is2ice.io.stores.store.consolidate on the store, "
+            "or publish it, or open a track by its own URL (.../<granule>/<beam>)"
+        )
+    return [entry for _, entry in known.values()], {}
 
 
 def draft(
@@ -555,14 +553,15 @@ def draft(
     place = resolve(store)
     if place.direct is not None or place.granule is not None or isinstance(place.root, HttpLocation):
         raise StoreError(f"{place.name}: expected a whole store, in a folder or a bucket")
-    found, damaged = _list_entries(place.root, _read_index(place.root, place.root.objects("index/")))
-    return place.root, {f"{e['granule']}/{e['beam']}": e for _, e in found.values()}, damaged
+    entries, damaged = _all_entries(place.root, None)
+    return place.root, {f"{e['granule']}/{e['beam']}": e for e in entries}, damaged
 
 
 def _described(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of a track as listed, with its place and digest."""
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
-    return {**entry["attributes"], "zarr_path": path, "digest": entry["digest"], "bytes": entry["bytes"]}
+    """Attributes of a track as listed, with its place and digest; the entry's own, to copy nothing."""
+    attributes: dict[str, Any] = entry["attributes"]
+    attributes |= {"zarr_path": track_path(entry), "digest": entry["digest"], "bytes": entry["bytes"]}
+    return attributes
 
 
 # -- versions -----------------------------------------------------------------------------------------
@@ -603,9 +602,9 @@ def read_version(root: Location, number: int) -> dict[str, Any]:
         current = (root_attributes(root) or ({},))[0].get("version")
         raise StoreError(f"{root.name}: no version {number}; the current one is {current}")
     try:
-        document = dict(json.loads(gzip.decompress(held[0])))
+        document = dict(unpacked(held[0]))
         return {**document, "version": int(document["version"]), "tracks": dict(document["tracks"])}
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise StoreError(
             f"{root.name}: {version_key(number)} is damaged; restore it, or publish again"
         ) from None
@@ -638,7 +637,7 @@ def _published(root: Location, granule: str, beam: str, number: int) -> dict[str
         return None
     try:
         newest = max(found, key=lambda r: int(r["since"]))
-        return parse_entry(newest["entry"].encode(), f"{root.name}/{granule}/{beam}")
+        return parse_entry(newest["entry"].encode(), root.name, granule, beam)
     except DamagedTrackError:
         return None
 
@@ -712,7 +711,7 @@ def _single(group: Any, where: str, chunk: int | None) -> xr.Dataset:
 
 
 def _group_of(root: Location, entry: Mapping[str, Any]) -> Any:
-    path = track_path(entry["granule"], entry["beam"], entry["digest"])
+    path = track_path(entry)
     return open_group(root, path, entry["metadata"])
 
 
@@ -727,33 +726,23 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
                 entry = _published(root, granule, beam, number)
             else:
                 held = root.read(entry_key(granule, beam))
-                entry = None if held is None else parse_entry(held[0], f"{root.name}/{granule}/{beam}")
+                entry = None if held is None else parse_entry(held[0], root.name, granule, beam)
             if entry is not None:
                 out[beam] = entry
         if out:
             return out
-    if number is not None:
-        tracks: Iterable[Mapping[str, Any]] = read_version(root, number)["tracks"].values()
-    elif isinstance(root, HttpLocation):
-        tracks = [e for _, e in _read_index(root, ["index/all.json.gz"]).values()]
-    else:
-        keys = [
-            key.removesuffix(".json").split("/")[1:]
-            for key in root.objects(CURRENT + "/")
-            if key.endswith(".json")
-        ]
-        tracks = [{"granule": g, "beam": b} for g, b in keys]
+    tracks, damaged = _all_entries(root, number)
     granules = sorted({str(t["granule"]) for t in tracks})
-    if granule is None and len(granules) == 1:
+    if granule is None and len(granules) + len(damaged) == 1:
+        if damaged:
+            raise DamagedTrackError(*damaged.values())
         granule = granules[0]
-        if number is None:
-            return _entries_of(place, granule, version)
     shown = ", ".join(granules[:5]) + (f" and {len(granules) - 5} more" if len(granules) > 5 else "")
     if granule is None:
         raise StoreError(
             f"{root.name}: {len(granules)} granules stored ({shown or 'none'}); name one with granule="
         )
-    held_beams = {str(t["beam"]): dict(t) for t in tracks if t["granule"] == granule}
+    held_beams = {str(t["beam"]): t for t in tracks if t["granule"] == granule}
     if not held_beams:
         raise StoreError(f"{root.name}: granule {granule} is not stored; it holds {shown or 'none'}")
     if place.beam and place.beam not in held_beams:

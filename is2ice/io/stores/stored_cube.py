@@ -35,7 +35,7 @@ def open_group(root: Location, path: str = "", checksum: str = "") -> Any:
     path : str
         Key of the group.
     checksum : str
-        Of its metadata, where known.
+        Checksum of its metadata, if known.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def check_group(attrs: dict[str, Any], where: str) -> None:
 
 
 def missing_value(name: str, dtype: np.dtype[Any]) -> Any:
-    """What an empty cell of a variable holds: NaN, -1 for codes that have it, 0 for counts and bits."""
+    """Return the value of an empty cell: NaN, -1 for codes that have it, 0 for counts and bits."""
     if dtype.kind == "f":
         return np.nan
     var = schema.variables().get(name)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 
+from .cf_attributes import plain
+
 __all__ = ["META", "decode", "digest_of", "encode", "group_meta"]
 
 META = "zarr.json"
@@ -61,7 +63,7 @@ def encode(ds: xr.Dataset) -> dict[str, bytes]:
         arrays[name] = meta
         out[f"{name}/{META}"] = json.dumps(meta).encode()
         out.update({f"{name}/{key}": raw for key, raw in _chunks(values, how)})
-    root = group_meta(_plain(attributes))
+    root = group_meta(plain(attributes))
     root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": arrays}
     out[META] = json.dumps(root).encode()
     return out
@@ -90,7 +92,7 @@ def _array_meta(values: NDArray[Any], variable: Any, how: Mapping[str, Any], mis
     if "shards" in how:
         shard = {"chunk_shape": list(how["chunks"]), "codecs": inner, "index_codecs": [_LITTLE, _CRC]}
         inner = [{"name": "sharding_indexed", "configuration": {**shard, "index_location": "end"}}]
-    attributes = _plain(variable.attrs)
+    attributes = plain(variable.attrs)
     if missing and values.dtype.kind == "f":
         attributes["_FillValue"] = _NAN
     meta: dict[str, Any] = {
@@ -170,12 +172,3 @@ def _checked(raw: bytes) -> bytes:
     from google_crc32c import value
 
     return raw + struct.pack("<I", value(raw))
-
-
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes as JSON can hold them."""
-    out = {}
-    for name, value in attrs.items():
-        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        out[str(name)] = list(value) if isinstance(value, tuple) else value
-    return out

@@ -63,7 +63,7 @@ _MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
 #: Stretch that the bootstrap draws, m (an eighth of a shorter piece), about how many stretches at most, and draws.
 _STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
 #: Tracks without relation to the image, from which the distribution of chance scores comes.
-_SURROGATES = 40
+_SURROGATES = 20
 #: Slopes along the track are used where they add this share to what all else tells: light on relief is the
 #: first thing that an image without leads shows. Where they add little, heights and slopes together would
 #: pass for heights a little further on.
@@ -90,7 +90,7 @@ class Drift:
     score : float
         Correlation of segments and image at the displacement, 0-1; NaN by hand.
     covariance : ndarray, shape (2, 2)
-        Of (dx, dy), m2; NaN by hand.
+        Covariance of (dx, dy), m2; NaN if set by hand.
     agreement : float
         Share of resamples of the track that find the same place in the whole search; NaN by hand.
     chance : float
@@ -173,13 +173,13 @@ class Drift:
         towards : str or float
             Compass point ("NW", "SSE") or degrees clockwise from north.
         convention : {"true", "grid"}
-            What north is: true north at ``at`` (metres on the ground), or up the y axis of the crs (metres
+            Direction of north: true north at ``at`` (metres on the ground), or up the y axis of the crs (metres
             of the map). Near 170 W in EPSG:3976 the two differ by some 170 degrees.
         at : (lon, lat), optional
             Degrees; needed for true north.
         crs : str
         moves : {"image", "ice"}
-            What was moved. People shift the image until it fits the track, which is against the way that
+            Thing that was moved. People shift the image until it fits the track, which is against the way that
             the ice went from pass to image.
 
         Raises
@@ -246,7 +246,7 @@ def estimate(
     most_uncertain : float
         Largest standard error accepted, m.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
@@ -362,7 +362,7 @@ def _disagree(agreement: float) -> str:
 
 
 def _shaded(cells: Cells, layers: Layers, crs: str, grid: Grid, best: F8, n: int) -> bool:
-    """Whether slopes tell of the image what nothing else does, at the places that suit each account best."""
+    """Return True if slopes explain a part of the image that no other layer does, each at its own best place."""
     zeros = np.zeros(len(cells.x), np.int64)
     place, steps = segment_positions(cells.x, cells.y, crs, grid), jacobian(cells, crs, grid, 500.0)
     moments = layers.moments(cells, place, steps, best + _square(*_FINE)[0], zeros)[:, 0]

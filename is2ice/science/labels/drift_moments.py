@@ -1,4 +1,4 @@
-"""What a track and an image tell of each other at trial displacements: the kernels of
+"""Mutual information of a track and an image at trial displacements: the kernels of
 :mod:`is2ice.science.labels.drift`."""
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Layers:
     values : float32 ndarray, shape (K, rows, columns)
         NaN where unknown.
     row0, column0 : float
-        Of the window's first pixel, in pixels of the image.
+        Position of the window's first pixel, in pixels of the image.
     pixel : int
         Image pixels a side of a value.
     """
@@ -224,7 +224,7 @@ class Layers:
         ----------
         cells : Cells
         place : (rows, columns)
-            Of the cells, in pixels of the image.
+            Positions of the cells, in pixels of the image.
         jacobian : ndarray, shape (n, 2, 2)
             Pixels (row, column) a metre of (x, y).
         trials : ndarray, shape (m, 2)

@@ -23,7 +23,7 @@ _STRIP = 512
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of an image lie.
+    """Positions of the pixels of an image.
 
     Attributes
     ----------

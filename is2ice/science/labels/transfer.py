@@ -104,11 +104,11 @@ def transfer(
         Displacement of the ice from the pass to the image, m along the axes of the segments' crs: a segment
         at (x, y) is looked for at (x + dx, y + dy).
     transition : float
-        Segments within so many pixels of another class stay unlabelled (``class_transition``); 0 for none. It
+        Segments nearer than this to another class, pixels, stay unlabelled (``class_transition``); 0 for none. It
         costs narrow leads their label: at 1.5 pixels of 10 m on either side, and the pixels' own width, those
         of less than some 40 m get none.
     conflict : {"closest", "unlabelled"}
-        What becomes of a segment to which scenes give different classes: the class of the scene closest in
+        Label of a segment to which scenes give different classes: the class of the scene closest in
         time, or none. Scenes equally close leave it unlabelled. Either way it gets ``scene_conflict``.
     corrections : Corrections, optional
         Labels by hand, laid on top (:mod:`is2ice.science.labels.corrections`).
@@ -311,7 +311,7 @@ def _best(results: Sequence[tuple[I1, U2]], apart: Sequence[F8], conflict: str) 
     clash = differ.any(axis=0) & (label >= 0)
     nearest = np.take_along_axis(away, best, 0)
     tie = (differ & (np.abs(away - nearest) < 1.0)).any(axis=0)
-    flag[clash] |= LabelFlag.SCENE_CONFLICT
+    flag[clash] |= LabelFlag.SCENE_CONFLICT.value
     label[clash & (tie if conflict == "closest" else True)] = schema.UNLABELLED
     return label, flag
 

@@ -43,7 +43,7 @@ SECTION = 10_000.0
 
 @dataclass
 class _Beam:
-    """What the processor reads of one beam: signal photons, and functions of time."""
+    """Input of the processor for one beam: signal photons, and functions of time."""
 
     name: str
     strength: str

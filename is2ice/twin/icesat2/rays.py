@@ -14,7 +14,7 @@ background          32 m square of albedo, constant sky light   45 m disc of ray
                                                                 (400 m), path light, sun glint on water
 ==================  ==========================================  ============================================
 
-What is not known (wind, slopes of calm leads, gloss, path light) is drawn for each pass.
+Unknown properties (wind, slopes of calm leads, gloss, path light) are drawn for each pass.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SNOW = 0.88
 
 @dataclass(frozen=True)
 class Sky:
-    """What is drawn once for a pass."""
+    """Properties drawn once for a pass."""
 
     wind: float
     calm_slope: float

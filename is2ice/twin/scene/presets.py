@@ -55,7 +55,7 @@ class Preset:
     overpass : str
         UTC of the first shot over the scene, ISO 8601.
     start_lon, start_lat : float
-        Where the reference track enters the scene, degrees.
+        Point at which the reference track enters the scene, degrees.
     ascending : bool
         Direction of the pass.
     rgt, cycle, region : int

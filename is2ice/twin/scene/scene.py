@@ -74,7 +74,7 @@ class Scene:
     Attributes
     ----------
     parameters : Preset
-        What the scene is made from.
+        Parameters of the scene.
     seed : int
     length_km : float
         Length along the track.

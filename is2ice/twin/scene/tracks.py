@@ -1,4 +1,4 @@
-"""Where the beams run: reference track, six ground tracks, time along them, and the sun above."""
+"""Geometry of a pass: reference track, six ground tracks, time along them, and the sun above."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Image:
     level : {"l2a", "l1c"}
     baseline, platform : str
     seed : int
-        Of the instrument's noise.
+        Seed of the instrument's noise.
     swath : float
         Share of the image's diagonal beyond the edge of the swath (no data), 0 for none.
     samples : int
@@ -150,7 +150,7 @@ class Image:
         return float((x - x0) / np.hypot(x - x0, y - y0)), float((y - y0) / np.hypot(x - x0, y - y0))
 
     def outside_swath(self, column: NDArray[Any], row: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether points, in pixels from the upper left corner, lie beyond the edge of the swath."""
+        """Find points, in pixels from the upper left corner, beyond the edge of the swath."""
         # The edge of a descending pass near a pole cuts a corner off.
         return column / self.columns + (1.0 - row / self.rows) > 2.0 * (1.0 - self.swath)
 

@@ -134,7 +134,7 @@ def make_scene(
     Returns
     -------
     Path
-        Of the STAC item (JSON).
+        Path of the STAC item (JSON).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where and when a real Sentinel-2 image would be: MGRS tiles and orbit numbers.
+"""Place and time of real Sentinel-2 images: MGRS tiles and orbit numbers.
 
 Sentinel-2 images are cut to the 100 km squares of the Military Grid Reference System, in the square's own
 UTM zone, each enlarged to 109.8 km so that neighbours overlap. Only 80S to 84N is gridded so.

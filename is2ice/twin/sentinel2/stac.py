@@ -138,7 +138,7 @@ def image_item(image: Image, counts: NDArray[Any], offset: int, offset_applied: 
     offset : int
         Number that the processing baseline adds to digital numbers.
     offset_applied : bool
-        Whether it was taken out of the files again.
+        True if it was taken out of the files again.
     """
     require("pystac", "shapely")
     import pystac
@@ -197,7 +197,7 @@ def add_to_collection(item: pystac.Item, home: Path) -> Path:
     Returns
     -------
     Path
-        Of the item.
+        Path of the item.
     """
     import pystac
     from shapely.geometry import shape

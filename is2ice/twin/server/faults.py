@@ -1,4 +1,4 @@
-"""What can go wrong on the way to an archive, on demand: delays, refusals, stalls, cut and changed answers."""
+"""Faults of an archive on demand: delays, refusals, stalls, cut and changed answers."""
 
 from __future__ import annotations
 

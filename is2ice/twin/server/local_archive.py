@@ -47,7 +47,7 @@ class CloudError(Is2IceError, RuntimeError):
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the file server has answered so far.
+    """Requests that the file server has answered so far.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class LocalCloud:
     host : str
         Address to bind; only this machine can reach the default.
     port, stac_port : int
-        Of the file server and of the STAC API; 0 takes a free one.
+        Ports of the file server and of the STAC API; 0 takes a free one.
     timeout : float
         Seconds to wait until both answer.
     stac : bool
@@ -168,7 +168,7 @@ class LocalCloud:
 
     @property
     def traffic(self) -> Traffic:
-        """What the file server has answered so far."""
+        """Requests that the file server has answered so far."""
         try:
             with urllib.request.urlopen(f"{self.url}/.traffic", timeout=5) as reply:  # noqa: S310
                 return Traffic(**json.load(reply))
@@ -186,7 +186,7 @@ class LocalCloud:
             As for :class:`is2ice.twin.server.faults.Faults`; none undoes what was set before.
         latency : float
         validators : bool
-            Whether answers carry entity tag and time of change.
+            True if answers carry entity tag and time of change.
         """
         document = {"plan": list(plan), "latency": latency, "validators": validators}
         request = urllib.request.Request(f"{self.url}/.faults", json.dumps(document).encode(), method="POST")  # noqa: S310

@@ -29,7 +29,7 @@ class Archive:
 
     @property
     def bytes(self) -> int:
-        """Of all granules."""
+        """Bytes of all granules."""
         return sum(p.stat().st_size for p in self.granules)
 
 

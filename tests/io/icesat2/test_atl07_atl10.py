@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -12,11 +13,13 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.cli import products
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, SchemaError
 from is2ice.io.icesat2 import atl07_atl10
 from is2ice.reports import nasa_product_checks
 from is2ice.science import seasurface
 from is2ice.science.leads import find_leads
+
+SAMPLE = Path(__file__).resolve().parents[3] / "sample_data"
 
 FILL4, FILL8 = np.float32(3.4028235e38), 1.7976931348623157e308
 ATL10 = (
@@ -562,3 +565,32 @@ def test_genuine_atl07_is_read_whole(real_data):
             raw[raw > 1e38] = np.nan
             np.testing.assert_array_equal(ds.height, raw)
     assert sizes == {"gt1l": 75, "gt1r": 33, "gt2l": 27, "gt2r": 0, "gt3l": 368, "gt3r": 304}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        ("freeboard_segment/beam_fb_height", r"no freeboard \(fb_height\)"),
+        ("freeboard_segment/seg_dist_x", r"no x_atc \(seg_dist_x\)"),
+        ("freeboard_segment/heights/height_segment_type", r"no surface_type \(type\)"),
+    ],
+)
+def test_a_variable_that_a_partial_product_lacks_is_named(tmp_path, lacks, said):
+    """By whatever asks for it: nothing absent is taken for something."""
+    from is2ice.reports.nasa_comparison import compare
+    from is2ice.science.grid import GRIDS, product_sums
+
+    (source,) = SAMPLE.glob("ATL10*.h5")
+    path = tmp_path / source.name
+    shutil.copy(source, path)
+    with h5py.File(path, "r+") as f:
+        del f["gt1r"][lacks]
+    ten = atl07_atl10.open_atl10(path, "gt1r")
+    track = xr.Dataset(
+        {"n_photons": ("x_atc", [1])}, {"x_atc": [0.0]}, attrs=dict(ten.attrs) | {"beam": "gt1r"}
+    )
+    with pytest.raises(GranuleError, match=said):
+        compare(track, atl10=ten)
+    if "seg_dist_x" not in lacks:
+        with pytest.raises(SchemaError, match=said.split(" ")[1]):
+            product_sums(ten, GRIDS["nsidc_south"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -416,3 +417,85 @@ def test_a_track_longer_than_the_earth_takes_no_memory(edited, kilometres):
 
     with pytest.raises(GranuleError, match="segment_dist_x"):
         Granule(edited(change)).track("gt2r")
+
+
+# -- variants -----------------------------------------------------------------------------------------
+def test_a_correction_that_jumps_away_is_left_out_and_lasting_jumps_are_found():
+    x = np.arange(200) * 20.0
+    smooth = 0.1 + 1e-4 * np.arange(200)
+    few, half = smooth.copy(), smooth.copy()
+    few[50:60] = 15.0
+    half[100:] += 4.0
+    outliers, left = cleaning.jumps(few, x)
+    assert np.flatnonzero(outliers).tolist() == list(range(50, 60))
+    assert not left.size
+    outliers, left = cleaning.jumps(half, x)
+    assert not outliers.any()
+    np.testing.assert_allclose(left, [4.0], atol=1e-3)
+    # A slope across a gap is no jump.
+    outliers, left = cleaning.jumps(np.where(x > 2000, smooth + 3.0, smooth), np.where(x > 2000, x + 1e4, x))
+    assert not outliers.any()
+    assert not left.size
+
+
+def test_what_stands_still_is_found():
+    x = np.arange(50) * 20.0
+    moved = np.full(49, 20.0)
+    assert not cleaning.standing_rows(moved, x).any()
+    moved[10:16] = 0.0
+    assert np.flatnonzero(cleaning.standing_rows(moved, x)).tolist() == list(range(10, 17))
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "value", "said"),
+    [
+        ("geophys_corr/tide_ocean", slice(50, 60), 15.0, "tide_ocean of 10 of 398 geosegments jumps away"),
+        (
+            "geophys_corr/dem_h",
+            slice(50, 60),
+            -40.0,
+            "mean sea surface .dem_h. of 10 of 398 geosegments jumps",
+        ),
+        ("geophys_corr/dac", slice(200, None), 5.0, "dac jumps by up to 5.* m, 1 times"),
+        (
+            "heights/dist_ph_along",
+            slice(1000, 3000),
+            -40.0,
+            "dist_ph_along of photons is a fill, or stands still",
+        ),
+        ("bckgrd_atlas/bckgrd_rate", slice(None), 0.0, "background is 0 in all records"),
+        ("heights/h_ph", slice(40_000, None), 0.0, "h_ph stands the same in many photons"),
+    ],
+)
+def test_values_of_another_kind_are_noted(edited, path, rows, value, said):
+    def change(f):
+        f[f"gt2r/{path}"][rows] = value
+
+    notes = Granule(edited(change)).track("gt2r").attrs["notes"]
+    assert any(re.search(said, note) for note in notes), notes
+
+
+@pytest.mark.parametrize("name", ["delta_time", "reference_photon_lat"])
+def test_a_beam_whose_times_or_positions_stand_still_is_refused(edited, name):
+    def change(f):
+        for one in {name, name.replace("lat", "lon")}:
+            f[f"gt2r/geolocation/{one}"][...] = 0.0
+
+    with pytest.raises(GranuleError, match="no geosegment with photons has a position and a time"):
+        Granule(edited(change)).table("gt2r")
+
+
+def test_freeboards_that_cannot_be_are_flagged_and_noted(edited):
+    from is2ice.workflows.track import one_track
+
+    def change(f):
+        h = f["gt2r/heights/h_ph"]
+        h[20_000:] = h[20_000:] - 7.0
+
+    track = one_track(edited(change), "gt2r")
+    values = track["height"] - track["h_ref"]
+    wrong = (values < -2.0).values
+    assert wrong.any()
+    assert not np.isfinite(track["freeboard"].values[wrong]).any()
+    assert (track["segment_quality"].values[wrong] & 256 > 0).all()
+    assert any(f"freeboards of {wrong.sum():,} segments cannot be" in note for note in track.attrs["notes"])

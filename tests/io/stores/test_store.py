@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ import services
 import xarray as xr
 import zarr
 
-from is2ice import schema
+from is2ice import publish, schema
 from is2ice.errors import DamagedTrackError, SchemaError, StoreError
 from is2ice.io.remote import location
 from is2ice.io.stores import cf_attributes, layout, maintenance, store
@@ -354,7 +355,7 @@ def test_without_parameters_the_data_decide(tmp_path: Path) -> None:
 # -- interruption -------------------------------------------------------------------------------------
 KILLED = """
 import sys, time
-from is2ice import schema
+from is2ice import publish, schema
 from is2ice.io.remote import location
 from is2ice.io.stores import store
 def stop(*args, **kwargs):
@@ -362,14 +363,14 @@ def stop(*args, **kwargs):
     time.sleep(60)
 if sys.argv[2] == "before the entry":
     location.FolderLocation.swap = stop
-else:                                       # "before a rename": an object is written beside its place
-    location.os.replace = stop
+else:                                       # "before a flush": the objects are written beside their place
+    location.flush_tree = stop
 ds = schema.mock_segments(50).assign_attrs(granule="ATL03_killed", beam="gt2r")
 store.write_track(ds, sys.argv[1], parameters={"n": 50})
 """
 
 
-@pytest.mark.parametrize("moment", ["before the entry", "before a rename"])
+@pytest.mark.parametrize("moment", ["before the entry", "before a flush"])
 def test_killed_while_writing(tmp_path: Path, moment: str) -> None:
     path = tmp_path / "s.zarr"
     store.write_track(schema.mock_segments(40).assign_attrs(granule="before", beam="gt1l"), path)
@@ -405,11 +406,11 @@ def test_a_failed_write_leaves_the_old_track(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "s.zarr"
     store.write_track(track(40), path, parameters={"n": 40})
 
-    def full(handle: int) -> None:
+    def full(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(location.os, "fsync", full)
+        patch.setattr(location, "flush_tree", full)
         with pytest.raises(StoreError, match="No space left on device"):
             store.write_track(track(50), path, parameters={"n": 50})
     assert store.open_track(path)["height"].shape == (1, 40)
@@ -419,20 +420,28 @@ def test_a_failed_write_leaves_the_old_track(tmp_path: Path, monkeypatch: pytest
 def test_every_object_is_flushed_before_the_track_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushed: list[str] = []
-    real = os.fsync
+    flushed: list[tuple[str, set[str]]] = []
+    tree, one = location.flush_tree, os.fsync
+
+    def flush(folder: Path) -> None:
+        flushed.append(("tree", files(folder)))
+        tree(folder)
 
     def fsync(handle: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
-        real(handle)
+        flushed.append((os.readlink(f"/proc/self/fd/{handle}"), set()))
+        one(handle)
 
+    monkeypatch.setattr(location, "flush_tree", flush)
     monkeypatch.setattr(location.os, "fsync", fsync)
     store.write_track(track(40), tmp_path / "s.zarr")
-    objects = [p for p in (tmp_path / "s.zarr" / "tracks").rglob("*") if p.is_file()]
-    for one in objects:
-        assert any(f.startswith(f"{one.parent}/{location.UNFINISHED}") for f in flushed), one
-        assert str(one.parent) in flushed  # and its name in the folder
-    assert "/current/" in [f for f in flushed if location.UNFINISHED in f][-1]
+    (folder,) = (tmp_path / "s.zarr" / "tracks" / GRANULE / "gt2r").iterdir()
+    steps = [name for name, _ in flushed]
+    at = steps.index("tree")
+    assert flushed[at][1] == files(folder)
+    assert steps[at + 1] == str(folder.parent)  # and its name
+    assert "/current/" in steps[at + 2]
+    assert location.UNFINISHED in steps[at + 2]
+    assert steps[at + 3].endswith(f"/current/{GRANULE}")
 
 
 def test_a_link_that_leads_out_of_the_store_is_not_written_through(tmp_path: Path) -> None:
@@ -502,12 +511,55 @@ def test_damaged_tracks_are_told_from_the_others_and_made_again(tmp_path: Path) 
     assert maintenance.prune(path, at_work=0.0).tracks in (3, 4)
 
 
+def test_whole_objects_in_a_wrong_place_are_found(tmp_path: Path) -> None:
+    """Bytes that pass their own checksums: of another variable, of another track, cut short, or all gone."""
+    path, other = tmp_path / "s.zarr", "another"
+    for granule in (GRANULE, other):
+        store.write_track(track(60, seed=len(granule)).assign_attrs(granule=granule), path, parameters={})
+    whole = values(store.open_track(path, other, chunks=None))
+    entries = [path / layout.entry_key(granule, "gt2r") for granule in (GRANULE, other)]
+    entries[0].write_bytes(entries[1].read_bytes())
+    listed = store.open_store(path)
+    assert listed.granules == (other,)
+    assert list(listed.damaged) == [(GRANULE, "gt2r")]
+    with pytest.raises(DamagedTrackError, match=f"{GRANULE}/gt2r: the entry of this track is damaged"):
+        store.open_track(path, GRANULE)
+    assert values(store.open_track(path, other, chunks=None)) == whole
+    assert write(path, GRANULE) == "repaired"
+
+    def chunk(name: str) -> Path:
+        return path / store.open_store(path).tracks[GRANULE, "gt2r"]["zarr_path"] / name / "c" / "0"
+
+    chunk("height").write_bytes(chunk("freeboard").read_bytes())
+    assert list(maintenance.verify(path).damaged) == [f"{GRANULE}/gt2r"]
+    with pytest.raises(StoreError, match="its bytes are not what was written"):
+        publish(path, tmp_path / "public")
+    assert write(path, GRANULE) == "repaired"
+
+    chunk("height").write_bytes(chunk("height").read_bytes()[:-3])
+    with pytest.raises(DamagedTrackError, match="height: cannot be read whole"):
+        store.open_track(path, GRANULE)["height"].compute()
+    assert write(path, GRANULE) == "repaired"
+
+    shutil.rmtree(path / "tracks" / GRANULE)
+    with pytest.raises(DamagedTrackError, match=r"zarr\.json is gone"):
+        store.open_track(path, GRANULE)
+    assert values(store.open_track(path, other, chunks=None)) == whole
+    assert write(path, GRANULE) == "repaired"
+    assert maintenance.verify(path).ok
+
+
+def write(path: Path, granule: str) -> str:
+    one = track(60, seed=len(granule)).assign_attrs(granule=granule)
+    return str(store.write_track(one, path, parameters={})["outcome"])
+
+
 def test_a_track_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     for granule in ("one", "two"):
         store.write_track(track(20).assign_attrs(granule=granule), path)
     key = path / "current" / "one" / "gt2r.json"
-    entry = layout.parse_entry(key.read_bytes(), "")
+    entry = layout.parse_entry(key.read_bytes(), "", key.parent.name, key.stem)
     entry["attributes"]["schema_version"] = "2.0"
     key.write_bytes(layout.entry_bytes(entry))
     with pytest.raises(StoreError, match=r"schema version 2\.0; this is2ice"):
