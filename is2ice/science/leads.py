@@ -437,7 +437,7 @@ def lead_extents(segments: xr.Dataset) -> F8:
     index = np.asarray(segments["lead_index"])
     inside = index >= 0
     if "lead_probability" in segments:
-        inside &= np.asarray(segments["lead_probability"]) >= 0.5
+        inside &= ~(np.asarray(segments["lead_probability"]) < 0.5)
     x = np.asarray(segments["x_atc"], float)
     length = float(segments.attrs.get("segment_length", 2.0))
     row = np.flatnonzero(inside)

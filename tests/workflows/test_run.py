@@ -179,7 +179,7 @@ def test_receipts(tmp_path: Path) -> None:
     assert lines == [json.loads(json.dumps(receipt))]
     assert run_record.read(run.store)[0]["options"]["method"] == "evidence"
     assert store.open_store(tmp_path / "s.zarr").table()["n_leads"].tolist() == [2]
-    assert "2 lead segments" in run.report()
+    assert "2 leads" in run.report()
     assert list(run.table()["seconds.load"]) == [receipt["seconds"]["load"]]
 
 
