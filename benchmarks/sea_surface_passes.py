@@ -1,12 +1,13 @@
-"""Simulated passes with physics drawn from ranges, kept under build/ for the benchmark of the sea surface.
+"""Simulated passes with drawn physics for the benchmark of the sea surface, kept in a folder for reuse.
 
-Each pass draws its own ice, leads, light and sea within the ranges below; nothing in the package reads them. A case
-keeps the classified segments of its strong beams and the truth beside them.
+Each pass draws its ice, leads and light from the twin's ranges (:mod:`is2ice.twin.scene.physics`) and its sea from
+those below; every second one has the twin's second optics. A case keeps the classified segments of its strong beams and
+the truth beside them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +15,11 @@ import xarray as xr
 
 from is2ice import open_track, twin
 from is2ice.classifiers import radiometric
+from is2ice.twin.scene.physics import perturbed
 
-#: Presets drawn from, and factors (log-uniform) or values (uniform) by which their physics are perturbed.
-PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night", "cloudy")
-FACTORS = {
-    "freeboard_median": (0.6, 1.6),
-    "freeboard_log_sigma": (0.75, 1.25),
-    "relief": (0.6, 1.6),
-    "snow_rate": (0.75, 1.3),
-    "lead_spacing": (0.7, 2.5),
-    "lead_water": (0.5, 1.2),
-    "calm_fetch": (0.3, 3.0),
-    "ssh_slope": (0.5, 2.0),
-    "ssh_undulation": (0.5, 1.6),
-    "snow_albedo_std": (0.5, 2.5),
-    "light_log_sigma": (0.5, 2.0),
-    "background_zenith": (0.6, 1.3),
-}
-VALUES = {"lead_exponent": (1.05, 1.5), "ridge_share": (0.1, 0.7), "sail_mean": (0.3, 0.9)}
+#: Presets drawn from, and factors (log-uniform) by which their sea is perturbed.
+PRESETS = ("ross_sea_november", "marginal_ice_zone", "arctic_winter_night", "cloudy", "ross_sea_november")
+FACTORS = {"ssh_slope": (0.5, 2.0), "ssh_undulation": (0.5, 1.6)}
 
 
 @dataclass(frozen=True)
@@ -48,14 +36,15 @@ class Case:
     def scene(self) -> twin.Scene:
         """Preset and perturbation of this seed."""
         rng = np.random.default_rng([self.seed, 14])
-        preset = PRESETS[self.seed % len(PRESETS)]
-        base = twin.PRESETS[preset]
-        change = {
-            k: float(getattr(base, k) * np.exp(rng.uniform(*np.log(span)))) for k, span in FACTORS.items()
-        } | {k: float(rng.uniform(*span)) for k, span in VALUES.items()}
-        change["lead_water"] = min(change["lead_water"], 0.9)
-        change["ssh_level"] = float(rng.uniform(-0.4, 0.4))
-        return twin.Scene.preset(preset, seed=7000 + self.seed, length_km=self.length_km, **change)
+        made = perturbed(PRESETS[self.seed % len(PRESETS)], 7000 + self.seed)
+        factors = {k: float(np.exp(rng.uniform(*np.log(span)))) for k, span in FACTORS.items()}
+        made = replace(made, **{k: getattr(made, k) * factor for k, factor in factors.items()})
+        return twin.Scene(made, 7000 + self.seed, self.length_km, made.start_time)
+
+    @property
+    def optics(self) -> str:
+        """Optics of the twin."""
+        return "rays" if self.seed % 2 else "strip"
 
 
 def prepare(case: Case, folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
@@ -65,7 +54,9 @@ def prepare(case: Case, folder: Path) -> tuple[xr.Dataset, xr.Dataset]:
     if not (segments.exists() and truth.exists()):
         print(f"simulating {case.name} ...", flush=True)
         raw = folder / f"{case.name}_raw.nc"
-        granule = twin.make_granule(case.scene(), folder / f"{case.name}.h5", truth_path=raw)
+        granule = twin.make_granule(
+            case.scene(), folder / f"{case.name}.h5", optics=case.optics, truth_path=raw
+        )
         cube = radiometric.classify(open_track(granule, "strong").load())
         real = twin.open_truth(raw)
         keep = ["point_class", "point_kind", "footprint_class", "footprint_height", "h_ref"]

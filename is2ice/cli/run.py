@@ -35,7 +35,7 @@ class TrackFlags:
     until: Annotated[str, typer.Option("--until", help="Last step: segments, classes or freeboard.")] = (
         "freeboard"
     )
-    method: Annotated[str, typer.Option("--method", help="Method of the sea surface.")] = "crossfit"
+    method: Annotated[str, typer.Option("--method", help="Method of the sea surface.")] = "evidence"
     classifier: Annotated[
         str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
     ] = "radiometric"

@@ -321,7 +321,9 @@ def _sections(ten: xr.DataTree, joined: xr.Dataset) -> xr.Dataset:
         ndx = joined["refsurf_ndx"].values.astype(float)
         numbered = np.isfinite(ndx)
         if numbered.any():  # exact at the borders, once it is known which section is which
-            nearest[numbered] = (ndx + np.median((nearest - ndx)[numbered]))[numbered].astype(int)
+            # Numbers skip sections that the product left out, so each number is placed by its own segments.
+            for k in np.unique(ndx[numbered]):
+                nearest[ndx == k] = int(np.median(nearest[ndx == k]))
     n = sections.sizes.get("section", 0)
     for name in ("ours_h_ref", "ours_h_ref_uncertainty"):
         values = joined[name].values
@@ -418,6 +420,7 @@ def _their_leads(ten: xr.DataTree | None, joined: xr.Dataset) -> F8:
 
 
 def _our_leads(track: xr.Dataset) -> F8:
+    """Begin and end of our openings, by class alone: also those that the sea surface does not rest on."""
     table = icestats.chords(track)
     lead = table.isel(chord=np.flatnonzero(table["kind"].values == icestats.LEAD))
     return np.column_stack(
@@ -486,6 +489,11 @@ def _freeboards(track: xr.Dataset, joined: xr.Dataset) -> dict[str, Any]:
         return {**out, "alike": {"n": 0}}
     alike = alike_places(joined)
     a, b = joined["ours_freeboard"].values[alike], joined["freeboard"].values[alike].astype(float)
+    # Release 006 sets negative freeboards to 0, so ours are compared as it would show them.
+    theirs = joined["freeboard"].values[np.isfinite(joined["freeboard"].values)]
+    clips = bool((theirs == 0).any() and (theirs >= 0).all())
+    out["clipped"] = int(((a < 0) & (b == 0)).sum()) if clips else 0
+    a = np.maximum(a, 0.0) if clips else a
     out["theirs_all"] = _quantiles(joined["freeboard"].values.astype(float))
     out["alike"] = {"n": int(alike.sum()), "ours": _quantiles(a), "theirs": _quantiles(b)}
     if alike.any():

@@ -44,6 +44,8 @@ SPREAD = 2.75
 SEARCH, BESIDE = 20.0, 11.0
 #: Brightness of the darkest water.
 DARKEST = 0.1
+#: Logarithm of the brightness within which a lead is as bright as ice.
+UNSEEN = 0.4
 #: Error of the offset as a share of it, and the most that may come from the ice before nothing is corrected.
 SHARE, MOST = 0.7, 0.6
 #: Gauss-Legendre cosines and weights of the integral over the angle.
@@ -124,8 +126,11 @@ def _offsets(
             continue
         # The middle of the lead shows its own brightness best.
         inside = max(low, DARKEST) if mean < n else high
+        like_ice = abs(math.log(inside)) < UNSEEN
         for step in (-1, 1):
-            edge = _edge(x, brightness, first[k] if step < 0 else last[k], step, inside)
+            outer = first[k] if step < 0 else last[k]
+            # Light shows no edge where water is as bright as ice: the classifier's serves.
+            edge = x[outer] + step if like_ice else _edge(x, brightness, outer, step, inside)
             if np.isnan(edge):
                 continue
             ice = _beside(x, height, weight, edge, step)
@@ -136,10 +141,10 @@ def _offsets(
                 if share[i] > 0.0:
                     value = _mean_of_three(brightness, i)
                     value = max(mean / n if np.isnan(value) else value, DARKEST)
-                    ice_share = _ice_share(step * (edge - x[i]) / SPREAD)
-                    # A segment is no darker than the ice in its footprint and the darkest water make it.
-                    least = ice_share + (1.0 - ice_share) * DARKEST
-                    part += share[i] * ice_share / max(value, least)
+                    # A segment is no darker than the ice in its footprint and the lead's darkest water make it.
+                    water = inside if inside < 1.0 else DARKEST
+                    most = max(0.0, (value - water) / (1.0 - water))
+                    part += share[i] * min(_ice_share(step * (edge - x[i]) / SPREAD), most) / value
             part = min(part, MOST)
             step_height = max(0.0, ice - lead_height[k]) / (1.0 - part)
             out[0, k] += part * step_height

@@ -74,10 +74,13 @@ class SurfaceModel:
     reach, between : float
         No sea surface farther than this from the nearest lead in use, m: beyond the outermost lead, and between two
         leads (never nearer than `reach`).
+    most_error : float
+        No sea surface where its standard error is larger, m (``evidence`` only).
     reject : float
         Standard errors above the consensus beyond which a lead is left out (``crossfit`` only); NaN is 2.5.
     lead_floor : float
-        Real differences between leads, m, added to their errors; NaN is 0.01 for ``crossfit`` and ``evidence``, else 0.
+        Real differences between leads, m, added to their errors; NaN is 0.01 for ``crossfit``, 0.008 for ``evidence``,
+        which knows the slope of the sea between them, else 0.
     variability : float
         Wander of the sea surface after 1 km, m, growing as the square root of the distance (all methods but
         ``evidence``, which estimates it).
@@ -87,6 +90,7 @@ class SurfaceModel:
 
     reach: float = 10_000.0
     between: float = 20_000.0
+    most_error: float = 0.06
     reject: float = math.nan
     lead_floor: float = math.nan
     variability: float = 0.007
@@ -94,9 +98,9 @@ class SurfaceModel:
 
     def of(self, method: str) -> SurfaceModel:
         """The same with what `method` assumes where nothing was given."""
-        ours = method in ("crossfit", "evidence")
+        own = {"crossfit": 0.01, "evidence": 0.008}.get(method, 0.0)
         reject = (2.5 if math.isnan(self.reject) else self.reject) if method == "crossfit" else np.inf
-        floor = (0.01 if ours else 0.0) if math.isnan(self.lead_floor) else self.lead_floor
+        floor = own if math.isnan(self.lead_floor) else self.lead_floor
         return replace(self, reject=reject, lead_floor=floor)
 
 

@@ -419,6 +419,34 @@ def lead_index(leads: xr.Dataset, size: int) -> NDArray[np.int32]:
     return out
 
 
+def lead_extents(segments: xr.Dataset) -> F8:
+    """Begin and end of each lead that the sea surface rests on, m along the track.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        One track with lead_index and, of the sea surface by evidence, lead_probability: leads under one half are left
+        out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (lead, 2)
+        Its length is the number of leads that runs, stores and `show` tell. Statistics and comparisons count openings,
+        by class alone (:func:`is2ice.science.icestats.chords`).
+    """
+    index = np.asarray(segments["lead_index"])
+    inside = index >= 0
+    if "lead_probability" in segments:
+        inside &= ~(np.asarray(segments["lead_probability"]) < 0.5)
+    x = np.asarray(segments["x_atc"], float)
+    length = float(segments.attrs.get("segment_length", 2.0))
+    row = np.flatnonzero(inside)
+    _, first = np.unique(index[row], return_index=True)
+    _, back = np.unique(index[row][::-1], return_index=True)
+    last = row.size - 1 - back
+    return np.column_stack([x[row[first]], x[row[last]] + length])
+
+
 def check_track(x: F8, **columns: ArrayLike) -> None:
     """Raise SchemaError unless x increases and every column has its length."""
     if x.ndim != 1:

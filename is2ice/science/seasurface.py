@@ -19,12 +19,11 @@ share them), beam by beam; between windows the surface is linear in distance. Th
 sea surface from what is known of it: class, length, brightness, height over the lowest ice about it
 (:mod:`is2ice.science.lead_evidence`). Narrow leads are corrected for the light of the ice beside them, with the
 uncertainty of that correction (:mod:`is2ice.science.lead_footprint`). The sea of all beams of a pass is one random
-process
-of level, slopes along and across, and small departures of each ground track; leads enter as a mixture of true and
-false ones, which a lead can only settle with the others or by its own evidence (:mod:`is2ice.science.surface_process`).
-A lone implausible lead makes no surface. What is left out is listed with its reason. Beams without leads in reach
-borrow from the others (flag ``from_other_beams``). `benchmarks/sea_surface.py` compares it with ``crossfit`` over
-passes
+process of level, slopes along and across, and small departures of each ground track. A lead is sea, or else ice of
+unknown height above it; which, it settles with the others or by its own evidence
+(:mod:`is2ice.science.surface_process`). A lone implausible lead makes no surface. What is left out is listed with its
+reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``); where the standard error
+exceeds `most_error` (6 cm) there is no surface. `benchmarks/sea_surface.py` compares it with ``crossfit`` over passes
 with drawn physics and planted errors.
 
 **Position.** The mean of leads at :math:`x_k` with weights :math:`a_k` is the height of a sloping sea at
@@ -102,8 +101,8 @@ METHODS = ("evidence", *LEAD_METHODS, "nearest_minimum")
 #: Distance of the nodes at which ``evidence`` computes the surface, m; within half a window of an own lead the
 #: surface is "from leads".
 NODE, NEAR = 500.0, 5_000.0
-#: Stretch over which the brightness of ice is taken, m.
-ICE = 10_000.0
+#: Stretch over which the brightness of ice is taken, and that beside a lead, m.
+ICE, BESIDE = 10_000.0, 600.0
 #: Distance of the pairs of beams across the track, m.
 PAIR_SPACING = 3_300.0
 
@@ -270,7 +269,7 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     """Leads with the columns that their probability is judged by."""
     first, end = leads["first"].values, leads["last"].values + 1
     out = {}
-    for name in ("water_probability", "brightness", "ice_dark", "ice_bright", "photons"):
+    for name in ("water_probability", "brightness", "ice_dark", "ice_bright", "photons", "background"):
         column = (beam.evidence or {}).get(name)
         if column is None:
             out[name] = np.full(first.size, np.nan)
@@ -285,8 +284,28 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     out["low_level"] = (
         np.interp(leads["x"].values, node[good], level[good]) if good.any() else np.full(first.size, np.nan)
     )
+    out |= _surroundings(beam, leads["weight"].values, first, end - 1)
     leads = leads.assign({name: ("lead", value) for name, value in out.items()})
     return _without_ice(beam, leads).drop_vars("weight")
+
+
+def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
+    """Light of the ice beside leads, and how flat they are."""
+    columns, spacing = beam.evidence or {}, float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
+    skip, cells = round(FOOTPRINT / spacing), round(BESIDE / spacing)
+    # Cells that are neither water nor missing: the classifier's ice.
+    water = beam.is_lead | ~np.isfinite(beam.height)
+    names = {"beside_bright": "light", "background_beside": "background"}
+    nothing = np.full(first.size, np.nan)
+    out = {
+        name: lead_evidence.beside(np.asarray(columns[key], float), water, first, last, skip, cells)
+        if columns.get(key) is not None
+        else nothing
+        for name, key in names.items()
+    }
+    # Without the ends of the leads, whose footprints reach onto the ice.
+    inner = np.where(weight > 0, beam.height, np.nan)
+    return out | {"flatness": lead_evidence.flatness(inner, beam.sigma, first, last)}
 
 
 def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
@@ -312,16 +331,18 @@ def _by_evidence(
     strips, tracks = np.unique(np.asarray(across, float), return_inverse=True)
     found = [beam.leads(rules) for beam in beams]
     tables = [_with_evidence(beam, leads) for beam, (leads, _) in zip(beams, found, strict=True)]
-    prior = [lead_evidence.prior(leads) for leads in tables]
     number = np.repeat(np.arange(len(beams)), [leads.sizes["lead"] for leads in tables])
     x = np.concatenate([leads["x"].values for leads in tables])
     order = np.argsort(x, kind="stable")
+    everything = xr.concat(tables, "lead")
+    prior = lead_evidence.prior(everything)
     observed = surface_process.Observations(
         x[order],
         np.concatenate([leads["height"].values for leads in tables])[order],
         (np.concatenate([leads["sigma"].values for leads in tables]) ** 2 + model.lead_floor**2)[order],
-        np.concatenate(prior)[order],
+        prior[order],
         tracks.astype(np.intp)[number][order],
+        lead_evidence.film(everything)[order],
     )
     probability = np.zeros(x.size)
     surface, node = None, np.empty(0)
@@ -336,17 +357,19 @@ def _by_evidence(
     for k, (beam, (_, index)) in enumerate(zip(beams, found, strict=True)):
         mine = number == k
         leads = tables[k].assign(
-            prior=("lead", prior[k]),
+            prior=("lead", prior[mine]),
             probability=("lead", probability[mine]),
             used=("lead", used[mine]),
-            reason=("lead", lead_evidence.reasons(tables[k], probability[mine])),
+            reason=("lead", lead_evidence.reasons(tables[k], prior[mine], probability[mine])),
         )
         flag = _origin(beam.x, np.sort(x[mine & used]), everyone, model)
         h_ref, error = np.full(beam.x.size, np.nan), np.full(beam.x.size, np.nan)
-        there = flag >= 0
         if surface is not None:
+            deviation = np.sqrt(np.interp(beam.x, node, surface.variance[tracks[k]]))
+            flag[~(deviation <= model.most_error)] = -1
+            there = flag >= 0
+            error[there] = deviation[there]
             h_ref[there] = np.interp(beam.x[there], node, surface.height[tracks[k]])
-            error[there] = np.sqrt(np.interp(beam.x[there], node, surface.variance[tracks[k]]))
         out.append(SeaSurface(h_ref, error, flag, index, leads, _nodes(node, surface, tracks[k])))
     return out
 
@@ -549,30 +572,39 @@ def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
         pixels = [PIXELS["strong"]] * rows
     x_atc = ds["x_atc"].values.astype(float)
     out = []
-    for p, photons, pulses, kind, n_pix in zip(*columns, pixels, strict=True):
-        out.append(
-            {"water_probability": p.astype(float), "photons": photons.astype(float)}
-            | _brightness(photons, pulses, kind != schema.THICK_ICE, n_pix, x_atc)
-        )
+    for k, (p, photons, pulses, kind, n_pix) in enumerate(zip(*columns, pixels, strict=True)):
+        one = {"water_probability": p.astype(float), "photons": photons.astype(float)}
+        if "background_rate" in ds:
+            one["background"] = np.atleast_2d(ds["background_rate"].values)[k].astype(float)
+        out.append(one | _brightness(photons, pulses, kind, n_pix, x_atc))
     return out
 
 
-def _brightness(
-    photons: NDArray, pulses: NDArray, other: NDArray[np.bool_], n_pix: int, x_atc: F8
-) -> dict[str, F8]:
-    """Incident rate of each segment, and the range of the ice about it, over the median of that ice."""
+def _brightness(photons: NDArray, pulses: NDArray, kind: NDArray, n_pix: int, x_atc: F8) -> dict[str, F8]:
+    """Incident rate of each segment, of the ice about it and the range of that ice, over its median."""
     if not x_atc.size:
-        return {name: np.empty(0) for name in ("brightness", "ice_dark", "ice_bright")}
+        return {name: np.empty(0) for name in ("brightness", "light", "ice_dark", "ice_bright")}
     length = float(np.median(np.diff(x_atc))) if x_atc.size > 1 else 2.0
     half = max(0, round(FOOTPRINT / length))
     # The range of ice is that of means over two footprints: single cells scatter by their few photons.
-    total, fired = (running_sum(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = incident(np.where(pulses > 0, photons / pulses, np.nan), n_pix)
-        ice = np.where(other, np.nan, incident(np.where(fired > 0, total / fired, np.nan), n_pix))
+        ice = _light(photons, pulses, kind != schema.THICK_ICE, half, n_pix)
+        light = _light(photons, pulses, kind == schema.OPEN_WATER, half // 2, n_pix)
     dark, middle, bright = (local_quantile(ice, q, ICE, length, x_atc[0]) for q in (0.25, 0.5, 0.9))
     middle = np.where(middle > 0, middle, np.nan)
-    return {"brightness": rate / middle, "ice_dark": dark / middle, "ice_bright": bright / middle}
+    return {
+        "brightness": rate / middle,
+        "light": light / middle,
+        "ice_dark": dark / middle,
+        "ice_bright": bright / middle,
+    }
+
+
+def _light(photons: NDArray, pulses: NDArray, other: NDArray[np.bool_], half: int, n_pix: int) -> F8:
+    """Incident rate of the mean over some cells about each, without those that are something else."""
+    total, fired = (running_sum(np.where(other, 0, a).astype(float), half) for a in (photons, pulses))
+    return np.where(other, np.nan, incident(np.where(fired > 0, total / fired, np.nan), n_pix))
 
 
 def _across(ds: xr.Dataset) -> list[float]:
@@ -645,15 +677,21 @@ def estimate(
     dims = segments["height"].dims
     if dims not in (("x_atc",), ("beam", "x_atc")):
         raise SchemaError(f"height: expected dims (x_atc,) or (beam, x_atc), got {dims}")
-    ours = method in ("crossfit", "evidence")
     defaults = {"min_segments": 3, "trim": FOOTPRINT / 2, "extent": length}
-    defaults["edge"] = EDGE if ours and length < FOOTPRINT else 0.0
+    # By evidence the light of the ice beside is taken out, and only what a straight edge does not explain is left.
+    defaults["edge"] = (
+        {"crossfit": EDGE, "evidence": EDGE / 2}.get(method, 0.0) if length < FOOTPRINT else 0.0
+    )
     rules, windows, model = check_options(method, defaults | options)
     tracks = _beams(segments, leads, min_probability, sigma, length + bridge)
     if method != "evidence":
         results = [_windowed(beam, method, rules, windows, model) for beam in tracks]
     elif beams == "joint":
-        results = _by_evidence(tracks, _across(segments), rules, model)
+        # In the order of their names, so that the same bits come from any order of the beams.
+        order = np.argsort(np.atleast_1d(segments["beam"].values).astype(str)) if len(tracks) > 1 else [0]
+        across = _across(segments)
+        found = _by_evidence([tracks[k] for k in order], [across[k] for k in order], rules, model)
+        results = [found[k] for k in np.argsort(order)]
     else:
         results = [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
     return _with_surface(segments, results, method, windows)

@@ -18,6 +18,7 @@ from is2ice import schema
 from is2ice.errors import NoSignalError
 from is2ice.schema import Quality
 
+from . import core_mean
 from .first_photon_bias import FirstPhotonBias, from_model
 from .photon_kernels import (
     Cells,
@@ -45,8 +46,8 @@ F8 = NDArray[np.float64]
 
 #: Photons farther than this from the segment's median do not count in ``height`` and ``h_spread``, m. The late tail
 #: of the pulse and its afterpulses pull a plain mean down by 1.5 cm over ice, but hardly over dark water, where
-#: they are too few to be found as signal: the difference would be a bias of freeboard. ATL07 trims likewise.
-CORE = 0.5
+#: they are too few to be found as signal: the difference would be a bias of freeboard. ATL07 trims too.
+CORE = core_mean.TRIM
 #: Heights above the mean sea surface that floating ice can have, m: a tabular iceberg is the highest of it.
 HEIGHTS = (-20.0, 200.0)
 #: Heights above the ellipsoid of anything on Earth, m.
@@ -209,7 +210,8 @@ def segment_block(
         # Where every segment of the stretch holds one photon there is none: a cautious nominal one serves.
         pooled = np.where(np.isfinite(core_spread), core_spread, NOMINAL_SPREAD)
         core_count = np.maximum(stats["core_count"][inner], 1)
-        out["height_uncertainty"] = np.where(filled, pooled / np.sqrt(core_count), np.nan)
+        low, wide = core_mean.FEW[:, np.minimum(out["n_photons"], core_mean.FEW.shape[1] - 1)]
+        out["height_uncertainty"] = np.where(filled, wide * pooled / np.sqrt(core_count), np.nan)
     out["h_spread"] = core_spread
 
     quality = np.zeros(n, np.uint16)
@@ -221,6 +223,8 @@ def segment_block(
     quality[filled & ~np.isfinite(out["background_rate"])] |= Quality.BACKGROUND_MISSING.value
 
     fpb, source_bits = _first_photon_bias(bias, rate, core_spread, filled)
+    if bias is not None:
+        fpb = fpb + low
     out["first_photon_bias"] = fpb
     quality |= source_bits
 
@@ -400,7 +404,8 @@ def from_photons(
     k0 = int(np.floor(arrays.x.min() / length))
     n = int(np.floor(arrays.x.max() / length)) - k0 + 1
     if isinstance(bias, str):
-        bias = from_model("weak" if int(photons.attrs.get("spot", 1)) % 2 == 0 else "strong")
+        strength = "weak" if int(photons.attrs.get("spot", 1)) % 2 == 0 else "strong"
+        bias = core_mean.of_core(from_model(strength), strength)
     if nodes is None:
         nodes = _nodes_from_photons(photons)
     data = segment_block(

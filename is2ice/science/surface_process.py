@@ -12,14 +12,21 @@ its neighbours within the slope across. a and b are estimated from the leads of 
 small grid with a broad prior.
 
 A lead k of height h and error :math:`\sigma` is sea surface with the probability :math:`\pi` that its own evidence
-gives (:mod:`is2ice.science.lead_evidence`), else thin or thick ice:
+gives (:mod:`is2ice.science.lead_evidence`), else ice of a height c above the sea that nobody knows, but that is not
+negative:
 
-.. math:: p(h) = \pi\, N(f, \sigma^2) + (1-\pi) \sum_j \alpha_j N(f + m_j, \sigma^2 + s_j^2).
+.. math:: p(h \mid f) = \pi\, N(h - f, \sigma^2)
+          + (1-\pi) \Big[ \alpha \tfrac1w \int_0^w N(h - f - c, \sigma^2)\,dc
+          + (1-\alpha) \lambda \int_0^\infty e^{-\lambda c} N(h - f - c, \sigma^2)\,dc \Big] .
 
-With f predicted from all other leads (mean and variance without lead k) this gives the probability q that it is sea
-surface, and the lead enters with variance :math:`(\sigma^2 + (1-q) r^2) / q`, r its distance from that prediction; the
-two steps alternate until q stands still. A lead with q under one half is left out. Where nothing else is near, the
-prediction says nothing and q stays near :math:`\pi`: a lone lead has to be plausible by itself.
+The first is water (with a share of :data:`WILD` in wider tails; where nilas may cover it unseen, with the probability
+that its light leaves, heights from 0 to 4 cm are smeared over it), the second thin ice of any height to w, the third
+thick ice. So a false lead says that the sea is not above it, and hardly more: it cannot pull the sea up. Products of
+such terms have no closed form; expectation propagation replaces each by the normal distribution that gives the right
+mean and variance of f, beside all other leads (the three terms have closed moments). The same step gives the
+probability q that a lead is sea surface. Leads of q under one half are left out, and the surface is made from the
+others. Where nothing else is near, the other leads say nothing and q stays near :math:`\pi`: a lone lead has to be
+plausible by itself.
 
 The process is Markov, so a Kalman filter and a smoother (modified Bryson-Frazier, without inverses) take time in
 proportion to the length of the track.
@@ -27,12 +34,13 @@ proportion to the length of the track.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import log_ndtr, ndtr
 
 __all__ = ["Observations", "Process", "Surface", "fit", "surface_at"]
 
@@ -41,16 +49,21 @@ F8 = NDArray[np.float64]
 #: Distances over which slope and departures of a ground track are correlated, m.
 SLOPE_LENGTH, TRACK_LENGTH = 15_000.0, 30_000.0
 #: Slopes (m/m) and departures (m) tried, and the median and log standard deviation of their priors.
-SLOPES, DEPARTURES = (2.5e-6, 5e-6, 1e-5, 2e-5), (0.004, 0.008, 0.016, 0.032)
-SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.010, 0.6)
+SLOPES, DEPARTURES = (3.5e-6, 6e-6, 1e-5, 1.8e-5), (0.003, 0.008, 0.020)
+SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.008, 0.8)
 #: Standard deviation of the level before any lead is seen, m.
 LEVEL = 1.0
-#: False leads: share, mean height above the sea and spread, m, of thin ice and of thick ice.
-FALSE = ((0.5, 0.05, 0.04), (0.5, 0.35, 0.25))
-#: A lead less probable than this is left out.
-LEAST = 0.5
-#: Passes of the alternation, and the change of probability at which it ends.
-PASSES, STILL = 40, 1e-3
+#: Ice taken for a lead: share and greatest height of thin ice, m, and mean height of thick ice, m.
+THIN, THICKEST_THIN, THICK = 0.4, 0.10, 0.30
+#: Greatest height of nilas over the water, m.
+NILAS = 0.04
+#: Share of true leads with a height further off than its error says, and the standard deviation of that, m.
+WILD, WILD_ERROR = 0.02, 0.08
+#: A lead less probable than this by its own evidence has no say; one less probable with the others is left out.
+NO_SAY, LEAST = 0.05, 0.5
+#: Passes of expectation propagation, the change of probability at which they end, and the least precision of a site
+#: over that of its lead.
+PASSES, STILL, FAINT = 30, 2e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class Observations:
         Distance and height, m; variance of the height, m2; probability that it is sea surface by its own evidence.
     track : numpy.ndarray of int, shape (n,)
         Number of the ground track, from 0.
+    film : numpy.ndarray, shape (n,)
+        Probability that sea surface is covered by nilas.
     """
 
     x: F8
@@ -70,6 +85,11 @@ class Observations:
     variance: F8
     prior: F8
     track: NDArray[np.intp]
+    film: F8
+
+    def of(self, rows: NDArray[np.bool_]) -> Observations:
+        """Some of the leads."""
+        return Observations(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -241,32 +261,79 @@ def surface_at(leads: Observations, variance: F8, node: F8, process: Process, ac
     return height[:, :n], spread[:, :n], height[:, n:], spread[:, n:]
 
 
-def _normal(r: F8, variance: F8) -> F8:
-    return np.exp(-0.5 * r * r / variance) / np.sqrt(2 * np.pi * variance)
+def _normal(r: F8, variance: F8) -> tuple[F8, F8, F8]:
+    """Normal density and its first two derivatives."""
+    n = np.exp(-0.5 * r * r / variance) / np.sqrt(2 * np.pi * variance)
+    return n, -r / variance * n, (r * r / variance - 1.0) / variance * n
 
 
-def _posterior(leads: Observations, height: F8, spread: F8, used: F8) -> tuple[F8, F8]:
-    """Probability of each lead, and its distance from what the surface is without it."""
-    # Removing one observation of variance `used` from a normal posterior.
-    precision = np.maximum(1.0 / spread - 1.0 / used, 1.0 / LEVEL**2)
-    without = (height / spread - leads.height / used) / precision
-    without = np.where(precision > 1.0001 / LEVEL**2, without, leads.height)
-    wide = 1.0 / precision + leads.variance
-    r = leads.height - without
-    true = leads.prior * _normal(r, wide)
-    false = sum(share * _normal(r - mean, wide + sd**2) for share, mean, sd in FALSE)
-    return true / np.maximum(true + (1 - leads.prior) * false, 1e-300), r
+def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
+    """Normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
+    s = np.sqrt(variance)
+    near, far = _normal(r, variance), _normal(r - most, variance)
+    density = (ndtr(r / s) - ndtr((r - most) / s)) / most
+    return density, (near[0] - far[0]) / most, (near[1] - far[1]) / most
 
 
-def _entered(variance: F8, q: F8, apart: F8) -> F8:
-    """Variance with which a lead of probability q enters, `apart` from the prediction of the others."""
-    q = np.clip(q, 1e-6, 1.0)
-    return (variance + (1.0 - q) * np.minimum(apart, 1.0) ** 2) / q
+def _thick(r: F8, variance: F8) -> tuple[F8, F8, F8]:
+    """Normal density smeared over exponential heights of thick ice, and its first two derivatives."""
+    rate, s = 1.0 / THICK, np.sqrt(variance)
+    near = _normal(r, variance)
+    density = rate * np.exp(0.5 * rate * rate * variance - rate * r + log_ndtr(r / s - rate * s))
+    first = rate * (near[0] - density)
+    return density, first, rate * (near[1] - first)
 
 
-def _estimate(leads: Observations, variance: F8, across: F8) -> Process:
+def _mixture(r: F8, variance: F8, prior: F8, film: F8) -> tuple[F8, F8, F8, F8]:
+    """Density of a lead `r` above the predicted sea, its first two derivatives, and the part that is sea surface."""
+    parts = (
+        (prior * (1.0 - WILD) * (1.0 - film), _normal(r, variance)),
+        (prior * (1.0 - WILD) * film, _thin(r, variance, NILAS)),
+        (prior * WILD, _normal(r, variance + WILD_ERROR**2)),
+        ((1.0 - prior) * THIN, _thin(r, variance, THICKEST_THIN)),
+        ((1.0 - prior) * (1.0 - THIN), _thick(r, variance)),
+    )
+    total, first, second = (np.sum([share * part[k] for share, part in parts], axis=0) for k in range(3))
+    sea = np.sum([share * part[0] for share, part in parts[:3]], axis=0)
+    return np.maximum(total, 1e-200), first, second, sea
+
+
+@dataclass(frozen=True)
+class _Sites:
+    """Normal distributions that stand for the leads: precision (1/m2), and precision times height (1/m)."""
+
+    precision: F8
+    shift: F8
+
+    @classmethod
+    def first(cls, leads: Observations) -> _Sites:
+        """Leads by their own evidence, each with the error that being ice would bring."""
+        precision = 1.0 / (leads.variance / leads.prior + (1.0 - leads.prior) * THICK**2)
+        return cls(precision, precision * leads.height)
+
+    def better(self, leads: Observations, height: F8, spread: F8) -> tuple[_Sites, F8]:
+        """Half a step towards sites that fit the posterior of all, and the probability of each lead."""
+        without = np.maximum(1.0 / spread - self.precision, 1.0 / LEVEL**2)
+        mean = (height / spread - self.shift) / without
+        wide = 1.0 / without + leads.variance
+        total, first, second, sea = _mixture(leads.height - mean, wide, leads.prior, leads.film)
+        gradient, curve = -first / total, second / total - (first / total) ** 2
+        moved, variance = mean + gradient / without, np.maximum((1.0 + curve / without) / without, 1e-12)
+        precision = np.maximum(1.0 / variance - without, FAINT / leads.variance)
+        shift = (precision + without) * moved - without * mean
+        step = _Sites(0.5 * (self.precision + precision), 0.5 * (self.shift + shift))
+        return step, sea / total
+
+    def as_leads(self, leads: Observations) -> Observations:
+        """Leads at the heights, and with the variances, of their sites."""
+        return replace(leads, height=self.shift / self.precision, variance=1.0 / self.precision)
+
+
+def _estimate(leads: Observations, across: F8) -> Process:
     """Most probable slope and departure on the grid."""
     best, found = -np.inf, Process(SLOPE_PRIOR[0], DEPARTURE_PRIOR[0])
+    if not leads.x.size:
+        return found
     for slope in SLOPES:
         for departure in DEPARTURES:
             process = Process(slope, departure)
@@ -274,10 +341,27 @@ def _estimate(leads: Observations, variance: F8, across: F8) -> Process:
                 -0.5 * (np.log(value / median) / width) ** 2
                 for value, (median, width) in ((slope, SLOPE_PRIOR), (departure, DEPARTURE_PRIOR))
             )
-            score = prior + _likelihood(leads, variance, process, across)
+            score = prior + _likelihood(leads, leads.variance, process, across)
             if score > best:
                 best, found = score, process
     return found
+
+
+def _propagate(leads: Observations, across: F8) -> tuple[_Sites, F8, Process]:
+    """Sites and probabilities of leads that have a say, and the process."""
+    mine = (leads.track, np.arange(leads.x.size))
+    process = Process(SLOPE_PRIOR[0], DEPARTURE_PRIOR[0])
+    sites, q = _Sites.first(leads), leads.prior
+    for turn in range(PASSES):
+        at = sites.as_leads(leads)
+        if turn == 4:
+            process = _estimate(at.of(q >= LEAST), across)
+        height, spread, _, _ = surface_at(at, at.variance, np.empty(0), process, across)
+        sites, again = sites.better(leads, height[mine], spread[mine])
+        change, q = float(np.abs(again - q).max()), again
+        if change < STILL and turn > 5:
+            break
+    return sites, q, process
 
 
 def fit(leads: Observations, node: F8, across: F8) -> Surface:
@@ -297,29 +381,23 @@ def fit(leads: Observations, node: F8, across: F8) -> Surface:
     Surface
         Heights are NaN where every lead was left out.
     """
-    # About their own level, so that the broad prior of the level has no say.
-    base = float(np.average(leads.height, weights=leads.prior / leads.variance + 1e-12))
-    centred = Observations(leads.x, leads.height - base, leads.variance, leads.prior, leads.track)
-    q, apart = leads.prior.copy(), np.zeros(leads.x.size)
-    mine = (leads.track, np.arange(leads.x.size))
+    probability = leads.prior.copy()
+    said = leads.prior >= NO_SAY
+    nothing = np.full((across.size, node.size), np.nan)
     process = Process(SLOPE_PRIOR[0], DEPARTURE_PRIOR[0])
-    for turn in range(PASSES):
-        used = _entered(leads.variance, q, apart)
-        if turn % 5 == 0 and turn <= 10:
-            process = _estimate(centred, used, across)
-        height, spread, _, _ = surface_at(centred, used, np.empty(0), process, across)
-        again, apart = _posterior(centred, height[mine], spread[mine], used)
-        # Half a step at a time: two leads that contradict each other would swap for ever.
-        change, q = float(np.abs(again - q).max()), 0.5 * (q + again)
-        if change < STILL and turn > 10:
-            break
-    kept = q >= LEAST
-    if not kept.any():
-        nothing = np.full((across.size, node.size), np.nan)
-        return Surface(nothing, nothing, q, process)
-    part = Observations(
-        centred.x[kept], centred.height[kept], centred.variance[kept], q[kept], centred.track[kept]
-    )
-    used = _entered(part.variance, part.prior, apart[kept])
-    _, _, height, spread = surface_at(part, used, node, process, across)
-    return Surface(height + base, spread, q, process)
+    if not said.any():
+        return Surface(nothing, nothing, probability, process)
+    heard = leads.of(said)
+    # About their own level, so that the broad prior of the level has no say.
+    base = float(np.average(heard.height, weights=heard.prior**2 / heard.variance))
+    heard = replace(heard, height=heard.height - base)
+    _, q, process = _propagate(heard, across)
+    probability[said] = q
+    kept = heard.of(q >= LEAST)
+    if not kept.x.size:
+        return Surface(nothing, nothing, probability, process)
+    # Once more with what is kept, so that nothing is left of the others.
+    sites, _, process = _propagate(kept, across)
+    at = sites.as_leads(kept)
+    _, _, height, spread = surface_at(at, at.variance, node, process, across)
+    return Surface(height + base, spread, probability, process)

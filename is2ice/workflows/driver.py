@@ -144,7 +144,8 @@ def drive(job: Job) -> Run:
                 stack.enter_context(closing(answers))  # type: ignore[type-var]
                 for item, result in answers:
                     if isinstance(result, BaseException):
-                        result = [(failure(item, result, execution.name), False)]
+                        tracks = getattr(item, "tracks", (item,))
+                        result = [(failure(track, result, execution.name), False) for track in tracks]
                     for receipt, is_written in result:
                         keep(receipt if is_written else record.write(receipt))
         finally:

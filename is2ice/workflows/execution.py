@@ -170,7 +170,12 @@ class ExecutionSettings:
 
     def attempted(self, fn: Callable[[Any], Any]) -> Callable[[Any], tuple[bool, Any]]:
         """Wrap a function for the driver with the retries of a worker: True and result, or False and error."""
-        return partial(engines.attempt, fn, **self._retry())
+        return partial(self.attempts, fn)
+
+    @property
+    def attempts(self) -> Callable[[Callable[[Any], Any], Any], tuple[bool, Any]]:
+        """Function of a function and an item that applies one to the other, with the retries of a worker."""
+        return partial(engines.attempt, **self._retry())
 
     def map(
         self, fn: Callable[[Any], Any], items: Iterable[Any], share: Mapping[str, bytes] | None = None

@@ -86,7 +86,7 @@ class Options:
     first_photon: str | None = "auto"
     classifier: str = "radiometric"
     classifier_checksum: str = ""
-    method: str = "crossfit"
+    method: str = "evidence"
     until: str = "freeboard"
     seasurface: Mapping[str, Any] = field(default_factory=dict)
     freeboard: Mapping[str, Any] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.io.stores import store as stores
 from is2ice.science import freeboard
+from is2ice.science.leads import lead_extents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,7 @@ def summary(track: xr.Dataset) -> dict[str, Any]:
         for code, name in [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]:
             out[f"n_{name}"] = int((codes == code).sum())
     if "lead_index" in track:
-        index = np.asarray(track["lead_index"])
-        out["n_leads"] = int(np.unique(index[index >= 0]).size)
+        out["n_leads"] = len(lead_extents(track))
     if "h_ref" in track:
         out["n_h_ref"] = int(np.isfinite(np.asarray(track["h_ref"])[filled]).sum())
     if "freeboard" in track:
@@ -241,7 +241,7 @@ def _line(r: Mapping[str, Any], name: str) -> str:
             f"{r['n_thick_ice']:,} thick ice, {r['n_thin_ice']:,} thin ice, {r['n_open_water']:,} open water"
         )
     if "n_leads" in r:
-        parts.append(f"{r['n_leads']:,} lead segments")
+        parts.append(f"{r['n_leads']:,} leads")
     if r.get("freeboard_mean") is not None:
         parts.append(
             f"freeboard mean {r['freeboard_mean']:.3f} m, median {r['freeboard_median']:.3f} m "

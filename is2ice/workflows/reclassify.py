@@ -18,6 +18,7 @@ from is2ice.io.stores import store as stores
 
 from .execution import RunKeywords, RunSettings
 from .options import Options
+from .pass_surface import freeboards
 from .receipts import Run
 from .run import Request, process
 from .stored_segments import as_stored
@@ -89,7 +90,7 @@ def reclassify(
                 classifier_checksum="",
                 method=method or options.method,
             ),
-            chain=Chain(survey=partial(_survey, chosen), load=_load),
+            chain=Chain(survey=partial(_survey, chosen), load=_load, join=freeboards),
             settings=settings,
             kind="classes",
         )

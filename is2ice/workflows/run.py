@@ -1,7 +1,8 @@
 """Run the whole chain for many tracks on an engine, into a store.
 
-A track needs nothing of any other, so tracks may be computed anywhere and in any order. The steps of one track are in
-:mod:`is2ice.workflows.track`.
+An item is a track, or, where the sea surface joins the beams of a granule (``evidence``), a granule with its beams
+(:class:`is2ice.workflows.pass_surface.Pass`). It needs nothing of any other, so items may be computed anywhere and in
+any order. The steps of one track are in :mod:`is2ice.workflows.track`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
+import xarray as xr
+
 from is2ice.classifiers.base import agree
 from is2ice.classifiers.registry import to_share, usable
+from is2ice.engines import attempt
 from is2ice.errors import GranuleError, Is2IceError, ModelError
 from is2ice.io.remote.location import FolderLocation, Location, location
 from is2ice.io.stores import store as stores
@@ -30,10 +34,11 @@ from .execution import ExecutionSettings, RunKeywords, RunSettings
 from .manifest import Manifest
 from .opening import matches
 from .options import Options, pin_classifier
+from .pass_surface import Pass, freeboards, together
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
 from .run_record import Earlier, alive, manifests, resumable, resumed
-from .track import Chain, Item, derive, finish, survey
+from .track import Chain, Item, derive, finish
 
 __all__ = ["DuplicateGuard", "Request", "plan", "process", "resume", "run"]
 
@@ -95,7 +100,7 @@ def run(
             beams=beams,
             options=options or Options(),
             block_km=block_km,
-            chain=chain or Chain(),
+            chain=chain or Chain(join=freeboards),
             settings=RunSettings.merged(settings, keywords),
         )
     )
@@ -122,12 +127,13 @@ def plan(
         ``granule``, ``beam``, ``action`` (``compute``, ``keep`` or ``fail``) and, of a failure, its ``reason``.
     """
     options = pin_classifier(options or Options())
-    task = _Task(location(store), options, overwrite, Chain(), "serial", 1)
+    chain = Chain(join=freeboards)
+    task = _Task(location(store), options, overwrite, chain, "serial", 1)
     there = stores.is_store(store)
     rows = []
     for source in _listed(sources):
         try:
-            items = survey(source, beams)
+            items = _surveyed(chain, beams, options, source)
         except (Is2IceError, OSError) as error:
             rows.append(
                 {"granule": public_url(str(source)), "beam": "", "action": "fail", "reason": str(error)}
@@ -169,7 +175,7 @@ def resume(store: str | os.PathLike[str], **changes: Any) -> Run:
     manifest, changes, earlier = resumed(store, "run", changes)
     sources = changes.pop("sources")
     block_km = changes.pop("block_km", manifest.get("block_km"))
-    chain = changes.pop("chain", None) or Chain()
+    chain = changes.pop("chain", None) or Chain(join=freeboards)
     return process(
         Request(
             tuple([sources] if _is_one(sources) else sources),
@@ -204,7 +210,7 @@ class Request:
     beams: str | Iterable[str] | None = None
     options: Options = field(default_factory=Options)
     block_km: float | None = None
-    chain: Chain = field(default_factory=Chain)
+    chain: Chain = field(default_factory=lambda: Chain(join=freeboards))
     settings: RunSettings = field(default_factory=RunSettings)
     kind: str = "run"
     earlier: Earlier | None = None
@@ -282,11 +288,22 @@ class _Tracks(Job):
         since, chain = self.earlier.id if self.resumes else None, self.earlier.id
         threads = 2 if name == "serial" else 1
         return _Task(
-            self.root, self.options, self.settings.overwrite, self.chain, name, threads, since, chain
+            self.root,
+            self.options,
+            self.settings.overwrite,
+            self.chain,
+            name,
+            threads,
+            since,
+            chain,
+            self.settings.execution.attempts,
         )
 
-    def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item]:
-        """Yield the tracks of all sources, which are opened only as fast as the engine draws items."""
+    def items(self, record: KeepReceipt, bar: Bar) -> Iterator[Item | Pass]:
+        """Yield the tracks of all sources, or the beams of a granule together.
+
+        Sources are opened only as fast as the engine draws items.
+        """
         engine = self.settings.execution.name
         guard = DuplicateGuard(engine)
         look = self._look()
@@ -297,6 +314,7 @@ class _Tracks(Job):
                 record(failure(Item(source, "", ""), found, engine))
                 continue
             bar.found(len(found))
+            passes: dict[str, list[Item]] = {}
             for item in found:
                 if (again := guard.before(item)) is not None:
                     record(again)
@@ -306,7 +324,12 @@ class _Tracks(Job):
                 except ModelError as fault:  # reported before the photons are read, not after
                     record(failure(item, fault, engine))
                 else:
-                    yield item
+                    passes.setdefault(item.granule, []).append(item)
+            for items in passes.values():
+                if self.chain.joins(self.options) and len(items) > 1:
+                    yield Pass(tuple(sorted(items, key=lambda item: item.beam)))
+                else:
+                    yield from items
 
     def prepare(self, execution: ExecutionSettings, run: str, report: ReportBlock) -> _Task:
         """Make the blocks of all tracks, and return the task that puts them together."""
@@ -330,11 +353,12 @@ class _Tracks(Job):
 
     def _look(self) -> Callable[[Any], tuple[bool, Any]]:
         """Return a function that lists the tracks of a source, with retries."""
-        return self.settings.execution.attempted(partial(_surveyed, self.chain, self.beams))
+        return self.settings.execution.attempted(partial(_surveyed, self.chain, self.beams, self.options))
 
 
-def _surveyed(chain: Chain, beams: Any, source: Any) -> list[Item]:
-    return chain.survey(source, beams)
+def _surveyed(chain: Chain, beams: Any, options: Options, source: Any) -> list[Item]:
+    found = chain.survey(source, beams)
+    return together(found) if chain.joins(options) else found
 
 
 def _is_one(sources: Any) -> bool:
@@ -379,40 +403,103 @@ class _Task:
     threads: int
     since: str | None = None
     run: str = ""
+    attempts: Callable[[Callable[[Any], Any], Any], tuple[bool, Any]] = attempt
 
-    def __call__(self, item: Item) -> dict[str, Any]:
-        receipt = base_receipt(item, self.engine)
-        parameters = self.options.stored_parameters()
+    def __call__(self, item: Item | Pass) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(item, Pass):
+            return self._together(item)
         keeps, have = self.is_up_to_date(item)
         if keeps and have is not None:
-            receipt |= stores.track_summary(have)
-            return {**receipt, "outcome": "skipped", "notes": list(have.get("notes", ()))}
-        t0 = time.perf_counter()
+            return self._kept(item, have)
+        segments, seconds = self._load(item)
+        start = time.perf_counter()
+        track = self.chain.derive(segments, self.options)
+        return self._write((item, have, track, seconds | {"compute": time.perf_counter() - start}))
+
+    def _together(self, found: Pass) -> list[dict[str, Any]]:
+        """Work on the beams of a granule that see one sea; one that fails stops no other."""
+        kept = [have if keeps else None for keeps, have in map(self.is_up_to_date, found.tracks)]
+        if all(have is not None for have in kept):
+            return [self._kept(item, have) for item, have in zip(found.tracks, kept, strict=True) if have]
+        receipts: list[dict[str, Any]] = []
+        ready: list[tuple[Item, xr.Dataset, dict[str, float]]] = []
+        for item in found.tracks:
+            ok, value = self.attempts(self._classified, item)
+            if ok:
+                ready.append((item, *value))
+            else:
+                receipts.append(failure(item, value, self.engine))
+        start = time.perf_counter()
+        join = self.chain.join or freeboards
+        ok, tracks = self.attempts(partial(_joined, join, self.options), [part[1] for part in ready])
+        if not ok:
+            return receipts + [failure(part[0], tracks, self.engine) for part in ready]
+        share = (time.perf_counter() - start) / max(len(ready), 1)
+        for (item, _, seconds), track in zip(ready, tracks, strict=True):
+            keeps, have = self.is_up_to_date(item)
+            if keeps and have is not None:
+                receipts.append(self._kept(item, have))
+                continue
+            seconds["compute"] += share
+            ok, value = self.attempts(self._write, (item, have, track, seconds))
+            receipts.append(value if ok else failure(item, value, self.engine))
+        return receipts
+
+    def _load(self, item: Item) -> tuple[xr.Dataset, dict[str, float]]:
+        """Segments of a track, and the time that they took."""
+        start = time.perf_counter()
         segments = self.chain.load(item.source, item.beam, self.options, threads=self.threads)
         segments = segments.assign_attrs(granule=item.granule)  # as a store can name it
-        t1 = time.perf_counter()
-        track = finish(self.chain.derive(segments, self.options), self.options)
+        return segments, {"load": time.perf_counter() - start}
+
+    def _classified(self, item: Item) -> tuple[xr.Dataset, dict[str, float]]:
+        """Classified segments of a track, and the times that they took."""
+        segments, seconds = self._load(item)
+        start = time.perf_counter()
+        track = self.chain.derive(segments, replace(self.options, until="classes"))
+        return track, seconds | {"compute": time.perf_counter() - start}
+
+    def _kept(self, item: Item, have: Mapping[str, Any]) -> dict[str, Any]:
+        """Receipt of a track that is stored already."""
+        receipt = base_receipt(item, self.engine) | stores.track_summary(have)
+        return {**receipt, "outcome": "skipped", "notes": list(have.get("notes", ()))}
+
+    def _write(
+        self, done: tuple[Item, Mapping[str, Any] | None, xr.Dataset, dict[str, float]]
+    ) -> dict[str, Any]:
+        """Write a track that replaces what may be stored of it, and return its receipt."""
+        item, have, track, seconds = done
+        start = time.perf_counter()
+        track = finish(track, self.options)
         counts = summary(track)
         track = track.assign_attrs(track_summary=json_line(counts))
-        t2 = time.perf_counter()
+        middle = time.perf_counter()
         stored = stores.write_track(
             track,
             self.store,
             overwrite=self.overwrite,
-            parameters=parameters,
+            parameters=self.options.stored_parameters(),
             origin=item.origin,
             run=self.run,
         )
-        seconds = {"load": t1 - t0, "compute": t2 - t1, "write": time.perf_counter() - t2}
+        seconds["compute"] += middle - start
+        seconds["write"] = time.perf_counter() - middle
         notes = [*track.attrs["notes"], *_replaced(have, self.options)]
         if stored["outcome"] == "repaired":
             notes.append("replaced a damaged track")
+        receipt = base_receipt(item, self.engine)
         return {**receipt, "notes": notes, **written(counts, stored, track, seconds)}
 
     def is_up_to_date(self, item: Item) -> tuple[bool, dict[str, Any] | None]:
         """Return True if the stored track is kept, and its attributes (None without a stored track)."""
         inputs = stores.fingerprint(item.granule, item.beam, self.options.stored_parameters(), item.origin)
         return is_up_to_date(self.store, item, inputs, self.overwrite, self.since)
+
+
+def _joined(
+    join: Callable[..., list[xr.Dataset]], options: Options, tracks: list[xr.Dataset]
+) -> list[xr.Dataset]:
+    return join(tracks, options) if tracks else []
 
 
 def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:

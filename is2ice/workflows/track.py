@@ -142,6 +142,18 @@ class Chain:
     survey: Callable[[Any, Any], list[Item]] = survey
     load: Callable[..., xr.Dataset] = load
     derive: Callable[[xr.Dataset, Options], xr.Dataset] = derive
+    #: Sea surface and freeboard of the classified beams of a granule together; without it each beam is on its own.
+    join: Callable[[list[xr.Dataset], Options], list[xr.Dataset]] | None = None
+
+    def joins(self, options: Options) -> bool:
+        """Return True if the beams of a granule are computed together: by evidence, unless asked for alone."""
+        together = options.seasurface.get("beams", "joint") == "joint"
+        return (
+            self.join is not None
+            and options.until == "freeboard"
+            and options.method == "evidence"
+            and together
+        )
 
 
 def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Dataset:

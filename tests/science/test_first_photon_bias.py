@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from is2ice.science import core_mean
 from is2ice.science.first_photon_bias import M_PER_NS, SPAN_10_90, from_cal19, from_model
 
 PULSE = 0.637 * M_PER_NS
@@ -107,3 +108,53 @@ def test_cal19_invalid_rows_are_left_out():
     assert f.strength[-1] == pytest.approx(strength[0, 99])
     _, clipped = f(np.array([15.0]), np.array([0.12]))
     assert clipped[0]
+
+
+# -- the core mean -----------------------------------------------------------------------------------------
+def core_of(incident: float, rough: float, shots: int, seed: int) -> tuple[float, float, float]:
+    """Photons a pulse, bias and spread of the core mean of many photons, drawn one by one with the pulse's tails."""
+    rng = np.random.default_rng(seed)
+    offset = core_mean.pulse_zero()
+    kept, detected = [], 0
+    for _ in range(shots):
+        n = rng.poisson(incident)
+        t = rng.normal(0, np.hypot(core_mean.PULSE, rough / M_PER_NS), n) - offset
+        u = rng.random(n)
+        (a, slow), (b, slower) = core_mean.TAILS
+        t += np.where(u < a, rng.exponential(slow, n), np.where(u < a + b, rng.exponential(slower, n), 0.0))
+        last = np.full(16, -np.inf)
+        for time in np.sort(t):
+            k = rng.integers(16)
+            if time - last[k] >= 2.98:
+                last[k] = time
+                detected += 1
+                kept.append(-time * M_PER_NS)
+    h = np.array(kept)
+    h = h[np.abs(h) < core_mean.SIGNAL + core_mean.PER_ROUGHNESS * rough]
+    core = h[np.abs(h - np.median(h)) <= core_mean.TRIM]
+    return detected / shots, float(core.mean()), float(core.std())
+
+
+@pytest.mark.parametrize(("incident", "rough"), [(1.0, 0.0), (7.0, 0.10), (12.0, 0.02)])
+def test_bias_of_the_core_equals_monte_carlo(incident, rough):
+    rate, expected, spread = core_of(incident, rough, int(60_000 / incident), 5)
+    bias, _ = core_mean.of_core(from_model("strong"), "strong")(np.array([rate]), np.array([spread]))
+    assert bias[0] == pytest.approx(expected, abs=4 * spread / np.sqrt(60_000) + 5e-4)
+
+
+def test_few_photons_lie_lower_and_scatter_more():
+    rng = np.random.default_rng(1)
+    t = np.arange(-4.0, 9.0, 0.01)
+    f = core_mean.density(t, 0.05 / M_PER_NS)
+    h = -(t - core_mean.pulse_zero()) * M_PER_NS
+    f[np.abs(h) > core_mean.SIGNAL + 0.05] = 0.0
+    drawn = np.interp(rng.random((100_000, 4)), np.cumsum(f) / f.sum(), h)
+    many = drawn.ravel()
+    many = many[np.abs(many - np.median(many)) <= core_mean.TRIM]
+    for n in (1, 2, 4):
+        few = drawn[:, :n]
+        core = np.abs(few - np.median(few, axis=1, keepdims=True)) <= core_mean.TRIM
+        mean = np.where(core.any(1), (few * core).sum(1) / np.maximum(core.sum(1), 1), few.mean(1))
+        low, wide = core_mean.FEW[:, n]
+        assert mean.mean() - many.mean() == pytest.approx(low, abs=0.004)
+        assert mean.std() * np.sqrt(n) / many.std() == pytest.approx(wide, abs=0.06)

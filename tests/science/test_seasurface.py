@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -448,8 +446,6 @@ SEAS = {
 @pytest.mark.parametrize("method", ["crossfit", "evidence"])
 @pytest.mark.parametrize("name", SEAS)
 def test_errors_on_simulated_seas_are_small_and_honest(name, method):
-    if (name, method) == ("a fifth are ice of 10 cm", "evidence"):
-        pytest.skip("heights alone do not tell thin ice: its evidence is class and brightness")
     options, most_bias, most_rmse, (low, high) = SEAS[name]
     error, score = [], []
     for seed in range(12):
@@ -499,8 +495,8 @@ def test_face_follows_the_schema(beam, method):
     out = seasurface.estimate(ds, method)
     schema.conform(out, "segments", "classified", "seasurface")
     assert out.h_ref.dims == ds.height.dims
-    # By evidence less the light of the ice beside a lead of 40 m, which a step in the mock does not blur into it.
-    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=0.04 if method == "evidence" else 1e-6)
+    # By evidence a dark lead may be nilas.
+    np.testing.assert_allclose(out.h_ref.values, 0.1, atol=0.006 if method == "evidence" else 1e-6)
     assert (out.h_ref_flag == 0).all()
     assert (out.lead_index.values.ravel()[[999, 1000, 1019, 1020]] == [-1, 0, 0, -1]).all()
     assert "h_ref" not in ds
@@ -574,17 +570,6 @@ def test_degenerate_tracks():
         result = by_windows(*track, spacing=2.0)
         assert result.h_ref.shape == (n,)
         assert (result.flag == 0).all()
-
-
-@pytest.mark.slow
-def test_speed_on_a_long_track():
-    x, h, s, lead, _ = sea(np.random.default_rng(0), km=3200.0)
-    sea_surface(x[:9999], h[:9999], s[:9999], lead[:9999], spacing=2.0)
-    start = time.perf_counter()
-    sea_surface(x, h, s, lead, spacing=2.0)
-    took = time.perf_counter() - start
-    print(f"\n{x.size} cells in {took:.2f} s")
-    assert took < 3.0
 
 
 # --- genuine rows ----------------------------------------------------------------------------------------

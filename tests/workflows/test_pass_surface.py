@@ -6,8 +6,13 @@ import numpy as np
 import xarray as xr
 
 from is2ice import schema
+from is2ice.errors import NoSignalError
 from is2ice.science import seasurface
-from is2ice.workflows.pass_surface import pass_surface
+from is2ice.workflows.opening import open_track
+from is2ice.workflows.options import Options
+from is2ice.workflows.pass_surface import freeboards, pass_surface
+from is2ice.workflows.run import run
+from is2ice.workflows.track import Chain, Item
 
 
 def track(beam: str, spot: int, leads: list[int], n: int = 12_000) -> xr.Dataset:
@@ -44,3 +49,44 @@ def test_published_methods_take_each_beam_alone():
     tracks = [track("gt1r", 5, [2000, 6000]), track("gt3r", 1, [9000])]
     for together, by_itself in zip(pass_surface(tracks, "nasa"), tracks, strict=True):
         np.testing.assert_array_equal(together["h_ref"], seasurface.estimate(by_itself, "nasa")["h_ref"])
+
+
+# -- runs: stand-ins for the reader and the classifier, which any engine can send ------------------------------
+LEADS = {"gt1r": [2000, 4000, 6000, 8000], "gt2r": [], "gt3r": [3000, 5000, 7000]}
+
+
+def survey(source: str, beams: object) -> list[Item]:
+    names = beams if isinstance(beams, tuple) else tuple(LEADS)
+    return [Item(source, source.removesuffix(".h5"), beam, {"size": 10}) for beam in names]
+
+
+def load(source: str, beam: str, options: Options, *, threads: int) -> xr.Dataset:
+    if source == "bad.h5" and beam == "gt3r":
+        raise NoSignalError("bad gt3r: no photon has sea-ice confidence >= 3")
+    return track(beam, {"gt1r": 5, "gt2r": 3, "gt3r": 1}[beam], LEADS[beam]).assign_attrs(notes=[])
+
+
+def classified(segments: xr.Dataset, options: Options) -> xr.Dataset:
+    assert options.until == "classes"
+    return segments
+
+
+def test_a_run_joins_the_beams_of_a_granule_on_every_engine(tmp_path):
+    chain = Chain(survey, load, classified, freeboards)
+    serial = run(["a.h5", "bad.h5"], tmp_path / "serial.zarr", chain=chain, progress=False)
+    by_track = {(r["granule"], r["beam"]): r for r in serial.receipts}
+    assert [by_track["a", b]["outcome"] for b in LEADS] == ["done"] * 3
+    assert [by_track["bad", b]["outcome"] for b in LEADS] == ["done", "done", "failed"]
+    middle = open_track(tmp_path / "serial.zarr" / "a" / "gt2r").load()
+    assert set(np.unique(middle["h_ref_flag"])) == {4}
+    assert middle["freeboard"].notnull().any()
+    assert middle["h_ref"].attrs["source"] == "evidence, from beams gt1r, gt2r, gt3r"
+    others = run(["a.h5"], tmp_path / "two.zarr", chain=chain, engine="processes", workers=2, progress=False)
+    assert {r["beam"]: r["checksum"] for r in others.receipts} == {
+        b: by_track["a", b]["checksum"] for b in LEADS
+    }
+    again = run(["a.h5"], tmp_path / "serial.zarr", chain=chain, progress=False)
+    assert [r["outcome"] for r in again.receipts] == ["skipped"] * 3
+    # With other beams beside it a track is another one.
+    fewer = run(["a.h5"], tmp_path / "serial.zarr", beams=("gt1r", "gt2r"), chain=chain, progress=False)
+    assert [r["outcome"] for r in fewer.receipts] == ["done"] * 2

@@ -177,9 +177,9 @@ def test_receipts(tmp_path: Path) -> None:
     assert receipt["bytes"] > 0
     lines = [json.loads(line) for line in Path(run.log).read_text().splitlines()]
     assert lines == [json.loads(json.dumps(receipt))]
-    assert run_record.read(run.store)[0]["options"]["method"] == "crossfit"
+    assert run_record.read(run.store)[0]["options"]["method"] == "evidence"
     assert store.open_store(tmp_path / "s.zarr").table()["n_leads"].tolist() == [2]
-    assert "2 lead segments" in run.report()
+    assert "2 leads" in run.report()
     assert list(run.table()["seconds.load"]) == [receipt["seconds"]["load"]]
 
 

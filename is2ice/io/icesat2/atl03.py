@@ -28,6 +28,7 @@ from is2ice.io.remote.hdf5_prefetch import warm
 from is2ice.io.remote.range_file import KEEP_RANGES, RemoteFile, Traffic
 from is2ice.io.remote.source import Source
 from is2ice.science.area import crs_of
+from is2ice.science.core_mean import of_core
 from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19, from_model
 from is2ice.science.segments import (
     HEIGHTS,
@@ -204,7 +205,7 @@ class Granule(Identity):
             return self._tables[beam]
 
     def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
-        """The beam's first-photon bias: CAL-19 where the granule brings it, else the model.
+        """Bias of the core mean of a beam: by CAL-19 where the granule brings it, else by the model.
 
         Parameters
         ----------
@@ -224,7 +225,8 @@ class Granule(Identity):
                     self.file.need(f"{tables}/{n}", ndim=d)[()]
                     for n, d in zip(CAL19, (1, 2, 2, 3), strict=True)
                 )
-                return from_cal19(dead or 3.0, dead_times, strengths, widths, corr, PIXELS[strength])
+                table = from_cal19(dead or 3.0, dead_times, strengths, widths, corr, PIXELS[strength])
+                return of_core(table, strength, dead)
             except (GranuleError, ValueError) as error:
                 if source == "cal19":
                     raise GranuleError(
@@ -235,7 +237,7 @@ class Granule(Identity):
             if source == "cal19":
                 raise GranuleError(f"{self.id}: {tables} is missing; first_photon='model' does without it")
             self._note_calibration(beam, f"first-photon bias from the model, not CAL-19: {tables} is missing")
-        return from_model(strength, dead)
+        return of_core(from_model(strength, dead), strength, dead)
 
     def _note_calibration(self, beam: str, text: str) -> None:
         """Note what calibration a beam lacks, where a note on the whole file does not say so."""
