@@ -126,6 +126,7 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
 CLUSTERS = {"dask_cluster", "gateway_address", "gateway_cluster", "spark_cluster"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file in one process, and all files that use a cluster in the same: there is one Spark, one Gateway.
 
