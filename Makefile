@@ -19,7 +19,7 @@ export UV_LINK_MODE ?= copy
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Tests run in as many processes as there are cores; a file stays in one, so that its fixtures are made once.
-PARALLEL ?= -n auto --dist loadgroup
+PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz kills validate clean

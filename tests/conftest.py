@@ -123,20 +123,18 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
 
 
 # -- two processes at once ------------------------------------------------------------------------------
-CLUSTERS = {"dask_cluster", "gateway_address", "gateway_cluster", "spark_cluster"}
+#: Files that take longest, in the order in which they start, so that none runs alone at the end.
+LONGEST = (
+    "test_engines.py",
+    "test_driver.py",
+    "test_drift.py",
+    "test_demo.py",
+    "test_horovod.py",
+    "test_closed_loop.py",
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file in one process, and all files that use a cluster in the same: there is one Spark, one Gateway.
-
-    A file's fixtures are made once then. The heaviest files come first, so that none runs alone at the end.
-    """
-    files = {item.path for item in items if CLUSTERS & set(getattr(item, "fixturenames", ()))}
-    files |= {item.path for item in items if item.path.name in {"test_engines.py", "test_driver.py"}}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("clusters" if item.path in files else str(item.path)))
-    heavy = ["test_drift.py", "test_demo.py", "test_horovod.py", "test_closed_loop.py"]
-    items.sort(
-        key=lambda i: (i.path not in files, heavy.index(i.path.name) if i.path.name in heavy else len(heavy))
-    )
+    """Start with the longest files (a file stays in one process, see the Makefile)."""
+    rank = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
