@@ -32,8 +32,6 @@ F8 = NDArray[np.float64]
 
 #: Stretch over which the local level of a feature is taken out, m.
 _LEVEL = 5000.0
-#: Fewest cells of a beam.
-LEAST = 40
 #: Sun above which the background tells of the surface, degrees.
 _SUN = 5.0
 #: Floor of variances of standardised features and of image values (shares, reflectance), against zero.
@@ -69,30 +67,6 @@ class Cells:
     def without_slope(self) -> Cells:
         """Cells without their first feature."""
         return replace(self, features=self.features[:, 1:])
-
-    def surrogate(self, rng: np.random.Generator, *, turned: bool, least: float) -> Cells:
-        """Cells whose features have nothing to do with their places: moved along the track, or turned about.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        turned : bool
-            Reverse the succession before it is moved.
-        least : float
-            Least move of features that are not turned, m; half of the track where it is shorter than twice that.
-        """
-        features = np.empty_like(self.features)
-        share = rng.random()
-        for beam in np.unique(self.key[:, 0]):
-            own = np.flatnonzero(self.key[:, 0] == beam)
-            n = own.size
-            gap = 0 if turned else min(round(least / self.length), n // 2 - 1)
-            move = gap + int(share * max(n - 2 * gap, 1))
-            some = self.features[own][::-1] if turned else self.features[own]
-            features[own] = np.roll(some, move, axis=0)
-        if turned:
-            features[:, 0] *= -1.0  # a slope seen from the other side
-        return replace(self, features=features)
 
     def merged(self, factor: int) -> Cells:
         """Cells ``factor`` times as long, means of those they hold."""
@@ -137,7 +111,7 @@ def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
 def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     size = max(1, round(length / float(ds.attrs.get("segment_length", 2.0))))
     n = ds.sizes["x_atc"] // size
-    if n < LEAST:
+    if n < 50:
         return None
 
     def column(name: str) -> F8:
@@ -155,7 +129,7 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     pulses, photons = column("n_pulses").sum(1), column("n_photons").sum(1)
     x, y = mean(column("x")), mean(column("y"))
     keep = (pulses > 0) & np.isfinite(x) & np.isfinite(y)
-    if keep.sum() < LEAST:
+    if keep.sum() < 50:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.log(photons / pulses + 0.1)
