@@ -379,7 +379,7 @@ class FolderLocation(Location):
                     if (above := os.path.dirname(place)) not in made:
                         os.makedirs(above, exist_ok=True)
                         made.add(above)
-                    with open(place, "xb", buffering=0) as stream:
+                    with open(place, "xb") as stream:  # a raw stream may write less than it is given
                         stream.write(data)
                 flush_tree(part)
                 os.rename(part, self.folder / top)
