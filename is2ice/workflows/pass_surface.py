@@ -54,12 +54,13 @@ def together(items: Sequence[Item]) -> list[Item]:
     beams: dict[str, list[str]] = {}
     for item in items:
         beams.setdefault(item.granule, []).append(item.beam)
-    return [
-        replace(item, origin={**item.origin, "joined": sorted(beams[item.granule])})
-        if len(beams[item.granule]) > 1
-        else item
-        for item in items
-    ]
+    out = []
+    for item in items:
+        origin = {k: v for k, v in item.origin.items() if k != "joined"}  # perhaps of more beams
+        if len(beams[item.granule]) > 1:
+            origin["joined"] = sorted(beams[item.granule])
+        out.append(replace(item, origin=origin))
+    return out
 
 
 def freeboards(tracks: list[xr.Dataset], options: Options) -> list[xr.Dataset]:

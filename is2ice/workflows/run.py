@@ -352,10 +352,11 @@ class _Tracks(Job):
                 else:
                     passes.setdefault(item.granule, []).append(item)
             for items in passes.values():
-                if self.chain.joins(self.options) and len(items) > 1:
-                    yield Pass(tuple(sorted(items, key=lambda item: item.beam)))
-                else:
+                if not self.chain.joins(self.options):
                     yield from items
+                    continue
+                left = sorted(together(items), key=lambda item: item.beam)
+                yield Pass(tuple(left)) if len(left) > 1 else left[0]
 
     def prepare(self, execution: ExecutionSettings, run: str, report: ReportBlock) -> _Task:
         """Make the blocks of all tracks, and return the task that puts them together."""
@@ -461,8 +462,12 @@ class _Task:
         if not ok:
             return receipts + [failure(part[0], tracks, self.engine) for part in ready]
         share = (time.perf_counter() - start) / max(len(ready), 1)
-        for (item, _, seconds), track in zip(ready, tracks, strict=True):
-            keeps, have = self.is_up_to_date(item)
+        # Without a beam that failed the others are other tracks, which the next run replaces once it has that beam.
+        made = together([part[0] for part in ready])
+        for (whole, _, seconds), item, track in zip(ready, made, tracks, strict=True):
+            keeps, have = self.is_up_to_date(whole)
+            if not keeps:
+                keeps, have = self.is_up_to_date(item)
             if keeps and have is not None:
                 receipts.append(self._kept(item, have))
                 continue

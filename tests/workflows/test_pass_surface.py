@@ -10,7 +10,7 @@ from is2ice.errors import NoSignalError
 from is2ice.science import seasurface
 from is2ice.workflows.opening import open_track
 from is2ice.workflows.options import Options
-from is2ice.workflows.pass_surface import freeboards, pass_surface
+from is2ice.workflows.pass_surface import freeboards, pass_surface, together
 from is2ice.workflows.run import run
 from is2ice.workflows.track import Chain, Item
 
@@ -47,8 +47,8 @@ def test_tracks_get_what_the_cube_gets_and_keep_their_own_cells():
 
 def test_published_methods_take_each_beam_alone():
     tracks = [track("gt1r", 5, [2000, 6000]), track("gt3r", 1, [9000])]
-    for together, by_itself in zip(pass_surface(tracks, "nasa"), tracks, strict=True):
-        np.testing.assert_array_equal(together["h_ref"], seasurface.estimate(by_itself, "nasa")["h_ref"])
+    for joined, by_itself in zip(pass_surface(tracks, "nasa"), tracks, strict=True):
+        np.testing.assert_array_equal(joined["h_ref"], seasurface.estimate(by_itself, "nasa")["h_ref"])
 
 
 # -- runs: stand-ins for the reader and the classifier, which any engine can send ------------------------------
@@ -90,3 +90,36 @@ def test_a_run_joins_the_beams_of_a_granule_on_every_engine(tmp_path):
     # With other beams beside it a track is another one.
     fewer = run(["a.h5"], tmp_path / "serial.zarr", beams=("gt1r", "gt2r"), chain=chain, progress=False)
     assert [r["outcome"] for r in fewer.receipts] == ["done"] * 2
+
+
+def test_beams_that_were_computed_without_a_failed_one_are_computed_again(tmp_path):
+    def fails_once(source: str, beam: str, options: Options, *, threads: int) -> xr.Dataset:
+        if beam == "gt1r" and not tries:
+            tries.append(beam)
+            raise OSError("gone for a moment")
+        return load(source, beam, options, threads=threads)
+
+    def outcomes(done):
+        return {r["beam"]: r["outcome"] for r in done.receipts}
+
+    tries: list[str] = []
+    chain = Chain(survey, fails_once, classified, freeboards)
+    how = {"chain": chain, "progress": False, "retries": 0}
+    first = run(["a.h5"], tmp_path / "s.zarr", **how)
+    assert outcomes(first) == {"gt1r": "failed", "gt2r": "done", "gt3r": "done"}
+    second = run(["a.h5"], tmp_path / "s.zarr", **how)
+    assert outcomes(second) == dict.fromkeys(LEADS, "done")
+    clean = run(["a.h5"], tmp_path / "clean.zarr", **how)
+    sums = [{r["beam"]: r["checksum"] for r in done.receipts} for done in (second, clean)]
+    assert sums[0] == sums[1]
+    tries.clear()  # what was made of all beams stays, although one cannot be read now
+    (tmp_path / "s.zarr" / "current" / "a" / "gt1r.json").unlink()
+    third = run(["a.h5"], tmp_path / "s.zarr", **how)
+    assert outcomes(third) == {"gt1r": "failed", "gt2r": "skipped", "gt3r": "skipped"}
+
+
+def test_a_beam_that_is_refused_is_not_named_with_the_others():
+    items = together(survey("a.h5", None))
+    assert together(items)[0].origin["joined"] == ["gt1r", "gt2r", "gt3r"]
+    assert together(items[:2])[0].origin["joined"] == ["gt1r", "gt2r"]
+    assert together(items[:1])[0].origin == {"size": 10}
