@@ -224,7 +224,7 @@ def test_places_that_hold_something_else_are_refused_and_left_as_they_are(tmp_pa
     with pytest.raises(StoreError, match=r"000001\.json\.gz is damaged"):
         publish(local, odd)
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / ".hidden").write_text("")
+    (tmp_path / "new" / ".unfinished-0").write_text("")  # of a writer that was killed
     assert publish(local, tmp_path / "new").version == 1
 
 
