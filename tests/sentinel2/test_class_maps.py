@@ -695,6 +695,15 @@ def test_genuine_crops_are_classified(real_data):
 
 
 # -- many scenes on an engine ---------------------------------------------------------------------------
+def test_receipts_hold_no_secrets(tmp_path):
+    from is2ice.workflows.make_class_maps import make_class_maps
+
+    address = f"{(tmp_path / 'none.json').as_uri()}?sig=SECRET"
+    made = make_class_maps([address], tmp_path / "maps")
+    assert made.receipts[0]["scene"].endswith("/none.json")
+    assert "SECRET" not in str(made.receipts) + made.report()
+
+
 @pytest.mark.parametrize("engine", ["serial", "processes", pytest.param("spark", marks=pytest.mark.slow)])
 def test_many_scenes_become_class_maps(engine, clear, tmp_path, request):
     """The bits of one call; a scene that fails stops no other; what is finished is kept, what is damaged is named."""
