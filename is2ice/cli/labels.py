@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from is2ice import schema
+from is2ice.io.remote.whole_files import address
 from is2ice.science.labels.corrections import Correction, Corrections, agreement, review
 from is2ice.science.labels.drift import Drift
 
@@ -43,9 +44,10 @@ _REFUSED = (
 Within = Annotated[float, typer.Option("--within", help="Largest time between pass and image, minutes.")]
 Refused = Annotated[str, typer.Option("--refused", help=_REFUSED)]
 ImageClassifier = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--classifier", help="Folder of a U-Net that classifies the images; by default the colour filter."
+        "--classifier",
+        help="Folder or address of a U-Net that classifies the images; by default the colour filter.",
     ),
 ]
 
@@ -139,14 +141,19 @@ def make(
     _print_rows(done.table().to_dict("records"), as_json, more)
 
 
-def _network(folder: Path | None) -> dict[str, Any]:
-    """Return the options of class maps by a U-Net; none without a folder."""
+def _network(folder: str | None, *, loaded: bool = True) -> dict[str, Any]:
+    """Return the options of class maps by a U-Net, loaded here or left to the workers; none without a folder."""
     if folder is None:
         return {}
-    from is2ice.classifiers.unet import UNet
+    from is2ice.classifiers.model_folder import read_card
 
-    found = UNet.load(folder)
-    return {"method": "unet", "classifier": found, "white": float(found.card["white"]), "probabilities": True}
+    model: Any = address(folder)
+    white = float(read_card(model, "tiles")["white"])
+    if loaded:
+        from is2ice.classifiers.unet import UNet
+
+        model = UNet.load(model)
+    return {"method": "unet", "classifier": model, "white": white, "probabilities": True}
 
 
 @dataclass(frozen=True)
@@ -163,14 +170,7 @@ class SceneFlags:
         """Return the keywords of :func:`is2ice.label_many`; files are named, and read when it starts."""
         how: dict[str, Any] = {k: getattr(self, k) for k in ("within", "refused", "transition")}
         how |= {"corrections": self.corrections} if self.corrections else {}
-        return how | ({"classes": _network_of_tasks(self.classifier)} if self.classifier else {})
-
-
-def _network_of_tasks(folder: Path) -> dict[str, Any]:
-    """Return the options of class maps by a U-Net that workers load."""
-    from is2ice.classifiers.model_folder import read_card
-
-    return {"method": "unet", "classifier": folder, "white": float(read_card(folder, "tiles")["white"])}
+        return how | ({"classes": _network(self.classifier, loaded=False)} if self.classifier else {})
 
 
 @app.command(

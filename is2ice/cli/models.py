@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from is2ice.io.remote.whole_files import address
+
 from .console import AsJson, expand_flags, out, print_json, progress, state
 from .engine_options import EngineFlags, OverwriteFlag
 
@@ -25,8 +27,10 @@ def train(
     ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
     path: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the model, in place of the one that the file names."),
+        str | None,
+        typer.Option(
+            "--out", help="Folder or address of the model, in place of the one that the file names."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Report how the labelled data are split, and stop.")
@@ -45,7 +49,7 @@ def train(
 
     \[data] features = "default" (or paper, notebook); normalisation = "z" (or published); split = "auto" (or scene,
     track, block, random_windows): the strictest that the data allow; test = 0.2 and validation = 0.2, shares;
-    block = 10000 and guard = 1000, m: length of a stretch of the split by block, and the gap between two parts;
+    block = 10000 and guard = 1000, m, of the split by block only: length of a stretch, and the gap between two parts;
     context, cells on each side, and leaking, names of features made from labels, as the features have them
 
     \[training] epochs = 20; batch = 128; learning_rate = 0.002; loss = "cross_entropy" (or focal, with gamma = 2.0);
@@ -62,12 +66,12 @@ def train(
 
     chosen = read_config(config)
     if path is not None:
-        chosen = replace(chosen, model=path)
+        chosen = replace(chosen, model=address(path))
     rank, size = started_as()
-    if replicas > 1 and size == 1:
+    if replicas > 1 and size == 1 and not dry_run:
         more = [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
         training.may_write(chosen, overwrite)
-        more += [] if path is None else ["--out", str(path)]
+        more += [] if path is None else ["--out", path]
         training.launch(config, replicas, more)
         return
     total = chosen.training.get("epochs")

@@ -253,7 +253,7 @@ class Scene:
     number: int
 
     def __str__(self) -> str:
-        return f"{os.path.basename(str(self.source))} scene {self.number}"
+        return f"{os.path.basename(named(self.source)[0])} scene {self.number}"
 
 
 @dataclass(frozen=True)
@@ -428,4 +428,8 @@ def _recorded(scenes: Any) -> tuple[Any, bool]:
         return named(scenes)
     if isinstance(scenes, str):
         return scenes, True
+    if hasattr(scenes, "iterrows"):
+        return [str(item_of(row)["id"]) for _, row in scenes.iterrows()], False
+    if hasattr(scenes, "get"):  # an item as a mapping, or a row of a frame
+        return str(item_of(scenes)["id"]), False
     return str(getattr(scenes, "id", type(scenes).__name__)), False

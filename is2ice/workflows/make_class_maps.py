@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassMaps", "make_class_maps", "open_class_map"]
 
+#: Fields by which the description of a map is known from other documents.
+_DESCRIBED = ("inputs", "map", "checksum")
+
 
 @dataclass(frozen=True)
 class ClassMaps:
@@ -93,7 +96,8 @@ def make_class_maps(
     scenes : iterable of STAC items, or GeoDataFrame
         Items in any form (:func:`is2ice.sentinel2.open_scene`), or a result of :func:`is2ice.search_scenes`.
     folder : path or address
-        Folder or bucket to write to. Finished maps of the same scenes and options are kept.
+        Folder or bucket to write to. Finished maps of the same scenes and options are kept;
+        damaged ones are made again.
     classes : mapping, optional
         Options of :func:`is2ice.sentinel2.class_map`; ``classifier`` may also be the folder or address of a U-Net.
     settings : RunSettings, optional
@@ -140,7 +144,7 @@ def open_class_map(folder: str | os.PathLike[str] | Location, scene: str) -> xr.
     Raises
     ------
     StoreError
-        No such map, or one that is not what was written.
+        No such map, one that is not what was written, or another document in place of its description.
     """
     from is2ice.sentinel2.class_map_files import read_classes
 
@@ -149,7 +153,7 @@ def open_class_map(folder: str | os.PathLike[str] | Location, scene: str) -> xr.
     if about is None or raw is None:
         raise StoreError(f"{root.name}: no class map of {scene}; make it with is2ice classmaps")
     if hashlib.sha256(raw[0]).hexdigest() != about["checksum"]:
-        raise StoreError(f"{root.name}/{scene}.tif: damaged (checksum); remove it and make it again")
+        raise StoreError(f"{root.name}/{scene}.tif: damaged (checksum); make it again with is2ice classmaps")
     with tempfile.TemporaryDirectory(prefix="is2ice-") as scratch:
         file = Path(scratch) / f"{scene}.tif"
         file.write_bytes(raw[0])
@@ -167,7 +171,7 @@ def _items(scenes: Any, receipts: list[dict[str, Any]]) -> Iterable[dict[str, An
         try:
             item = item_of(os.path.abspath(scene) if path else scene)
         except CatalogError as error:
-            receipts.append(_failure(public_url(os.fspath(scene)) if path else str(scene)[:80], error))
+            receipts.append(_failure(os.fspath(scene) if path else scrub(str(scene))[:80], error))
             continue
         if item["id"] not in seen:
             seen.add(item["id"])
@@ -198,7 +202,7 @@ class _Classify:
         began, scene, root = time.perf_counter(), str(item["id"]), self.root
         inputs, have = self._inputs(item), _about(root, scene)
         same = have is not None and (self.overwrite == "never" or have["inputs"] == inputs)
-        if have is not None and same and self.overwrite != "always" and root.read(have["map"]) is not None:
+        if have is not None and same and self.overwrite != "always" and _whole(root, have):
             return {"scene": scene, "outcome": "skipped", "map": have["map"], "shares": have["shares"]}
         model = self.options.get("classifier")
         options = (
@@ -223,6 +227,8 @@ class _Classify:
             "is2ice_version": __version__,
             "made": epoch.now(),
         }
+        if have is not None:  # it describes the map that is replaced
+            root.delete([f"{scene}.json"])
         root.put(f"{scene}.tif", raw)
         root.put(f"{scene}.json", json.dumps(about, indent=1).encode())
         seconds = round(time.perf_counter() - began, 3)
@@ -243,12 +249,32 @@ class _Classify:
 
 
 def _about(root: Location, scene: str) -> dict[str, Any] | None:
-    """Read the description of a map; None if there is none, or one that was cut off."""
+    """Read the description of a map; None if there is none, or one that was cut off.
+
+    Raises
+    ------
+    StoreError
+        Another document is there, such as the STAC item of the scene.
+    """
     held = root.read(f"{scene}.json")
     try:
-        return None if held is None else dict(json.loads(held[0]))
+        about = None if held is None else json.loads(held[0])
     except ValueError:
         return None
+    if about is None:
+        return None
+    if not (isinstance(about, dict) and all(isinstance(about.get(k), str) for k in _DESCRIBED)):
+        raise StoreError(
+            f"{root.name}/{scene}.json: expected the description of a class map, got another document; it is kept. "
+            "Write the maps to a folder of their own"
+        )
+    return about
+
+
+def _whole(root: Location, about: Mapping[str, Any]) -> bool:
+    """Return True if the map that a description names is there, undamaged."""
+    raw = root.read(about["map"])
+    return raw is not None and hashlib.sha256(raw[0]).hexdigest() == about["checksum"]
 
 
 def _one_scheduler(name: str) -> Any:

@@ -79,6 +79,7 @@ class MapOptions:
     crop: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
         self.on()
         for name, known in (("period", ("week", "month", "all")), ("where", ("ice", "all"))):
             if getattr(self, name) not in known:

@@ -95,9 +95,7 @@ def test_cal19_axes_and_units():
 
 def test_cal19_with_swapped_axes_is_refused():
     dead, strength, width, corr = tables()
-    with pytest.raises(
-        ValueError, match=r"ffb_corr \(498, 160, 6\), expected \(dead_time, strength, width\)"
-    ):
+    with pytest.raises(ValueError, match=r"ffb_corr \(498, 160, 6\); expected \(n\)"):
         from_cal19(3.0, dead, strength, width, corr.T)
 
 

@@ -288,6 +288,11 @@ def test_map_passes_the_cf_checker(tmp_path, serial_map):
     assert said["high"] == said["medium"] == []
 
 
+def test_values_may_be_a_list():
+    assert make_map.MapOptions(values=["freeboard"]) == make_map.MapOptions()
+    assert make_map.make_map(SAMPLE, values=["freeboard"])["n_segments"].sum() > 0
+
+
 def test_wrong_requests(small_store, tmp_path, serial_map):
     with pytest.raises(ValueError, match="expected one of nsidc_south"):
         make_map.make_map(small_store, make_map.MapOptions(grid="mercator"))

@@ -695,6 +695,15 @@ def test_genuine_crops_are_classified(real_data):
 
 
 # -- many scenes on an engine ---------------------------------------------------------------------------
+def test_receipts_hold_no_secrets(tmp_path):
+    from is2ice.workflows.make_class_maps import make_class_maps
+
+    address = f"{(tmp_path / 'none.json').as_uri()}?sig=SECRET"
+    made = make_class_maps([address], tmp_path / "maps")
+    assert made.receipts[0]["scene"].endswith("/none.json")
+    assert "SECRET" not in str(made.receipts) + made.report()
+
+
 @pytest.mark.parametrize("engine", ["serial", "processes", pytest.param("spark", marks=pytest.mark.slow)])
 def test_many_scenes_become_class_maps(engine, clear, tmp_path, request):
     """The bits of one call; a scene that fails stops no other; what is finished is kept, what is damaged is named."""
@@ -732,3 +741,23 @@ def test_many_scenes_become_class_maps(engine, clear, tmp_path, request):
     file.write_bytes(raw)
     with pytest.raises(StoreError, match="damaged"):
         open_class_map(tmp_path / "maps", scene)
+    once_more = make_class_maps([clear], tmp_path / "maps", classes={"method": "guarded"})
+    assert [r["outcome"] for r in once_more.receipts] == ["done"]
+    assert open_class_map(tmp_path / "maps", scene).attrs["method"] == "guarded"
+
+
+def test_the_item_of_a_scene_is_not_overwritten(clear, tmp_path):
+    """Maps into the folder of the STAC items are refused, and the items stay as they are."""
+    from is2ice.errors import StoreError
+    from is2ice.workflows.make_class_maps import make_class_maps, open_class_map
+
+    document = json.loads(clear.read_text())
+    item = tmp_path / f"{document['id']}.json"
+    item.write_bytes(clear.read_bytes())
+    made = make_class_maps([document], tmp_path, classes={"method": "threshold"})
+    assert [r["outcome"] for r in made.receipts] == ["failed"]
+    assert "a folder of their own" in made.receipts[0]["error"]
+    assert item.read_bytes() == clear.read_bytes()
+    assert list(tmp_path.iterdir()) == [item]
+    with pytest.raises(StoreError, match="another document"):
+        open_class_map(tmp_path, document["id"])

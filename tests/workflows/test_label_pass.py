@@ -118,6 +118,30 @@ def test_scenes_of_one_pass_go_to_many_workers(pass_and_image, tmp_path, monkeyp
         assert not (store_ / ".parts").exists()
 
 
+def test_scenes_are_recorded_by_their_ids(pass_and_image, tmp_path):
+    """Two items, or two frames, have two records: labels by one are not taken for labels by the other."""
+    from is2ice.workflows.label_many import label_many
+
+    late = tmp_path / "ATL03_20191105195311_05940510_006_01.h5"
+    late.write_text("<html>")
+    item = json.loads(pass_and_image[1].read_text())
+    other = item | {"id": "other"}
+    frame = sentinel2.scene_frame([item, other])
+    kept = []
+    for k, scenes in enumerate((item, other, [item, other], frame, frame.iloc[0])):
+        label_many([late], scenes, tmp_path / f"{k}.zarr")
+        kept.append(run_record.read(tmp_path / f"{k}.zarr")[0]["options"]["scenes"])
+    assert kept[:3] == [item["id"], "other", [item["id"], "other"]]
+    assert sorted(kept[3]) == sorted(kept[2])
+    assert kept[4] == frame.iloc[0]["scene"]
+
+
+def test_a_scene_of_a_signed_granule_is_named_without_its_signature():
+    from is2ice.workflows.label_many import Scene
+
+    assert str(Scene("https://host/ATL03_x.h5?sig=SECRET", 1)) == "ATL03_x.h5 scene 1"
+
+
 def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
     """From another folder, by the command: what was labelled is kept, what failed is tried again."""
     from is2ice.workflows import run as pipeline
