@@ -89,6 +89,7 @@ class CatalogError(Is2IceError, RuntimeError):
 #: Package -> purpose and extra.
 EXTRAS = {
     "matplotlib": ("pictures", "plot"),
+    "botocore": ("buckets of S3 with a profile or a role", "fsspec"),
     "dask_ml": ("scaled features of many tracks", "ml"),
     "earthaccess": ("searches and downloads at NASA", "earthdata"),
     "geopandas": ("tables with geometry and GeoParquet files", "tables"),

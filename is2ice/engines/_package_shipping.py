@@ -30,6 +30,7 @@ def digest(package: str) -> str | None:
     import zipfile
     from pathlib import Path
 
+    suffixes = (".py", ".toml", ".json", ".npz")
     importlib.invalidate_caches()
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -41,10 +42,11 @@ def digest(package: str) -> str | None:
             parts = {n: z.read(n) for n in z.namelist() if n.startswith(f"{package}/")}
     else:
         root = Path(next(iter(spec.submodule_search_locations)))
-        parts = {f"{package}/{p.relative_to(root)}": p.read_bytes() for p in root.rglob("*.*")}
+        files = (p for p in root.rglob("*") if p.suffix in suffixes and p.is_file())
+        parts = {f"{package}/{p.relative_to(root)}": p.read_bytes() for p in files}
     total = hashlib.sha256()
     for name in sorted(parts):
-        if name.endswith((".py", ".toml", ".json", ".npz")):
+        if name.endswith(suffixes):
             total.update(name.encode() + b"\0" + parts[name])
     return total.hexdigest()
 
@@ -55,7 +57,7 @@ def zipped(package: str, folder: Path) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"{package}: not importable here, so it cannot be sent to workers")
     root = Path(next(iter(spec.submodule_search_locations)))
-    files = sorted(p for p in root.rglob("*") if p.suffix in SUFFIXES)
+    files = sorted(p for p in root.rglob("*") if p.suffix in SUFFIXES and p.is_file())
     mark = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:8]
     path = folder / f"{package}-{mark}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:

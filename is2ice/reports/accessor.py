@@ -73,7 +73,7 @@ class IS2IceAccessor:
 
         return schema.with_coordinates(classify(schema.segments_of(self._ds), model))
 
-    def sea_surface(self, method: str = "crossfit", **options: Any) -> xr.Dataset:
+    def sea_surface(self, method: str = "evidence", **options: Any) -> xr.Dataset:
         """Add the local sea surface of one classified track (see :func:`is2ice.seasurface.estimate`)."""
         from is2ice.science import seasurface
 

@@ -38,7 +38,7 @@ __all__ = ["PageOptions", "as_published", "measure", "window", "write_page"]
 log = logging.getLogger("is2ice")
 
 #: The published methods of the sea surface, and ours.
-METHODS = ("minimum", "mean", "nearest_minimum", "nasa", "crossfit")
+METHODS = ("minimum", "mean", "nearest_minimum", "nasa", "crossfit", "evidence")
 #: Longitudes of figures 6, 7, 10 and 11, by the start of the granule's name.
 WINDOWS = {"ATL03_20191104195311": (-170.5, -170.0), "ATL03_20191126182014": (-162.96, -162.7)}
 #: Distances (m) and heights (m) of figures 8 and 9 for the same two tracks.

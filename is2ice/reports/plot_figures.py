@@ -51,7 +51,7 @@ TYPES = {
 }
 #: Line styles of sea-surface methods: colour and dashes both differ.
 METHODS = {
-    "crossfit": (SEA, "-"),
+    "crossfit": (SEA, "-."),
     "evidence": (SEA, "-"),
     "nasa": (SERIES[2], "--"),
     "minimum": (SERIES[0], ":"),

@@ -509,9 +509,6 @@ def sea_surface(
     return _windowed(beam, method, rules, windows, model)
 
 
-#: Bit of segment_quality: more photons a pulse than the first-photon bias can be corrected for.
-
-
 def _is_lead(
     ds: xr.Dataset, leads: str | ArrayLike | xr.DataArray, min_probability: float
 ) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from is2ice.io.urls import scrub
 from is2ice.science import epoch
 
 from .execution import ExecutionSettings, RunSettings
-from .manifest import Manifest
+from .manifest import Manifest, named
 from .progress import Bar
 from .progress import progress as show_progress
 from .receipts import Run
@@ -184,6 +184,8 @@ def is_up_to_date(
 def base_receipt(item: Any, engine: str) -> dict[str, Any]:
     """Return the fields that every receipt has: the item, and the place and time of the work."""
     source = item.source if isinstance(item.source, str | os.PathLike) else getattr(item.source, "name", "")
+    if hasattr(item.source, "data_links"):
+        source, _ = named(item.source)
     return {
         "granule": item.granule or None,
         "beam": item.beam or None,

@@ -44,6 +44,9 @@ __all__ = ["DuplicateGuard", "Request", "plan", "process", "resume", "run"]
 
 log = logging.getLogger("is2ice")
 
+#: Folders of a store that a run writes to.
+_OWN_FOLDERS = (".runs/", ".parts/", "index/", "current/", "tracks/")
+
 
 def run(
     sources: Any,
@@ -228,8 +231,8 @@ def process(request: Request) -> Run:
     options = pin_classifier(request.options)
     card = usable(options.classifier) if options.until != "segments" else {}
     agree(card, "this run", "unknown", options.length, options.classifier)
-    new = not stores.is_store(request.store)
     settings = request.settings
+    before = _Before.of(request.store, settings.storage_options)
     root = stores.create(request.store, settings.storage_options)
     sources = tuple(settings.addressed(source, root) for source in request.sources)
     beams = request.beams if request.beams is None or isinstance(request.beams, str) else tuple(request.beams)
@@ -250,16 +253,39 @@ def process(request: Request) -> Run:
     )
     done = drive(job)
     segment_blocks.clear(root, resumable(root))
-    if new and done.receipts and len(done.failed) == len(done.receipts):
-        _discard_empty(root)
+    if before.new and done.receipts and len(done.failed) == len(done.receipts):
+        _discard_empty(root, before)
     return done
 
 
-def _discard_empty(root: Location) -> None:
-    """Remove a store that this run has made and that no track has reached; another run may have used it meanwhile."""
+@dataclass(frozen=True)
+class _Before:
+    """The address of a store before the run: no store (`new`), its objects then, and a folder to be made."""
+
+    new: bool
+    objects: frozenset[str] = frozenset()
+    makes_folder: bool = False
+
+    @classmethod
+    def of(cls, store: str | os.PathLike[str], options: Mapping[str, Any] | None) -> _Before:
+        """Look at an address."""
+        if stores.is_store(store):
+            return cls(new=False)
+        root = location(store, options)
+        makes_folder = isinstance(root, FolderLocation) and not root.folder.exists()
+        held = [] if makes_folder else [key for prefix in _OWN_FOLDERS for key in root.objects(prefix)]
+        return cls(new=True, objects=frozenset(held), makes_folder=makes_folder)
+
+
+def _discard_empty(root: Location, before: _Before) -> None:
+    """Remove a store that this run has made and that no track has reached; another run may have used it meanwhile.
+
+    Nothing goes but what this run has written: the user may have laid files of his own there.
+    """
     if len(stores.listing(root)) == 0 and not any(alive(one) is not False for one in manifests(root)):
-        root.delete(list(root.objects()))
-        if isinstance(root, FolderLocation):
+        written = [stores.META, *(key for prefix in _OWN_FOLDERS for key in root.objects(prefix))]
+        root.delete([key for key in written if key not in before.objects])
+        if before.makes_folder and isinstance(root, FolderLocation):
             with suppress(OSError):  # someone has put a file there
                 root.folder.rmdir()
 

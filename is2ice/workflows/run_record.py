@@ -7,6 +7,7 @@ the driver, or the driver for an item that failed. At the end of the run the dri
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -95,7 +96,7 @@ class Reporting:
 
 def _put_receipt(root: Location, folder: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Write a receipt, or return the one there, of an earlier attempt whose worker died before it could answer."""
-    key = f"{folder}/{receipt['granule'] or '-'}/{receipt['beam'] or '-'}.json"
+    key = f"{folder}/{receipt['granule'] or _unnamed(receipt)}/{receipt['beam'] or '-'}.json"
     if root.create(key, json_line(receipt).encode()):
         return dict(receipt)
     held = root.read(key)
@@ -104,6 +105,11 @@ def _put_receipt(root: Location, folder: str, receipt: Mapping[str, Any]) -> dic
         return earlier or dict(receipt)
     root.put(key, json_line(receipt).encode())
     return dict(receipt)
+
+
+def _unnamed(receipt: Mapping[str, Any]) -> str:
+    """Stand in for the granule of a receipt without one, different for each source."""
+    return f"-{hashlib.sha256(str(receipt['source']).encode()).hexdigest()[:16]}"
 
 
 class Record:

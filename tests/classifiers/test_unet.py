@@ -266,7 +266,7 @@ def test_scenes_that_the_network_was_not_made_for(items, trained):
         sentinel2.class_map(scene, "unet", classifier=trained, white=0.8)
     with pytest.raises(ValueError, match="needs classifier="):
         sentinel2.class_map(scene, "unet")
-    with pytest.raises(ValueError, match="takes no model"):
+    with pytest.raises(ValueError, match="takes no classifier"):
         sentinel2.class_map(scene, classifier=trained)
     with pytest.raises(ValueError, match=r"expected is2ice\.classifiers\.unet\.UNet"):
         sentinel2.class_map(scene, "unet", classifier="folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def of_document(document: Any) -> st.SearchStrategy[list[Edit]]:
     one = st.one_of(
         st.builds(Edit, st.just("drop"), places, st.none()),
         st.builds(Edit, st.just("put"), places, st.sampled_from(range(len(ODD)))),
-        st.builds(Edit, st.just("nest"), places, st.sampled_from([3, 500])),
+        st.builds(Edit, st.just("nest"), places, st.sampled_from([3, 500, 5000, 100_000])),
         st.builds(Edit, st.just("cut"), places, st.integers(0, 10**6)),
     )
     return st.lists(one, min_size=1, max_size=3)
@@ -109,8 +110,37 @@ def paths(document: Any, here: str = "") -> set[str]:
     return out
 
 
-def changed_document(document: Any, edits: list[Edit]) -> str:
-    """Text of a document after edits."""
+@dataclass(frozen=True)
+class Nested:
+    """A value in many lists; a document that holds them is written without recursion (:func:`written`)."""
+
+    value: Any
+    depth: int
+
+
+def written(document: Any, write: Callable[[Any], str] = json.dumps) -> str:
+    """Text of a document, whose nested values are written one by one in place of a mark."""
+    marks: dict[str, Nested] = {}
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, Nested):
+            marks[mark := f"nested-{len(marks)}-here"] = value
+            return mark
+        if isinstance(value, dict):
+            return {k: marked(v) for k, v in value.items()}
+        return [marked(v) for v in value] if isinstance(value, list) else value
+
+    text = write(marked(document))
+    while marks:
+        mark, nested = marks.popitem()
+        inner = json.dumps(marked(nested.value))
+        whole = "[" * nested.depth + inner + "]" * nested.depth
+        text = text.replace(f'"{mark}"', whole) if f'"{mark}"' in text else text.replace(mark, whole)
+    return text
+
+
+def changed_document(document: Any, edits: list[Edit], write: Callable[[Any], str] = json.dumps) -> str:
+    """Text of a document after edits, as a function of the document writes it."""
     document, cut = copy.deepcopy(document), None
     for edit in edits:
         *above, last = edit.path.strip("/").split("/")
@@ -124,15 +154,12 @@ def changed_document(document: Any, edits: list[Edit]) -> str:
             elif edit.kind == "put":
                 here[last] = ODD[edit.how]
             elif edit.kind == "nest":
-                value = here[last]
-                for _ in range(edit.how):
-                    value = [value]
-                here[last] = value
+                here[last] = Nested(here[last], edit.how)
             else:
                 cut = edit.how
         except (LookupError, TypeError, ValueError):  # an earlier edit took the place away
             continue
-    text = json.dumps(document, default=str)
+    text = written(document, write)
     return text if cut is None else text[: cut % max(1, len(text))]
 
 

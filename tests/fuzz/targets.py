@@ -199,7 +199,7 @@ def read_reply(path: Path) -> list[tuple[Any, ...]]:
     from is2ice.io.catalogs import icesat2
 
     with catalogue(path.read_bytes()):
-        frame = icesat2.search((-170.0, -80.0, -160.0, -70.0), ("2019-11-01", "2019-11-30"))
+        frame = icesat2.search((-180.0, -85.0, 180.0, -60.0), ("2019-11-01", "2019-11-30"))
     return [
         tuple(map(str, row))
         for row in frame[["granule", "start", "end", "rgt", "https"]].itertuples(index=False)
@@ -286,9 +286,8 @@ class Target:
             edits.change_hdf5(self.base, target, change)
             return target
         target = where / self.file
-        text = edits.changed_document(self.document(), change)
-        if target.suffix in (".csv", ".toml"):
-            text = _as_csv(text) if target.suffix == ".csv" else _as_toml(text)
+        write = {".csv": _as_csv, ".toml": _as_toml}.get(target.suffix, json.dumps)
+        text = edits.changed_document(self.document(), change, write)
         target.write_text(text, errors="surrogatepass")
         return target
 
@@ -384,18 +383,9 @@ def _compare_trees(got: xr.DataTree, expected: xr.DataTree, change: list[Edit]) 
     return True, False
 
 
-def _as_toml(text: str) -> str:
-    """A JSON document as TOML, as far as it is one; else the text itself."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return text
-    if not isinstance(document, dict):
-        return text
-    lines = []
-    for name, value in document.items():
-        lines.append(f"{json.dumps(name)} = {_toml_value(value)}")
-    return "\n".join(lines)
+def _as_toml(document: Any) -> str:
+    """A document as TOML."""
+    return "\n".join(f"{json.dumps(name)} = {_toml_value(value)}" for name, value in document.items())
 
 
 def _toml_value(value: Any) -> str:
@@ -406,12 +396,12 @@ def _toml_value(value: Any) -> str:
     return "" if value is None else json.dumps(value)
 
 
-def _as_csv(text: str) -> str:
+def _as_csv(document: Any) -> str:
+    """Corrections as CSV, or as JSON where they are no table any more."""
     try:
-        rows = json.loads(text)["rows"]
-        lines = [",".join(map(str, row)) for row in rows]
-    except (ValueError, LookupError, TypeError):
-        lines = [text]
+        lines = [",".join(map(str, row)) for row in document["rows"]]
+    except (LookupError, TypeError):
+        lines = [json.dumps(document)]
     return "\n".join(["track,x_atc_from,x_atc_to,label,who,why", *lines])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from edits import Edit, changed_document
 from targets import GOOD, TARGETS, Target
 
 #: Examples of each input.
@@ -37,3 +39,27 @@ def test_edits_give_right_numbers_a_note_or_an_error_of_the_package(name, tmp_pa
         assert outcome in GOOD, (outcome, said, change)
 
     one()
+
+
+@pytest.mark.parametrize("depth", [500, 5000, 100_000])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("item", "/properties"),
+        ("reply", "/items/0/umm"),
+        ("declaration", "/title"),
+        ("training", "/data/split"),
+        ("card", "/parameters"),
+    ],
+)
+def test_values_nested_without_end_are_refused(name, place, depth, tmp_path):
+    outcome, said = Target(name, tmp_path).outcome([Edit("nest", place, depth), Edit("nest", place, 3)])
+    # A parser may take some hundred; then the value is noted where it is used.
+    assert outcome in (("refused", "noted") if depth == 500 else ("refused",)), (outcome, said)
+
+
+def test_nested_values_are_written_as_they_are():
+    document = {"a": [1, {"b": 2}], "c": "d"}
+    change = [Edit("nest", "/a/1/b", 2), Edit("nest", "/a", 1), Edit("nest", "/c", 1)]
+    assert json.loads(changed_document(document, change)) == {"a": [[1, {"b": [[2]]}]], "c": ["d"]}
+    assert changed_document(document, [Edit("nest", "/c", 10**6)]).count("[") == 10**6 + 1

@@ -516,6 +516,15 @@ def test_records_of_one_second_are_apart(tmp_path: Path, monkeypatch) -> None:  
     assert len(set(made)) == 12
 
 
+def test_failures_without_a_granule_are_each_recorded(tmp_path: Path) -> None:
+    root = store.create(tmp_path / "s.zarr")
+    with run_record.Record(root, Manifest("labels", ()), ExecutionSettings()) as record:
+        for name in ("a.h5", "b.h5"):
+            receipt = driver.failure(Item(name, "", ""), OSError(name), "serial")
+            assert record.write(receipt)["source"] == name
+        assert [r["source"] for r in run_record.read(root)[1].failed] == ["a.h5", "b.h5"]
+
+
 def test_what_a_manifest_names() -> None:
     assert named("ATL03_20191104195311_05940510_006_01") == (
         "ATL03_20191104195311_05940510_006_01",

@@ -284,6 +284,33 @@ def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
     assert [error for error in passing if not is_transient(error)] == []
 
 
+def test_a_run_whose_tracks_all_fail_removes_nothing_of_the_user(tmp_path: Path) -> None:
+    hidden, other, empty = tmp_path / "hidden", tmp_path / "other", tmp_path / "empty"
+    for folder in (hidden / ".git", other, empty):
+        folder.mkdir(parents=True)
+    (hidden / ".git" / "HEAD").write_text("ref: main")
+    with pytest.raises(StoreError, match=r"not empty \(it holds .git\)"):
+        pipeline.run(["broken.h5"], hidden, chain=FAKE)
+    (other / "precious").write_text("x")
+
+    def survey(
+        source: str, beams: object
+    ) -> list[Item]:  # a file and a link of the user's, laid there meanwhile
+        (empty / ".env").write_text("x")
+        (empty / ".data").symlink_to(other)
+        raise GranuleError("no")
+
+    assert len(pipeline.run(["broken.h5"], empty, chain=Chain(survey, fake_load, fake_derive)).failed) == 1
+    assert sorted(p.name for p in empty.iterdir()) == [".data", ".env"]
+    assert (other / "precious").exists()
+    (empty / ".env").unlink()
+    (empty / ".data").unlink()
+    pipeline.run(["broken.h5"], empty, chain=FAKE)
+    assert list(empty.iterdir()) == []  # a folder of the user's stays
+    pipeline.run(["broken.h5"], tmp_path / "new" / "s.zarr", chain=FAKE)
+    assert not (tmp_path / "new" / "s.zarr").exists()
+
+
 def test_wrong_use_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="engine 'spork'"):
         pipeline.run(["a.h5"], tmp_path / "s.zarr", engine="spork", chain=FAKE)

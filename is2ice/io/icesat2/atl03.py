@@ -46,7 +46,7 @@ from is2ice.science.segments import (
     to_dataset,
 )
 
-from .cleaning import clean, increasing_rows, never_written
+from .cleaning import MENDED, clean, increasing_rows, mended_pulses, never_written
 from .geolocation import (
     PHOTON_COLUMNS,
     SEA_ICE,
@@ -54,6 +54,7 @@ from .geolocation import (
     Subset,
     gap_notes,
     last_length,
+    photon_notes,
     read_table,
     table_paths,
 )
@@ -370,9 +371,8 @@ class Granule(Identity):
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
         rows, segment = self._photon_rows(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
-        along, h = clean(read["dist_ph_along"], "dist_ph_along"), read["h_ph"]
-        if h.dtype != np.float32:  # kernels are compiled for native floats
-            h = np.asarray(h, "f8")
+        along, h = clean(read["dist_ph_along"], "dist_ph_along"), self._heights(beam, read["h_ph"])
+        table.count_damage("height", segment, ~possible(h))
         lost = np.isnan(along) | never_written(along, STANDING)
         if lost.any():
             self._note(
@@ -387,7 +387,9 @@ class Granule(Identity):
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
         conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
         quality = _codes(read["quality_ph"], 0, 29, 29)
-        pulse = _pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
+        pulse, odd = mended_pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
+        mended = np.count_nonzero(odd) <= MENDED * odd.size
+        table.count_damage("mended pulse" if mended else "pulse", segment, odd)
         if never_written(pulse, 10 * STANDING).any():
             self._note(
                 beam, f"{beam}: pce_mframe_cnt and ph_id_pulse stand still: rates per pulse are wrong there"
@@ -418,6 +420,15 @@ class Granule(Identity):
         }
         with damage(self.id, f"{beam}/heights"):
             return read_columns(columns, start, stop, self.stream)
+
+    def _heights(self, beam: str, h: NDArray) -> NDArray[np.floating]:
+        """Heights as native floats; the fill that the file declares becomes NaN."""
+        if h.dtype != np.float32:  # kernels are compiled for native floats
+            h = np.asarray(h, "f8")
+        fill = np.ravel(self.file[f"{beam}/heights/h_ph"].attrs.get("_FillValue", ()))
+        if fill.size != 1 or fill.dtype.kind not in "fiu" or not possible(fill.astype("f8")).all():
+            return h  # NaN, 3.4e38 and their like are no height anyway
+        return np.where(h == fill.astype(h.dtype), h.dtype.type(np.nan), h)
 
     @staticmethod
     def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
@@ -522,7 +533,13 @@ class Granule(Identity):
         table = self.table(beam)
         weak = self.strength(beam) == "weak" and all(self.strength(b) == "weak" for b in self.beams)
         fallback = ["no strong beam in the file: only weak ones"] if weak else []
-        return [*self.notes, *fallback, *table.notes, *gap_notes(beam, table.dist_x)]
+        return [
+            *self.notes,
+            *fallback,
+            *table.notes,
+            *photon_notes(beam, table),
+            *gap_notes(beam, table.dist_x),
+        ]
 
     def _span(self, plan: Plan) -> tuple[int, int]:
         rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))
@@ -630,10 +647,10 @@ class Granule(Identity):
             "latitude": heights["lat_ph"],
             "longitude": heights["lon_ph"],
             "x_atc": x,
-            "h_ph": np.where(possible(h := heights["h_ph"]), h, np.float32(np.nan)),
+            "h_ph": np.where(possible(h := self._heights(beam, heights["h_ph"])), h, np.float32(np.nan)),
             "signal_conf": conf,
             "quality": quality,
-            "pulse": _pulses(heights["pce_mframe_cnt"], heights["ph_id_pulse"]),
+            "pulse": mended_pulses(heights["pce_mframe_cnt"], heights["ph_id_pulse"])[0],
             "geosegment": segment,
         }
         data |= {name: heights[path] for name, path in optional.items()}
@@ -670,18 +687,6 @@ def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]
     with np.errstate(invalid="ignore"):
         known = (values >= low) & (values <= high)
     return np.where(known, values, other).astype(np.int8)
-
-
-def _pulses(frame: NDArray, pulse: NDArray) -> NDArray[np.int64]:
-    """Number of the shot of each photon: 200 a major frame."""
-    if frame.dtype.kind != "u" or frame.dtype.itemsize > 4:
-        frame = np.clip(clean(frame), 0, 2**32)
-    if pulse.dtype.kind != "u" or pulse.dtype.itemsize > 1:
-        pulse = np.clip(clean(pulse), 0, 255)
-    both = frame.astype("f8") * 200 + pulse if "f" in (frame.dtype.kind, pulse.dtype.kind) else None
-    if both is not None:
-        return np.where(np.isnan(both), 0.0, both).astype(np.int64) - 1
-    return frame.astype(np.int64) * 200 + pulse - 1
 
 
 def blank(n: int) -> dict[str, NDArray]:

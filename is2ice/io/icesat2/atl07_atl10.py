@@ -294,7 +294,9 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
 
     with _open(path, "ATL10") as file, damage(file.granule):
         attrs = _attributes(file, "ATL10")
-        trees, attrs["notes"] = _usable(file, _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"), read, beam)
+        trees, attrs["notes"] = _usable(
+            file, _beams(file, path, beam, SEGMENT_GROUPS, "ATL10"), SEGMENT_GROUPS, read, beam
+        )
         for name, tree in trees.items():
             tree.attrs = {**attrs, **_beam_attributes(file[name], name), **tree.attrs}
     if beam is not None:
@@ -305,11 +307,16 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
 
 
 def _usable(
-    file: Hdf5, names: list[str], read: Callable[[Group], xr.DataTree], beam: str | None
+    file: Hdf5,
+    names: list[str],
+    inside: tuple[str, ...],
+    read: Callable[[Group], xr.DataTree],
+    beam: str | None,
 ) -> tuple[dict[str, xr.DataTree], list[str]]:
     """Read beams; one that cannot be used is noted, unless it was asked for or no other can."""
     found: dict[str, xr.DataTree] = {}
-    notes: list[str] = []
+    lacking = [b for b in BEAMS if beam is None and b not in names and isinstance(file.get(b), h5py.Group)]
+    notes = [f"{name} is left out: {name}/{' or '.join(inside)} is missing" for name in lacking]
     first: GranuleError | None = None
     for name in names:
         try:
@@ -363,9 +370,8 @@ def open_atl07(path: Any, beam: str | None = None) -> xr.Dataset | xr.DataTree:
 
     with _open(path, "ATL07") as file, damage(file.granule):
         attrs = _attributes(file, "ATL07")
-        found, attrs["notes"] = _usable(
-            file, _beams(file, path, beam, ("sea_ice_segments",), "ATL07"), read, beam
-        )
+        inside = ("sea_ice_segments",)
+        found, attrs["notes"] = _usable(file, _beams(file, path, beam, inside, "ATL07"), inside, read, beam)
         for name, tree in found.items():
             tree.attrs = {**attrs, **_beam_attributes(file[name], name)}
     if beam is not None:

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MENDED",
     "clean",
     "consistent_photons",
     "increasing_rows",
     "isolated_rows",
     "jumps",
+    "mended_pulses",
     "never_written",
     "position_outliers",
     "standing_rows",
@@ -48,6 +50,8 @@ LIMITS: dict[str, tuple[float, float]] = {
 #: Speed of the beam on the ground, m/s, and how far a time may lie from it, s: 3,000 km are passed within 5 s of it.
 SPEED, LATE = 7096.0, 60.0
 RADIUS = 6.371e6
+#: Pulses of a major frame, and the largest share of photons whose pulse is mended; beyond it the others are no guide.
+PULSES, MENDED = 200, 0.1
 
 
 def clean(a: NDArray, name: str = "") -> F8:
@@ -75,6 +79,56 @@ def never_written(h: NDArray, least: int = 50) -> Mask:
     for start, stop in edges.reshape(-1, 2):
         if stop - start >= least - 1:
             out[start : stop + 1] = True
+    return out
+
+
+def mended_pulses(frame: NDArray, pulse: NDArray) -> tuple[NDArray[np.int64], Mask]:
+    """Pulse number of each photon (200 a major frame); one that cannot be becomes that of the photon before.
+
+    Parameters
+    ----------
+    frame, pulse : numpy.ndarray
+        ``pce_mframe_cnt`` and ``ph_id_pulse`` (1 to 200) of photons in file order.
+
+    Returns
+    -------
+    number : numpy.ndarray of int
+    bad : numpy.ndarray of bool
+        Photons whose pulse lies outside 1 to 200, or whose number jumps out of the order of their neighbours. They
+        are mended while they are at most a tenth.
+    """
+    number, bad = _numbered(frame, pulse)
+    if number.size > 1 and (np.diff(number) < 0).any():
+        bad |= _out_of_order(number)
+    if not bad.any() or np.count_nonzero(bad) > MENDED * bad.size:
+        return number, bad
+    good = np.flatnonzero(~bad)
+    before = np.searchsorted(good, np.flatnonzero(bad)) - 1
+    number[bad] = number[good[np.clip(before, 0, None)]]
+    return number, bad
+
+
+def _numbered(frame: NDArray, pulse: NDArray) -> tuple[NDArray[np.int64], Mask]:
+    """Pulse numbers as the file has them, and those of pulses that cannot be."""
+    if frame.dtype.kind != "u" or frame.dtype.itemsize > 4:
+        frame = np.clip(clean(frame), 0, 2**32)
+    if pulse.dtype.kind != "u" or pulse.dtype.itemsize > 1:
+        pulse = np.clip(clean(pulse), 0, 255)
+    bad = ~((pulse >= 1) & (pulse <= PULSES)) | np.isnan(frame)
+    if "f" in (frame.dtype.kind, pulse.dtype.kind):
+        both = frame.astype("f8") * PULSES + pulse
+        return np.where(np.isnan(both), 0.0, both).astype(np.int64) - 1, bad
+    return frame.astype(np.int64) * PULSES + pulse - 1, bad
+
+
+def _out_of_order(number: NDArray[np.int64], reach: int = 5) -> Mask:
+    """Numbers below the median some photons before, or above the median some photons after; none where they rise."""
+    from scipy.ndimage import median_filter
+
+    middle = median_filter(number, 2 * reach - 1, mode="mirror")
+    out = np.zeros(number.size, bool)
+    out[reach:] = number[reach:] < middle[:-reach]
+    out[:-reach] |= number[:-reach] > middle[reach:]
     return out
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "Subset",
     "gap_notes",
     "last_length",
+    "photon_notes",
     "read_table",
     "table_paths",
     "text",
@@ -68,6 +69,14 @@ TABLE = {
     ),
     "geophys_corr": (*CORRECTIONS, "dem_h", "dem_flag"),
     "bckgrd_atlas": ("delta_time", "bckgrd_counts", "bckgrd_rate"),
+}
+#: Notes on damaged photons, by kind.
+DAMAGE = {
+    "height": "h_ph of {n:,} photons is a fill or no possible value: these are left out",
+    "mended pulse": "pce_mframe_cnt or ph_id_pulse of {n:,} photons cannot be, or is out of order: the pulse of the "
+    "photon before is taken",
+    "pulse": "pce_mframe_cnt or ph_id_pulse of {n:,} photons cannot be, or is out of order: rates per pulse are wrong "
+    "there",
 }
 
 
@@ -134,6 +143,14 @@ class BeamTable:
     background: Background | None = None
     height_reference: str = "mss"
     notes: list[str] = field(default_factory=list)
+    damage: dict[str, NDArray[np.int64]] = field(default_factory=dict)  # photons by kind and geosegment
+
+    def count_damage(self, kind: str, segment: NDArray[np.int64], bad: NDArray[np.bool_]) -> None:
+        """Keep the number of damaged photons by geosegment, so that blocks that overlap count each photon once."""
+        if (own := bad & (segment >= 0)).any():
+            found = np.bincount(segment[own], minlength=self.dist_x.size)
+            counts = self.damage.setdefault(kind, np.zeros(self.dist_x.size, np.int64))
+            np.maximum(counts, found, out=counts)
 
 
 def text(value: Any) -> str:
@@ -426,6 +443,12 @@ class _Reader:
                 f"{beam}: {lost:,} of {start.size:,} records of background are fills or impossible"
             )
         return Background(start[order], counts[order], rate[order])
+
+
+def photon_notes(beam: str, table: BeamTable) -> list[str]:
+    """List what was damaged of the photons that were read, with their number."""
+    counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage.items()}
+    return [f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)]
 
 
 def gap_notes(beam: str, dist_x: F8, longer_than: float = 1000.0) -> list[str]:

@@ -52,6 +52,8 @@ __all__ = [
 PARALLEL = 16
 #: Objects of a folder that are being written; the rest of the name is random.
 UNFINISHED = ".unfinished-"
+#: Beginnings of the hidden names that this package makes at the top of a location.
+HIDDEN = (UNFINISHED, ".runs", ".parts")
 #: Addresses of objects that came with the job of a worker.
 SHARED = "shared://"
 #: Schemes of buckets, with the class of obstore that reaches them.
@@ -218,7 +220,7 @@ class Location:
         raise NotImplementedError
 
     def entries(self) -> list[str]:
-        """List the names at the top, hidden ones aside."""
+        """List the names at the top, aside from the hidden ones that this package makes."""
         raise NotImplementedError
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -308,8 +310,10 @@ class FolderLocation(Location):
                     if entry.name.startswith(UNFINISHED) or entry.name.endswith(".lock"):
                         continue
                     below = f"{key}/{entry.name}" if key else entry.name
-                    if entry.is_dir():
+                    if entry.is_dir(follow_symlinks=False):
                         waiting.append((below, entry.path))
+                    elif entry.is_dir():  # a link: objects below it have another place
+                        continue
                     else:
                         stat = entry.stat()
                         out[below] = Object(stat.st_size, _tag(stat), stat.st_mtime)
@@ -317,7 +321,7 @@ class FolderLocation(Location):
 
     def entries(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
+            return sorted(name for name in os.listdir(self.folder) if not name.startswith(HIDDEN))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -375,7 +379,7 @@ class FolderLocation(Location):
                     if (above := os.path.dirname(place)) not in made:
                         os.makedirs(above, exist_ok=True)
                         made.add(above)
-                    with open(place, "xb", buffering=0) as stream:
+                    with open(place, "xb") as stream:  # a raw stream may write less than it is given
                         stream.write(data)
                 flush_tree(part)
                 os.rename(part, self.folder / top)
@@ -515,7 +519,7 @@ class BucketLocation(Location):
             got = self._bucket.list_with_delimiter()
         found = [*got["common_prefixes"], *(o["path"] for o in got["objects"])]
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if name and not name.startswith("."))
+        return sorted(name for name in names if name and not name.startswith(HIDDEN))
 
     def delete(self, keys: Iterable[str]) -> None:
         with self._faults("removed"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, installed, require
 
 from . import earthdata
 
@@ -91,7 +91,7 @@ def s3_settings(bucket: str, profile: str | None = None) -> tuple[dict[str, Any]
     GranuleError
         No credentials.
     """
-    settings: dict[str, Any] = {"region": _region()}
+    settings: dict[str, Any] = {"region": _region(profile)}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
         settings["endpoint"] = endpoint
@@ -107,6 +107,12 @@ def s3_settings(bucket: str, profile: str | None = None) -> tuple[dict[str, Any]
 
 def _aws_credentials(bucket: str, profile: str | None = None) -> dict[str, Any]:
     """Find credentials as botocore does: environment, profile, or the machine's role; asked again after a while."""
+    key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret and not profile:  # the commonest case, without a further package
+        out = {"access_key_id": key, "secret_access_key": secret}
+        token = os.environ.get("AWS_SESSION_TOKEN")
+        return out | ({"session_token": token} if token else {})
+    require("botocore")
     import botocore.session
 
     session = botocore.session.Session(profile=profile)
@@ -126,10 +132,14 @@ def _aws_credentials(bucket: str, profile: str | None = None) -> dict[str, Any]:
     return out | ({"session_token": frozen.token} if frozen.token else {})
 
 
-def _region() -> str:
+def _region(profile: str | None) -> str:
+    """Return the region of the environment, of the profile, or the default one."""
     named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if named:
         return named
+    if not profile and not installed("botocore"):
+        return "us-east-1"
+    require("botocore")
     import botocore.session
 
-    return botocore.session.get_session().get_config_variable("region") or "us-east-1"
+    return botocore.session.Session(profile=profile).get_config_variable("region") or "us-east-1"

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from is2ice.errors import StoreError
-from is2ice.io.urls import local_path
+from is2ice.io.urls import local_path, public_url
 
 from .location import FolderLocation, Location, clear_errors, is_url, location
 
@@ -158,9 +159,9 @@ def fetched(where: Address, options: Mapping[str, Any] | None = None) -> Iterato
     place, name = place_of(where, options)
     held = place.read(name)
     if held is None:
-        raise FileNotFoundError(f"{place.name}/{name}: no such file")
+        raise FileNotFoundError(f"{public_url(os.fspath(where))}: no such file")
     with tempfile.TemporaryDirectory(prefix="is2ice-") as folder:
-        copy = Path(folder) / name
+        copy = Path(folder) / Path(urlsplit(name).path).name
         copy.write_bytes(held[0])
         yield copy
 

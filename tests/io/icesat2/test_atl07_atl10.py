@@ -594,3 +594,29 @@ def test_a_variable_that_a_partial_product_lacks_is_named(tmp_path, lacks, said)
     if "seg_dist_x" not in lacks:
         with pytest.raises(SchemaError, match=said.split(" ")[1]):
             product_sums(ten, GRIDS["nsidc_south"])
+
+
+@pytest.mark.parametrize(
+    ("product", "read", "group"),
+    [
+        ("ATL07", atl07_atl10.open_atl07, "sea_ice_segments"),
+        ("ATL10", atl07_atl10.open_atl10, "freeboard_segment"),
+    ],
+)
+def test_a_beam_without_its_segments_is_noted_and_the_others_open(tmp_path, product, read, group):
+    (source,) = SAMPLE.glob(f"{product}*.h5")
+    path = tmp_path / source.name
+    shutil.copy(source, path)
+    path.chmod(0o644)
+    assert read(path).attrs["notes"] == []
+    with h5py.File(path, "r+") as f:
+        del f["gt1r"][group]
+        f.require_group("gt1r/other")
+    tree = read(path)
+    assert set(tree.children) == {"gt2r", "gt3r"}
+    (note,) = tree.attrs["notes"]
+    assert note.startswith("gt1r is left out: ")
+    assert group in note
+    assert read(path, "gt2r").attrs["notes"] == []
+    with pytest.raises(GranuleError, match=f"no {product} segments in beam gt1r"):
+        read(path, "gt1r")

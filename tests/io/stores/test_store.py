@@ -842,3 +842,17 @@ def test_only_whole_named_conforming_tracks(tmp_path: Path) -> None:
         store.write_track(cube, path)
     assert not path.exists()
     assert store.write_track(cube.isel(beam=[1]), path)["beam"] == "gt1r"
+
+
+def test_a_short_write_of_many_objects_is_a_failure(tmp_path):
+    """A file system that takes only a part of an object, as at the end of a quota."""
+    code = (
+        "import resource, signal, sys\n"
+        "from is2ice.io.remote.location import location\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "location(sys.argv[1]).put_all({'a/b/x': bytes(5000)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "StoreError: cannot write to" in done.stderr
+    assert not (tmp_path / "a" / "b").exists()
