@@ -613,7 +613,7 @@ def test_faulty_declarations(tmp_path):
     (tmp_path / "a.toml").write_text("title = ")
     with pytest.raises(StoreError, match="not a TOML file"):
         declarations(tmp_path)
-    with pytest.raises(StoreError, match="no store is declared as 'x'; known are .*demo"):
+    with pytest.raises(StoreError, match=r"no store is declared as 'x'; known are .*demo"):
         find_declaration("x")
     with pytest.raises(StoreError, match="no such folder"):
         declarations(tmp_path / "none")
