@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from is2ice.io.remote.whole_files import address
 
 from .console import AsJson, expand_flags, out, print_json
 from .engine_options import EngineFlags, OverwriteFlag
@@ -24,8 +25,12 @@ def command(
     folder: Annotated[str, typer.Option("--out", help="Folder or bucket to write the maps to.")],
     engine: EngineFlags,
     method: Annotated[
-        str, typer.Option("--method", help="guarded, published, threshold, or unet with --classifier.")
-    ] = "guarded",
+        str | None,
+        typer.Option(
+            "--method",
+            help="guarded (default), published, threshold, or unet, which is the default with --classifier.",
+        ),
+    ] = None,
     classifier: Annotated[
         str | None,
         typer.Option("--classifier", help="Folder or address of a U-Net that classifies the images."),
@@ -40,13 +45,16 @@ def command(
     """
     from is2ice.workflows.make_class_maps import make_class_maps
 
-    classes: dict[str, object] = {"method": method}
+    classes: dict[str, object] = {"method": method or "guarded"}
     if classifier is not None:
+        if method not in (None, "unet"):
+            raise ValueError(
+                f"--method {method} takes no --classifier; leave one of them out, or pass --method unet"
+            )
         from is2ice.classifiers.model_folder import read_card
 
         card = read_card(classifier, "tiles")
-        where = classifier if "://" in classifier else Path(classifier)
-        classes = {"method": "unet", "classifier": where, "white": float(card["white"])}
+        classes = {"method": "unet", "classifier": address(classifier), "white": float(card["white"])}
     how = engine.keywords()
     done = make_class_maps(scenes, folder, classes=classes, overwrite=overwrite, **how)  # type: ignore[arg-type]
     if as_json:

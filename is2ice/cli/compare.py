@@ -68,7 +68,9 @@ def compare(
             "--koo", help="Folder of a trained Koo classifier of ATL07: its method as a third result."
         ),
     ] = None,
-    path: Annotated[str | None, typer.Option("--out", help="Report to write: .html or .json.")] = None,
+    path: Annotated[
+        str | None, typer.Option("--out", help="Report to write: .html or .json; with --points .json.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a track with ATL07 or ATL10: heights, sea surface, freeboard, points, leads, classes; or with a table."""
@@ -79,6 +81,8 @@ def compare(
 
     if path is not None and suffix(path) not in (".html", ".json"):
         raise ValueError(f"{path}: expected a report ending in .html or .json")
+    if outside.points is not None and path is not None and suffix(path) != ".json":
+        raise ValueError(f"{path}: with --points the report is numbers only; expected a name ending in .json")
     if stores.is_store(source):
         track = stores.open_track(source, granule, [beam], chunks=None)
         track = track.isel(beam=0).assign_attrs(beam=beam)

@@ -48,7 +48,7 @@ class FitFlags:
     """Flags of the training itself."""
 
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the tiles.")] = 20
-    copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of a tile per epoch.")] = 3
+    copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of a tile per epoch.")] = 4
     checkpoint: Annotated[
         str | None, typer.Option("--checkpoint", help="File from which an interrupted training is resumed.")
     ] = None

@@ -136,6 +136,10 @@ def _parts(samples: Samples, seed: int, data: Mapping[str, Any]) -> tuple[Split,
             raise ValueError(
                 f"{error}.\nThese lines of the configuration work here:\n\n{_lines(*found)}"
             ) from None
+    if extra := [k for k in sizes if k not in shares]:
+        raise ValueError(
+            f"[data] {' and '.join(extra)}: split auto chooses the sizes itself; leave this out, or name a split"
+        )
     found = fitting(samples, seed=seed, **shares)
     if found is None:
         raise ValueError(

@@ -15,7 +15,7 @@ All but ``labelled`` and ``model`` may be left out::
     split = "auto"                    # or scene, track, block, random_windows
     test = 0.2
     validation = 0.2
-    block = 10000.0                   # m, for split = "block"; guard is the gap where two parts meet
+    block = 10000.0                   # m, with split = "block" only; guard is the gap where two parts meet
     guard = 1000.0
 
     [training]                        # fields of is2ice.classifiers.training.Settings

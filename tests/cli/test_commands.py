@@ -190,6 +190,28 @@ def test_export_writes_what_the_ending_says(cli, stored, tmp_path) -> None:  # t
     assert "ends in one of .nc" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("compare x.h5 gt2r --points t.csv --out r.html", "expected a name ending in .json"),
+        ("classmaps x.json --out maps --method published --classifier m", "published takes no --classifier"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(cli, tmp_path, monkeypatch, words: str, why: str) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli(*words.split())
+    assert code == 2
+    assert why in " ".join(err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_unet_train_augments_as_the_library_does() -> None:
+    from is2ice.classifiers.unet import TileOptions
+    from is2ice.cli.unet import FitFlags
+
+    assert FitFlags().copies == TileOptions().copies
+
+
 def test_doctor_names_what_is_missing(cli, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     for name in ("EARTHDATA_TOKEN", "EARTHDATA_USERNAME", "EARTHDATA_PASSWORD"):

@@ -300,10 +300,13 @@ def test_help_names_the_defaults_that_hold(capsys):
 def test_the_split_that_fits_is_chosen_and_a_refusal_names_it(folder, tmp_path, capsys):
     for source, by in ((folder / "labelled.zarr", "scene"), (SAMPLE / "labelled.zarr", "track")):
         (tmp_path / "auto.toml").write_text(f'labelled = "{source}"\nmodel = "model"\nseed = 3\n')
-        code, out, err = command(capsys, "train", tmp_path / "auto.toml", "--dry-run")
+        code, out, err = command(capsys, "train", tmp_path / "auto.toml", "--dry-run", "--replicas", "2")
         assert code == 0, err
         assert f"split by {by}, seed 3" in out
     assert not (tmp_path / "model").exists()
+    (tmp_path / "auto.toml").write_text((tmp_path / "auto.toml").read_text() + "[data]\nblock = 5000.0\n")
+    code, _, err = command(capsys, "train", tmp_path / "auto.toml", "--dry-run")
+    assert (code, "split auto chooses the sizes itself" in " ".join(err.split())) == (2, True)
     asked = f'labelled = "{SAMPLE / "labelled.zarr"}"\nmodel = "model"\n[data]\nsplit = "scene"\n'
     (tmp_path / "scene.toml").write_text(asked)
     code, _, err = command(capsys, "train", tmp_path / "scene.toml", "--dry-run")
