@@ -20,7 +20,9 @@ GRANULE = FOLDER / "ATL03_20191116193412_07410510_006_01.h5"
 
 def test_every_file_is_as_listed_and_all_is_small():
     assert sample.check_sample(FOLDER) == []
-    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 10e6
+    assert (
+        sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 11e6
+    )  # two labelled passes among them
 
 
 def test_a_changed_file_is_named(tmp_path):
