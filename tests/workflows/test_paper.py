@@ -67,7 +67,7 @@ def test_shifts_of_the_table_in_both_conventions():
 
 
 def test_files_join_by_pass_and_time():
-    items = [p for p in SAMPLE.rglob("*.json") if p.name != "collection.json"]
+    items = [p for p in (SAMPLE / "sentinel-2-l2a").rglob("*.json") if p.name != "collection.json"]
     products = [p for p in SAMPLE.glob("ATL[01]*.h5") if not p.name.startswith("ATL03")]
     (one,) = paper.from_files([str(GRANULE)], list(map(str, items)), list(map(str, products)))
     assert one.name == GRANULE.stem
