@@ -273,7 +273,11 @@ def describe(folder: str | os.PathLike[str]) -> list[str]:
         packed_weights(folder, card)
     except ModelError as error:
         lines.append(f"NOT USABLE: {error}")
-    return lines
+    return [line if len(line) < _LONGEST_LINE else f"{line[: _LONGEST_LINE - 5]} ..." for line in lines]
+
+
+#: Characters of a line of the description; the card itself holds everything.
+_LONGEST_LINE = 240
 
 
 #: Parts of a card that only programs read, by whatever level.

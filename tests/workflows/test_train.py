@@ -162,7 +162,7 @@ _weights: dict[str, bytes] = {}
         (CONFIG.replace("epochs = 4", "epochs = 'four'"), r"\[training\]: epochs = 'four': expected int"),
         (CONFIG.replace("epochs = 4", "epoch = 4"), r"\[training\]: unknown epoch; expected some of loss"),
         (CONFIG.replace('"mlp"', '"cnn"'), "architecture 'cnn': expected one of lstm"),
-        (CONFIG.replace('"scene"', '"year"'), "split: by: expected one of scene"),
+        (CONFIG.replace('"scene"', '"year"'), "split: by: expected one of auto, scene"),
         (CONFIG.replace("labelled.zarr", "nothing.zarr"), "nothing.zarr"),
         (CONFIG.replace('"balanced"', "[1.0, 2.0]"), "2 given, the model has 3 classes"),
     ],
