@@ -191,7 +191,7 @@ def test_the_card_says_what_the_model_is(model, folder):
     for word in (
         "mlp of windows",
         "seed             3",
-        "val_macro_f1",
+        "val_accuracy",
         "split            by scene",
         model_folder.checksum(folder),
     ):
