@@ -164,12 +164,12 @@ def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[s
     if card["classes"] != CLASSES:
         raise ModelError(
             f"{path}: class codes {card['classes']}, expected {CLASSES}. A model with other codes would name ice "
-            "water: train it anew"
+            "water: train it again"
         )
     if _minor(card["is2ice"]) != _minor(__version__):
         raise ModelError(
             f"{path}: trained with is2ice {card['is2ice']}, this is {__version__}, whose features may differ; train "
-            f"it anew, or install is2ice {card['is2ice']}"
+            f"it again, or install is2ice {card['is2ice']}"
         )
     if kind is not None and card["kind"] != kind:
         raise ModelError(f"{path}: a model of {card['kind']}, expected one of {kind}")

@@ -348,7 +348,7 @@ def check_card(folder: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
     if list(here.names) != names or mine != units:
         raise ModelError(
             f"{folder}: trained on features {', '.join(names)}; the set {name!r} of this is2ice has "
-            f"{', '.join(here.names)}. Train it anew"
+            f"{', '.join(here.names)}. Train it again"
         )
 
 

@@ -67,7 +67,7 @@ def read_arrays(
                 raise ModelError(f"{where}: {size:,} bytes of arrays, expected at most {limit:,}")
             broken = archive.testzip()
             if broken is not None:
-                raise ModelError(f"{where}: {broken} is damaged; copy the file again or train anew")
+                raise ModelError(f"{where}: {broken} is damaged; copy the file again or train again")
         if isinstance(path, io.BytesIO):
             path.seek(0)
         with np.load(path, allow_pickle=False) as file:
