@@ -171,7 +171,7 @@ def _items(scenes: Any, receipts: list[dict[str, Any]]) -> Iterable[dict[str, An
         try:
             item = item_of(os.path.abspath(scene) if path else scene)
         except CatalogError as error:
-            receipts.append(_failure(os.fspath(scene) if path else scrub(str(scene))[:80], error))
+            receipts.append(_failure(os.fspath(scene) if path else scrub(str(scene))[:200], error))
             continue
         if item["id"] not in seen:
             seen.add(item["id"])

@@ -700,7 +700,7 @@ def test_receipts_hold_no_secrets(tmp_path):
 
     address = f"{(tmp_path / 'none.json').as_uri()}?sig=SECRET"
     made = make_class_maps([address], tmp_path / "maps")
-    assert made.receipts[0]["scene"].endswith("/none.json")
+    assert "none.json" in made.receipts[0]["scene"]
     assert "SECRET" not in str(made.receipts) + made.report()
 
 
