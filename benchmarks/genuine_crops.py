@@ -16,13 +16,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import xarray as xr
 from pyproj import Transformer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from crops import read_crop
+from crops import read_crop, read_image
 
 from is2ice import schema
 from is2ice.classifiers import radiometric
@@ -35,18 +34,10 @@ from is2ice.sentinel2 import class_map
 def pair(path: Path) -> tuple[xr.Dataset, xr.Dataset]:
     """Classified segments of a crop, and its image."""
     ds = radiometric.classify(from_photons(read_crop(path)))
-    with rasterio.open(next(path.parent.glob(f"{path.name.split('_')[0]}_T*.tiff"))) as f:
-        numbers, transform, crs = f.read().astype("f4"), f.transform, f.crs
-    coords = {
-        "x": transform.c + 10 * (np.arange(numbers.shape[2]) + 0.5),
-        "y": transform.f - 10 * (np.arange(numbers.shape[1]) + 0.5),
-    }
-    reflectance = np.where(numbers == 0, np.nan, (numbers - 1000) / 1e4)
-    bands = {b: (("y", "x"), r) for b, r in zip(("B02", "B03", "B04"), reflectance, strict=False)}
     x, y = Transformer.from_crs(4326, 3413, always_xy=True).transform(ds["longitude"], ds["latitude"])
     ds = ds.assign(x=("x_atc", x), y=("x_atc", y))
     ds = ds.assign_attrs(crs="EPSG:3413", granule=path.stem, beam="gt1l")
-    return ds, xr.Dataset(bands, coords, {"crs": str(crs), "scene": path.stem})
+    return ds, read_image(path)
 
 
 def shares(code: np.ndarray) -> dict[str, float]:

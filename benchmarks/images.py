@@ -26,7 +26,6 @@ FILTERS = ("read", "threshold", "guarded", "published")
 def make_tile(folder: Path, pixels: int) -> Path:
     """Write a scene of so many pixels a side that repeats a simulated one; its item's path."""
     import rasterio
-    from rasterio.transform import Affine
 
     from is2ice.twin.scene.scene import Scene
     from is2ice.twin.sentinel2.make_scene import make_scene
@@ -51,7 +50,7 @@ def make_tile(folder: Path, pixels: int) -> Path:
         )
         profile.update(
             driver="GTiff", height=side, width=side, tiled=True, blockxsize=512, blockysize=512,
-            compress="deflate", predictor=2, transform=f.transform @ Affine.identity(),
+            compress="deflate", predictor=2
         )  # fmt: skip
         with rasterio.open(folder / f"{name}.tif", "w", **profile) as out:
             out.write(big[:side, :side], 1)
@@ -68,7 +67,7 @@ def measure(item: Path, method: str) -> dict[str, float]:
     import dask
     import rasterio
 
-    from is2ice.sentinel2 import class_maps, cloud_filter, scene  # noqa: F401
+    from is2ice.sentinel2 import class_maps, scene
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()

@@ -135,16 +135,11 @@ def images(repeat: int, folder: Path) -> Iterator[Row]:
 
     def seconds(method: str) -> float:
         words = [sys.executable, str(HERE / "images.py"), "--pixels", "2745", "--folder", str(home)]
-        subprocess.run([*words, "--only", "read"], check=True, capture_output=True)
-        runs = [
-            json.loads(
-                subprocess.run(
-                    [*words, "--only", method], check=True, capture_output=True, text=True
-                ).stdout.splitlines()[-1]
-            )["processor_s"]
+        done = [
+            subprocess.run([*words, "--only", method], check=True, capture_output=True, text=True).stdout
             for _ in range(repeat)
         ]
-        return statistics.median(runs)
+        return statistics.median(json.loads(text.splitlines()[-1])["processor_s"] for text in done)
 
     reading = seconds("read")
     for method in ("threshold", "guarded", "published"):

@@ -122,6 +122,20 @@ def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
         yield Clouds(tmp_path_factory.mktemp, stack)
 
 
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call the command line: exit status, standard output, standard error."""
+    from is2ice.cli.main import main
+
+    def call(*args: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(a) for a in args])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
 # -- two processes at once ------------------------------------------------------------------------------
 #: Files that take longest, in the order in which they start, so that none runs alone at the end.
 LONGEST = (

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import rasterio
 import xarray as xr
 
 from is2ice import schema
@@ -40,6 +41,19 @@ def read_crop(path: Path) -> xr.Dataset:
     ).isel(photon=order)
     ds.attrs["spot"] = spot_from_channels(channel)
     return schema.annotate(ds, "photons")
+
+
+def read_image(path: Path) -> xr.Dataset:
+    """Reflectance of the image of a CSV crop, in blue, green and red."""
+    with rasterio.open(next(path.parent.glob(f"{path.name.split('_')[0]}_T*.tiff"))) as f:
+        numbers, transform, crs = f.read().astype("f4"), f.transform, f.crs
+    coords = {
+        "x": transform.c + 10 * (np.arange(numbers.shape[2]) + 0.5),
+        "y": transform.f - 10 * (np.arange(numbers.shape[1]) + 0.5),
+    }
+    reflectance = np.where(numbers == 0, np.nan, (numbers - 1000) / 1e4)
+    bands = {b: (("y", "x"), r) for b, r in zip(("B02", "B03", "B04"), reflectance, strict=False)}
+    return xr.Dataset(bands, coords, {"crs": str(crs), "scene": path.stem})
 
 
 def spot_from_channels(channel: np.ndarray) -> int:

@@ -30,7 +30,6 @@ def digest(package: str) -> str | None:
     import zipfile
     from pathlib import Path
 
-    suffixes = (".py", ".toml", ".json", ".npz")
     importlib.invalidate_caches()
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -42,11 +41,11 @@ def digest(package: str) -> str | None:
             parts = {n: z.read(n) for n in z.namelist() if n.startswith(f"{package}/")}
     else:
         root = Path(next(iter(spec.submodule_search_locations)))
-        files = (p for p in root.rglob("*") if p.suffix in suffixes and p.is_file())
+        files = (p for p in root.rglob("*") if p.suffix in SUFFIXES and p.is_file())
         parts = {f"{package}/{p.relative_to(root)}": p.read_bytes() for p in files}
     total = hashlib.sha256()
     for name in sorted(parts):
-        if name.endswith(suffixes):
+        if name.endswith(SUFFIXES):
             total.update(name.encode() + b"\0" + parts[name])
     return total.hexdigest()
 

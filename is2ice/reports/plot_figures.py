@@ -36,7 +36,6 @@ __all__ = [
     "draw_label_panels",
     "draw_methods",
     "draw_scaling",
-    "draw_scene",
     "draw_surfaces",
     "draw_training",
 ]
@@ -490,29 +489,6 @@ def draw_scaling(
         axis.set_major_formatter(FormatStrFormatter("%g"))
     _style(ax, "speed-up over one", unit)
     ax.legend(fontsize=_size(figure) - 0.5, frameon=False)
-    return figure
-
-
-def draw_scene(
-    image: xr.Dataset, tracks: Sequence[xr.Dataset], title: str, *, name: str = "label", width: float = PAGE
-) -> Figure:
-    """Tracks coloured by label over their image, where the ice was when the image was taken.
-
-    Parameters
-    ----------
-    image : xarray.Dataset
-        Reflectance with B04, B03, B02 (or red, green, blue) on y, x.
-    tracks : sequence of xarray.Dataset
-        Dims (x_atc,), with x, y (in the projection of the segments) and `name`; with the attributes
-        label_scenes and label_shift they are moved as their labels were.
-    title, name : str
-    """
-    figure = _figure((6.4, 4.4), schema.titled(title, *(t.attrs for t in tracks)), width)
-    ax = figure.subplots()
-    _draw_image(ax, image)
-    for track in tracks:
-        _draw_classes_on(ax, track, image, name)
-    _class_legend(figure)
     return figure
 
 

@@ -452,11 +452,6 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
             "take larger cells, or only the part with data (crop)"
         )
 
-    def spread_out(values: NDArray, fill: float, dtype: str) -> tuple[tuple[str, ...], NDArray]:
-        out = np.full(shape, fill, dtype)
-        out[at] = values
-        return ("time", "y", "x"), out
-
     data: dict[str, Any] = {}
 
     def put(name: str, values: NDArray, text: str, units: str = "m", **attrs: str) -> None:

@@ -257,11 +257,17 @@ def last(store: str | os.PathLike[str] | Location) -> str:
     StoreError
         A store without runs, or no store.
     """
+    root, found = _found(store)
+    return f"{root.url}/{next(reversed(found))}"
+
+
+def _found(store: str | os.PathLike[str] | Location) -> tuple[Location, dict[str, dict[str, Any]]]:
+    """Return the place of a store and the manifests of its runs, of which there must be one."""
     root = location(store)
-    found = list(_manifests(root))
+    found = _manifests(root)
     if not found:
         raise StoreError(f"{store}: no run has left a manifest here ({root.name}/{FOLDER} holds none)")
-    return f"{root.url}/{found[-1]}"
+    return root, found
 
 
 def manifests(store: str | os.PathLike[str] | Location) -> list[dict[str, Any]]:
@@ -277,13 +283,9 @@ def worked(store: str | os.PathLike[str] | Location) -> str:
     StoreError
         A store without runs, or no store.
     """
-    root = location(store)
-    found = _manifests(root)
-    idle = [
-        k for k, m in found.items() if m["status"] == "finished" and not (m.get("done") or m.get("failed"))
-    ]
-    busy = [k for k in found if k not in idle]
-    return f"{root.url}/{busy[-1]}" if busy else last(root)
+    root, found = _found(store)
+    busy = [k for k, m in found.items() if m["status"] != "finished" or m.get("done") or m.get("failed")]
+    return f"{root.url}/{busy[-1] if busy else next(reversed(found))}"
 
 
 def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:

@@ -15,23 +15,12 @@ import pytest
 
 import is2ice
 from is2ice import schema
-from is2ice.cli.main import COMMANDS, main
+from is2ice.cli.main import COMMANDS
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.stores import store
 from is2ice.twin.icesat2.flat_beam import write_beam
 
 NAME = "ATL03_20181014002445_02350104_006_02"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    def call(*args: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in args])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -13,21 +13,10 @@ import pytest
 
 from is2ice import schema
 from is2ice.cli.commands import COMMANDS
-from is2ice.cli.main import load, main
+from is2ice.cli.main import load
 from is2ice.io.stores import store
 from is2ice.twin.icesat2.flat_beam import write_beam
 from is2ice.workflows.run import run
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    def call(*args: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(a) for a in args])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 import xarray as xr
-from crops import read_crop
+from crops import read_crop, read_image
 from pyproj import Transformer
 
 from is2ice import schema
@@ -261,15 +260,7 @@ def test_corrections_go_on_top_and_the_summary_counts():
 def genuine_pair(path: Path) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """Segments of a crop with classes and colours of its image: pale summer ice with melt ponds."""
     ds = from_photons(read_crop(path))
-    with rasterio.open(next(path.parent.glob(f"{path.name.split('_')[0]}_T*.tiff"))) as f:
-        numbers, transform, crs = f.read().astype("f4"), f.transform, f.crs
-    coords = {
-        "x": transform.c + 10 * (np.arange(numbers.shape[2]) + 0.5),
-        "y": transform.f - 10 * (np.arange(numbers.shape[1]) + 0.5),
-    }
-    reflectance = np.where(numbers == 0, np.nan, (numbers - 1000) / 1e4)
-    bands = {b: (("y", "x"), r) for b, r in zip(("B02", "B03", "B04"), reflectance, strict=False)}
-    colours = xr.Dataset(bands, coords, {"crs": str(crs), "scene": path.stem})
+    colours = read_image(path)
     classes = class_map(colours, "threshold", cloud="none", shadow="none", land="none")
     x, y = Transformer.from_crs(4326, 3413, always_xy=True).transform(ds["longitude"], ds["latitude"])
     ds = ds.assign(x=("x_atc", x), y=("x_atc", y))
