@@ -28,7 +28,7 @@ def real_data() -> Path:
 
 
 # -- clusters, one of each for all tests, on real services of this machine ------------------------------
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dask_cluster() -> Iterator[engines.Cluster]:
     """Dask on this machine, two workers."""
     with engines.cluster("local", workers=2) as cluster:
@@ -44,7 +44,7 @@ def gateway_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway_cluster(gateway_address: dict[str, str]) -> Iterator[engines.Cluster]:
     """A cluster of the Gateway, two workers."""
     with engines.cluster("gateway", workers=2, **gateway_address) as cluster:
@@ -52,7 +52,7 @@ def gateway_cluster(gateway_address: dict[str, str]) -> Iterator[engines.Cluster
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Cluster]:
     """A Spark standalone master with two workers of one core each."""
     if why := services.why_no_spark():

@@ -61,7 +61,9 @@ async def _drive(port, path, steps):
                 return answer["result"]
 
             await call(1, "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(path))
-            for k, step in enumerate(steps, 2):
+            loaded = "new Promise(r => document.readyState == 'complete' ? r() : addEventListener('load', r))"
+            await call(2, "Runtime.evaluate", expression=loaded, awaitPromise=True)
+            for k, step in enumerate(steps, 3):
                 result = await call(k, "Runtime.evaluate", expression=step)
                 assert "exceptionDetails" not in result, result
             for _ in range(300):  # the download ends with the session

@@ -143,6 +143,7 @@ def test_the_recipe_on_files_resumed_and_with_a_pass_that_fails(tmp_path, monkey
         "nearest_minimum",
         "nasa",
         "crossfit",
+        "evidence",
     }
     held = store.open_store(tmp_path / "out" / "labelled.zarr")
     assert held.tracks[GRANULE.stem, "gt2r"]["label_shift"] == [79.0, 115.0]
