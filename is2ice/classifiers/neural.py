@@ -291,7 +291,7 @@ class Neural(Trained):
     # -- on disk -------------------------------------------------------------------------------------
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """A saved model, checked against this package.
+        """Return a saved model, checked against this package.
 
         Raises
         ------
@@ -366,7 +366,7 @@ def _samples(data: Any, features: str, context: int, leaking: Iterable[str]) -> 
 
 
 def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = None) -> str | None:
-    """The one value of an attribute in all tracks.
+    """Return the one value of an attribute in all tracks.
 
     Raises
     ------

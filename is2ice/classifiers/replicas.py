@@ -48,11 +48,11 @@ class Replicas(Protocol):
         ...
 
     def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-        """Sums over the copies, by name."""
+        """Return sums over the copies, by name."""
         ...
 
     def root_says(self, text: str) -> str:
-        """The root's text, in every copy."""
+        """Return the root's text, in every copy."""
         ...
 
 
@@ -77,7 +77,7 @@ class Alone:
         return {k: np.asarray(v, "f8") for k, v in values.items()}
 
     def root_says(self, text: str) -> str:
-        """The text."""
+        """Return the text."""
         return text
 
 
@@ -132,7 +132,7 @@ class Horovod:
             v.assign(self._hvd.broadcast(v.value, root_rank=0, name=f"variable_{k}"))
 
     def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-        """Sums over the copies, by name."""
+        """Return sums over the copies, by name."""
         import tensorflow as tf
 
         shapes = {k: np.shape(v) for k, v in values.items()}
@@ -143,7 +143,7 @@ class Horovod:
         return {k: p.reshape(s) for (k, s), p in zip(shapes.items(), parts, strict=True)}
 
     def root_says(self, text: str) -> str:
-        """The root's text, in every copy."""
+        """Return the root's text, in every copy."""
         return str(self._hvd.broadcast_object(text, root_rank=0, name="text"))
 
 
@@ -157,5 +157,5 @@ def started_as() -> tuple[int, int]:
 
 
 def launched() -> Replicas:
-    """The copies that this process was started as: Horovod under a launcher, alone otherwise."""
+    """Return the copies that this process was started as: Horovod under a launcher, alone otherwise."""
     return Horovod() if started_as()[1] > 1 else Alone()

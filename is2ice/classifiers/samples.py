@@ -85,16 +85,16 @@ class Samples:
         return np.array([number[name] for name in self.scenes], np.int32)[self.track]
 
     def compute(self) -> Samples:
-        """The same with its sequences in memory."""
+        """Return the same with its sequences in memory."""
         return replace(self, x=np.asarray(self.x)) if self.lazy else self
 
     def take(self, rows: NDArray[Any]) -> Samples:
-        """Some samples, by number or by a mask, in that order."""
+        """Return some samples, by number or by a mask, in that order."""
         rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows)
         return replace(self, x=self.x[rows], y=self.y[rows], track=self.track[rows], x_atc=self.x_atc[rows])
 
     def balance(self) -> dict[str, dict[str, float]]:
-        """Number and share of samples of each class, and its weight if all classes are to weigh alike."""
+        """Return number and share of samples of each class, and its weight if all classes are to weigh alike."""
         count = np.bincount(self.y, minlength=len(schema.CLASSES))
         total, there = max(int(count.sum()), 1), max(int((count > 0).sum()), 1)
         return {
@@ -125,7 +125,7 @@ class Samples:
         return self.take(np.sort(np.concatenate(chosen)))
 
     def at_night(self, share: float, *, seed: int = 0) -> Samples:
-        """The same with a share of its sequences as they would be without the sun.
+        """Return the same with a share of its sequences as they would be without the sun.
 
         Labels come from images, and images from daylight: this is how a model learns to do without the background.
         """
@@ -150,7 +150,7 @@ class Samples:
 
     @classmethod
     def concat(cls, parts: Iterable[Samples]) -> Samples:
-        """Samples of several parts as one; their feature sets and contexts must be the same."""
+        """Return samples of several parts as one; their feature sets and contexts must be the same."""
         parts = list(parts)
         if not parts:
             raise ValueError("samples: nothing to put together")
@@ -184,7 +184,7 @@ def from_tracks(
     *,
     leaking: Iterable[str] = (),
 ) -> Samples:
-    """Samples of labelled tracks.
+    """Return samples of labelled tracks.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def from_tracks(
 
 
 def _each(ds: xr.Dataset) -> list[xr.Dataset]:
-    """The tracks of a cube."""
+    """Return the tracks of a cube."""
     if "beam" not in ds.dims:
         return [ds]
     out = []

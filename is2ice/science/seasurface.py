@@ -697,7 +697,7 @@ def estimate(
 def _beams(
     ds: xr.Dataset, leads: Any, min_probability: float, sigma: str | float, spacing: float
 ) -> list[_Beam]:
-    """The beams of a dataset as arrays."""
+    """Return the beams of a dataset as arrays."""
     x_atc = ds["x_atc"].values.astype(float)
     length = float(ds.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
     x = x_atc + length / 2
@@ -716,7 +716,7 @@ def _beams(
 def _with_surface(
     segments: xr.Dataset, results: list[SeaSurface], method: str, windows: WindowOptions
 ) -> xr.Dataset:
-    """The segments with the surfaces of their beams, and a note on leads left out."""
+    """Return the segments with the surfaces of their beams, and a note on leads left out."""
     dims, shape = segments["height"].dims, segments["height"].shape
 
     def stack(values: list[np.ndarray], dtype: str) -> tuple[tuple[Any, ...], np.ndarray]:
@@ -744,7 +744,7 @@ def _with_surface(
 
 
 def _left_out(beam: str, leads: xr.Dataset) -> str:
-    """A line on the leads of a beam that are not used, by reason; empty if all are."""
+    """Return a line on the leads of a beam that are not used, by reason; empty if all are."""
     out = int((~leads["used"].values).sum())
     if not out:
         return ""

@@ -376,7 +376,7 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
 
 
 def _filled(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry in which fields that are null are absent, and absent lists of addresses are empty."""
+    """Return an entry in which fields that are null are absent, and absent lists of addresses are empty."""
     umm = {k: v for k, v in entry["umm"].items() if v is not None}
     return {**entry, "umm": {"RelatedUrls": [], **umm}}
 
@@ -416,7 +416,7 @@ def _row(granule: Any) -> dict[str, Any]:
 
 
 def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
-    """The pass on the ground; None where the entry does not tell its orbit."""
+    """Return the pass on the ground; None where the entry does not tell its orbit."""
     require("shapely")
     from shapely import LineString, union_all
 
@@ -452,7 +452,7 @@ def _near(row: Any, shape: BaseGeometry) -> bool:
 
 
 def granule_map(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str] | None = None) -> Any:
-    """A map of granules to look at in a browser.
+    """Return a map of granules to look at in a browser.
 
     Parameters
     ----------

@@ -234,7 +234,7 @@ def _release(parts: Iterable[str]) -> str | None:
 
 
 def _harmony() -> Any:
-    """icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
+    """Return icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
     import harmony
     from icepyx.core.auth import EarthdataAuthMixin
     from icepyx.core.harmony import HarmonyApi
@@ -253,7 +253,7 @@ def _harmony() -> Any:
 
 @contextlib.contextmanager
 def _words() -> Iterator[None]:
-    """icepyx and Harmony without prints, and their failures in words that hold no secrets."""
+    """Silence icepyx and Harmony, and put their failures into words that hold no secrets."""
     from is2ice.io.remote.earthdata import LoginError
 
     try:

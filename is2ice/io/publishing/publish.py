@@ -441,7 +441,7 @@ def _settle(place: Location, number: int, told: int | None) -> None:
 
 
 def _pointed(place: Location) -> tuple[int, str | None]:
-    """Number of the version that the pointer names, 0 without any, and the tag of the root."""
+    """Return the number of the version that the pointer names, 0 without any, and the tag of the root."""
     held = root_attributes(place)
     return (0, None) if held is None else (int(held[0].get("version", 0)), held[1])
 
@@ -485,19 +485,19 @@ def _collection(manifest: Document, items: Mapping[str, Document], root: str, in
 
 
 def _item_of(item: Document, declared: Declaration | None) -> Document:
-    """An item of the collection and under the licence that a version declares."""
+    """Return an item of the collection and under the licence that a version declares."""
     licence = (declared.licence if declared else "") or "other"
     collection = declared.name if declared else "is2ice"
     return {**item, "collection": collection, "properties": {**item["properties"], "license": licence}}
 
 
 def _declared_as(declared: Declaration | None) -> Document | None:
-    """A declaration as a version keeps it."""
+    """Return a declaration as a version keeps it."""
     return None if declared is None else dict(json.loads(json.dumps(asdict(declared))))
 
 
 def _declaration(manifest: Mapping[str, Any] | None) -> Declaration | None:
-    """The declaration that a version was published with; None where it had none."""
+    """Return the declaration that a version was published with; None where it had none."""
     told = (manifest or {}).get("declaration")
     if told is None:
         return None

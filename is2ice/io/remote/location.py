@@ -409,7 +409,7 @@ class FolderLocation(Location):
 
     @contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
-        """The bytes in a file beside their place, flushed to the disk; the file's entry is flushed afterwards."""
+        """Write the bytes beside their place and flush them; the entry of the file is flushed afterwards."""
         with clear_errors(self.name):
             place = self._folder_of(key)
             part = place.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:12]}")
@@ -717,7 +717,7 @@ def _copy_s3(client: Any, origin: str, bucket: str, source: str, key: str) -> No
 
 
 def _quoted(tag: Any) -> str:
-    """A tag as objects have it that are read; lists of Azure give it without quotes."""
+    """Return a tag as objects have it that are read; lists of Azure give it without quotes."""
     return f'"{str(tag).strip(chr(34))}"'
 
 
@@ -735,7 +735,7 @@ class _Renewed:
 
 
 def _first(error: Exception) -> str:
-    """The message of an error, in a line without secrets and without XML."""
+    """Return the message of an error, in a line without secrets and without XML."""
     text = str(error)
     found = [match[1] for match in (_CODE.search(text), _MESSAGE.search(text)) if match]
     line = text.split("\n", 1)[0].split("<?xml", 1)[0].rstrip(": ")

@@ -54,7 +54,7 @@ class Source:
 
     @classmethod
     def of(cls, source: Any) -> Source:
-        """A source from a path, URL, open binary file or earthaccess granule.
+        """Return a source from a path, URL, open binary file or earthaccess granule.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Source:
 
     @classmethod
     def _of_earthdata(cls, granule: Any) -> Source:
-        """The granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
+        """Return the granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
         https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
         direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
         name = (https or direct or [str(granule["umm"]["GranuleUR"])])[0].rsplit("/", 1)[-1]

@@ -168,7 +168,7 @@ def fetched(where: Address, options: Mapping[str, Any] | None = None) -> Iterato
 
 @contextmanager
 def _scratch(place: Location, name: str) -> Iterator[Path]:
-    """A path of the same ending, beside the final one where that is a path; nothing is left of it."""
+    """Yield a path of the same ending, beside the final one where that is a path; nothing is left of it."""
     if isinstance(place, FolderLocation):
         part = place.folder / f".{uuid.uuid4().hex[:8]}-{name}"
         try:

@@ -98,7 +98,7 @@ def track_path(entry: Mapping[str, Any]) -> str:
 
 
 def packed(document: Any) -> bytes:
-    """A document as JSON, compressed; the same document gives the same bytes."""
+    """Return a document as JSON, compressed; the same document gives the same bytes."""
     return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
 
 
@@ -122,7 +122,7 @@ def entry_key(granule: str, beam: str) -> str:
 
 
 def entry_bytes(entry: Mapping[str, Any]) -> bytes:
-    """An entry as JSON that holds a checksum of itself."""
+    """Return an entry as JSON that holds a checksum of itself."""
     document = {
         **entry,
         "attributes": {k: v for k, v in entry["attributes"].items() if k not in _BOILERPLATE},
@@ -168,7 +168,7 @@ def _sum(document: Mapping[str, Any]) -> str:
 
 
 def root_meta(**attrs: Any) -> bytes:
-    """The root of a store, with further attributes."""
+    """Return the root of a store, with further attributes."""
     own = {
         "title": "is2ice tracks",
         "comment": COMMENT,
@@ -346,7 +346,7 @@ def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any
 
 
 def _root(root: Location) -> Place | None:
-    """The place of a root or of a track's own group; None of anything else."""
+    """Return the place of a root or of a track's own group; None of anything else."""
     held = root_attributes(root)
     if held is None:
         return None

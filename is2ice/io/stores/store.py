@@ -146,7 +146,7 @@ def track_attributes(
 
 
 def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts stored with a track, from its attributes."""
+    """Return counts stored with a track, from its attributes."""
     return dict(json.loads(attrs.get("track_summary", "{}")))
 
 
@@ -311,7 +311,7 @@ def damage(root: Location, entry: Mapping[str, Any]) -> str:
 
 
 def _one_track(ds: xr.Dataset) -> tuple[xr.Dataset, str, str]:
-    """The track as (x_atc,) in memory, its granule and beam."""
+    """Return the track as (x_atc,) in memory, its granule and beam."""
     beam, granule = ds.attrs.get("beam"), ds.attrs.get("granule")
     if "beam" in ds.dims:
         if ds.sizes["beam"] != 1:
@@ -477,7 +477,7 @@ class Store:
     def open_track(
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
-        """A granule's cube (see :func:`open_track`)."""
+        """Return a granule's cube (see :func:`open_track`)."""
         return open_track(self.root, granule, beams, **{"version": self.version, **options})
 
     def path(self, granule: str, beam: str) -> str:
@@ -577,7 +577,7 @@ def version_numbers(root: Location) -> list[int]:
 
 
 def _version(root: Location, version: int | str | None) -> int | None:
-    """Number of the version asked for; None means the draft."""
+    """Return the number of the version asked for; None means the draft."""
     held = root_attributes(root)
     current = (held[0] if held else {}).get("version")
     if version == DRAFT or (version is None and current is None):
@@ -753,7 +753,7 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
 def _of_group(
     source: Any, granule: str | None, beams: str | Iterable[str] | None, chunk: int | None
 ) -> xr.Dataset:
-    """A granule or track of a Zarr group of another store, such as a session of Icechunk."""
+    """Return a granule or track of a Zarr group of another store, such as a session of Icechunk."""
     import zarr
 
     where, attrs = str(source.path or source), dict(source.attrs)

@@ -206,7 +206,7 @@ def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
 
 
 def _unreadable(root: Location | str, path: str, error: Exception) -> StoreError:
-    """The error to raise in place of another one, whose text and cause may hold a token."""
+    """Return the error to raise in place of another one, whose text and cause may hold a token."""
     name = root.name if isinstance(root, Location) else public_url(root)
     status = getattr(error, "status", None)
     if status in (401, 403):
