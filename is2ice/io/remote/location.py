@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EACCES, ENOTEMPTY, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, ENOTEMPTY, EPERM, EROFS
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -52,8 +52,9 @@ __all__ = [
 PARALLEL = 16
 #: Objects of a folder that are being written; the rest of the name is random.
 UNFINISHED = ".unfinished-"
-#: Beginnings of the hidden names that this package makes at the top of a location.
-HIDDEN = (UNFINISHED, ".runs", ".parts")
+#: Hidden names that hold objects of this package; all others are of other programs (``.DS_Store``, ``.~lock``) or are
+#: being written, and count for nothing.
+HIDDEN = (".runs", ".parts")
 #: Addresses of objects that came with the job of a worker.
 SHARED = "shared://"
 #: Schemes of buckets, with the class of obstore that reaches them.
@@ -101,13 +102,25 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def clear_errors(where: str | os.PathLike[str]) -> Iterator[None]:
-    """Report failures to write files as :class:`StoreError`, saying where and what to do."""
+def clear_errors(where: str | os.PathLike[str], part: Path | None = None) -> Iterator[None]:
+    """Report failures to write files as :class:`StoreError`, saying where and what to do.
+
+    Parameters
+    ----------
+    where : path
+        For the message.
+    part : Path, optional
+        File or folder that the block writes; failures of other files pass as they are.
+    """
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
+        if part is not None and error.errno not in (ENOSPC, EDQUOT, EFBIG, EROFS):
+            named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+            if named is None or part not in (named, *named.parents):
+                raise
         denied = error.errno in (EACCES, EPERM, EROFS)
         hint = "is it read-only? Name a folder you may write to" if denied else "check the path and the disk"
         reason = error.strerror or str(error)
@@ -220,7 +233,7 @@ class Location:
         raise NotImplementedError
 
     def entries(self) -> list[str]:
-        """List the names at the top, aside from the hidden ones that this package makes."""
+        """List the names at the top, aside from hidden ones."""
         raise NotImplementedError
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -307,7 +320,7 @@ class FolderLocation(Location):
             key, folder = waiting.pop()
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
                 for entry in found:
-                    if entry.name.startswith(UNFINISHED) or entry.name.endswith(".lock"):
+                    if _foreign(entry.name) or entry.name.endswith(".lock"):
                         continue
                     below = f"{key}/{entry.name}" if key else entry.name
                     if entry.is_dir(follow_symlinks=False):
@@ -321,7 +334,7 @@ class FolderLocation(Location):
 
     def entries(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.folder) if not name.startswith(HIDDEN))
+            return sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -512,6 +525,7 @@ class BucketLocation(Location):
         return {
             str(o["path"]): Object(int(o["size"]), _quoted(o["e_tag"]), o["last_modified"].timestamp())
             for o in found
+            if not any(map(_foreign, str(o["path"]).split("/")))
         }
 
     def entries(self) -> list[str]:
@@ -519,7 +533,7 @@ class BucketLocation(Location):
             got = self._bucket.list_with_delimiter()
         found = [*got["common_prefixes"], *(o["path"] for o in got["objects"])]
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if name and not name.startswith(HIDDEN))
+        return sorted(name for name in names if name and not name.startswith("."))
 
     def delete(self, keys: Iterable[str]) -> None:
         with self._faults("removed"):
@@ -638,6 +652,11 @@ class SharedLocation(Location):
     def read(self, key: str) -> tuple[bytes, str] | None:
         data = shared(f"{self.url}/{key}")
         return None if data is None else (data, "")
+
+
+def _foreign(name: str) -> bool:
+    """Return True for a hidden name that holds no object of this package."""
+    return name.startswith(".") and name not in HIDDEN
 
 
 def _tag(stat: os.stat_result) -> str:
