@@ -171,11 +171,28 @@ def test_unfit_tracks_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(StoreError, match=r"gt2r: not fit to be published:\n  attribute release is missing"):
         publish(made(tmp_path / "unfit.zarr", track(release="")), tmp_path / "public")
     assert not (tmp_path / "public").exists()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()
+    for target in (tmp_path / "public", tmp_path / "empty"):
+        with pytest.raises(StoreError, match=r"gt2r: not fit to be published"):
+            publish(made(tmp_path / "unfit.zarr", track(SECOND), track(beam="gt1r")), target)
+    assert not (tmp_path / "public").exists()
+    assert [p.name for p in (tmp_path / "empty").rglob("*")] == [".DS_Store"]
     broken = next((local / "tracks" / FIRST / "gt2r").glob("*/height/c/0"))
     broken.write_bytes(broken.read_bytes()[:-40])
     with pytest.raises(StoreError, match=r"gt2r.*: damaged: its bytes are not what was written; run again"):
         publish(local, tmp_path / "public")
     assert not (tmp_path / "public").exists()
+
+
+def test_each_object_of_a_track_is_read_once(tmp_path, monkeypatch):
+    local = made(tmp_path / "s.zarr", track(), track(SECOND))
+    seen, read = [], FolderLocation.read
+    monkeypatch.setattr(FolderLocation, "read", lambda self, key: (seen.append(key), read(self, key))[1])
+    publish(local, tmp_path / "public")
+    objects = list(location.location(local).objects("tracks/"))
+    assert len(objects) > 80
+    assert sorted(key for key in seen if key in objects) == objects
 
 
 def test_wrong_places_are_refused(tmp_path):
