@@ -472,8 +472,11 @@ def sea_surface(
     method : {"evidence", "crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
     **options
         ``spacing``, the greatest distance of neighbouring segments of one lead, m (by default any rows that follow each
-        other); ``scale``, the width of the weights of ``nasa``, m; ``evidence``, a mapping of water_probability,
-        brightness and photons to arrays of shape (n,), as :func:`is2ice.science.lead_evidence.terms` reads them;
+        other); ``scale``, the width of the weights of ``nasa``, m; ``evidence``, a mapping of names to arrays of shape
+        (n,), of which any may be left out: ``water_probability``; ``photons`` (number); ``brightness`` (incident photon
+        rate over the median of that of the ice within 5 km), ``ice_dark`` and ``ice_bright`` (lower quarter and upper
+        tenth of the ice's rate there) and ``light`` (rate of the mean over a footprint of cells that are no water), all
+        over that median; ``background`` (1/s);
         and fields of :class:`~is2ice.science.leads.LeadOptions`,
         :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
 
