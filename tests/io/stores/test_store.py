@@ -29,7 +29,7 @@ import xarray as xr
 import zarr
 
 from is2ice import publish, schema
-from is2ice.errors import DamagedTrackError, SchemaError, StoreError
+from is2ice.errors import DamagedTrackError, GranuleError, SchemaError, StoreError
 from is2ice.io.remote import location
 from is2ice.io.remote.whole_files import written, written_folder
 from is2ice.io.stores import layout, maintenance, store
@@ -154,6 +154,8 @@ def test_beams_align_on_the_common_grid(tmp_path: Path) -> None:
     assert "written to a Zarr store" in cube.attrs["history"]
     loaded = store.open_track(tmp_path / "s.zarr", chunks=None)
     xr.testing.assert_identical(loaded, cube.compute())
+    part = store.open_track(tmp_path / "s.zarr", chunks=None, variables=["height", "not_stored"])
+    xr.testing.assert_identical(part, loaded[["height", "delta_time"]])
 
 
 def test_slicing_reads_only_its_blocks(tmp_path: Path) -> None:
@@ -212,6 +214,11 @@ def test_read_over_http(tmp_path: Path) -> None:
         np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
         with pytest.raises(StoreError, match=r"not an is2ice store: no zarr.json"):
             store.open_store(f"{server.url}/none.zarr")
+        with pytest.raises(GranuleError, match=r"Expected the address of a file .* there is no store here"):
+            opening.open_track(f"{server.url}/folder")
+    with services.http_server(partial(Folder, directory=str(tmp_path / "s.zarr"))) as server:
+        at_root = opening.open_track(server.url)  # a name without an ending: the server is asked
+        np.testing.assert_array_equal(at_root["height"].isel(beam=0), ds["height"])
 
 
 @contextmanager
