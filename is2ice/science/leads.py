@@ -448,7 +448,7 @@ def lead_extents(segments: xr.Dataset) -> F8:
 
 
 def used_lead_index(segments: xr.Dataset) -> NDArray[Any]:
-    """Number of the lead that each segment belongs to, -1 outside leads and in those that the sea surface leaves out.
+    """Return the number of the lead of each segment, -1 outside leads and in those that the sea surface leaves out.
 
     Parameters
     ----------

@@ -336,7 +336,7 @@ class _Leads:
     across: F8
 
     def column(self, name: str) -> F8:
-        """A column of all leads, beam by beam."""
+        """Return a column of all leads, beam by beam."""
         return np.concatenate([leads[name].values for leads in self.tables])
 
     def parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
@@ -439,7 +439,7 @@ def _with_nilas(
     rules: LeadOptions,
     model: SurfaceModel,
 ) -> list[SeaSurface]:
-    """The surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
+    """Return the surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
     probability, film = judged
     used = probability >= surface_process.LEAST
     everyone = np.sort(leads.column("x")[used])
@@ -484,7 +484,7 @@ def _with_nilas(
 
 
 def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Dataset:
-    """Runs of nilas or dark water of a beam out of reach of all leads."""
+    """Find runs of nilas or dark water of a beam out of reach of all leads."""
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
     if "thin_or_water" in columns and beam.x.size > 1:
