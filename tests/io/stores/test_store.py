@@ -29,7 +29,7 @@ import xarray as xr
 import zarr
 
 from is2ice import publish, schema
-from is2ice.errors import DamagedTrackError, SchemaError, StoreError
+from is2ice.errors import DamagedTrackError, GranuleError, SchemaError, StoreError
 from is2ice.io.remote import location
 from is2ice.io.remote.whole_files import written, written_folder
 from is2ice.io.stores import layout, maintenance, store
@@ -154,6 +154,8 @@ def test_beams_align_on_the_common_grid(tmp_path: Path) -> None:
     assert "written to a Zarr store" in cube.attrs["history"]
     loaded = store.open_track(tmp_path / "s.zarr", chunks=None)
     xr.testing.assert_identical(loaded, cube.compute())
+    part = store.open_track(tmp_path / "s.zarr", chunks=None, variables=["height", "not_stored"])
+    xr.testing.assert_identical(part, loaded[["height", "delta_time"]])
 
 
 def test_slicing_reads_only_its_blocks(tmp_path: Path) -> None:
@@ -212,6 +214,11 @@ def test_read_over_http(tmp_path: Path) -> None:
         np.testing.assert_array_equal(cube["height"].isel(beam=0), ds["height"])
         with pytest.raises(StoreError, match=r"not an is2ice store: no zarr.json"):
             store.open_store(f"{server.url}/none.zarr")
+        with pytest.raises(GranuleError, match=r"Expected the address of a file .* there is no store here"):
+            opening.open_track(f"{server.url}/folder")
+    with services.http_server(partial(Folder, directory=str(tmp_path / "s.zarr"))) as server:
+        at_root = opening.open_track(server.url)  # a name without an ending: the server is asked
+        np.testing.assert_array_equal(at_root["height"].isel(beam=0), ds["height"])
 
 
 @contextmanager
@@ -254,10 +261,11 @@ def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
     store.consolidate(tmp_path / "s.zarr")
     texts = []
 
-    def refused(call: Callable[[], object]) -> None:
+    def refused(call: Callable[[], object]) -> StoreError:
         with pytest.raises(StoreError, match=r"access refused \(HTTP 403\).*expired") as caught:
             call()
         texts.append("".join(traceback.format_exception(caught.value)))
+        return caught.value
 
     with guarded(tmp_path, "good") as host:
         url = f"{host.replace('//', '//me:secret@')}/s.zarr?token=secret"
@@ -268,7 +276,8 @@ def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
         refused(lambda: store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret"))
     with guarded(tmp_path, "secret", lambda path: "/height/c/" not in path) as host:
         cube = store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret")
-        refused(lambda: cube["height"].compute())
+        error = refused(lambda: cube["height"].compute())
+        assert error.__context__ is None, "a worker of Dask could not send the reply of the server"
     for call in (
         lambda: store.create("https://me:secret@host/s.zarr?token=secret"),
         lambda: store.open_store("s3://bucket/s.zarr?token=secret"),
