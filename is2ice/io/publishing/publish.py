@@ -165,6 +165,8 @@ class _Publication:
         The newest version of the place, which its pointer may not name yet.
     items : dict
         STAC items of the tracks that were checked.
+    new : bool
+        True if this publication makes the place: no track needs to be looked for there.
     """
 
     root: Location
@@ -173,6 +175,7 @@ class _Publication:
     declared: Declaration | None
     base: Document | None = None
     items: dict[str, Document] = field(default_factory=dict)
+    new: bool = False
 
     @classmethod
     def of(
@@ -234,12 +237,12 @@ class _Publication:
         """
         place = self.place
         before = isinstance(place, FolderLocation) and place.folder.exists()
-        new = not holds_store(place) and place.create(META, root_meta())
+        self.new |= not holds_store(place) and place.create(META, root_meta())
         try:
             size = self.each(self.put, keys)
         except StoreError:
             # A publisher that came meanwhile has tracks in use, or will miss the items of those that go and say so.
-            if new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
+            if self.new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
                 place.delete([*place.objects("tracks/"), META])
                 if isinstance(place, FolderLocation) and not before:
                     with suppress(OSError):  # someone has put a file there
@@ -255,7 +258,7 @@ class _Publication:
             return 0
         path, copied, objects = track_path(self.wanted[key]), 0, self.check(key)
         if self.place is not self.root:
-            there = self.place.objects(f"{path}/")
+            there = {} if self.new else self.place.objects(f"{path}/")
             lacking = {f"{path}/{name}": raw for name, raw in objects.items()}
             lacking = {k: raw for k, raw in lacking.items() if k not in there or there[k].size != len(raw)}
             if not self.place.copy(self.root, {k: k for k in lacking}):

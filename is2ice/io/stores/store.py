@@ -616,12 +616,15 @@ def _revision_key(granule: str, beam: str) -> str:
 
 def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> None:
     """Note that a track is published as this entry from a version on."""
-    key, done = _revision_key(entry["granule"], entry["beam"]), False
-    while not done:  # until no other publisher was first
+    key = _revision_key(entry["granule"], entry["beam"])
+    one = {"since": number, "entry": entry_bytes(entry).decode()}
+    if number == 1 and root.create(key, json.dumps([one]).encode()):
+        return
+    while True:  # until no other publisher was first
         held = root.read(key)
         revisions = [r for r in _revisions(held) if r["since"] != number]
-        raw = [*revisions, {"since": number, "entry": entry_bytes(entry).decode()}]
-        done = root.swap(key, json.dumps(raw).encode(), held[1] if held else None)
+        if root.swap(key, json.dumps([*revisions, one]).encode(), held[1] if held else None):
+            return
 
 
 def _revisions(held: tuple[bytes, str] | None) -> list[dict[str, Any]]:
