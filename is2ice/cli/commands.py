@@ -170,12 +170,6 @@ COMMANDS = {
         "Remove replaced tracks that no version holds, and what writers that died left more than a day ago.",
         "is2ice verify {store}",
     ),
-    "convert": Entry(
-        "care:convert_app",
-        _STORES,
-        "Write the tracks of a store of an earlier is2ice into a new store.",
-        "is2ice verify {target}",
-    ),
     "declarations": Entry(
         "publish:declarations_app",
         _STORES,

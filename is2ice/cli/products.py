@@ -13,7 +13,14 @@ import xarray as xr
 from is2ice.errors import GranuleError
 from is2ice.io.catalogs.icesat2 import PRODUCTS
 from is2ice.io.icesat2.atl07_atl10 import open_atl07, open_atl10
-from is2ice.reports.nasa_product_checks import SAME, agreement, check_atl07, check_atl10
+from is2ice.reports.nasa_product_checks import (
+    FREEBOARDS,
+    SAME,
+    SAME_FREEBOARD,
+    agreement,
+    check_atl07,
+    check_atl10,
+)
 
 from .console import AsJson, out, print_json
 
@@ -158,6 +165,8 @@ def lines_atl10(beams: dict[str, Any]) -> list[str]:
                 f"  section at {s['x_atc'] / 1e3:.1f} km: h_ref {_m(s['h_ref'])} m, flag {s['flag']}, {s['leads']} "
                 f"leads; ours {_m(s['ours'])}, difference {_m(s['difference'], 6)} m: {s['why']}"
             )
+            if s["freeboards"]:
+                lines.append(f"    freeboards of its segments: {_kinds(s['freeboards'])}")
         lines.append(
             f"  freeboard: {fb['n']} of {fb['of_segments']} segments have one, {fb['compared']} computed again"
             + (f", to {fb['difference_max']:.1e} m" if fb["compared"] else "")
@@ -169,6 +178,11 @@ def lines_atl10(beams: dict[str, Any]) -> list[str]:
             )
         )
     return [*lines, *_in_all(beams)]
+
+
+def _kinds(count: dict[str, int]) -> str:
+    """Write numbers of segments by the kind of their freeboard."""
+    return ", ".join(f"{n} {FREEBOARDS[kind]}" for kind, n in count.items())
 
 
 def _in_all(beams: dict[str, Any]) -> list[str]:
@@ -184,6 +198,12 @@ def _in_all(beams: dict[str, Any]) -> list[str]:
     ]
     for why, n in Counter(re.sub(r"-?\d+(\.\d+)? (km|m)\b", "...", s["why"]) for s in absent).most_common():
         lines.append(f"  {n}: {why}")
+    kinds: Counter[str] = Counter()
+    for one in beams.values():
+        kinds.update(one["freeboard"]["by_kind"])
+    if kinds:
+        found = {k: kinds[k] for k in FREEBOARDS if kinds[k]}
+        lines.append(f"freeboards of {kinds.total()} segments (to {SAME_FREEBOARD:g} m): {_kinds(found)}")
     return lines
 
 

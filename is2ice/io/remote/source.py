@@ -120,8 +120,16 @@ class Source:
         """
         try:
             return self._open()
-        except (GranuleError, earthdata.LoginError):
-            raise
+        except (GranuleError, earthdata.LoginError) as error:
+            if (
+                self.url is None
+                or type(error) is not GranuleError
+                or self.name.lower().endswith((".h5", ".hdf5"))
+            ):
+                raise
+            raise GranuleError(  # probably a folder, or the root of a server
+                f"{error}. Expected the address of a file (.../ATL03_....h5) or of a store; there is no store here"
+            ) from None
         except FileNotFoundError as error:
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
         except Exception as error:

@@ -277,19 +277,14 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
     check_version(attrs, where)
     if "granule" in attrs:
         raise StoreError(f"{where}: one granule of a store, not a store; open the store, or use open_track")
-    layout = int(attrs.get("store_layout", 1))
-    if layout < LAYOUT:
-        raise StoreError(
-            f"{where}: a store of an earlier is2ice; convert it: is2ice convert {where} NEW_STORE"
-        )
-    if layout > LAYOUT:
-        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use a newer is2ice")
+    if (layout := attrs.get("store_layout")) != LAYOUT:
+        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use the is2ice that wrote it")
 
 
 def is_store(source: Any) -> bool:
     """Return True for the address of a store, a granule or a track in it, rather than of a file.
 
-    A URL counts by its name alone; a path by what lies there.
+    A URL counts by its name alone, a path by what lies there; a web server is asked if the name has no ending.
     """
     if isinstance(source, Location):
         return True
@@ -301,6 +296,12 @@ def is_store(source: Any) -> bool:
         folder = parts.path.rstrip("/")
         if folder.lower().endswith(_FILES):
             return False
+        if (
+            parts.scheme in ("http", "https")
+            and "." not in folder.rpartition("/")[2]
+            and ".zarr/" not in folder
+        ):
+            return _served(text)
         return folder.endswith(".zarr") or ".zarr/" in folder or parts.scheme in ("s3", "gs", "az", "abfs")
     path = local_path(text)
     if not path.strip() or os.path.isfile(os.path.expanduser(path)):
@@ -314,6 +315,14 @@ def is_store(source: Any) -> bool:
         os.path.exists(os.path.join(root, META)) and os.path.exists(os.path.join(root, key))
         for root, key in zip(above, keys, strict=True)
     )
+
+
+def _served(url: str) -> bool:
+    """Return True if a web server has the root of a store at an address."""
+    try:
+        return root_attributes(location(url)) is not None
+    except StoreError:
+        return False
 
 
 def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any] | None = None) -> Place:

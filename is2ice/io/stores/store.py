@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -651,6 +651,7 @@ def open_track(
     chunks: int | Literal["auto"] | None = "auto",
     storage_options: Mapping[str, Any] | None = None,
     version: int | str | None = None,
+    variables: Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a stored granule as a cube, or one stored track.
 
@@ -666,6 +667,8 @@ def open_track(
         Cells in one Dask block along ``x_atc``; "auto" is the shard, None loads.
     storage_options, version
         As for :func:`open_store`.
+    variables : iterable of str, optional
+        Those to open beside the coordinates, where they are stored; all by default.
 
     Returns
     -------
@@ -683,9 +686,9 @@ def open_track(
     """
     if not (chunks is None or chunks == "auto" or (isinstance(chunks, int) and chunks > 0)):
         raise ValueError(f"chunks={chunks!r}: expected a positive number of cells, 'auto' or None")
-    chunk = schema.SHARD if chunks == "auto" else chunks
+    build = partial(cube, chunk=schema.SHARD if chunks == "auto" else chunks, only=variables)
     if hasattr(source, "store_path"):
-        return _of_group(source, granule, beams, chunk)
+        return _of_group(source, granule, beams, build)
     place = resolve(source, storage_options)
     if place.direct is not None:
         group = open_group(place.root)
@@ -694,7 +697,7 @@ def open_track(
             raise StoreError(
                 f"{place.name}: this is {group.attrs.get('granule')} {group.attrs['beam']}; open the store to choose"
             )
-        return _single(group, place.name, chunk)
+        return _single(group, place.name, build)
     if place.granule and granule not in (None, place.granule):
         raise StoreError(f"{place.name}: this is granule {place.granule}; open the store to choose {granule}")
     entries = _entries_of(place, place.granule or granule, version)
@@ -702,11 +705,11 @@ def open_track(
     strength = {b: str(e["attributes"].get("beam_strength", "")) for b, e in entries.items()}
     names = pick_beams(strength, place.beam or beams, where)
     groups = [_group_of(place.root, entries[b]) for b in names]
-    return _single(groups[0], place.name, chunk) if place.beam else cube(groups, where, chunk)
+    return _single(groups[0], place.name, build) if place.beam else build(groups, where)
 
 
-def _single(group: Any, where: str, chunk: int | None) -> xr.Dataset:
-    track = cube([group], where, chunk).isel(beam=0, drop=True)
+def _single(group: Any, where: str, build: Callable[..., xr.Dataset]) -> xr.Dataset:
+    track = build([group], where).isel(beam=0, drop=True)
     return track.assign_attrs(beam=group.attrs["beam"])
 
 
@@ -751,7 +754,7 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
 
 
 def _of_group(
-    source: Any, granule: str | None, beams: str | Iterable[str] | None, chunk: int | None
+    source: Any, granule: str | None, beams: str | Iterable[str] | None, build: Callable[..., xr.Dataset]
 ) -> xr.Dataset:
     """Return a granule or track of a Zarr group of another store, such as a session of Icechunk."""
     import zarr
@@ -759,7 +762,7 @@ def _of_group(
     where, attrs = str(source.path or source), dict(source.attrs)
     check_group(attrs, where)
     if "beam" in attrs:
-        return _single(source, where, chunk)
+        return _single(source, where, build)
     open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)
     if "granule" not in attrs:
         if granule is None:
@@ -777,4 +780,4 @@ def _of_group(
     if not groups:
         raise StoreError(f"{where}: no beam is stored there")
     strength = {b: str(g.attrs.get("beam_strength", "")) for b, g in groups.items()}
-    return cube([groups[b] for b in pick_beams(strength, beams, where)], where, chunk)
+    return build([groups[b] for b in pick_beams(strength, beams, where)], where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import subprocess
@@ -627,7 +628,14 @@ def test_commands(tmp_path):
     assert done.output.startswith(f"would publish to {target}: version 1; 1 added")
     assert not target.exists()
     done = run(cli.app, ["publish", str(local), str(target), "--declaration", "demo", "--json"])
-    assert json.loads(done.output)["added"] == [f"{FIRST}/gt2r"]
+    said = json.loads(done.output)
+    assert said["added"] == [f"{FIRST}/gt2r"]
+    if importlib.util.find_spec("bokeh"):
+        assert said["page"] == f"{target}/explore.html"
+        assert FIRST in (target / "explore.html").read_text()
+    again = run(cli.app, ["publish", str(local), str(tmp_path / "bare"), "--no-page"])
+    assert again.exit_code == 0, again.output
+    assert not (tmp_path / "bare" / "explore.html").exists()
     shown = run(cli.app, ["show", str(target)])
     assert "gt2r" in shown.output
     listed = run(cli.app, ["declarations"])
