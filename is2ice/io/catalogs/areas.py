@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from is2ice.errors import CatalogError, require
+from is2ice.errors import CatalogError, DocumentError, require
+from is2ice.io.documents import read_json
 from is2ice.science.area import Area, area_of
 
 from .seas import SEAS, sea
@@ -56,11 +56,17 @@ def area(value: Any, name: str = "bbox") -> Area:
 
 def _read(path: Path) -> Any:
     if path.suffix.lower() in (".json", ".geojson"):
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: not GeoJSON: {error}") from None
+        return read_json(path, error=DocumentError, kind=dict)
     require("geopandas")
     import geopandas
 
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    try:
+        return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # of GDAL, GEOS or Arrow
+        said = " ".join(str(error).split())[:200]
+        raise DocumentError(
+            f"{path}: no file of polygons that can be read ({type(error).__name__}: {said}); expected GeoJSON, "
+            "GeoPackage, a shapefile or GeoParquet"
+        ) from error

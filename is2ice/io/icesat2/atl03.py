@@ -67,6 +67,8 @@ CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "
 #: Photons in a row with one place, beyond what a shot can have.
 STANDING = 500
 NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
+#: Beginning of the names of what was found beside the variables of a block.
+FOUND = "found "
 EVERY_ROW = (0, 2**62)
 F8 = NDArray[np.float64]
 
@@ -124,6 +126,7 @@ class Granule(Identity):
         self.source = Source.of(source)
         self._file: Hdf5 | None = None
         self._tables: dict[str, BeamTable] = {}
+        self._noted: dict[str, set[str]] = {}
         self._lock = threading.RLock()
         f = self.file
         if f.stream is not None:
@@ -465,7 +468,8 @@ class Granule(Identity):
         workers : int
             Threads; while one reads, the others resample.
         blocks : callable, optional
-            Gives a block's variables as another process computed them, or None where it is to be done here.
+            Gives a block's variables as another process computed them, with its :meth:`findings`, or None where it
+            is to be done here.
         **options
             As for :meth:`plan`.
 
@@ -489,6 +493,8 @@ class Granule(Identity):
         def fill(i: int) -> None:
             m = min(block, plan.n - i)
             given = blocks(plan, plan.k0 + i, m) if blocks is not None else None
+            if given is not None:
+                given = self.adopt_findings(beam, given)
             for name, a in (given or self.block(plan, plan.k0 + i, m)).items():
                 out[name][i : i + m] = a
 
@@ -537,9 +543,43 @@ class Granule(Identity):
             *self.notes,
             *fallback,
             *table.notes,
-            *photon_notes(beam, table),
+            *photon_notes(beam, table).values(),
             *gap_notes(beam, table.dist_x),
         ]
+
+    def findings(self, beam: str) -> dict[str, NDArray]:
+        """Return notes and counts of damaged photons of a beam as arrays, to be kept beside a block."""
+        table = self.table(beam)
+        out = {
+            f"{FOUND}{kind}": np.stack([rows := np.flatnonzero(counts), counts[rows]])
+            for kind, counts in table.damage.items()
+        }
+        return out | {f"{FOUND}notes": np.array(table.notes, str)}
+
+    def adopt_findings(self, beam: str, block: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Take over the :meth:`findings` among the arrays of a block; return its variables."""
+        table = self.table(beam)
+        with self._lock:
+            for name in (n for n in block if n.startswith(FOUND)):
+                kind = name.removeprefix(FOUND)
+                if kind == "notes":
+                    table.notes += [n for n in map(str, block[name]) if n not in table.notes]
+                else:
+                    counts = np.zeros(table.dist_x.size, np.int64)
+                    counts[block[name][0]] = block[name][1]
+                    np.maximum(counts, table.damage.get(kind, 0), out=counts)
+                    table.damage[kind] = counts
+        return {name: a for name, a in block.items() if not name.startswith(FOUND)}
+
+    def new_notes(self, beam: str) -> list[str]:
+        """List the notes on one beam that no earlier call has returned; a kind of damaged photons counts once."""
+        table = self.table(beam)
+        with self._lock:
+            seen = self._noted.setdefault(beam, set())
+            texts = {note: note for note in table.notes} | photon_notes(beam, table)
+            new = [text for key, text in texts.items() if key not in seen]
+            seen.update(texts)
+        return new
 
     def _span(self, plan: Plan) -> tuple[int, int]:
         rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))

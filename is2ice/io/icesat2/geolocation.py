@@ -445,10 +445,10 @@ class _Reader:
         return Background(start[order], counts[order], rate[order])
 
 
-def photon_notes(beam: str, table: BeamTable) -> list[str]:
-    """List what was damaged of the photons that were read, with their number."""
+def photon_notes(beam: str, table: BeamTable) -> dict[str, str]:
+    """Notes by kind on what was damaged of the photons that were read, with their number."""
     counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage.items()}
-    return [f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)]
+    return {kind: f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)}
 
 
 def gap_notes(beam: str, dist_x: F8, longer_than: float = 1000.0) -> list[str]:

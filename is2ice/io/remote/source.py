@@ -74,6 +74,8 @@ class Source:
                 raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
             if not path.exists():
                 raise GranuleError(f"{path}: no such file")
+            if not path.is_file():  # a pipe would never answer
+                raise GranuleError(f"{path}: expected an ATL03 HDF5 file, got a pipe or device")
             return cls(name=path.name, path=str(path.resolve()))
         if hasattr(source, "data_links"):  # earthaccess.DataGranule
             return cls._of_earthdata(source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -16,6 +15,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import read_json
 from is2ice.io.remote.location import PARALLEL, FolderLocation, Location
 
 from . import store as stores
@@ -249,7 +249,7 @@ def convert(store: str | os.PathLike[str], target: str | os.PathLike[str]) -> in
 def _earlier_tracks(folder: Path, attributes: dict[str, Any]) -> Iterator[Path]:
     """Zarr groups of the tracks of an earlier store."""
     if "manifest" in attributes:
-        manifest = json.loads((folder / attributes["manifest"]).read_text())
+        manifest = read_json(folder / attributes["manifest"], error=StoreError, nan=True, kind=dict)
         yield from (folder / entry["path"] for entry in manifest["tracks"].values())
         return
     for granule in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):

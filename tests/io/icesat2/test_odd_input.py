@@ -20,6 +20,7 @@ from is2ice.errors import GranuleError, NoSignalError
 from is2ice.io.icesat2 import cleaning
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.icesat2.lazy_cube import open_cube
+from is2ice.schema import Quality
 from is2ice.science.first_photon_bias import from_cal19, from_model, renewal_table
 
 SAMPLE = next((Path(__file__).resolve().parents[3] / "sample_data").glob("ATL03_*.h5"))
@@ -131,6 +132,9 @@ def test_heights_of_another_surface_are_flagged(edited):
     got = Granule(edited(change)).track("gt2r")
     assert float(np.nanmax(np.abs(got.height))) < 5.0
     assert any("cannot be" in note and "flagged" in note for note in got.attrs["notes"])
+    flagged = (got.segment_quality & Quality.HEIGHT_IMPOSSIBLE > 0).values
+    assert flagged.any()
+    assert not np.isfinite(got.height.values[flagged]).any()
 
 
 def test_positions_of_geosegments_without_photons_mean_nothing(edited):
@@ -497,7 +501,8 @@ def test_freeboards_that_cannot_be_are_flagged_and_noted(edited):
     wrong = (values < -2.0).values
     assert wrong.any()
     assert not np.isfinite(track["freeboard"].values[wrong]).any()
-    assert (track["segment_quality"].values[wrong] & 256 > 0).all()
+    flagged = track["segment_quality"].values & Quality.FREEBOARD_IMPOSSIBLE > 0
+    np.testing.assert_array_equal(flagged, wrong)
     assert any(f"freeboards of {wrong.sum():,} segments cannot be" in note for note in track.attrs["notes"])
 
 
@@ -526,6 +531,38 @@ def test_scattered_fills_of_heights_are_counted(edited, whole, fill, declared):
     again = granule.track("gt2r")
     assert again.attrs["notes"] == got.attrs["notes"]
     assert again.drop_vars("x_atc").equals(got.drop_vars("x_atc"))
+
+
+def test_damage_found_by_other_processes_and_by_lazy_cubes_is_said(edited, tmp_path, caplog):
+    from is2ice.io.remote.location import location
+    from is2ice.workflows.options import Options
+    from is2ice.workflows.segment_blocks import Joined, Part
+    from is2ice.workflows.track import load
+
+    def change(f):
+        f["gt2r/heights/h_ph"][::100] = np.nan
+        f["gt2r/heights/dist_ph_along"][:10] = -1e9
+
+    path, options = edited(change), Options()
+    expected = Granule(path).track("gt2r", block=2000)
+    assert len([n for n in expected.attrs["notes"] if "h_ph" in n or "dist_ph_along" in n]) == 2
+    joined = Joined(location(tmp_path / "parts"), 2000, load)
+    for number in range(2):
+        joined.make(options, Part(path, "g", "gt2r", number))
+    got = joined(path, "gt2r", options)
+    assert sorted(got.attrs["notes"]) == sorted(expected.attrs["notes"])
+
+    (part, *_) = (tmp_path / "parts").rglob("*-0.npz")
+    part.write_bytes(part.read_bytes()[:1000])  # a full disk
+    assert joined(path, "gt2r", options).equals(got)
+    assert "a part is damaged" in caplog.text
+
+    caplog.clear()
+    cube = open_cube(path, "gt2r", chunks=1000)
+    assert not any("h_ph" in note for note in cube.attrs["notes"])
+    cube.load(scheduler="synchronous")
+    assert caplog.text.count("is a fill or no possible value: these are left out") == 1
+    assert caplog.text.count("dist_ph_along of photons is a fill") == 1
 
 
 @pytest.mark.parametrize(("name", "value"), [("ph_id_pulse", 255), ("ph_id_pulse", 0), ("pce_mframe_cnt", 0)])
