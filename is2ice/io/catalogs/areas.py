@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from is2ice.errors import CatalogError, DocumentError, require
 from is2ice.io.documents import read_json
-from is2ice.science.area import Area, area_of
+from is2ice.science.area import Area, area_of, area_shape
+from is2ice.science.footprints import cut_antimeridian
 
 from .seas import SEAS, sea
 
-__all__ = ["area"]
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = ["area", "search_shape"]
 
 
 def area(value: Any, name: str = "bbox") -> Area:
@@ -52,6 +58,25 @@ def area(value: Any, name: str = "bbox") -> Area:
         raise CatalogError(
             f"{name}={text!r}: neither a file of polygons nor a sea; known seas are {', '.join(SEAS)}"
         ) from None
+
+
+def search_shape(value: Any, name: str) -> BaseGeometry:
+    """Return the geometry to search by: an area, or points and lines, cut at the antimeridian.
+
+    Raises
+    ------
+    ValueError
+        Not an area, nor points or lines in degrees.
+    """
+    require("shapely")
+    from shapely.geometry.base import BaseGeometry
+
+    if not isinstance(value, BaseGeometry) or value.geom_type.endswith(("Polygon", "Collection")):
+        return area_shape(area(value, name))
+    west, south, east, north = value.bounds if not value.is_empty else (np.nan,) * 4
+    if not (south >= -90 and north <= 90 and west >= -360 and east <= 360):
+        raise ValueError(f"{name}: expected degrees of longitude and latitude, got {value.wkt[:60]}")
+    return cut_antimeridian(value)
 
 
 def _read(path: Path) -> Any:

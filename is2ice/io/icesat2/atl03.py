@@ -64,8 +64,10 @@ __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
-#: Photons in a row with one place, beyond what a shot can have.
+#: Photons in a row with one place or pulse, beyond what a shot can have.
 STANDING = 500
+#: Least and greatest ``dist_ph_along``, m, in a geosegment of 20 m, with its margins.
+WITHIN = (-5.0, 25.0)
 NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
 #: Beginning of the names of what was found beside the variables of a block.
 FOUND = "found "
@@ -134,7 +136,7 @@ class Granule(Identity):
             ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
             ahead += [f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time")]
             warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
-            small = [d for path in PLACES if isinstance(d := f.get(path), h5py.Dataset)]
+            small = [d for path in PLACES if (d := self._dataset(path)) is not None]
             prefetch(f.stream, [(d, 0, 1) for d in small])
         super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
@@ -168,6 +170,14 @@ class Granule(Identity):
                 self._file.close()
             self._file = None
 
+    def _dataset(self, path: str) -> h5py.Dataset | None:
+        """Return a dataset to fetch ahead; None for anything else, which is reported where it is read."""
+        try:
+            found = self.file.get(path)
+        except GranuleError:
+            return None
+        return found if isinstance(found, h5py.Dataset) else None
+
     def __enter__(self) -> Granule:
         return self
 
@@ -200,7 +210,7 @@ class Granule(Identity):
                     ahead = [*table_paths(beam), *columns, f"{CALIBRATIONS}/dead_time/{beam}/dead_time"]
                     heights = dict.fromkeys(f"{beam}/heights/{name}" for name in PHOTON_COLUMNS)
                     warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
-                    there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
+                    there = [d for path in ahead if (d := self._dataset(path)) is not None and d.ndim]
                     prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
                 with damage(self.id, beam):
                     self._tables[beam] = read_table(self.file, beam, self.id)
@@ -388,12 +398,15 @@ class Granule(Identity):
             # A photon of no known place counts as rejected, in the middle of its geosegment.
             h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
-        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(read["quality_ph"], 0, 29, 29)
+        conf, unknown = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        table.count_damage("confidence", segment, unknown)
+        quality, unknown = _codes(read["quality_ph"], 0, 29, 29)
+        table.count_damage("quality", segment, unknown)
+        table.count_damage("along", segment, ~lost & ((along < WITHIN[0]) | (along > WITHIN[1])))
         pulse, odd = mended_pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
         mended = np.count_nonzero(odd) <= MENDED * odd.size
         table.count_damage("mended pulse" if mended else "pulse", segment, odd)
-        if never_written(pulse, 10 * STANDING).any():
+        if never_written(pulse, 10 * STANDING).any() or never_written(read["ph_id_pulse"], STANDING).any():
             self._note(
                 beam, f"{beam}: pce_mframe_cnt and ph_id_pulse stand still: rates per pulse are wrong there"
             )
@@ -625,8 +638,8 @@ class Granule(Identity):
         rows, segment = rows[:1_000_000], segment[:1_000_000]
         names = ("signal_conf_ph", "quality_ph", "h_ph", "dist_ph_along")
         read = self._columns(beam, names, rows.start, rows.stop)
-        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(read["quality_ph"], 0, 29, 29)
+        conf, _ = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality, _ = _codes(read["quality_ph"], 0, 29, 29)
         taken = {
             "of no geosegment (ph_index_beg)": segment < 0,
             "of degraded pointing or orbit (podppd_flag)": (segment >= 0) & table.degraded[segment],
@@ -675,8 +688,8 @@ class Granule(Identity):
         heights = self._columns(
             beam, (*dict.fromkeys((*needed, *optional.values(), *more)),), rows.start, rows.stop
         )
-        conf = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(heights["quality_ph"], 0, 29, 29)
+        conf, _ = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality, _ = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
         x = table.dist_x[segment] + clean(heights["dist_ph_along"], "dist_ph_along")
         ok &= np.isfinite(x)
@@ -720,13 +733,13 @@ class Granule(Identity):
         return out
 
 
-def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]:
-    """Codes as int8, those that the product does not know as another one."""
+def _codes(values: NDArray, low: int, high: int, other: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Codes as int8, those that the product does not know as another one; and which these are."""
     if values.dtype == np.int8 and (not values.size or (values.min() >= low and values.max() <= high)):
-        return values
+        return values, np.zeros(values.size, bool)
     with np.errstate(invalid="ignore"):
         known = (values >= low) & (values <= high)
-    return np.where(known, values, other).astype(np.int8)
+    return np.where(known, values, other).astype(np.int8), ~known
 
 
 def blank(n: int) -> dict[str, NDArray]:

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -206,14 +207,31 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
     if group is not None and not isinstance(group, h5py.Group):
         raise GranuleError(f"{group.name.lstrip('/')}: expected a group, got a dataset; fetch the file again")  # type: ignore[unreachable]
     found = dict(_variables(group)) if group is not None else {}
-    if "delta_time" not in found and not any(item.ndim and item.shape[0] for item in found.values()):
-        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
-    rate = found.get("delta_time") or next(d for d in found.values() if d.ndim and d.shape[0])
-    size = rate.shape[0] if rate.ndim else 0
-    data: dict[str, Any] = {}
+    found = {name: item for name, item in found.items() if not name.startswith("ds_")}
+    lengths = Counter(item.shape[0] for item in found.values() if item.ndim)
+    size = max(lengths, key=lambda n: (lengths[n], n), default=0)
     notes: list[str] = []
+    data = _columns(found, kind, size, notes)
+    if (
+        group is None or not size or not {"x_atc", "height", "delta_time"} & set(data)
+    ):  # a beam without segments
+        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]}, attrs={"notes": notes})
+    where = f"{group.granule}: {group.name.lstrip('/')}"
+    return _placed(xr.Dataset(data, attrs={"table": where}), dim, where, notes).assign_attrs(notes=notes)
+
+
+def _columns(
+    found: Mapping[str, h5py.Dataset], kind: str, size: int, notes: list[str]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+    """Variables of a table under clear names; one that is no column of it is noted."""
+    dim, data = kind[:-1], {}
     for original, item in found.items():
-        if item.ndim == 0 or item.shape[0] != size or original.startswith("ds_"):
+        path = item.name.lstrip("/")
+        if item.dtype.kind not in "fiub" or item.shape[:1] != (size,):
+            got = f"the shape {item.shape}" if item.dtype.kind in "fiub" else f"values of {item.dtype}"
+            notes.append(
+                f"{path}: expected {size:,} numbers as in the rest of its table, got {got}: left out"
+            )
             continue
         name = _PREFIX[kind].sub("", original)
         name = NAMES[kind].get(name, name)
@@ -222,21 +240,15 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
         expected = 2 if original in HISTOGRAMS else 1
         if item.ndim != expected:
             raise GranuleError(
-                f"{item.name.lstrip('/')}: expected {expected} dimensions, got the shape {item.shape}; "
-                "fetch the file again"
+                f"{path}: expected {expected} dimensions, got the shape {item.shape}; fetch the file again"
             )
         attrs = {k: _text(item.attrs[k]) for k in _KEPT if k in item.attrs}
         attrs["original"] = item.name
         if name.endswith("_ndx"):
             attrs["comment"] = "counts from 1 and refers to the whole granule, not to a subset"
         extra = tuple(f"{name}_{k}" for k in range(1, item.ndim))
-        values = _possible(name, _values(item), item.name.lstrip("/"), notes)
-        data[name] = ((dim, *extra), values, attrs)
-    if not {"x_atc", "height", "delta_time"} & set(data):  # a beam without segments
-        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
-    assert group is not None
-    where = f"{group.granule}: {group.name.lstrip('/')}"
-    return _placed(xr.Dataset(data, attrs={"table": where}), dim, where, notes).assign_attrs(notes=notes)
+        data[name] = ((dim, *extra), _possible(name, _values(item), path, notes), attrs)
+    return data
 
 
 @contextmanager
@@ -357,6 +369,7 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
 
     def read(group: Group) -> xr.DataTree:
         layout = next(g for g in SEGMENT_GROUPS if g in group)
+        lacks = [g for g in ("leads", "reference_surface_section") if g not in group]
         tree = xr.DataTree.from_dict(
             {
                 "segments": _table(group[layout], "segments"),
@@ -365,6 +378,8 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
             }
         )
         tree.attrs["layout"] = layout
+        where = group.name.lstrip("/")
+        tree.attrs["notes"] = [f"{where}/{g} is missing: taken as an empty table" for g in lacks]
         return tree
 
     with _open(path, "ATL10") as file, damage(file.granule):

@@ -702,3 +702,35 @@ def test_a_segment_of_unknown_type_is_no_ice_of_a_map(changed):
     got = product_sums(atl07_atl10.open_atl10(changed("ATL10", unknown), "gt1r"), GRIDS["nsidc_south"])
     assert int(whole["length_thick_ice"].sum()) > 0
     assert int(got["length_thick_ice"].sum()) == 0
+
+
+def _other(how):
+    def edit(beam):
+        item = beam["freeboard_segment/beam_refsurf_ndx"]
+        values = how(item[()])
+        del beam["freeboard_segment/beam_refsurf_ndx"]
+        beam["freeboard_segment/beam_refsurf_ndx"] = values
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("how", "got"),
+    [
+        (lambda v: v.astype("S8"), "values of |S8"),
+        (lambda v: np.zeros(v.size, [("a", "f4")]), "values of [('a', '<f4')]"),
+        (lambda v: v[:-1], "the shape (865,)"),
+        (lambda v: v[0], "the shape ()"),
+    ],
+)
+def test_a_variable_that_is_no_column_of_its_table_is_left_out_with_a_note(changed, how, got):
+    tree = atl07_atl10.open_atl10(changed("ATL10", _other(how)))
+    (note,) = tree.attrs["notes"]
+    assert note.startswith("gt1r/freeboard_segment/beam_refsurf_ndx: expected 866 numbers")
+    assert note.endswith(f"got {got}: left out")
+    nasa_product_checks.check_atl10(tree)
+
+
+def test_a_product_without_its_leads_says_so(changed):
+    tree = atl07_atl10.open_atl10(changed("ATL10", lambda beam: beam.__delitem__("leads")))
+    assert tree.attrs["notes"] == ["gt1r/leads is missing: taken as an empty table"]
