@@ -182,7 +182,7 @@ def in_box(longitude: NDArray, latitude: NDArray, box: Box) -> NDArray[np.bool_]
 
 
 def box_shape(box: Box) -> BaseGeometry:
-    """A checked box as a geometry, cut at the antimeridian."""
+    """Return a checked box as a geometry, cut at the antimeridian."""
     from shapely import box as rectangle
 
     west, south, east, north = box

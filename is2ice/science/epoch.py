@@ -109,7 +109,7 @@ def stamp(time: np.datetime64, unit: str = "s") -> str:
 
 
 def now() -> str:
-    """This moment, UTC, ISO 8601."""
+    """Return the present moment, UTC, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -55,7 +55,7 @@ def incident(rate: F8 | float, n_pix: int) -> F8:
 
 
 def detected(rate: F8, n_pix: int) -> F8:
-    """Detected photons per pulse from incident ones."""
+    """Return detected photons per pulse from incident ones."""
     return -n_pix * np.expm1(-rate / n_pix)
 
 

@@ -433,7 +433,7 @@ def to_dataset(data: Mapping[str, NDArray], k0: int, length: float, attrs: Mappi
 
 
 def check_length(length: float) -> float:
-    """The segment length as a float, refused unless positive and finite."""
+    """Return the segment length as a float, refused unless positive and finite."""
     length = float(length)
     if not (np.isfinite(length) and length > 0):
         raise ValueError(f"segment length: expected a positive number of metres, got {length!r}")

@@ -223,7 +223,7 @@ def _items_of(search: Any, limit: int | None, where: str) -> Iterator[pystac.Ite
 
 
 def _tidied(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """An item in which null fields are absent and absent ones that are decoration have their empty value."""
+    """Return an item in which null fields are absent and absent ones that are decoration have their empty value."""
     given = {k: v for k, v in feature.items() if v is not None}
     properties = dict(given.get("properties") or {})
     if properties.get("datetime") is None and properties.get("start_datetime") is not None:
@@ -303,7 +303,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
 
 
 def item_of(source: Any) -> dict[str, Any]:
-    """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
+    """Return the dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
     require("pystac")
     import pystac
 
@@ -416,7 +416,7 @@ class SceneItem:
 
 
 def _number(value: Any) -> float:
-    """A number that decorates an item; NaN where it is none."""
+    """Return a number that decorates an item; NaN where it is none."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -431,7 +431,7 @@ def _level(item: Mapping[str, Any]) -> str:
 def scene_map(
     scenes: geopandas.GeoDataFrame, tracks: Any = None, path: str | os.PathLike[str] | None = None
 ) -> Any:
-    """A map of scenes and tracks to look at in a browser.
+    """Return a map of scenes and tracks to look at in a browser.
 
     Parameters
     ----------

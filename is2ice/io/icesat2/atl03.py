@@ -757,7 +757,7 @@ _OPEN_LOCK = threading.Lock()
 
 
 def _reopen(source: Source) -> Granule:
-    """The process's own Granule of a source, so that tasks share tables and one open file."""
+    """Return the process's own Granule of a source, so that tasks share tables and one open file."""
     key = source.fingerprint()
     with _OPEN_LOCK:
         if key in _OPEN:

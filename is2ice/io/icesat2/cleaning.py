@@ -229,7 +229,7 @@ def jumps(values: F8, dist_x: F8, least: float = 1.0) -> tuple[Mask, F8]:
 
 
 def time_outliers(time: F8, dist_x: F8) -> Mask:
-    """Times that lie far from those of the satellite's speed along the track."""
+    """Find times that lie far from those of the satellite's speed along the track."""
     late = time - (dist_x - dist_x[0]) / SPEED
     if not np.isfinite(late).any():
         return np.zeros(time.size, bool)

@@ -180,6 +180,7 @@ class BeamTable:
 
 
 def text(value: Any) -> str:
+    """Return the first element of an attribute as text; empty if there is none."""
     value = np.asarray(value).ravel()
     value = value[0] if value.size else b""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
@@ -314,7 +315,7 @@ class _Reader:
         return np.where(outliers, np.nan, values) if outliers.any() else values
 
     def _photons(self, beam: str) -> int:
-        """Number of photons, after a look at every column that segments are made from."""
+        """Return the number of photons, after a look at every column that segments are made from."""
         total = int(self.file.need(f"{beam}/heights/h_ph").shape[0])
         for name in PHOTON_COLUMNS:
             two = name == "signal_conf_ph"
@@ -392,7 +393,7 @@ class _Reader:
     def _nodes(
         self, beam: str, dist_x: F8, used: NDArray[np.bool_], column: Callable[[str], NDArray]
     ) -> tuple[F8, F8, F8]:
-        """Times and positions of the reference photons; those of geosegments without photons mean nothing."""
+        """Return times and positions of the reference photons; those of geosegments without photons mean nothing."""
         time = clean(column("delta_time"), "delta_time")
         late = time_outliers(time, dist_x)
         time = np.where(late, np.nan, time)
@@ -515,7 +516,7 @@ class _Reader:
 
 
 def photon_notes(beam: str, table: BeamTable) -> dict[str, str]:
-    """Notes by kind on what was damaged of the photons that were read, with their number."""
+    """Return notes by kind on what was damaged of the photons that were read, with their number."""
     counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage.items()}
     return {kind: f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)}
 
@@ -532,6 +533,7 @@ def gap_notes(beam: str, dist_x: F8, longer_than: float = 1000.0) -> list[str]:
 
 
 def last_length(table: BeamTable, row: int) -> float:
+    """Return the length of a geosegment in metres, 20 where its own is not possible."""
     length = float(table.length[row])
     return length if 0 < length < 100 else 20.0
 

@@ -57,7 +57,7 @@ class Source:
 
     @classmethod
     def of(cls, source: Any) -> Source:
-        """A source from a path, URL, open binary file or earthaccess granule.
+        """Return a source from a path, URL, open binary file or earthaccess granule.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Source:
 
     @classmethod
     def _of_earthdata(cls, granule: Any) -> Source:
-        """The granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
+        """Return the granule's own address: in region its bucket, elsewhere https; a worker can open it again."""
         https = [link for link in granule.data_links(access="external") if link.endswith(".h5")]
         direct = [link for link in granule.data_links(access="direct") if link.endswith(".h5")]
         name = (https or direct or [str(granule["umm"]["GranuleUR"])])[0].rsplit("/", 1)[-1]
@@ -125,8 +125,16 @@ class Source:
         """
         try:
             return self._open()
-        except (GranuleError, earthdata.LoginError):
-            raise
+        except (GranuleError, earthdata.LoginError) as error:
+            if (
+                self.url is None
+                or type(error) is not GranuleError
+                or self.name.lower().endswith((".h5", ".hdf5"))
+            ):
+                raise
+            raise GranuleError(  # probably a folder, or the root of a server
+                f"{error}. Expected the address of a file (.../ATL03_....h5) or of a store; there is no store here"
+            ) from None
         except FileNotFoundError as error:
             raise GranuleError(f"{self.name}: no such file") from (None if self.url else error)
         except Exception as error:
