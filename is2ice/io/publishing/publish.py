@@ -22,6 +22,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError, require
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import PARALLEL, FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
@@ -427,7 +428,7 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
     for key, path, raw in zip(new, paths, place.read_all(paths), strict=True):
         if raw is None:
             raise StoreError(f"{place.name}: {path} is missing; publish the store again")
-        known[key] = json.loads(raw)
+        known[key] = parse_json(raw, f"{place.name}/{path}", error=StoreError, nan=True, kind=dict)
     declared = _declaration(manifest)
     return {key: _item_of(known[key], declared) for key in tracks}
 
@@ -467,8 +468,8 @@ def _told(place: Location) -> int | None:
     """Version of the root's collection; None of an unreadable one."""
     held = place.read(COLLECTION)
     try:
-        return None if held is None else int(json.loads(held[0])["version"])
-    except (ValueError, KeyError, TypeError):
+        return None if held is None else int(parse_json(held[0], COLLECTION, error=StoreError)["version"])
+    except (StoreError, ValueError, KeyError, TypeError):
         return None
 
 
