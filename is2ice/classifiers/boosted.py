@@ -374,11 +374,11 @@ def shipped() -> Boosted:
 
 @lru_cache(maxsize=1)
 def card() -> dict[str, Any]:
-    """The card of the shipped model; its trees are not read."""
+    """Return the card of the shipped model; its trees are not read."""
     text = files(__package__).joinpath(HOME, "card.json").read_text()
     return dict(json.loads(text))
 
 
 def checksum() -> str:
-    """The shipped model's checksum."""
+    """Return the shipped model's checksum."""
     return str(card()["checksum"])

@@ -156,7 +156,7 @@ def _read(folder: str | os.PathLike[str], name: str) -> bytes | None:
 
 
 def read_card(folder: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
-    """The card of a model, checked against this package.
+    """Return the card of a model, checked against this package.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def _minor(version: Any) -> list[str]:
 def load(
     folder: str | os.PathLike[str], build: Callable[[dict[str, Any]], Any], *, kind: str | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """A model and its card.
+    """Return a model and its card.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 
 from .epoch import EPOCH_DAY
+from .leads import used_lead_index
 
 __all__ = ["GRIDS", "Grid", "Period", "add", "cell_sums", "product_sums", "to_map"]
 
@@ -66,7 +67,7 @@ class Grid:
     rows: int
 
     def with_cell(self, cell: float) -> Grid:
-        """The same area with cells of another size (which must fit in it a whole number of times)."""
+        """Return the same area with cells of another size (which must fit in it a whole number of times)."""
         width, height = self.columns * self.cell, self.rows * self.cell
         columns, rows = width / cell, height / cell
         if cell <= 0 or columns % 1 or rows % 1:
@@ -76,7 +77,7 @@ class Grid:
         return replace(self, cell=float(cell), columns=int(columns), rows=int(rows))
 
     def part(self, row: I8, column: I8) -> tuple[Grid, I8, I8]:
-        """The least part that holds some cells, and their rows and columns in it."""
+        """Return the least part that holds some cells, and their rows and columns in it."""
         r, c = int(row.min()), int(column.min())
         cut = replace(
             self,
@@ -118,7 +119,7 @@ class Grid:
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any]) -> Grid:
-        """The grid that sums or maps were made on, from their attributes."""
+        """Return the grid that sums or maps were made on, from their attributes."""
         return cls(**{k: attrs[f"grid_{k}"] for k in cls.__dataclass_fields__})
 
 
@@ -144,7 +145,10 @@ GRIDS = {
 # -- sums ---------------------------------------------------------------------------------------------
 #: What each class adds its length to.
 _CLASS_LENGTH = {code: f"length_{name}" for code, name in enumerate(schema.CLASSES)}
-_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "lead segments that begin here"}
+_COUNTS = {
+    "n_tracks": "tracks averaged",
+    "n_leads": "leads that the sea surface rests on and that begin here",
+}
 #: Values that stand at one segment for a whole thing (:mod:`is2ice.science.icestats`): averaged by number, over all.
 #: They and roughness have no standard error.
 EVENTS = ("lead_width", "lead_spacing", "floe_length", "ridge_height")
@@ -158,13 +162,14 @@ def cell_sums(
     values: Sequence[str] = ("freeboard",),
     where: Literal["ice", "all"] = "ice",
 ) -> xr.Dataset:
-    """Sums of segments over the cells and periods they fall in.
+    """Return sums of segments over the cells and periods they fall in.
 
     Parameters
     ----------
     segments : xarray.Dataset
         One whole track, or the cube of one granule, with dims (x_atc,) or (beam, x_atc): latitude, longitude,
-        delta_time, height_uncertainty, h_ref_uncertainty, the `values`, and, if there, surface_class and lead_index.
+        delta_time, height_uncertainty, h_ref_uncertainty, the `values`, and, if there, surface_class, lead_index and
+        lead_probability.
     grid : Grid
     period : {"month", "week", "all"}
         Calendar months, weeks from Monday (UTC), or all time at once.
@@ -204,7 +209,9 @@ def cell_sums(
         n = columns["latitude"].size
         columns["length"] = np.full(n, length)
         columns["code"] = _column(track, "surface_class", n, schema.UNLABELLED)
-        columns["lead"] = _column(track, "lead_index", n, -1)
+        columns["lead"] = (
+            np.nan_to_num(used_lead_index(track), nan=-1) if "lead_index" in track else np.full(n, -1)
+        )
         filled = _column(track, "n_photons", n, 1) > 0
         noise = {name: _errors(track, name, n) for name in values}
         parts.append(_track_sums(columns, filled, noise, grid, period, tuple(values), where))
@@ -212,7 +219,7 @@ def cell_sums(
 
 
 def _column(ds: xr.Dataset, name: str, n: int, missing: float) -> F8:
-    """A variable as float64, with a value for what is missing."""
+    """Return a variable as float64, with a value for what is missing."""
     if name not in ds:
         return np.full(n, float(missing))
     return np.nan_to_num(np.asarray(ds[name].values, float), nan=float(missing))
@@ -230,7 +237,7 @@ PRODUCT = ("delta_time", "latitude", "longitude", "length", "freeboard", "surfac
 
 
 def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> xr.Dataset:
-    """Sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
+    """Return sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
 
     Parameters
     ----------
@@ -260,8 +267,9 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
             k: _column(ds, k, n, np.nan) for k in ("latitude", "longitude", "delta_time", "freeboard")
         }
         columns["length"] = _column(ds, "length", n, 0)
-        kind = _column(ds, "surface_type", n, 1)
-        columns["code"] = np.where((kind >= 2) & (kind <= 5), schema.OPEN_WATER, np.where(kind == 0, -1, 0))
+        kind = _column(ds, "surface_type", n, 0)  # an unknown type is no ice
+        specular = (kind >= 2) & (kind <= 5)
+        columns["code"] = np.where(specular, schema.OPEN_WATER, np.where(kind >= 1, 0, -1))
         columns["lead"] = _numbered(_column(ds, "ssh_flag", n, 0) > 0)
         own = _column(ds, "height_uncertainty", n, np.nan)
         shared = np.sqrt(np.maximum(_column(ds, "freeboard_uncertainty", n, np.nan) ** 2 - own**2, 0.0))
@@ -272,13 +280,13 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
 
 
 def _marked(sums: xr.Dataset, attrs: Iterable[Mapping[Any, Any]]) -> xr.Dataset:
-    """Sums that name the generators of the simulated data in them, if there are any."""
+    """Return sums that name the generators of the simulated data in them, if there are any."""
     made_by = schema.simulated_by(*attrs)
     return sums.assign_attrs({schema.SIMULATED: made_by}) if made_by else sums
 
 
 def _numbered(inside: NDArray[np.bool_]) -> I8:
-    """Number of the run each row belongs to, -1 outside."""
+    """Return the number of the run each row belongs to, -1 outside."""
     start = inside & ~np.concatenate([[False], inside[:-1]])
     return np.where(inside, np.cumsum(start) - 1, -1)
 
@@ -417,7 +425,7 @@ MOST_CELLS = 20_000_000
 
 
 def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr.Dataset:
-    """The map that sums stand for.
+    """Return the map that sums stand for.
 
     Parameters
     ----------
@@ -497,7 +505,7 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
 
 
 def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period: str) -> xr.Dataset:
-    """A map with its coordinates and CF attributes."""
+    """Return a map with its coordinates and CF attributes."""
     from pyproj import CRS
 
     crs = CRS.from_user_input(grid.crs)

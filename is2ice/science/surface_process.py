@@ -88,7 +88,7 @@ class Observations:
     film: F8
 
     def of(self, rows: NDArray[np.bool_]) -> Observations:
-        """Some of the leads."""
+        """Return some of the leads."""
         return Observations(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
@@ -262,13 +262,13 @@ def surface_at(leads: Observations, variance: F8, node: F8, process: Process, ac
 
 
 def _normal(r: F8, variance: F8) -> tuple[F8, F8, F8]:
-    """Normal density and its first two derivatives."""
+    """Return normal density and its first two derivatives."""
     n = np.exp(-0.5 * r * r / variance) / np.sqrt(2 * np.pi * variance)
     return n, -r / variance * n, (r * r / variance - 1.0) / variance * n
 
 
 def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
-    """Normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
+    """Return normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
     s = np.sqrt(variance)
     near, far = _normal(r, variance), _normal(r - most, variance)
     density = (ndtr(r / s) - ndtr((r - most) / s)) / most
@@ -276,7 +276,7 @@ def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
 
 
 def _thick(r: F8, variance: F8) -> tuple[F8, F8, F8]:
-    """Normal density smeared over exponential heights of thick ice, and its first two derivatives."""
+    """Return normal density smeared over exponential heights of thick ice, and its first two derivatives."""
     rate, s = 1.0 / THICK, np.sqrt(variance)
     near = _normal(r, variance)
     density = rate * np.exp(0.5 * rate * rate * variance - rate * r + log_ndtr(r / s - rate * s))

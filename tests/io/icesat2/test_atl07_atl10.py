@@ -278,10 +278,54 @@ def test_smoothed_and_filled_sections_are_explained():
             refsurf_ndx=segments["refsurf_ndx"] - (segments["refsurf_ndx"] > 5),
         )
     )
-    clipped = nasa_product_checks.check_atl10(tree)[""]["freeboard"]
+    told = nasa_product_checks.check_atl10(tree)[""]
+    clipped = told["freeboard"]
     assert clipped["clipped"] == int((freeboard < 0).sum()) > 100
     assert clipped["compared"] == clipped["n"] == int(((ndx <= 7) & (ndx != 5)).sum())
     assert clipped["difference_max"] < 1e-12
+    for number, section in enumerate(told["sections"], 1):
+        mine = ndx[ndx != 5] == number
+        expected = {"no_reference": int(mine.sum())}
+        if number <= 7:
+            negative = int((freeboard.values[mine] < 0).sum())
+            expected = {"same": int(mine.sum()) - negative, "clipped": negative}
+        assert section["freeboards"] == {k: n for k, n in expected.items() if n}
+
+
+def test_each_freeboard_is_explained_by_name():
+    """One section of leads at .10 whose reference was smoothed to .12, the next one at .16."""
+    x = np.arange(100.0, 20_000.0, 200.0)
+    height = np.full(x.size, 0.5)
+    freeboard = np.where(x < 10e3, 0.38, 0.34)
+    freeboard[0], freeboard[1], freeboard[2] = 0.40, 0.385, np.nan  # before smoothing, another, none
+    freeboard[60] = 0.5 - np.interp(x[60], [5e3, 15e3], [0.12, 0.16])
+    lead = {
+        "x_atc": [3e3, 15e3],
+        "height": [0.10, 0.16],
+        "height_uncertainty": [0.01, 0.01],
+        "length": [30.0, 30.0],
+    }
+    tree = xr.DataTree.from_dict(
+        {
+            "segments": table(
+                "segment",
+                x_atc=x,
+                height=height,
+                height_uncertainty=0 * x + 0.02,
+                segment_id=np.arange(x.size),
+                ssh_flag=0 * np.arange(x.size),
+                refsurf_ndx=1 + (x > 10e3),
+                freeboard=freeboard,
+            ),
+            "leads": table("lead", **lead, ssh_n=[1, 1]),
+            "sections": table("section", x_atc=[5e3, 15e3], h_ref=[0.12, 0.16], h_ref_flag=[0, 0]),
+        }
+    )
+    told = nasa_product_checks.check_atl10(tree)[""]
+    first, second = (s["freeboards"] for s in told["sections"])
+    assert first == {"same": 47, "unsmoothed": 1, "differs": 1, "refused": 1}
+    assert second == {"same": 49, "interpolated": 1}
+    assert told["freeboard"]["by_kind"]["same"] == 96
 
 
 def table(dim, **columns):
@@ -620,3 +664,117 @@ def test_a_beam_without_its_segments_is_noted_and_the_others_open(tmp_path, prod
     assert read(path, "gt2r").attrs["notes"] == []
     with pytest.raises(GranuleError, match=f"no {product} segments in beam gt1r"):
         read(path, "gt1r")
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """The sample's ATL07 or ATL10, changed by a function of the group of its beam gt1r."""
+
+    def change(product, edit) -> Path:
+        (source,) = SAMPLE.glob(f"{product}*.h5")
+        path = tmp_path / source.name
+        shutil.copy(source, path)
+        path.chmod(0o644)
+        with h5py.File(path, "r+") as f:
+            edit(f["gt1r"])
+        return path
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("heights/height_segment_height", -9e9),
+        ("heights/height_segment_height", np.inf),
+        ("heights/height_segment_length_seg", -5.0),
+        ("heights/height_segment_type", 128),
+        ("beam_fb_height", 3e5),
+        ("latitude", 91.0),
+    ],
+)
+def test_values_that_a_product_cannot_hold_are_absent_and_counted(changed, name, value):
+    def edit(beam):
+        item = beam["freeboard_segment"][name]
+        values = item[()].astype("i4") if name.endswith("type") else item[()]
+        values[10:13] = value
+        attrs = dict(item.attrs)
+        del beam["freeboard_segment"][name]
+        beam["freeboard_segment"].create_dataset(name, data=values).attrs.update(
+            {k: attrs[k] for k in ("units",) if k in attrs}
+        )
+
+    tree = atl07_atl10.open_atl10(changed("ATL10", edit))
+    (note,) = tree.attrs["notes"]
+    assert note.startswith(f"gt1r/freeboard_segment/{name}: 3 of ")
+    ds = tree["gt1r/segments"].to_dataset()
+    (column,) = [n for n, a in ds.items() if a.attrs.get("original", "").endswith(name)]
+    assert np.isnan(ds[column].values[10:13].astype(float)).all()
+    nasa_product_checks.check_atl10(tree)
+
+
+def test_rows_of_a_product_without_a_place_are_left_out_and_disorder_is_refused(changed):
+    def lost(beam):
+        beam["sea_ice_segments/seg_dist_x"][5:9] = np.nan
+
+    tree = atl07_atl10.open_atl07(changed("ATL07", lost))
+    assert [n.partition(": ")[2] for n in tree.attrs["notes"]] == [
+        "gt1r/sea_ice_segments: 4 of 874 rows have no distance along the track: left out"
+    ]
+    assert tree["gt1r/segments"].sizes["segment"] == 870
+
+    def shuffled(beam):
+        x = beam["sea_ice_segments/seg_dist_x"]
+        x[...] = np.random.default_rng(0).permutation(x[()])
+
+    path = changed("ATL07", shuffled)
+    assert "in no order" in " ".join(atl07_atl10.open_atl07(path).attrs["notes"])
+    with pytest.raises(GranuleError, match=r"fall .* times in 874 rows"):
+        atl07_atl10.open_atl07(path, "gt1r")
+
+
+def test_a_segment_of_unknown_type_is_no_ice_of_a_map(changed):
+    from is2ice.science.grid import GRIDS, product_sums
+
+    def unknown(beam):
+        item = beam["freeboard_segment/heights/height_segment_type"]
+        item[...] = np.iinfo(item.dtype).max
+
+    whole = product_sums(
+        atl07_atl10.open_atl10(changed("ATL10", lambda beam: None), "gt1r"), GRIDS["nsidc_south"]
+    )
+    got = product_sums(atl07_atl10.open_atl10(changed("ATL10", unknown), "gt1r"), GRIDS["nsidc_south"])
+    assert int(whole["length_thick_ice"].sum()) > 0
+    assert int(got["length_thick_ice"].sum()) == 0
+
+
+def _other(how):
+    def edit(beam):
+        item = beam["freeboard_segment/beam_refsurf_ndx"]
+        values = how(item[()])
+        del beam["freeboard_segment/beam_refsurf_ndx"]
+        beam["freeboard_segment/beam_refsurf_ndx"] = values
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("how", "got"),
+    [
+        (lambda v: v.astype("S8"), "values of |S8"),
+        (lambda v: np.zeros(v.size, [("a", "f4")]), "values of [('a', '<f4')]"),
+        (lambda v: v[:-1], "the shape (865,)"),
+        (lambda v: v[0], "the shape ()"),
+    ],
+)
+def test_a_variable_that_is_no_column_of_its_table_is_left_out_with_a_note(changed, how, got):
+    tree = atl07_atl10.open_atl10(changed("ATL10", _other(how)))
+    (note,) = tree.attrs["notes"]
+    assert note.startswith("gt1r/freeboard_segment/beam_refsurf_ndx: expected 866 numbers")
+    assert note.endswith(f"got {got}: left out")
+    nasa_product_checks.check_atl10(tree)
+
+
+def test_a_product_without_its_leads_says_so(changed):
+    tree = atl07_atl10.open_atl10(changed("ATL10", lambda beam: beam.__delitem__("leads")))
+    assert tree.attrs["notes"] == ["gt1r/leads is missing: taken as an empty table"]
