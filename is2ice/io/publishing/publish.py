@@ -42,7 +42,7 @@ from is2ice.io.stores.track_encoding import decode
 from is2ice.science import epoch
 from is2ice.version import __version__
 
-from .stac_items import collection_of, geoparquet_of, item_of_track
+from .stac_items import collection_of, declared_item, geoparquet_of, item_of_track
 
 __all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 
@@ -166,6 +166,8 @@ class _Publication:
         The newest version of the place, which its pointer may not name yet.
     items : dict
         STAC items of the tracks that were checked.
+    new : bool
+        True if this publication makes the place: no track needs to be looked for there.
     """
 
     root: Location
@@ -174,6 +176,7 @@ class _Publication:
     declared: Declaration | None
     base: Document | None = None
     items: dict[str, Document] = field(default_factory=dict)
+    new: bool = False
 
     @classmethod
     def of(
@@ -221,8 +224,7 @@ class _Publication:
         self.items[key] = item_of_track(
             check_track(objects, key),
             href=f"{address}/{track_path(entry)}",
-            collection=declared.name if declared else "is2ice",
-            licence=declared.licence if declared else "",
+            declared=declared,
             digest=entry["digest"],
             size=entry["bytes"],
         )
@@ -235,12 +237,12 @@ class _Publication:
         """
         place = self.place
         before = isinstance(place, FolderLocation) and place.folder.exists()
-        new = not holds_store(place) and place.create(META, root_meta())
+        self.new |= not holds_store(place) and place.create(META, root_meta())
         try:
             size = self.each(self.put, keys)
         except StoreError:
             # A publisher that came meanwhile has tracks in use, or will miss the items of those that go and say so.
-            if new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
+            if self.new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
                 place.delete([*place.objects("tracks/"), META])
                 if isinstance(place, FolderLocation) and not before:
                     with suppress(OSError):  # someone has put a file there
@@ -256,7 +258,7 @@ class _Publication:
             return 0
         path, copied, objects = track_path(self.wanted[key]), 0, self.check(key)
         if self.place is not self.root:
-            there = self.place.objects(f"{path}/")
+            there = {} if self.new else self.place.objects(f"{path}/")
             lacking = {f"{path}/{name}": raw for name, raw in objects.items()}
             lacking = {k: raw for k, raw in lacking.items() if k not in there or there[k].size != len(raw)}
             if not self.place.copy(self.root, {k: k for k in lacking}):
@@ -427,7 +429,7 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
             raise StoreError(f"{place.name}: {path} is missing; publish the store again")
         known[key] = parse_json(raw, f"{place.name}/{path}", error=StoreError, nan=True, kind=dict)
     declared = _declaration(manifest)
-    return {key: _item_of(known[key], declared) for key in tracks}
+    return {key: declared_item(known[key], declared) for key in tracks}
 
 
 def _revise(place: Location, manifest: Document, before: int) -> None:
@@ -497,13 +499,6 @@ def _collection(manifest: Document, items: Mapping[str, Document], root: str, in
         "store": {"href": root, "type": "application/vnd.zarr", "roles": ["data"]},
     }
     return json.dumps(out | {"version": str(manifest["version"])}).encode()
-
-
-def _item_of(item: Document, declared: Declaration | None) -> Document:
-    """Return an item of the collection and under the licence that a version declares."""
-    licence = (declared.licence if declared else "") or "other"
-    collection = declared.name if declared else "is2ice"
-    return {**item, "collection": collection, "properties": {**item["properties"], "license": licence}}
 
 
 def _declared_as(declared: Declaration | None) -> Document | None:
