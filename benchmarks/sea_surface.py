@@ -236,6 +236,49 @@ def clean_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
             )
 
 
+def z_numbers(z: np.ndarray) -> str:
+    """Root mean square, mean and robust spread of normalised errors."""
+    z = z[np.isfinite(z)]
+    if z.size < 100:
+        return f"{'-':>5} {'-':>6} {'-':>5}"
+    low, high = np.quantile(z, [0.16, 0.84])
+    return f"{np.sqrt((z**2).mean()):5.2f} {z.mean():6.2f} {(high - low) / 2:5.2f}"
+
+
+def calibration(cases: list[tuple[str, xr.Dataset, xr.Dataset]]) -> None:
+    """Print errors over stated errors of heights by surface, sea surface and freeboard, by preset."""
+    kinds = {"snow ice": (0,), "ridge": (1,), "thin ice": (2, 3), "bright water": (4,), "dark water": (5,)}
+    print(
+        "\nerrors over stated errors (rms, mean, robust spread); heights more than 12 m from a change of surface"
+    )
+    groups: dict[str, dict[str, list[np.ndarray]]] = {}
+    for preset, cube, truth in cases:
+        out = VARIANTS["evidence joint"](cube)
+        rows = groups.setdefault(preset, {})
+        h, u = cube["height"].values.astype(float), cube["height_uncertainty"].values.astype(float)
+        sea, su = out["h_ref"].values.astype(float), out["h_ref_uncertainty"].values.astype(float)
+        real = truth["footprint_height"].values.astype(float)
+        for k in range(h.shape[0]):
+            inside = alike(truth["point_kind"].values[k], 6)
+            z = (h[k] - real[k] - truth["h_ref"].values[k]) / u[k]
+            for name, codes in kinds.items():
+                rows.setdefault(name, []).append(z[inside & np.isin(truth["point_kind"].values[k], codes)])
+            rows.setdefault("sea surface", []).append((sea[k] - truth["h_ref"].values[k]) / su[k])
+            both = np.hypot(u[k], su[k])
+            rows.setdefault("freeboard", []).append(((h[k] - sea[k] - real[k]) / both)[inside])
+    names = [*kinds, "sea surface", "freeboard"]
+    print(f"{'':34}" + "".join(f"{name:^21}" for name in names))
+    for preset, rows in groups.items():
+        print(f"{preset:34}" + "  ".join(f"{z_numbers(np.concatenate(rows[name])):19}" for name in names))
+
+
+def alike(kind: np.ndarray, reach: int) -> np.ndarray:
+    """Cells whose neighbours, as far as so many cells, are all of one kind."""
+    change = np.concatenate([[0], np.cumsum(np.diff(kind) != 0)])
+    k = np.arange(kind.size)
+    return np.asarray(change[np.minimum(k + reach, k.size - 1)] == change[np.maximum(k - reach, 0)])
+
+
 def speed() -> None:
     """Print the time of three joint beams of 300 km with a lead about every 2 km."""
     rng = np.random.default_rng(0)
@@ -264,16 +307,27 @@ def main() -> None:
     parser.add_argument("--length-km", type=float, default=60.0)
     parser.add_argument("--folder", type=Path, default=Path("build/sea_surface"))
     parser.add_argument("--planted", type=int, default=6, help="passes in which false leads are planted")
-    parser.add_argument("--skip", nargs="*", choices=("clean", "borrowed", "planted", "speed"), default=[])
+    parser.add_argument(
+        "--presets", nargs="*", default=[], help="presets as they stand whose calibration is printed, too"
+    )
+    parts = ("clean", "borrowed", "planted", "calibration", "speed")
+    parser.add_argument("--skip", nargs="*", choices=parts, default=[])
     args = parser.parse_args()
     warnings.filterwarnings("ignore", "Mean of empty slice")
-    cases = [prepare(Case(args.first + k, args.length_km), args.folder) for k in range(args.passes)]
+    made = [Case(args.first + k, args.length_km) for k in range(args.passes)]
+    cases = [prepare(case, args.folder) for case in made]
     if "clean" not in args.skip:
         clean_table(cases)
     if "borrowed" not in args.skip:
         borrowed(cases)
     if "planted" not in args.skip:
         moves(cases[: args.planted])
+    if "calibration" not in args.skip:
+        named = [(case.kind, *both) for case, both in zip(made, cases, strict=True)]
+        for preset in args.presets:
+            for k in range(2):
+                named.append((preset, *prepare(Case(args.first + k, args.length_km, preset), args.folder)))
+        calibration(named)
     if "speed" not in args.skip:
         speed()
 
