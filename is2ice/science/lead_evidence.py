@@ -37,7 +37,9 @@ import xarray as xr
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["REASONS", "beside", "film", "flatness", "low_level", "prior", "reasons", "terms"]
+from .surface_process import NILAS
+
+__all__ = ["REASONS", "beside", "film", "film_height", "flatness", "low_level", "prior", "reasons", "terms"]
 
 F8 = NDArray[np.float64]
 
@@ -70,6 +72,8 @@ TOO_HIGH, BETRAYED, MOST_WRONG = 2.5, 0.6, 0.97
 RUNS, MOST_LOWER, MOST_HIGHER = 10.0, 8.0, 2.0
 #: Share of nilas, which is as dark as rough water and stands 0 to 4 cm above it, among dark and bright runs of water.
 NILAS_DARK, NILAS_BRIGHT = 0.2, 0.02
+#: Brightness of the thickest nilas over that of the ice about it; least height of nilas as a share of the greatest.
+NILAS_THICKEST, LEAST_FILM = 0.5, 0.1
 #: Why a lead is left out.
 REASONS = (
     "",
@@ -232,6 +236,12 @@ def prior(leads: xr.Dataset) -> F8:
 def film(leads: xr.Dataset) -> F8:
     """Probability that nilas covers a lead that counts as sea: dark runs may be nilas, specular ones are not."""
     return np.array([NILAS_DARK, NILAS_BRIGHT, NILAS_DARK, 0.0])[_kinds(leads)]
+
+
+def film_height(leads: xr.Dataset) -> F8:
+    """Greatest height of nilas by brightness, m: the darker the thinner."""
+    share = np.nan_to_num(leads["brightness"].values, nan=1.0) / NILAS_THICKEST
+    return NILAS * np.clip(share, LEAST_FILM, 1.0)
 
 
 def _kinds(leads: xr.Dataset) -> NDArray[np.int8]:

@@ -289,12 +289,17 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     )
     out |= _surroundings(beam, leads["weight"].values, first, end - 1)
     leads = leads.assign({name: ("lead", value) for name, value in out.items()})
-    return _without_ice(beam, leads).drop_vars("weight")
+    return _without_ice(beam, leads, _spacing(beam)).drop_vars("weight")
+
+
+def _spacing(beam: _Beam) -> float:
+    """Distance of a beam's segments, m."""
+    return float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
 
 
 def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
     """Light of the ice beside leads, and how flat they are."""
-    columns, spacing = beam.evidence or {}, float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
+    columns, spacing = beam.evidence or {}, _spacing(beam)
     skip, cells = round(FOOTPRINT / spacing), round(BESIDE / spacing)
     # Cells that are neither water nor missing: the classifier's ice.
     water = beam.is_lead | ~np.isfinite(beam.height)
@@ -311,15 +316,23 @@ def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArra
     return out | {"flatness": lead_evidence.flatness(inner, beam.sigma, first, last)}
 
 
-def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
-    """Leads without the light of the ice beside them."""
-    brightness = (beam.evidence or {}).get("brightness")
-    if brightness is None:
-        return leads.assign(offset=("lead", np.zeros(leads.sizes["lead"])))
-    rows = leads["first"].values, leads["last"].values, leads["height"].values
-    offset, error = lead_footprint.offsets(
-        beam.x, beam.height, beam.sigma, np.asarray(brightness, float), leads["weight"].values, rows
-    )
+def _without_ice(beam: _Beam, leads: xr.Dataset, spacing: float) -> xr.Dataset:
+    """Leads without the light of the ice beside them, and without the offset of saturated cells beside them."""
+    columns = beam.evidence or {}
+    offset, error = np.zeros(leads.sizes["lead"]), np.zeros(leads.sizes["lead"])
+    rows = leads["first"].values, leads["last"].values
+    if "brightness" in columns:
+        offset, error = lead_footprint.offsets(
+            beam.x,
+            beam.height,
+            beam.sigma,
+            np.asarray(columns["brightness"], float),
+            leads["weight"].values,
+            (*rows, leads["height"].values),
+        )
+    if "saturated" in columns:
+        more = lead_footprint.saturation(columns["saturated"], rows, round(FOOTPRINT / spacing))
+        offset, error = offset + more[0], np.hypot(error, more[1])
     return leads.assign(
         height=leads["height"] - offset,
         sigma=("lead", np.hypot(leads["sigma"].values, error)),
@@ -357,6 +370,7 @@ class _Leads:
             prior[order],
             np.repeat(self.tracks, sizes)[order].astype(np.intp),
             film[order],
+            lead_evidence.film_height(xr.concat(self.tables, "lead"))[order],
         )
         return found, order
 
@@ -487,8 +501,8 @@ def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Datas
     """Runs of nilas or dark water of a beam out of reach of all leads."""
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
-    if "thin_or_water" in columns and beam.x.size > 1:
-        dim = nilas.cells(columns, round(FOOTPRINT / 2 / float(np.median(np.diff(beam.x)))))
+    if "thin_or_water" in columns:
+        dim = nilas.cells(columns, round(FOOTPRINT / 2 / _spacing(beam)))
     one = replace(beam, is_lead=dim)
     runs = _with_evidence(one, one.leads(rules)[0])
     keep = nilas.are_nilas(runs)
@@ -698,6 +712,9 @@ def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
     for k, (p, photons, pulses, kind, n_pix) in enumerate(zip(*columns, pixels, strict=True)):
         one = {"water_probability": p.astype(float), "photons": photons.astype(float)}
         one["thin_or_water"] = np.isin(kind, (schema.THIN_ICE, schema.OPEN_WATER)).astype(float)
+        if "segment_quality" in ds:
+            flagged = np.atleast_2d(ds["segment_quality"].values)[k] & schema.Quality.PHOTON_RATE_SATURATED
+            one["saturated"] = np.where(kind == schema.OPEN_WATER, (flagged > 0).astype(float), np.nan)
         if "background_rate" in ds:
             one["background"] = np.atleast_2d(ds["background_rate"].values)[k].astype(float)
         out.append(one | _brightness(photons, pulses, kind, n_pix, x_atc))

@@ -20,12 +20,12 @@ negative:
           + (1-\alpha) \lambda \int_0^\infty e^{-\lambda c} N(h - f - c, \sigma^2)\,dc \Big] .
 
 The first is water (with a share of :data:`WILD` in wider tails; where nilas may cover it unseen, with the probability
-that its light leaves, heights from 0 to 4 cm are smeared over it), the second thin ice of any height to w, the third
-thick ice. So a false lead says that the sea is not above it, and hardly more: it cannot pull the sea up. Products of
-such terms have no closed form; expectation propagation replaces each by the normal distribution that gives the right
-mean and variance of f, beside all other leads (the three terms have closed moments). The same step gives the
-probability q that a lead is sea surface. Leads of q under one half are left out, and the surface is made from the
-others. Where nothing else is near, the other leads say nothing and q stays near :math:`\pi`: a lone lead has to be
+that its light leaves, heights from 0 to 4 cm, less for darker ones, are smeared over it), the second thin ice of any
+height to w, the third thick ice. So a false lead says that the sea is not above it, and hardly more: it cannot pull the
+sea up. Products of such terms have no closed form; expectation propagation replaces each by the normal distribution
+that gives the right mean and variance of f, beside all other leads (the three terms have closed moments). The same step
+gives the probability q that a lead is sea surface. Leads of q under one half are left out, and the surface is made from
+the others. Where nothing else is near, the other leads say nothing and q stays near :math:`\pi`: a lone lead has to be
 plausible by itself.
 
 The process is Markov, so a Kalman filter and a smoother (modified Bryson-Frazier, without inverses) take time in
@@ -76,8 +76,8 @@ class Observations:
         Distance and height, m; variance of the height, m2; probability that it is sea surface by its own evidence.
     track : numpy.ndarray of int, shape (n,)
         Number of the ground track, from 0.
-    film : numpy.ndarray, shape (n,)
-        Probability that sea surface is covered by nilas.
+    film, film_height : numpy.ndarray, shape (n,)
+        Probability that sea surface is covered by nilas, and its greatest height, m.
     """
 
     x: F8
@@ -86,6 +86,7 @@ class Observations:
     prior: F8
     track: NDArray[np.intp]
     film: F8
+    film_height: F8
 
     def of(self, rows: NDArray[np.bool_]) -> Observations:
         """Some of the leads."""
@@ -267,7 +268,7 @@ def _normal(r: F8, variance: F8) -> tuple[F8, F8, F8]:
     return n, -r / variance * n, (r * r / variance - 1.0) / variance * n
 
 
-def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
+def _thin(r: F8, variance: F8, most: Any) -> tuple[F8, F8, F8]:
     """Normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
     s = np.sqrt(variance)
     near, far = _normal(r, variance), _normal(r - most, variance)
@@ -284,11 +285,12 @@ def _thick(r: F8, variance: F8) -> tuple[F8, F8, F8]:
     return density, first, rate * (near[1] - first)
 
 
-def _mixture(r: F8, variance: F8, prior: F8, film: F8) -> tuple[F8, F8, F8, F8]:
+def _mixture(r: F8, variance: F8, leads: Observations) -> tuple[F8, F8, F8, F8]:
     """Density of a lead `r` above the predicted sea, its first two derivatives, and the part that is sea surface."""
+    prior, film = leads.prior, leads.film
     parts = (
         (prior * (1.0 - WILD) * (1.0 - film), _normal(r, variance)),
-        (prior * (1.0 - WILD) * film, _thin(r, variance, NILAS)),
+        (prior * (1.0 - WILD) * film, _thin(r, variance, leads.film_height)),
         (prior * WILD, _normal(r, variance + WILD_ERROR**2)),
         ((1.0 - prior) * THIN, _thin(r, variance, THICKEST_THIN)),
         ((1.0 - prior) * (1.0 - THIN), _thick(r, variance)),
@@ -316,7 +318,7 @@ class _Sites:
         without = np.maximum(1.0 / spread - self.precision, 1.0 / LEVEL**2)
         mean = (height / spread - self.shift) / without
         wide = 1.0 / without + leads.variance
-        total, first, second, sea = _mixture(leads.height - mean, wide, leads.prior, leads.film)
+        total, first, second, sea = _mixture(leads.height - mean, wide, leads)
         gradient, curve = -first / total, second / total - (first / total) ** 2
         moved, variance = mean + gradient / without, np.maximum((1.0 + curve / without) / without, 1e-12)
         precision = np.maximum(1.0 / variance - without, FAINT / leads.variance)
