@@ -15,6 +15,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,7 @@ def moves(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
 
 def borrowed(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
     """Print the errors of two beams that have no lead beside one that has, and what no lead in any beam gives."""
-    beams, invented = [], 0
+    beams, invented, nilas = [], 0, []
     for cube, truth in cases:
         code = cube["surface_class"].values.copy()
         for k in range(code.shape[0]):
@@ -200,11 +201,16 @@ def borrowed(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
         beams += [beam for k, beam in enumerate(found) if k != len(found) // 2]
         none = np.where(code == schema.OPEN_WATER, schema.THICK_ICE, code)
         empty = VARIANTS["evidence joint"](cube.assign(surface_class=(dims, none)))
-        invented += int(empty["h_ref"].notnull().sum())
+        carried = schema.H_REF_FLAGS[5]
+        flags = empty["h_ref_flag"].values
+        invented += int((empty["h_ref"].notnull().values & (flags != 5)).sum())
+        nilas += [b for b in errors(empty, truth) if np.isfinite(b["e"]).any()]
     print("\nleads in the middle beam alone, errors of the other two:")
     print(summary("evidence joint", beams))
     print("\n".join(by_flag(beams)))
-    print(f"no lead in any beam: {invented} cells with a sea surface")
+    print(f"no lead in any beam: {invented} cells with a sea surface from leads; {carried}:")
+    if nilas:
+        print(summary("evidence joint", nilas))
 
 
 def clean_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
@@ -279,6 +285,40 @@ def alike(kind: np.ndarray, reach: int) -> np.ndarray:
     return np.asarray(change[np.minimum(k + reach, k.size - 1)] == change[np.maximum(k - reach, 0)])
 
 
+def leads_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
+    """Print errors of single leads in use, by light and width, before and after what the footprint model takes out."""
+    names = {"n": 6, "raw": 7, "taken": 6, "may add": 8, "error": 7, "weighed": 8, "z rms": 6, "z mean": 7}
+    print(f"\n{'leads in use, cm':24}" + " ".join(f"{name:>{w}}" for name, w in names.items()))
+    for kind in ("truth", "tree"):
+        parts = []
+        for cube, truth in cases:
+            found = seasurface.surfaces(with_classes(cube, truth, kind))
+            x = cube["x_atc"].values + 1.0
+            for k, one in enumerate(found):
+                t, real = one.leads, truth["h_ref"].values[k]
+                good = np.isfinite(real)
+                error = t["height"].values - np.interp(t["x"].values, x[good], real[good])
+                columns = (t[n].values for n in ("length", "brightness", "sigma", "offset", "beside"))
+                parts.append(np.stack([error, *columns])[:, t["used"].values])
+        error, length, light, sigma, offset, beside = np.concatenate(parts, axis=1)
+        z = error / np.hypot(sigma, 0.008)
+        weight = np.hypot(sigma, 0.008) ** -2.0
+        for name, here in (("dark", light < 1.0), ("bright", light >= 1.0)):
+            for low, high in pairwise((0.0, 8.0, 12.0, 18.0, 26.0, 40.0, 80.0, np.inf)):
+                m = here & (length >= low) & (length < high)
+                if m.sum() < 5:
+                    continue
+                values = (error + offset, offset, beside, error)
+                text = " ".join(
+                    f"{CM * v[m].mean():{w}.2f}" for v, w in zip(values, (7, 6, 8, 7), strict=True)
+                )
+                print(
+                    f"{kind:5} {name:6} {low:4g} to {high:3g} m {m.sum():6d} {text} "
+                    f"{CM * np.average(error[m], weights=weight[m]):8.2f} {np.sqrt((z[m] ** 2).mean()):6.2f} "
+                    f"{z[m].mean():7.2f}"
+                )
+
+
 def speed() -> None:
     """Print the time of three joint beams of 300 km with a lead about every 2 km."""
     rng = np.random.default_rng(0)
@@ -310,7 +350,7 @@ def main() -> None:
     parser.add_argument(
         "--presets", nargs="*", default=[], help="presets as they stand whose calibration is printed, too"
     )
-    parts = ("clean", "borrowed", "planted", "calibration", "speed")
+    parts = ("clean", "leads", "borrowed", "planted", "calibration", "speed")
     parser.add_argument("--skip", nargs="*", choices=parts, default=[])
     args = parser.parse_args()
     warnings.filterwarnings("ignore", "Mean of empty slice")
@@ -318,6 +358,8 @@ def main() -> None:
     cases = [prepare(case, args.folder) for case in made]
     if "clean" not in args.skip:
         clean_table(cases)
+    if "leads" not in args.skip:
+        leads_table(cases)
     if "borrowed" not in args.skip:
         borrowed(cases)
     if "planted" not in args.skip:

@@ -93,7 +93,16 @@ from .lead_windows import (
 )
 from .leads import EDGE, FOOTPRINT, LEAD_METHODS, LeadOptions, check_track, find_leads, lead_index
 
-__all__ = ["METHODS", "OPTIONS", "SeaSurface", "check_options", "estimate", "find_leads", "sea_surface"]
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "SeaSurface",
+    "check_options",
+    "estimate",
+    "find_leads",
+    "sea_surface",
+    "surfaces",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -124,9 +133,9 @@ class SeaSurface:
         Row of `leads`, -1 outside leads.
     leads : xarray.Dataset
         As of :func:`is2ice.science.leads.find_leads`; with ``used``, False for a lead left out (by ``crossfit``: in
-        every window). Of ``evidence`` also ``prior`` and ``probability`` that it is sea surface, and ``reason``, a
-        row of
-        :data:`is2ice.science.lead_evidence.REASONS`.
+        every window). Of ``evidence`` also ``prior`` and ``probability`` that it is sea surface, ``reason``, a row of
+        :data:`is2ice.science.lead_evidence.REASONS`, ``offset`` that was taken from its height, and ``beside``, the
+        mean height that the light of the ice beside may add (m).
     windows : xarray.Dataset
         On ``window``: centre, x (position of the value), height, sigma, n_leads; NaN without leads.
     """
@@ -317,12 +326,16 @@ def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArra
 
 
 def _without_ice(beam: _Beam, leads: xr.Dataset, spacing: float) -> xr.Dataset:
-    """Leads without the light of the ice beside them, and without the offset of saturated cells beside them."""
+    """Leads without the light of the ice beside bright ones, and without the offset of saturated cells beside them.
+
+    What the ice beside may add to dark ones is a column of its own, since it lifts some and others not at all.
+    """
     columns = beam.evidence or {}
-    offset, error = np.zeros(leads.sizes["lead"]), np.zeros(leads.sizes["lead"])
+    nothing = np.zeros(leads.sizes["lead"])
+    offset, error, beside = nothing, nothing, nothing
     rows = leads["first"].values, leads["last"].values
     if "brightness" in columns:
-        offset, error = lead_footprint.offsets(
+        found = lead_footprint.offsets(
             beam.x,
             beam.height,
             beam.sigma,
@@ -330,6 +343,9 @@ def _without_ice(beam: _Beam, leads: xr.Dataset, spacing: float) -> xr.Dataset:
             leads["weight"].values,
             (*rows, leads["height"].values),
         )
+        dark = leads["brightness"].values < 1.0
+        offset, error = (np.where(dark, 0.0, value) for value in found)
+        beside = np.where(dark, found[0], 0.0)
     if "saturated" in columns:
         more = lead_footprint.saturation(columns["saturated"], rows, round(FOOTPRINT / spacing))
         offset, error = offset + more[0], np.hypot(error, more[1])
@@ -337,6 +353,7 @@ def _without_ice(beam: _Beam, leads: xr.Dataset, spacing: float) -> xr.Dataset:
         height=leads["height"] - offset,
         sigma=("lead", np.hypot(leads["sigma"].values, error)),
         offset=("lead", offset),
+        beside=("lead", beside),
     )
 
 
@@ -371,6 +388,7 @@ class _Leads:
             np.repeat(self.tracks, sizes)[order].astype(np.intp),
             film[order],
             lead_evidence.film_height(xr.concat(self.tables, "lead"))[order],
+            self.column("beside")[order],
         )
         return found, order
 
@@ -809,6 +827,39 @@ def estimate(
     >>> estimate(ds, "crossfit").h_ref_flag.values[[0, 1999]]
     array([0, 0], dtype=int8)
     """
+    how: dict[str, Any] = {
+        "leads": leads,
+        "min_probability": min_probability,
+        "sigma": sigma,
+        "bridge": bridge,
+    }
+    results = surfaces(segments, method, beams=beams, **how, **options)
+    return _with_surface(segments, results, method, check_options(method, options)[1])
+
+
+def surfaces(
+    segments: xr.Dataset,
+    method: str = "evidence",
+    *,
+    beams: str = "joint",
+    leads: str | ArrayLike | xr.DataArray = "water",
+    min_probability: float = 0.0,
+    sigma: str | float = "standard_error",
+    bridge: float = 0.0,
+    **options: Any,
+) -> list[SeaSurface]:
+    """Local sea surface of classified segments, with the tables of leads that it rests on.
+
+    Parameters
+    ----------
+    segments, method, beams, leads, min_probability, sigma, bridge, **options
+        As of :func:`estimate`.
+
+    Returns
+    -------
+    list of SeaSurface
+        One for each beam.
+    """
     if "height" not in segments:
         raise SchemaError("height: missing; the sea surface needs segments with a corrected height")
     if beams not in ("joint", "alone"):
@@ -826,16 +877,14 @@ def estimate(
     rules, windows, model = check_options(method, defaults | options)
     tracks = _beams(segments, leads, min_probability, sigma, length + bridge)
     if method != "evidence":
-        results = [_windowed(beam, method, rules, windows, model) for beam in tracks]
-    elif beams == "joint":
+        return [_windowed(beam, method, rules, windows, model) for beam in tracks]
+    if beams == "joint":
         # In the order of their names, so that the same bits come from any order of the beams.
         order = np.argsort(np.atleast_1d(segments["beam"].values).astype(str)) if len(tracks) > 1 else [0]
         across = _across(segments)
         found = _by_evidence([tracks[k] for k in order], [across[k] for k in order], rules, model)
-        results = [found[k] for k in np.argsort(order)]
-    else:
-        results = [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
-    return _with_surface(segments, results, method, windows)
+        return [found[k] for k in np.argsort(order)]
+    return [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
 
 
 def _beams(
