@@ -59,7 +59,7 @@ class Architecture:
 
 
 def build(name: str, steps: int, features: int, *, seed: int = 0, **parameters: Any) -> Any:
-    """A model with fresh weights.
+    """Return a model with fresh weights.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def _turned(tiles: NDArray[Any], copy: int) -> NDArray[Any]:
 
 
 def add_cloud_or_shadow(tile: F4, bands: Sequence[str], rng: np.random.Generator) -> F4:
-    """A tile under thin cloud, or in shadow, or both, or neither.
+    """Return a tile under thin cloud, or in shadow, or both, or neither.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def add_cloud_or_shadow(tile: F4, bands: Sequence[str], rng: np.random.Generator
 
 
 def _field(size: int, rng: np.random.Generator) -> F4:
-    """A smooth field from 0 to 1 that is 0 over part of the tile, at a random scale."""
+    """Return a smooth field from 0 to 1 that is 0 over part of the tile, at a random scale."""
     from scipy.ndimage import zoom
 
     coarse = int(rng.integers(3, max(4, size // 12)))

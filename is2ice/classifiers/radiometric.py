@@ -56,7 +56,7 @@ F8 = NDArray[np.float64]
 
 @lru_cache(maxsize=1)
 def thresholds() -> dict[str, Any]:
-    """The thresholds that come with the package."""
+    """Return the thresholds that come with the package."""
     return tomllib.loads(files(__package__).joinpath("radiometric.toml").read_text())
 
 

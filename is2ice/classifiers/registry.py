@@ -55,7 +55,7 @@ def by_name(name: str, checksum: str = "") -> Classifier:
 
 
 def usable(name: str) -> dict[str, Any]:
-    """The card of a trained model, once card and weights are seen to be whole and of this package.
+    """Return the card of a trained model, once card and weights are seen to be whole and of this package.
 
     The model itself is not loaded, and no deep-learning library imported. Empty for the classifiers that come with
     the package.

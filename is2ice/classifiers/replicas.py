@@ -48,11 +48,15 @@ class Replicas(Protocol):
         ...
 
     def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-        """Sums over the copies, by name."""
+        """Return sums over the copies, by name."""
         ...
 
     def root_says(self, text: str) -> str:
-        """The root's text, in every copy."""
+        """Return the root's text, in every copy."""
+        ...
+
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value of the copy of that rank, in every copy."""
         ...
 
 
@@ -77,8 +81,12 @@ class Alone:
         return {k: np.asarray(v, "f8") for k, v in values.items()}
 
     def root_says(self, text: str) -> str:
-        """The text."""
+        """Return the text."""
         return text
+
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value."""
+        return value
 
 
 class Horovod:
@@ -132,7 +140,7 @@ class Horovod:
             v.assign(self._hvd.broadcast(v.value, root_rank=0, name=f"variable_{k}"))
 
     def total(self, values: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
-        """Sums over the copies, by name."""
+        """Return sums over the copies, by name."""
         import tensorflow as tf
 
         shapes = {k: np.shape(v) for k, v in values.items()}
@@ -143,8 +151,12 @@ class Horovod:
         return {k: p.reshape(s) for (k, s), p in zip(shapes.items(), parts, strict=True)}
 
     def root_says(self, text: str) -> str:
-        """The root's text, in every copy."""
-        return str(self._hvd.broadcast_object(text, root_rank=0, name="text"))
+        """Return the root's text, in every copy."""
+        return str(self.held_by(0, text))
+
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value of the copy of that rank, in every copy."""
+        return self._hvd.broadcast_object(value, root_rank=rank, name="value")
 
 
 def started_as() -> tuple[int, int]:
@@ -157,5 +169,5 @@ def started_as() -> tuple[int, int]:
 
 
 def launched() -> Replicas:
-    """The copies that this process was started as: Horovod under a launcher, alone otherwise."""
+    """Return the copies that this process was started as: Horovod under a launcher, alone otherwise."""
     return Horovod() if started_as()[1] > 1 else Alone()

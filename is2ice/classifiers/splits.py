@@ -54,7 +54,7 @@ class Split:
         return iter((self.train, self.validation, self.test))
 
     def report(self) -> str:
-        """Samples and share of each class in each part, as text."""
+        """Return samples and share of each class in each part, as text."""
         lines = [f"split by {self.by}, seed {self.seed}; {self.dropped:,} samples in guard gaps left out"]
         lines.append(
             f"{'':12}{'samples':>10}{'tracks':>8}" + "".join(f"{name:>14}" for name in schema.CLASSES)
@@ -202,7 +202,7 @@ def _refuse_empty(part: NDArray[np.int8], keep: NDArray[np.bool_], guard: float)
 
 
 def _groups(samples: Samples, by: str, block: float) -> NDArray[np.int64]:
-    """Number of the group of each sample."""
+    """Return the number of the group of each sample."""
     if by == "random_windows":
         return np.arange(len(samples))
     if by == "scene":
@@ -224,7 +224,7 @@ def _numbered(names: list[str]) -> NDArray[np.int64]:
 def _parts(
     group: NDArray[np.int64], by: str, test: float, validation: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Groups in ascending order, and the part of each: 0 train, 1 validation, 2 test."""
+    """Return groups in ascending order, and the part of each: 0 train, 1 validation, 2 test."""
     number = np.unique(group)
     n_test = max(1, round(test * number.size))
     n_validation = max(1, round(validation * number.size)) if validation else 0
@@ -241,7 +241,7 @@ def _parts(
 
 
 def _in_guard(samples: Samples, part: NDArray[np.int8], block: float, guard: float) -> NDArray[np.bool_]:
-    """Samples within half a guard gap of a border beyond which another part lies."""
+    """Return samples within half a guard gap of a border beyond which another part lies."""
     granule, k = _granule(samples), np.floor(samples.x_atc / block).astype(np.int64)
     place = samples.x_atc - k * block
     drop = np.zeros(len(samples), bool)

@@ -52,7 +52,7 @@ class Trained:
     # -- what subclasses say -------------------------------------------------------------------------
     @staticmethod
     def _build(card: dict[str, Any]) -> Any:
-        """The untrained model of a card."""
+        """Return the untrained model of a card."""
         raise NotImplementedError
 
     @staticmethod
@@ -86,7 +86,7 @@ class Trained:
         return out
 
     def _prepared(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Samples as the model takes them, of those that a caller has."""
+        """Return samples as the model takes them, of those that a caller has."""
         return x
 
     # -- on disk, and to other processes -------------------------------------------------------------
@@ -97,7 +97,7 @@ class Trained:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """A saved model, checked against this package.
+        """Return a saved model, checked against this package.
 
         Raises
         ------

@@ -485,7 +485,7 @@ class _State:
         return {k: meta[k] for k in ("epochs", "best")}
 
     def average_statistics(self) -> None:
-        """Moving statistics (batch normalisation) are each replica's own: take their mean."""
+        """Average moving statistics (of batch normalisation) over the replicas, each of which has its own."""
         own = [v for v in self.model.non_trainable_weights if "float" in str(v.dtype)]
         if own and self.replicas.size > 1:
             sums = self.replicas.total({str(k): v.numpy() for k, v in enumerate(own)})

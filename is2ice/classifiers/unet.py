@@ -99,7 +99,7 @@ ARCHITECTURES: Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]] = {
 
 
 def build(name: str, channels: int, size: int = 256, *, seed: int = 0, **parameters: Any) -> Any:
-    """A network with fresh weights.
+    """Return a network with fresh weights.
 
     Parameters
     ----------

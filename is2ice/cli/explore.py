@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,9 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: is2ice explore s3://bucket/ross_sea --out ross_sea.html")
 def explore(
     store: Annotated[str, typer.Argument(help="A working or published store (path or URL).")],
-    path: Annotated[Path, typer.Option("--out", help="Page to write (.html).")] = Path("explore.html"),
+    path: Annotated[
+        str, typer.Option("--out", help="Page to write (.html), also in a bucket.")
+    ] = "explore.html",
     points: Annotated[int, typer.Option("--points", min=10, help="Segments shown of each track.")] = 600,
 ) -> None:
     """Write a page with a polar map of the tracks of a store; a click on a track shows its profile."""
@@ -25,4 +26,4 @@ def explore(
 
     with err.status("reading tracks") as status:
         page = write(store, path, points=points, progress=None if state.quiet else status.update)
-    out.print(f"page: {page}, {page.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    out.print(f"page: {page}; open it in a browser")

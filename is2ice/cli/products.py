@@ -11,6 +11,7 @@ import typer
 import xarray as xr
 
 from is2ice.errors import GranuleError
+from is2ice.io.catalogs.icesat2 import PRODUCTS
 from is2ice.io.icesat2.atl07_atl10 import open_atl07, open_atl10
 from is2ice.reports.nasa_product_checks import (
     FREEBOARDS,
@@ -28,29 +29,67 @@ __all__ = ["app", "lines_atl07", "lines_atl10"]
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: is2ice products ATL10-02_20191104195311_05940501_006_01.h5")
+@app.command(
+    epilog="Examples: is2ice products ATL10-02_20191104195311_05940501_006_01.h5\n\nis2ice products ATL07\n\n"
+    "is2ice products ATL03_20191104195311_05940510_006_01.h5 --variables"
+)
 def check(
-    path: Annotated[Path, typer.Argument(help="An ATL07 or ATL10 granule.")],
+    path: Annotated[
+        Path, typer.Argument(help="An ATL07 or ATL10 granule; or the name of a product, such as ATL07.")
+    ],
+    variables: Annotated[
+        bool, typer.Option("--variables", help="List the variables of the granule, ATL03 too, or product.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute numbers of an ATL07 or ATL10 granule again from its own data, and print the agreement."""
+    """Check an ATL07 or ATL10 granule against its own data, or describe a product and list its variables.
+
+    Numbers of a granule are computed again from its own data, and their agreement is printed. Products are described by
+    NASA's catalogue, through icepyx, without a login.
+    """
+    if variables or str(path) in PRODUCTS:
+        _describe(str(path), variables, as_json)
+        return
     try:
-        ten, beams = True, check_atl10(open_atl10(path))
+        ten, tree = True, open_atl10(path)
     except GranuleError as error:
         if "another product" not in str(error):
             raise
-        ten, beams = False, check_atl07(_atl07(path))
+        ten, tree = False, _atl07(path)
+    beams, notes = check_atl10(tree) if ten else check_atl07(tree), list(tree.attrs["notes"])
     if as_json:
         document: dict[str, Any] = {
             "granule": path.name,
             "product": "ATL10" if ten else "ATL07",
             "beams": beams,
+            "notes": notes,
         }
         document |= {"not_computed_again": _left_out(beams)} if ten else {"agreement": agreement(beams)}
         print_json(document)
         return
     for line in lines_atl10(beams) if ten else lines_atl07(beams):
         out.print(line)
+    for note in notes:
+        out.print(f"note: {note}")
+
+
+def _describe(source: str, variables: bool, as_json: bool) -> None:
+    """Print the description of a product, or the variables of a product or granule."""
+    from is2ice.io.catalogs import orders
+
+    if variables:
+        found = orders.product_variables(source)
+        if as_json:
+            print_json(found)
+        for name in () if as_json else found:
+            out.print(name)
+        return
+    product = orders.product_info(source)
+    if as_json:
+        print_json(vars(product))
+        return
+    out.print(f"{product.title}\n{product.summary}")
+    out.print(f"releases {', '.join(product.releases)}; data from {product.start}; {product.collection}")
 
 
 def _atl07(path: Path) -> xr.DataTree:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import AsJson, out, print_json
+from .console import AsJson, err, out, print_json, state
+
+if TYPE_CHECKING:
+    from is2ice.io.publishing.publish import Published
 
 __all__ = ["declarations_app", "publish_app"]
 
@@ -34,6 +37,10 @@ def publish(
         bool, typer.Option("--icechunk", help="Publish into an Icechunk repository instead.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare; write nothing.")] = False,
+    page: Annotated[
+        bool,
+        typer.Option("--page/--no-page", help="Put a page with a map of the tracks beside the collection."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Publish a store: check it, copy what is new, and move the pointer last.
@@ -51,10 +58,33 @@ def publish(
         from is2ice.io.publishing.publish import publish as publish_store
 
         done = publish_store(store, target, declaration=declaration, dry_run=dry_run)
+    written = None if icechunk or dry_run or not page else _write_page(target or store, done)
     if as_json:
-        print_json(asdict(done))
-    else:
-        out.print(f"{'would publish to ' if dry_run else ''}{done}")
+        print_json(asdict(done) | {"page": written})
+        return
+    out.print(f"{'would publish to ' if dry_run else ''}{done}")
+    if written:
+        out.print(f"page: {written}")
+
+
+def _write_page(target: str, done: Published) -> str | None:
+    """Write the page of a published store, unless it is there and nothing changed; return its address."""
+    from is2ice.errors import StoreError, extra_hint, installed
+    from is2ice.io.remote.whole_files import exists
+    from is2ice.reports.explorer import explore
+
+    path = f"{target.rstrip('/')}/explore.html"
+    if not (done.added or done.replaced or done.declared) and exists(path):
+        return path
+    if not installed("bokeh"):
+        err.print(f"no page: {extra_hint('bokeh')}")
+        return None
+    try:
+        with err.status("reading tracks for the page") as status:
+            return str(explore(target, path, progress=None if state.quiet else status.update))
+    except StoreError as error:  # such as tracks of both hemispheres: the store is published all the same
+        err.print(f"no page: {error}")
+        return None
 
 
 def _quiet_icechunk() -> None:

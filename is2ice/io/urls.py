@@ -11,7 +11,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>)]+", re.IGNORECASE)
 
 
 def public_url(url: str) -> str:
-    """A URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
+    """Return a URL without user, password, query and fragment, which may hold secrets (signed URLs do)."""
     try:
         parts = urlsplit(url)
     except ValueError:  # cut out of a message in the middle of an IPv6 address

@@ -1,12 +1,14 @@
 """A page to look at a store: a polar map of its tracks, and the profile of the track that is clicked.
 
-The page is one HTML file that needs no server and no network. Bokeh is imported when a page is made.
+The page is one HTML file that needs no server and no network. The map alone is drawn when the page opens: the profiles
+lie behind it, compressed, and a click unpacks one. Bokeh is imported when a page is made.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +20,19 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import StoreError, require
+from is2ice.io.remote.whole_files import address, place_of, suffix, written
 from is2ice.io.stores import store as stores
 
 from .plot_style import COLOURS, FREEBOARD, NAMES, SEA
 
 __all__ = ["explore"]
 
-#: Points of a profile, and of a line on the map.
-POINTS, LINE = 600, 40
+#: Points of a profile, and of a line on the map: tracks are nearly straight there.
+POINTS, LINE = 600, 16
 #: Profiles hold whole millimetres; this stands for a value that is absent.
-ABSENT = -32768
-_VALUES = ("height", "h_ref", "freeboard", "freeboard_uncertainty")
+ABSENT = -(2**20)
+_HEIGHTS = ("height", "h_ref", "freeboard", "freeboard_uncertainty")
+_VARIABLES = (*_HEIGHTS, "surface_class", "n_photons")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,7 @@ class _Track:
     y: NDArray[np.float64]
     mean: float
     water: float
-    profile: dict[str, str]
-    km: tuple[float, float]
+    profile: str
 
 
 def explore(
@@ -52,14 +55,14 @@ def explore(
     *,
     points: int = POINTS,
     progress: Callable[[str], None] | None = None,
-) -> Path:
+) -> Path | str:
     """Write a page with a map of the tracks of a store; a click on a track shows its profile.
 
     Parameters
     ----------
     store : path or URL
         A working or published store.
-    path : path
+    path : path or address of a bucket
         Page to write (``.html``).
     points : int
         Segments shown of each track, evenly spaced among the filled ones.
@@ -68,7 +71,8 @@ def explore(
 
     Returns
     -------
-    Path
+    Path or str
+        Path or address of the page.
 
     Raises
     ------
@@ -78,94 +82,103 @@ def explore(
         Another ending than ``.html``.
     """
     require("bokeh")
-    page = Path(path)
-    if page.suffix.lower() != ".html":
-        raise ValueError(f"{page}: expected a page ending in .html")
-    if not page.parent.is_dir():
-        raise StoreError(f"cannot write {page}: there is no folder {page.parent}; make it, or name another")
+    if suffix(path) != ".html":
+        raise ValueError(f"{path}: expected a page ending in .html")
+    place_of(path)
     listed = stores.open_store(store)
-    tracks, crs = [], set()
-    for granule, beam in listed.tracks:
-        ds = listed.open_track(granule, [beam], chunks=None).isel(beam=0)
-        crs.add(str(ds.attrs.get("crs", "")))
+    tracks = []
+    for granule, beam in sorted(listed.tracks):
+        ds = listed.open_track(granule, [beam], chunks=None, variables=_VARIABLES).isel(beam=0)
         tracks.append(_read(schema.segments_of(ds), f"{granule} {beam}", points))
         if progress is not None:
             progress(f"{granule} {beam}")
     if not tracks:
         raise StoreError(f"{store}: no track to show")
+    crs = sorted({str(attrs.get("crs", "")) for attrs in listed.tracks.values()})
     if len(crs) > 1:
-        raise StoreError(
-            f"{store}: tracks of several projections ({', '.join(sorted(crs))}); explore one hemisphere"
-        )
-    _write(tracks, crs.pop(), str(store), page)
-    return page
+        raise StoreError(f"{store}: tracks of several projections ({', '.join(crs)}); explore one hemisphere")
+    with written(path) as part:
+        part.write_text(_page(tracks, crs[0], listed.location))
+    return address(path)
 
 
 def _read(ds: xr.Dataset, name: str, points: int) -> _Track:
     filled = np.flatnonzero(np.asarray(ds["n_photons"]) > 0)
     at = filled[np.linspace(0, filled.size - 1, min(points, filled.size)).round().astype(int)]
     line = filled[np.linspace(0, filled.size - 1, min(LINE, filled.size)).round().astype(int)]
-    part = ds.isel(x_atc=at)
-    km = (part["x_atc"].values - float(ds["x_atc"].values[0])) / 1e3
-    codes = part["surface_class"].values if "surface_class" in part else np.full(at.size, schema.UNLABELLED)
-    profile = {n: _packed(part[n].values if n in part else np.full(at.size, np.nan)) for n in _VALUES}
-    profile["km"] = base64.b64encode(km.astype("<f4").tobytes()).decode()
-    profile["code"] = base64.b64encode(codes.astype("i1").tobytes()).decode()
     freeboard = np.asarray(ds["freeboard"]) if "freeboard" in ds else np.array([np.nan])
-    water = np.asarray(ds["surface_class"]) if "surface_class" in ds else np.array([-1])
-    known = np.isfinite(freeboard).any()
+    codes = np.asarray(ds["surface_class"]) if "surface_class" in ds else np.full(ds.sizes["x_atc"], -1)
     return _Track(
         name,
         str(ds.attrs.get("time_coverage_start", ""))[:16],
         str(schema.simulated_by(ds.attrs) or ""),
         ds["x"].values[line] / 1e3,
         ds["y"].values[line] / 1e3,
-        float(np.nanmean(freeboard)) if known else float("nan"),
-        float((water == schema.OPEN_WATER).sum() / max(1, (water != schema.UNLABELLED).sum())),
-        profile,
-        (float(km[0]), float(km[-1])) if km.size else (0.0, 0.0),
+        float(np.nanmean(freeboard)) if np.isfinite(freeboard).any() else float("nan"),
+        float((codes == schema.OPEN_WATER).sum() / max(1, (codes != schema.UNLABELLED).sum())),
+        _packed(ds, at, codes[at]),
     )
 
 
-def _packed(values: NDArray[Any]) -> str:
-    """Pack heights as whole millimetres in base64."""
-    with np.errstate(invalid="ignore"):
-        whole = np.where(np.isfinite(values), np.clip(np.round(values * 1e3), -32767, 32767), ABSENT)
-    return base64.b64encode(whole.astype("<i2").tobytes()).decode()
+def _packed(ds: xr.Dataset, at: NDArray[np.intp], codes: NDArray[Any]) -> str:
+    """Pack the profile of a track for the page, which undoes the steps (``_SHOW``).
+
+    Rows are the distance from the start in m, heights in mm and the class; each is stored as differences along the
+    track, its bytes sorted by significance, deflated, in base64: a fifth of the plain numbers.
+    """
+    x = ds["x_atc"].values
+    rows = [x[at] - x[0] if x.size else x[at]]
+    for name in _HEIGHTS:
+        values = 1e3 * ds[name].values[at] if name in ds else np.full(at.size, np.nan)
+        rows.append(np.where(np.isfinite(values), values, ABSENT))
+    whole = np.round(np.stack([*rows, codes])).astype("<i4")
+    steps = np.diff(whole, axis=1, prepend=np.int32(0)).astype("<i4")
+    planes = steps.reshape(-1, 1).view("u1").T.tobytes()
+    return base64.b64encode(zlib.compress(planes, 9)).decode()
 
 
-#: Runs in the page at each click: unpacks the profile of the track, and scales the axes to it.
+#: Runs in the page at each click: unpacks the profile of the track (:func:`_packed`).
 _SHOW = """
-const i = cb_obj.indices[0];
-if (i === undefined) { return; }
-const p = profiles[i];
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-const metres = (text) => Array.from(new Int16Array(bytes(text)), (v) => v === absent ? NaN : v / 1000);
-const height = metres(p.height), h_ref = metres(p.h_ref), freeboard = metres(p.freeboard);
-const error = metres(p.freeboard_uncertainty);
-const code = Array.from(new Int8Array(bytes(p.code)));
-segments.data = {
-  km: Array.from(new Float32Array(bytes(p.km))), height: height, h_ref: h_ref, freeboard: freeboard,
-  low: freeboard.map((v, k) => v - error[k]), high: freeboard.map((v, k) => v + error[k]),
-  colour: code.map((c) => colours[String(c)]), name: code.map((c) => names[String(c)]),
-};
-above.title.text = titles[i];
-
+const k = source.selected.indices[0];
+if (k === undefined) { return; }
+const text = atob(document.getElementById("profile-" + k).textContent);
+const packed = new Blob([Uint8Array.from(text, (c) => c.charCodeAt(0))]);
+const unpacked = new Response(packed.stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+unpacked.then((buffer) => {
+  if (source.selected.indices[0] !== k) { return; }
+  const bytes = new Uint8Array(buffer), size = bytes.length / 4, n = size / 6;
+  const row = (r, scale) => {
+    let sum = 0;
+    return Array.from({length: n}, (_, j) => {
+      const i = r * n + j;
+      sum += bytes[i] | bytes[size + i] << 8 | bytes[2 * size + i] << 16 | bytes[3 * size + i] << 24;
+      return sum === absent ? NaN : sum / scale;
+    });
+  };
+  const freeboard = row(3, 1000), error = row(4, 1000), code = row(5, 1);
+  segments.data = {
+    km: row(0, 1000), height: row(1, 1000), h_ref: row(2, 1000), freeboard: freeboard,
+    low: freeboard.map((v, j) => v - error[j]), high: freeboard.map((v, j) => v + error[j]),
+    colour: code.map((c) => colours[String(c)]), name: code.map((c) => names[String(c)]),
+  };
+  above.title.text = simulated[k] + source.data.name[k] + " " + source.data.time[k];
+});
 """
 
 
-def _write(tracks: list[_Track], crs: str, store: str, page: Path) -> None:
+def _page(tracks: list[_Track], crs: str, store: str) -> str:
+    """Write the page, its profiles last: the map does not wait for them."""
     from bokeh.embed import file_html
     from bokeh.layouts import column, row
-    from bokeh.models import ColumnDataSource, CustomJS, Select
+    from bokeh.models import ColumnDataSource, CustomJS
     from bokeh.resources import INLINE
 
-    simulated = any(t.simulated for t in tracks)
-    title = f"{'SIMULATED: ' if simulated else ''}{store}, {len(tracks)} tracks"
+    simulated = ["SIMULATED: " if t.simulated else "" for t in tracks]
+    title = f"{max(simulated)}{store}, {len(tracks)} tracks"
     source = ColumnDataSource(
         {
-            "xs": [t.x for t in tracks],
-            "ys": [t.y for t in tracks],
+            "xs": [t.x.round(2).tolist() for t in tracks],
+            "ys": [t.y.round(2).tolist() for t in tracks],
             "name": [t.name for t in tracks],
             "time": [t.time for t in tracks],
             "mean": [t.mean for t in tracks],
@@ -177,38 +190,40 @@ def _write(tracks: list[_Track], crs: str, store: str, page: Path) -> None:
         {n: [] for n in ("km", "height", "h_ref", "freeboard", "low", "high", "colour", "name")}
     )
     above, below = _profile(segments)
-    show = CustomJS(
-        args={
-            "segments": segments,
-            "above": above,
-            "profiles": [t.profile for t in tracks],
-            "titles": [f"{'SIMULATED: ' if t.simulated else ''}{t.name} {t.time}" for t in tracks],
-            "colours": {str(k): v for k, v in COLOURS.items()},
-            "names": {str(k): v for k, v in NAMES.items()},
-            "absent": ABSENT,
-        },
-        code=_SHOW,
-    )
-    source.selected.js_on_change("indices", show)
+    given = {
+        "source": source,
+        "segments": segments,
+        "above": above,
+        "simulated": simulated,
+        "colours": {str(k): v for k, v in COLOURS.items()},
+        "names": {str(k): v for k, v in NAMES.items()},
+        "absent": ABSENT,
+    }
+    source.selected.js_on_change("indices", CustomJS(args=given, code=_SHOW))
+    page = file_html(row(column(_colours(tracks, line), polar), column(above, below)), INLINE, title)
+    head, end, tail = page.rpartition("</body>")
+    profiles = [
+        f'<script type="text/plain" id="profile-{k}">{t.profile}</script>' for k, t in enumerate(tracks)
+    ]
+    return "\n".join([head, *profiles, end + tail])
+
+
+def _colours(tracks: list[_Track], line: Any) -> Any:
+    """Choose the values that colour the map."""
+    from bokeh.models import CustomJS, Select
+
     chosen = Select(
         title="colour", value="mean", options=[("mean", "mean freeboard"), ("water", "share of open water")]
     )
-    chosen.js_on_change(
-        "value",
-        CustomJS(
-            args={
-                "line": line,
-                "limits": {"mean": _limits(tracks, "mean"), "water": _limits(tracks, "water")},
-            },
-            code="""
-            const by = line.glyph.line_color;
-            by.transform.low = limits[cb_obj.value][0];
-            by.transform.high = limits[cb_obj.value][1];
-            line.glyph.line_color = {field: cb_obj.value, transform: by.transform};
-            """,
-        ),
-    )
-    page.write_text(file_html(row(column(chosen, polar), column(above, below)), INLINE, title))
+    code = """
+    const by = line.glyph.line_color;
+    by.transform.low = limits[cb_obj.value][0];
+    by.transform.high = limits[cb_obj.value][1];
+    line.glyph.line_color = {field: cb_obj.value, transform: by.transform};
+    """
+    limits = {name: _limits(tracks, name) for name in ("mean", "water")}
+    chosen.js_on_change("value", CustomJS(args={"line": line, "limits": limits}, code=code))
+    return chosen
 
 
 def _limits(tracks: list[_Track], name: str) -> tuple[float, float]:

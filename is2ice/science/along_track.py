@@ -38,7 +38,7 @@ def running_sum(a: F8, half: int) -> F8:
 
 
 def local_quantile(a: F8, q: float, stretch: float, length: float, x0: float) -> F8:
-    """A quantile over stretches along the track, interpolated between their middles.
+    """Return a quantile over stretches along the track, interpolated between their middles.
 
     Stretches lie at multiples of half their length from the equator crossing (``x0`` is the first cell's
     distance), so a longer or shorter piece of the same track has the same ones. One with less than a tenth of its cells

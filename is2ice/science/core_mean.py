@@ -75,7 +75,7 @@ def pulse_zero() -> float:
 
 @njit(cache=True, nogil=True)
 def _one(t: F8, density: F8, incident: Any, lag: Any, zero: Any, reach: Any) -> Any:
-    """Detected events of one pixel; core spread, 10-90 % span and biases of the core and of the whole return, ns."""
+    """Return events of one pixel; core spread, 10-90 % span and biases of the core and of the whole return, ns."""
     n, dt = t.size, t[1] - t[0]
     r = np.empty(n)
     found = np.empty(n)

@@ -64,7 +64,7 @@ class FeatureColumns:
         self.x0 = float(segments["x_atc"].values[0]) if self.size else 0.0
 
     def column(self, name: str) -> F8:
-        """A variable as float64, read once (and only if a feature needs it)."""
+        """Return a variable as float64, read once (and only if a feature needs it)."""
         if name not in self._ds:
             raise KeyError(
                 f"feature: segments have no variable {name!r} (granule {self._ds.attrs.get('granule')})"
@@ -93,10 +93,12 @@ class FeatureColumns:
 
     @cached_property
     def photons(self) -> F8:
+        """Number of photons of each cell."""
         return self.column("n_photons")
 
     @cached_property
     def pulses(self) -> F8:
+        """Number of pulses of each cell."""
         return self.column("n_pulses")
 
     @cached_property
@@ -241,7 +243,7 @@ class FeatureColumns:
         return np.clip(np.nan_to_num(self.smooth(10.0) - self.smooth(150.0)), -1.0, 1.0)
 
     def beside(self, metres: float, *, high: bool) -> F8:
-        """The greater or the lesser photon rate (as :meth:`rate`) at a distance before and after a cell."""
+        """Return the greater or the lesser photon rate (as :meth:`rate`) at a distance before and after a cell."""
         k = max(1, round(metres / self.length))
         rate = self.rate(10.0)
         edge = np.pad(rate, k, "edge")

@@ -98,7 +98,7 @@ class FeatureSet:
         return tuple(f.name for f in self.features if f.leaking)
 
     def without(self, *names: str) -> FeatureSet:
-        """The set less some features, for an ablation."""
+        """Return the set less some features, for an ablation."""
         unknown = sorted(set(names) - set(self.names))
         if unknown:
             raise ValueError(
@@ -232,7 +232,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
 
 
 def feature_set(which: str | FeatureSet, leaking: Iterable[str] = ()) -> FeatureSet:
-    """A feature set by name, refused where it leaks unless the leaking features are named.
+    """Return a feature set by name, refused where it leaks unless the leaking features are named.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ def centres(values: NDArray, context: int = 2) -> NDArray[np.intp]:
 
 
 def sequences(values: NDArray, centre: NDArray[np.intp], context: int = 2) -> F4:
-    """The cells about some centres: (m, 2 context + 1, F), float32."""
+    """Return the cells about some centres: (m, 2 context + 1, F), float32."""
     span = 2 * context + 1
     if not len(centre):
         return np.empty((0, span, values.shape[1]), np.float32)

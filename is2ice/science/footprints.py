@@ -58,7 +58,7 @@ class GroundTrack:
     x_atc: F8
 
     def line(self, vertices: int = 60) -> BaseGeometry:
-        """The track as a line of few vertices, cut at the antimeridian."""
+        """Return the track as a line of few vertices, cut at the antimeridian."""
         require("shapely")
         from shapely import LineString
 
@@ -101,7 +101,7 @@ def crosses_antimeridian(geometry: BaseGeometry) -> bool:
 
 
 def outline(geometry: BaseGeometry) -> BaseGeometry:
-    """A footprint as catalogues should give it: a piece drawn the long way round the globe is cut instead.
+    """Return a footprint as catalogues should give it: a piece drawn the long way round the globe is cut instead.
 
     Some catalogues give an image across the antimeridian as one polygon from -179 to 179 degrees; no image
     of Sentinel-2 spans half a turn of longitude, so that polygon is meant the short way. One that runs on past 180
@@ -122,7 +122,7 @@ def outline(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def local_plane(geometry: BaseGeometry) -> tuple[Transformer, BaseGeometry]:
-    """A plane in metres around a footprint (azimuthal equidistant), and the footprint in it.
+    """Return a plane in metres around a footprint (azimuthal equidistant), and the footprint in it.
 
     Edges keep straight in longitude and latitude, as GeoJSON means them.
     """

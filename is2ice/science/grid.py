@@ -67,7 +67,7 @@ class Grid:
     rows: int
 
     def with_cell(self, cell: float) -> Grid:
-        """The same area with cells of another size (which must fit in it a whole number of times)."""
+        """Return the same area with cells of another size (which must fit in it a whole number of times)."""
         width, height = self.columns * self.cell, self.rows * self.cell
         columns, rows = width / cell, height / cell
         if cell <= 0 or columns % 1 or rows % 1:
@@ -77,7 +77,7 @@ class Grid:
         return replace(self, cell=float(cell), columns=int(columns), rows=int(rows))
 
     def part(self, row: I8, column: I8) -> tuple[Grid, I8, I8]:
-        """The least part that holds some cells, and their rows and columns in it."""
+        """Return the least part that holds some cells, and their rows and columns in it."""
         r, c = int(row.min()), int(column.min())
         cut = replace(
             self,
@@ -119,7 +119,7 @@ class Grid:
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any]) -> Grid:
-        """The grid that sums or maps were made on, from their attributes."""
+        """Return the grid that sums or maps were made on, from their attributes."""
         return cls(**{k: attrs[f"grid_{k}"] for k in cls.__dataclass_fields__})
 
 
@@ -162,7 +162,7 @@ def cell_sums(
     values: Sequence[str] = ("freeboard",),
     where: Literal["ice", "all"] = "ice",
 ) -> xr.Dataset:
-    """Sums of segments over the cells and periods they fall in.
+    """Return sums of segments over the cells and periods they fall in.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def cell_sums(
 
 
 def _column(ds: xr.Dataset, name: str, n: int, missing: float) -> F8:
-    """A variable as float64, with a value for what is missing."""
+    """Return a variable as float64, with a value for what is missing."""
     if name not in ds:
         return np.full(n, float(missing))
     return np.nan_to_num(np.asarray(ds[name].values, float), nan=float(missing))
@@ -237,7 +237,7 @@ PRODUCT = ("delta_time", "latitude", "longitude", "length", "freeboard", "surfac
 
 
 def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> xr.Dataset:
-    """Sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
+    """Return sums of an ATL10 granule's freeboard, in the form of :func:`cell_sums`.
 
     Parameters
     ----------
@@ -267,8 +267,9 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
             k: _column(ds, k, n, np.nan) for k in ("latitude", "longitude", "delta_time", "freeboard")
         }
         columns["length"] = _column(ds, "length", n, 0)
-        kind = _column(ds, "surface_type", n, 1)
-        columns["code"] = np.where((kind >= 2) & (kind <= 5), schema.OPEN_WATER, np.where(kind == 0, -1, 0))
+        kind = _column(ds, "surface_type", n, 0)  # an unknown type is no ice
+        specular = (kind >= 2) & (kind <= 5)
+        columns["code"] = np.where(specular, schema.OPEN_WATER, np.where(kind >= 1, 0, -1))
         columns["lead"] = _numbered(_column(ds, "ssh_flag", n, 0) > 0)
         own = _column(ds, "height_uncertainty", n, np.nan)
         shared = np.sqrt(np.maximum(_column(ds, "freeboard_uncertainty", n, np.nan) ** 2 - own**2, 0.0))
@@ -279,13 +280,13 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
 
 
 def _marked(sums: xr.Dataset, attrs: Iterable[Mapping[Any, Any]]) -> xr.Dataset:
-    """Sums that name the generators of the simulated data in them, if there are any."""
+    """Return sums that name the generators of the simulated data in them, if there are any."""
     made_by = schema.simulated_by(*attrs)
     return sums.assign_attrs({schema.SIMULATED: made_by}) if made_by else sums
 
 
 def _numbered(inside: NDArray[np.bool_]) -> I8:
-    """Number of the run each row belongs to, -1 outside."""
+    """Return the number of the run each row belongs to, -1 outside."""
     start = inside & ~np.concatenate([[False], inside[:-1]])
     return np.where(inside, np.cumsum(start) - 1, -1)
 
@@ -424,7 +425,7 @@ MOST_CELLS = 20_000_000
 
 
 def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr.Dataset:
-    """The map that sums stand for.
+    """Return the map that sums stand for.
 
     Parameters
     ----------
@@ -504,7 +505,7 @@ def to_map(sums: xr.Dataset, *, min_segments: int = 1, crop: bool = False) -> xr
 
 
 def _described(ds: xr.Dataset, grid: Grid, times: NDArray[np.datetime64], period: str) -> xr.Dataset:
-    """A map with its coordinates and CF attributes."""
+    """Return a map with its coordinates and CF attributes."""
     from pyproj import CRS
 
     crs = CRS.from_user_input(grid.crs)

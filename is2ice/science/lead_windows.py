@@ -97,7 +97,7 @@ class SurfaceModel:
     slope: float = 1e-5
 
     def of(self, method: str) -> SurfaceModel:
-        """The same with what `method` assumes where nothing was given."""
+        """Return the same with what `method` assumes where nothing was given."""
         own = {"crossfit": 0.01, "evidence": 0.008}.get(method, 0.0)
         reject = (2.5 if math.isnan(self.reject) else self.reject) if method == "crossfit" else np.inf
         floor = own if math.isnan(self.lead_floor) else self.lead_floor
@@ -299,10 +299,12 @@ def nearest_minimum(
 
 
 def fill(x: F8, value: F8, variance: F8) -> tuple[F8, F8]:
+    """Interpolate missing values and variances along the track; the ends are held."""
     known = np.isfinite(value)
     return np.interp(x, x[known], value[known]), np.interp(x, x[known], variance[known])
 
 
 def nearest_distance(x: F8, points: F8) -> F8:
+    """Return the distance of each position to the nearest of some sorted points."""
     k = np.clip(np.searchsorted(points, x), 1, max(1, points.size - 1))
     return np.minimum(np.abs(x - points[k - 1]), np.abs(x - points[min(1, points.size - 1) * k]))

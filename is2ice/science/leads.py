@@ -414,7 +414,7 @@ def find_leads(
 
 
 def lead_index(leads: xr.Dataset, size: int) -> NDArray[np.int32]:
-    """Number of the lead that each of `size` rows belongs to, -1 outside leads."""
+    """Return the number of the lead that each of `size` rows belongs to, -1 outside leads."""
     out = np.full(size, -1, np.int32)
     for k, (i, j) in enumerate(zip(leads["first"].values, leads["last"].values, strict=True)):
         out[i : j + 1] = k
@@ -448,7 +448,7 @@ def lead_extents(segments: xr.Dataset) -> F8:
 
 
 def used_lead_index(segments: xr.Dataset) -> NDArray[Any]:
-    """Number of the lead that each segment belongs to, -1 outside leads and in those that the sea surface leaves out.
+    """Return the number of the lead of each segment, -1 outside leads and in those that the sea surface leaves out.
 
     Parameters
     ----------
@@ -478,7 +478,7 @@ def check_track(x: F8, **columns: ArrayLike) -> None:
 
 
 def _filled_sigma(sigma: ArrayLike, lead: NDArray[np.bool_], floor: float) -> F8:
-    """Standard errors with a floor; missing ones take the largest finite one among the leads."""
+    """Give standard errors a floor, and missing ones the largest finite one among the leads."""
     sigma = np.broadcast_to(np.asarray(sigma, float), lead.shape)
     good = np.isfinite(sigma) & (sigma >= 0)
     if not good[lead].all():

@@ -226,7 +226,7 @@ def pool(
     n_pulses: NDArray[Any],
     half: Any,
 ) -> Any:
-    """Sums over the cells within ``half`` of each cell.
+    """Return sums over the cells within ``half`` of each cell.
 
     Returns the pooled spread of core photons about their cell means, and the photons per pulse, of the
     stretch; NaN where it has no degree of freedom or no pulse.

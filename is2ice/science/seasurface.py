@@ -366,7 +366,7 @@ class _Leads:
     across: F8
 
     def column(self, name: str) -> F8:
-        """A column of all leads, beam by beam."""
+        """Return a column of all leads, beam by beam."""
         return np.concatenate([leads[name].values for leads in self.tables])
 
     def parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
@@ -471,7 +471,7 @@ def _with_nilas(
     rules: LeadOptions,
     model: SurfaceModel,
 ) -> list[SeaSurface]:
-    """The surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
+    """Return the surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
     probability, film = judged
     used = probability >= surface_process.LEAST
     everyone = np.sort(leads.column("x")[used])
@@ -516,7 +516,7 @@ def _with_nilas(
 
 
 def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Dataset:
-    """Runs of nilas or dark water of a beam out of reach of all leads."""
+    """Find runs of nilas or dark water of a beam out of reach of all leads."""
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
     if "thin_or_water" in columns:
@@ -890,7 +890,7 @@ def surfaces(
 def _beams(
     ds: xr.Dataset, leads: Any, min_probability: float, sigma: str | float, spacing: float
 ) -> list[_Beam]:
-    """The beams of a dataset as arrays."""
+    """Return the beams of a dataset as arrays."""
     x_atc = ds["x_atc"].values.astype(float)
     length = float(ds.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
     x = x_atc + length / 2
@@ -909,7 +909,7 @@ def _beams(
 def _with_surface(
     segments: xr.Dataset, results: list[SeaSurface], method: str, windows: WindowOptions
 ) -> xr.Dataset:
-    """The segments with the surfaces of their beams, and a note on leads left out."""
+    """Return the segments with the surfaces of their beams, and a note on leads left out."""
     dims, shape = segments["height"].dims, segments["height"].shape
 
     def stack(values: list[np.ndarray], dtype: str) -> tuple[tuple[Any, ...], np.ndarray]:
@@ -937,7 +937,7 @@ def _with_surface(
 
 
 def _left_out(beam: str, leads: xr.Dataset) -> str:
-    """A line on the leads of a beam that are not used, by reason; empty if all are."""
+    """Return a line on the leads of a beam that are not used, by reason; empty if all are."""
     out = int((~leads["used"].values).sum())
     if not out:
         return ""

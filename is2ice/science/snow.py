@@ -60,7 +60,7 @@ class Constant:
     name: str = "constant"
 
     def inputs(self, place: Mapping[str, F8]) -> dict[str, tuple[F8, F8]]:
-        """The depth."""
+        """Return the depth."""
         shape = place["latitude"].shape
         return {"snow_depth": (np.full(shape, self.value), np.full(shape, self.error))}
 

@@ -96,7 +96,7 @@ class Observations:
     beside: F8
 
     def of(self, rows: NDArray[np.bool_]) -> Observations:
-        """Some of the leads."""
+        """Return some of the leads."""
         return Observations(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
@@ -270,13 +270,13 @@ def surface_at(leads: Observations, variance: F8, node: F8, process: Process, ac
 
 
 def _normal(r: F8, variance: F8) -> tuple[F8, F8, F8]:
-    """Normal density and its first two derivatives."""
+    """Return normal density and its first two derivatives."""
     n = np.exp(-0.5 * r * r / variance) / np.sqrt(2 * np.pi * variance)
     return n, -r / variance * n, (r * r / variance - 1.0) / variance * n
 
 
 def _thin(r: F8, variance: F8, most: Any) -> tuple[F8, F8, F8]:
-    """Normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
+    """Return normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
     s = np.sqrt(variance)
     near, far = _normal(r, variance), _normal(r - most, variance)
     density = (ndtr(r / s) - ndtr((r - most) / s)) / most
@@ -284,7 +284,7 @@ def _thin(r: F8, variance: F8, most: Any) -> tuple[F8, F8, F8]:
 
 
 def _above(r: F8, variance: F8, mean: Any) -> tuple[F8, F8, F8]:
-    """Normal density smeared over heights of an exponential distribution, and its first two derivatives."""
+    """Return normal density smeared over heights of an exponential distribution, and its first two derivatives."""
     rate, s = 1.0 / mean, np.sqrt(variance)
     near = _normal(r, variance)
     density = rate * np.exp(0.5 * rate * rate * variance - rate * r + log_ndtr(r / s - rate * s))
@@ -293,7 +293,7 @@ def _above(r: F8, variance: F8, mean: Any) -> tuple[F8, F8, F8]:
 
 
 def _water(r: F8, variance: F8, beside: F8) -> tuple[F8, F8, F8]:
-    """Density of water that the light of the ice beside may lift, and its first two derivatives."""
+    """Return density of water that the light of the ice beside may lift, and its first two derivatives."""
     near = _normal(r, variance)
     lifted = beside > LEAST_LIFT * np.sqrt(variance)
     smeared = _above(r, variance, np.where(lifted, beside, 1.0))

@@ -1,8 +1,7 @@
 """Search of ICESat-2 granules in NASA's catalogue (CMR): by area, time, track, cycle and release.
 
-earthaccess asks the catalogue; icepyx knows how its products name tracks and cycles. The answers are then
-held against the real ground track of each pass (:mod:`is2ice.io.catalogs.orbits`), since the catalogue over-returns
-near the poles.
+earthaccess asks the catalogue. The answers are then held against the real ground track of each pass
+(:mod:`is2ice.io.catalogs.orbits`), since the catalogue over-returns near the poles.
 """
 
 from __future__ import annotations
@@ -20,11 +19,10 @@ from is2ice.io.documents import parse_json
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.patience import patient_session, wait_asked_for
 from is2ice.io.remote.source import Source
-from is2ice.science.area import area_shape
 from is2ice.science.epoch import instant, span, stamp
 from is2ice.science.footprints import cut_antimeridian
 
-from .areas import area
+from .areas import search_shape
 from .orbits import HALF_WIDTH, ground_track, meets
 
 if TYPE_CHECKING:
@@ -107,7 +105,7 @@ def search(
     names = _names(product, rgt, cycle) if name is None else [name]
     if where is None and time is None and not names:
         raise ValueError("search: name an area, a time, a track or a granule; the whole archive is too much")
-    shape = None if where is None else _shape(where)
+    shape = None if where is None else search_shape(where, "search")
     time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
@@ -188,13 +186,12 @@ def resolve_granule(source: Any) -> Any:
 
 # -- asking -------------------------------------------------------------------------------------------
 def _names(product: str, rgt: Any, cycle: Any) -> list[str]:
-    """Patterns of granule names for tracks and cycles, as icepyx writes them."""
+    """Patterns of granule names for tracks and cycles; those of sea ice products hold the hemisphere."""
     tracks, cycles = _numbers(rgt, "rgt", 1387, 4), _numbers(cycle, "cycle", 99, 2)
     if not tracks and not cycles:
         return []
-    from icepyx.core.APIformatting import _fmt_readable_granules
-
-    return list(_fmt_readable_granules(product, tracks=tracks, cycles=cycles))
+    head = product if product == "ATL03" else f"{product}-??"
+    return [f"{head}_{'?' * 14}_{t}{c}??_*" for c in cycles or ["??"] for t in tracks or ["????"]]
 
 
 def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
@@ -205,13 +202,6 @@ def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
     if wrong:
         raise ValueError(f"{what}={wrong[0]}: expected 1 to {most}")
     return [f"{v:0{digits}d}" for v in values]
-
-
-def _shape(where: Any) -> BaseGeometry:
-    require("shapely")
-    from shapely.geometry.base import BaseGeometry
-
-    return cut_antimeridian(where) if isinstance(where, BaseGeometry) else area_shape(area(where, "search"))
 
 
 def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:
@@ -376,7 +366,7 @@ def granule_frame(granules: Iterable[Any]) -> geopandas.GeoDataFrame:
 
 
 def _filled(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry in which fields that are null are absent, and absent lists of addresses are empty."""
+    """Return an entry in which fields that are null are absent, and absent lists of addresses are empty."""
     umm = {k: v for k, v in entry["umm"].items() if v is not None}
     return {**entry, "umm": {"RelatedUrls": [], **umm}}
 
@@ -416,7 +406,7 @@ def _row(granule: Any) -> dict[str, Any]:
 
 
 def _line(umm: Mapping[str, Any]) -> BaseGeometry | None:
-    """The pass on the ground; None where the entry does not tell its orbit."""
+    """Return the pass on the ground; None where the entry does not tell its orbit."""
     require("shapely")
     from shapely import LineString, union_all
 
@@ -452,7 +442,7 @@ def _near(row: Any, shape: BaseGeometry) -> bool:
 
 
 def granule_map(frame: geopandas.GeoDataFrame, path: str | os.PathLike[str] | None = None) -> Any:
-    """A map of granules to look at in a browser.
+    """Return a map of granules to look at in a browser.
 
     Parameters
     ----------

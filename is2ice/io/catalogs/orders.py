@@ -1,8 +1,8 @@
 """Descriptions of NASA's products by icepyx, and orders: parts of granules cut by NASA's Harmony service.
 
-Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and
-nothing can be read by ranges. icepyx contacts NASA's catalogue (CMR) and Harmony; only the login, the words and
-the silence are ours: no prompts, no prints, no file left in the working folder.
+Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and nothing can be
+read by ranges. icepyx asks NASA's catalogue (CMR) and follows and fetches orders; harmony-py, on which it stands, takes
+the request itself. Login, messages and silence are ours: no prompts, no prints, no file left in the working folder.
 """
 
 from __future__ import annotations
@@ -213,10 +213,12 @@ def order(
     if where is not None:
         checked = find_area(where, "order")
         area = harmony.WKT(checked) if isinstance(checked, str) else harmony.BBox(*checked)
-    with _words():
-        job = _harmony()._place_order(  # `place_order` prints, and leaves a file in the working folder
-            known.collection, spatial=area, temporal=within, granule_name=names, skip_preview=skip_preview
-        )
+    more = {"skip_preview": True} if skip_preview else {}
+    request = harmony.Request(
+        harmony.Collection(known.collection), spatial=area, temporal=within, granule_name=names, **more
+    )
+    with _words():  # icepyx's own `place_order` leaves a file in the working folder
+        job = _harmony().harmony_client.submit(request)
     return Order(str(job))
 
 
@@ -234,7 +236,7 @@ def _release(parts: Iterable[str]) -> str | None:
 
 
 def _harmony() -> Any:
-    """icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
+    """Return icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
     import harmony
     from icepyx.core.auth import EarthdataAuthMixin
     from icepyx.core.harmony import HarmonyApi
@@ -253,7 +255,7 @@ def _harmony() -> Any:
 
 @contextlib.contextmanager
 def _words() -> Iterator[None]:
-    """icepyx and Harmony without prints, and their failures in words that hold no secrets."""
+    """Silence icepyx and Harmony, and put their failures into words that hold no secrets."""
     from is2ice.io.remote.earthdata import LoginError
 
     try:

@@ -21,11 +21,10 @@ from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, request_
 from is2ice.io.documents import parse_json, read_json
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import local_path, public_url
-from is2ice.science.area import area_shape
 from is2ice.science.epoch import span, stamp
-from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
+from is2ice.science.footprints import GroundTrack, crosses_antimeridian, outline
 
-from .areas import area
+from .areas import search_shape
 from .seas import SEAS
 from .stac_endpoints import endpoint as site_of
 
@@ -165,10 +164,8 @@ def _wanted(
     from shapely.geometry.base import BaseGeometry
 
     shape: BaseGeometry | None = None
-    if isinstance(where, BaseGeometry):
-        shape = cut_antimeridian(where)
-    elif _is_area(where):
-        shape = area_shape(area(where, "search_scenes"))
+    if isinstance(where, BaseGeometry) or _is_area(where):
+        shape = search_shape(where, "search_scenes")
     if shape is not None:
         if time is None:
             raise ValueError("search_scenes: an area needs time=(start, end)")
@@ -226,7 +223,7 @@ def _items_of(search: Any, limit: int | None, where: str) -> Iterator[pystac.Ite
 
 
 def _tidied(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """An item in which null fields are absent and absent ones that are decoration have their empty value."""
+    """Return an item in which null fields are absent and absent ones that are decoration have their empty value."""
     given = {k: v for k, v in feature.items() if v is not None}
     properties = dict(given.get("properties") or {})
     if properties.get("datetime") is None and properties.get("start_datetime") is not None:
@@ -306,7 +303,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
 
 
 def item_of(source: Any) -> dict[str, Any]:
-    """The dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
+    """Return the dictionary of a STAC item given as such, as pystac.Item, a row of a frame, a path or an address."""
     require("pystac")
     import pystac
 
@@ -419,7 +416,7 @@ class SceneItem:
 
 
 def _number(value: Any) -> float:
-    """A number that decorates an item; NaN where it is none."""
+    """Return a number that decorates an item; NaN where it is none."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -434,7 +431,7 @@ def _level(item: Mapping[str, Any]) -> str:
 def scene_map(
     scenes: geopandas.GeoDataFrame, tracks: Any = None, path: str | os.PathLike[str] | None = None
 ) -> Any:
-    """A map of scenes and tracks to look at in a browser.
+    """Return a map of scenes and tracks to look at in a browser.
 
     Parameters
     ----------

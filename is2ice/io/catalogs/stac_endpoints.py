@@ -92,7 +92,7 @@ def settings() -> Mapping[str, Any]:
 
 
 def endpoints() -> dict[str, Endpoint]:
-    """The named endpoints."""
+    """Return the named endpoints."""
     return {name: _endpoint(name, table) for name, table in settings()["endpoint"].items()}
 
 
@@ -102,7 +102,7 @@ def _endpoint(name: str, table: Mapping[str, Any]) -> Endpoint:
 
 
 def endpoint(where: str | Endpoint) -> Endpoint:
-    """A named endpoint, or any STAC API by its address.
+    """Return a named endpoint, or any STAC API by its address.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def endpoint(where: str | Endpoint) -> Endpoint:
 
 
 def request_io(retries: int, timeout: float) -> Any:
-    """Requests of a STAC client that are repeated when a server is busy or slow, and bounded in size."""
+    """Send requests of a STAC client, repeated when a server is busy or slow, and bounded in size."""
     from pystac_client.stac_api_io import StacApiIO
 
     out = StacApiIO(max_retries=None, timeout=timeout)
@@ -190,7 +190,7 @@ _tokens: dict[str, tuple[str, float]] = {}
 
 
 def signed(href: str, collection: str, *, retries: int = 12, timeout: float = 30.0) -> str:
-    """An address with a fresh token where its host needs one; others as they are.
+    """Return an address with a fresh token where its host needs one; others as they are.
 
     Raises
     ------

@@ -257,7 +257,7 @@ def _value(f: Hdf5, path: str) -> Any:
 
 
 def _whole(value: Any, low: int, high: int) -> int | None:
-    """A whole number in a range, of an attribute or a value; None for anything else."""
+    """Return a whole number in a range, of an attribute or a value; None for anything else."""
     if value is None:
         return None
     try:

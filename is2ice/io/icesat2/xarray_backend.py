@@ -157,12 +157,12 @@ class IS2IceBackendEntrypoint(BackendEntrypoint):
 
 
 def _asked(decoder: Any) -> bool:
-    """A decoder is a flag, or a mapping of flags by variable."""
+    """Return the flag of a variable from a decoder, which is one flag or a mapping of flags by variable."""
     return bool(decoder.get("time", True) if isinstance(decoder, dict) else decoder)
 
 
 def _open_stored(store: Any, group: str, beams: str | Iterable[str] | None) -> xr.Dataset:
-    """A stored granule as a cube, or one beam of it."""
+    """Return a stored granule as a cube, or one beam of it."""
     from is2ice.io.stores.store import open_track
 
     granule, _, beam = group.partition("/")

@@ -24,7 +24,7 @@ LAYOUT = {"snapshots", "refs", "manifests", "transactions", "chunks", "config.ya
 
 
 def repository(where: str | os.PathLike[str], *, make: bool = True) -> Any:
-    """The repository in a folder or at ``s3://bucket/prefix``; where there is none, it is made, or None.
+    """Open the repository in a folder or at ``s3://bucket/prefix``; where there is none, it is made, or None.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _storage(text: str) -> Any:
 
 
 def open_root(where: str | os.PathLike[str], branch: str = "main") -> Any:
-    """The Zarr group of a repository's branch, which :func:`is2ice.io.stores.store.open_track` opens."""
+    """Return the Zarr group of a repository's branch, which :func:`is2ice.io.stores.store.open_track` opens."""
     import zarr
 
     return zarr.open_group(repository(where).readonly_session(branch).store, mode="r")

@@ -242,7 +242,7 @@ def geoparquet_of(items: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item whose variables are named but not described: columns must be of one shape in every row."""
+    """Return an item whose variables are named but not described: columns must be of one shape in every row."""
     out = dict(item)
     out["properties"] = {k: v for k, v in item["properties"].items() if not k.startswith("cube:")}
     out["properties"]["is2ice:variables"] = sorted(item["properties"]["cube:variables"])

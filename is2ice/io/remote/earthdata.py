@@ -86,7 +86,7 @@ def logged_in() -> bool:
 
 
 def token() -> str | None:
-    """The bearer token: of the session, else of ``EARTHDATA_TOKEN``; None without either.
+    """Return the bearer token: of the session, else of ``EARTHDATA_TOKEN``; None without either.
 
     A worker on another machine thus logs in by the same environment as its client.
     """

@@ -47,7 +47,7 @@ def _unshuffle(raw: NDArray[Any], out: NDArray[Any], size: Any, n: Any) -> None:
 def read_columns(
     datasets: Mapping[str, h5py.Dataset], start: int, stop: int, stream: RemoteFile | None = None
 ) -> dict[str, NDArray]:
-    """The same rows of several datasets; of a remote file, all their chunks in one round of requests.
+    """Return the same rows of several datasets; of a remote file, all their chunks in one round of requests.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _fetched(dataset: h5py.Dataset, firsts: range, stream: RemoteFile) -> list[b
 
 
 def _plain_filters(dataset: h5py.Dataset, streamed: bool) -> bool | None:
-    """True for shuffle + deflate, False for deflate alone, None for anything else or an open file object."""
+    """Return True for shuffle + deflate, False for deflate alone, None for anything else or an open file object."""
     if dataset.chunks is None or dataset.chunks[1:] != dataset.shape[1:]:
         return None
     if not streamed and dataset.file.driver != "sec2":

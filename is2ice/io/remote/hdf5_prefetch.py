@@ -117,7 +117,7 @@ def warm(file: h5py.File, stream: RemoteFile, paths: Mapping[str, Rows | None]) 
 
 
 def chunks(dataset: h5py.Dataset, stream: RemoteFile, rows: Rows) -> dict[int, Chunk] | None:
-    """The chunks that hold rows of a dataset chunked along its first axis, by their first row.
+    """Return the chunks that hold rows of a dataset chunked along its first axis, by their first row.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def chunks(dataset: h5py.Dataset, stream: RemoteFile, rows: Rows) -> dict[int, C
 
 
 def _follow(stream: RemoteFile, pieces: list[_Piece]) -> list[Chunk] | None:
-    """Generation after generation, until nothing new is found; the chunks met, None where no index was."""
+    """Fetch generation after generation until nothing new is found; return the chunks met, None where no index was."""
     seen: set[int] = set()
     found: list[Chunk] = []
     indexed = False

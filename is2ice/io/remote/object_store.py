@@ -78,7 +78,7 @@ def object_address(url: str, *, timeout: float = 60.0) -> ObjectAddress:
 
 
 def s3_settings(bucket: str, profile: str | None = None) -> tuple[dict[str, Any], float]:
-    """Settings of obstore's S3 store for a bucket, and when its credentials end (seconds since 1970).
+    """Return settings of obstore's S3 store for a bucket, and when its credentials end (seconds since 1970).
 
     Parameters
     ----------

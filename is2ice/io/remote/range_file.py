@@ -179,7 +179,7 @@ class RemoteFile(io.RawIOBase):
             self.block, self._blocks = PAGED_BLOCK, {}
 
     def blocks(self) -> dict[int, bytes]:
-        """The blocks of metadata kept, by their number."""
+        """Return the blocks of metadata kept, by their number."""
         return dict(self._blocks)
 
     def adopt(self, size: int, blocks: Mapping[int, bytes]) -> None:
@@ -355,7 +355,7 @@ class RemoteFile(io.RawIOBase):
         return _wish_of(self._url)
 
     def _entry(self) -> ObjectAddress:
-        """The way in, renewed before its credentials end; by one thread, while others use what is still good."""
+        """Return the way in, renewed before its credentials end; by one thread, while others use what is still good."""
         if self._address.stale and self._renewing.acquire(blocking=False):
             try:
                 self._address = object_address(self._url, timeout=TIMEOUT)
@@ -458,7 +458,7 @@ def _wish_of(url: str) -> float | None:
 
 
 def _told(verdict: _Verdict) -> str:
-    """A failure in few words."""
+    """Return a failure in few words."""
     if verdict.expired:
         return "the credentials have expired"
     return f"HTTP {verdict.status}" if verdict.status else verdict.kind

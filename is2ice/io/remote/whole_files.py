@@ -168,11 +168,11 @@ def fetched(where: Address, options: Mapping[str, Any] | None = None) -> Iterato
 
 @contextmanager
 def _scratch(place: Location, name: str) -> Iterator[Path]:
-    """A path of the same ending, beside the final one where that is a path; nothing is left of it."""
+    """Yield a path of the same ending, beside the final one where that is a path; nothing is left of it."""
     if isinstance(place, FolderLocation):
         part = place.folder / f".{uuid.uuid4().hex[:8]}-{name}"
         try:
-            with clear_errors(place.folder / name):
+            with clear_errors(place.folder / name, part):
                 yield part
         finally:
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
@@ -192,4 +192,7 @@ def _move_in(part: Path, folder: Path) -> None:
         if old.exists():
             os.rename(old, folder)
         raise
+    if old.exists():
+        for hidden in old.glob(".*"):  # of other programs, such as .DS_Store
+            os.rename(hidden, folder / hidden.name)
     shutil.rmtree(old, ignore_errors=True)

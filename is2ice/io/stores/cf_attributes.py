@@ -42,7 +42,7 @@ def describe(
     origin: Mapping[str, Any] | None = None,
     declaration: Declaration | None = None,
 ) -> xr.Dataset:
-    """A track ready to be stored: attributes, coordinates, grid mapping and trajectory name.
+    """Return a track ready to be stored: attributes, coordinates, grid mapping and trajectory name.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def _coverage(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def _bounds(latitude: NDArray[np.floating], longitude: NDArray[np.floating]) -> str:
-    """The track as a line of few vertices, latitude first as EPSG:4326 has it; longitudes run on over 180."""
+    """Return the track as a line of few vertices, latitude first as EPSG:4326 has it; longitudes run on over 180."""
     few = np.unique(np.linspace(0, latitude.size - 1, 5).astype(int))
     points = [f"{latitude[i]:.5f} {longitude[i % longitude.size]:.5f}" for i in few]
     return f"LINESTRING ({', '.join(points)})"

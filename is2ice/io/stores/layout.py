@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, is_url, location
 from is2ice.io.urls import local_path, public_url
 from is2ice.version import __version__
@@ -98,7 +99,7 @@ def track_path(entry: Mapping[str, Any]) -> str:
 
 
 def packed(document: Any) -> bytes:
-    """A document as JSON, compressed; the same document gives the same bytes."""
+    """Return a document as JSON, compressed; the same document gives the same bytes."""
     return gzip.compress(json.dumps(document).encode(), 1, mtime=0)
 
 
@@ -112,7 +113,7 @@ def unpacked(raw: bytes) -> Any:
     """
     try:
         return json.loads(gzip.decompress(raw))
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 
@@ -122,7 +123,7 @@ def entry_key(granule: str, beam: str) -> str:
 
 
 def entry_bytes(entry: Mapping[str, Any]) -> bytes:
-    """An entry as JSON that holds a checksum of itself."""
+    """Return an entry as JSON that holds a checksum of itself."""
     document = {
         **entry,
         "attributes": {k: v for k, v in entry["attributes"].items() if k not in _BOILERPLATE},
@@ -150,10 +151,11 @@ def parse_entry(raw: bytes, store: str, granule: str, beam: str) -> dict[str, An
     """
     where = f"{store}/{granule}/{beam}"
     try:
-        document = dict(json.loads(raw))
+        document = parse_json(raw, where, error=DamagedTrackError, nan=True, kind=dict)
         whole = document.pop("sum") == _sum(document)
         whole &= (document["granule"], document["beam"]) == (granule, beam)
-    except (ValueError, KeyError, TypeError):
+        whole &= isinstance(document["attributes"], dict)
+    except (DamagedTrackError, KeyError, TypeError):
         whole = False
     if not whole:
         raise DamagedTrackError(
@@ -168,7 +170,7 @@ def _sum(document: Mapping[str, Any]) -> str:
 
 
 def root_meta(**attrs: Any) -> bytes:
-    """The root of a store, with further attributes."""
+    """Return the root of a store, with further attributes."""
     own = {
         "title": "is2ice tracks",
         "comment": COMMENT,
@@ -191,10 +193,11 @@ def root_attributes(root: Location) -> tuple[dict[str, Any], str] | None:
     held = root.read(META)
     if held is None:
         return None
-    try:
-        return dict(json.loads(held[0]).get("attributes", {})), held[1]
-    except (ValueError, AttributeError) as error:
-        raise StoreError(f"{root.name}/{META}: not Zarr metadata ({error})") from None
+    where = f"{root.name}/{META}"
+    found = parse_json(held[0], where, error=StoreError, nan=True, kind=dict).get("attributes", {})
+    if not isinstance(found, dict):
+        raise StoreError(f"{where}: not Zarr metadata: attributes are no object; restore the file")
+    return found, held[1]
 
 
 def attributes(group: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -277,19 +280,14 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
     check_version(attrs, where)
     if "granule" in attrs:
         raise StoreError(f"{where}: one granule of a store, not a store; open the store, or use open_track")
-    layout = int(attrs.get("store_layout", 1))
-    if layout < LAYOUT:
-        raise StoreError(
-            f"{where}: a store of an earlier is2ice; convert it: is2ice convert {where} NEW_STORE"
-        )
-    if layout > LAYOUT:
-        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use a newer is2ice")
+    if (layout := attrs.get("store_layout")) != LAYOUT:
+        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use the is2ice that wrote it")
 
 
 def is_store(source: Any) -> bool:
     """Return True for the address of a store, a granule or a track in it, rather than of a file.
 
-    A URL counts by its name alone; a path by what lies there.
+    A URL counts by its name alone, a path by what lies there; a web server is asked if the name has no ending.
     """
     if isinstance(source, Location):
         return True
@@ -301,6 +299,12 @@ def is_store(source: Any) -> bool:
         folder = parts.path.rstrip("/")
         if folder.lower().endswith(_FILES):
             return False
+        if (
+            parts.scheme in ("http", "https")
+            and "." not in folder.rpartition("/")[2]
+            and ".zarr/" not in folder
+        ):
+            return _served(text)
         return folder.endswith(".zarr") or ".zarr/" in folder or parts.scheme in ("s3", "gs", "az", "abfs")
     path = local_path(text)
     if not path.strip() or os.path.isfile(os.path.expanduser(path)):
@@ -314,6 +318,14 @@ def is_store(source: Any) -> bool:
         os.path.exists(os.path.join(root, META)) and os.path.exists(os.path.join(root, key))
         for root, key in zip(above, keys, strict=True)
     )
+
+
+def _served(url: str) -> bool:
+    """Return True if a web server has the root of a store at an address."""
+    try:
+        return root_attributes(location(url)) is not None
+    except StoreError:
+        return False
 
 
 def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any] | None = None) -> Place:
@@ -346,7 +358,7 @@ def resolve(source: str | os.PathLike[str] | Location, options: Mapping[str, Any
 
 
 def _root(root: Location) -> Place | None:
-    """The place of a root or of a track's own group; None of anything else."""
+    """Return the place of a root or of a track's own group; None of anything else."""
     held = root_attributes(root)
     if held is None:
         return None

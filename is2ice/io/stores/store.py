@@ -10,7 +10,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, location
 from is2ice.science import epoch
 from is2ice.version import __version__
@@ -60,6 +61,7 @@ __all__ = [
     "fingerprint",
     "group_name",
     "is_store",
+    "json_attribute",
     "keeps",
     "missing_value",
     "new_entry",
@@ -146,8 +148,21 @@ def track_attributes(
 
 
 def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts stored with a track, from its attributes."""
-    return dict(json.loads(attrs.get("track_summary", "{}")))
+    """Return counts stored with a track, from its attributes."""
+    return json_attribute(attrs, "track_summary")
+
+
+def json_attribute(attrs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Read an attribute of a track that holds an object as JSON; empty if it is absent.
+
+    Raises
+    ------
+    StoreError
+        It is not that.
+    """
+    where = f"attribute {name} of {attrs.get('granule', '')} {attrs.get('beam', '')}".rstrip()
+    found = parse_json(str(attrs.get(name, "{}")), where, error=StoreError, nan=True, kind=dict)
+    return dict(found)
 
 
 def write_track(
@@ -311,7 +326,7 @@ def damage(root: Location, entry: Mapping[str, Any]) -> str:
 
 
 def _one_track(ds: xr.Dataset) -> tuple[xr.Dataset, str, str]:
-    """The track as (x_atc,) in memory, its granule and beam."""
+    """Return the track as (x_atc,) in memory, its granule and beam."""
     beam, granule = ds.attrs.get("beam"), ds.attrs.get("granule")
     if "beam" in ds.dims:
         if ds.sizes["beam"] != 1:
@@ -477,7 +492,7 @@ class Store:
     def open_track(
         self, granule: str | None = None, beams: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
-        """A granule's cube (see :func:`open_track`)."""
+        """Return a granule's cube (see :func:`open_track`)."""
         return open_track(self.root, granule, beams, **{"version": self.version, **options})
 
     def path(self, granule: str, beam: str) -> str:
@@ -577,7 +592,7 @@ def version_numbers(root: Location) -> list[int]:
 
 
 def _version(root: Location, version: int | str | None) -> int | None:
-    """Number of the version asked for; None means the draft."""
+    """Return the number of the version asked for; None means the draft."""
     held = root_attributes(root)
     current = (held[0] if held else {}).get("version")
     if version == DRAFT or (version is None and current is None):
@@ -614,19 +629,23 @@ def _revision_key(granule: str, beam: str) -> str:
     return f"published/{granule}/{beam}.json"
 
 
-def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> bool:
-    """Note that a track is published as this entry from a version on; False when another publisher was first."""
+def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> None:
+    """Note that a track is published as this entry from a version on."""
     key = _revision_key(entry["granule"], entry["beam"])
-    held = root.read(key)
-    revisions = [r for r in _revisions(held) if r["since"] != number]
-    raw = [*revisions, {"since": number, "entry": entry_bytes(entry).decode()}]
-    return root.swap(key, json.dumps(raw).encode(), held[1] if held else None)
+    one = {"since": number, "entry": entry_bytes(entry).decode()}
+    if number == 1 and root.create(key, json.dumps([one]).encode()):
+        return
+    while True:  # until no other publisher was first
+        held = root.read(key)
+        revisions = [r for r in _revisions(held) if r["since"] != number]
+        if root.swap(key, json.dumps([*revisions, one]).encode(), held[1] if held else None):
+            return
 
 
 def _revisions(held: tuple[bytes, str] | None) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(held[0])) if held else []
-    except ValueError:
+        return list(parse_json(held[0], "revisions", error=StoreError, kind=list)) if held else []
+    except StoreError:  # the list of all tracks of a version says the same
         return []
 
 
@@ -651,6 +670,7 @@ def open_track(
     chunks: int | Literal["auto"] | None = "auto",
     storage_options: Mapping[str, Any] | None = None,
     version: int | str | None = None,
+    variables: Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a stored granule as a cube, or one stored track.
 
@@ -666,6 +686,8 @@ def open_track(
         Cells in one Dask block along ``x_atc``; "auto" is the shard, None loads.
     storage_options, version
         As for :func:`open_store`.
+    variables : iterable of str, optional
+        Those to open beside the coordinates, where they are stored; all by default.
 
     Returns
     -------
@@ -683,9 +705,9 @@ def open_track(
     """
     if not (chunks is None or chunks == "auto" or (isinstance(chunks, int) and chunks > 0)):
         raise ValueError(f"chunks={chunks!r}: expected a positive number of cells, 'auto' or None")
-    chunk = schema.SHARD if chunks == "auto" else chunks
+    build = partial(cube, chunk=schema.SHARD if chunks == "auto" else chunks, only=variables)
     if hasattr(source, "store_path"):
-        return _of_group(source, granule, beams, chunk)
+        return _of_group(source, granule, beams, build)
     place = resolve(source, storage_options)
     if place.direct is not None:
         group = open_group(place.root)
@@ -694,7 +716,7 @@ def open_track(
             raise StoreError(
                 f"{place.name}: this is {group.attrs.get('granule')} {group.attrs['beam']}; open the store to choose"
             )
-        return _single(group, place.name, chunk)
+        return _single(group, place.name, build)
     if place.granule and granule not in (None, place.granule):
         raise StoreError(f"{place.name}: this is granule {place.granule}; open the store to choose {granule}")
     entries = _entries_of(place, place.granule or granule, version)
@@ -702,11 +724,11 @@ def open_track(
     strength = {b: str(e["attributes"].get("beam_strength", "")) for b, e in entries.items()}
     names = pick_beams(strength, place.beam or beams, where)
     groups = [_group_of(place.root, entries[b]) for b in names]
-    return _single(groups[0], place.name, chunk) if place.beam else cube(groups, where, chunk)
+    return _single(groups[0], place.name, build) if place.beam else build(groups, where)
 
 
-def _single(group: Any, where: str, chunk: int | None) -> xr.Dataset:
-    track = cube([group], where, chunk).isel(beam=0, drop=True)
+def _single(group: Any, where: str, build: Callable[..., xr.Dataset]) -> xr.Dataset:
+    track = build([group], where).isel(beam=0, drop=True)
     return track.assign_attrs(beam=group.attrs["beam"])
 
 
@@ -751,15 +773,15 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
 
 
 def _of_group(
-    source: Any, granule: str | None, beams: str | Iterable[str] | None, chunk: int | None
+    source: Any, granule: str | None, beams: str | Iterable[str] | None, build: Callable[..., xr.Dataset]
 ) -> xr.Dataset:
-    """A granule or track of a Zarr group of another store, such as a session of Icechunk."""
+    """Return a granule or track of a Zarr group of another store, such as a session of Icechunk."""
     import zarr
 
     where, attrs = str(source.path or source), dict(source.attrs)
     check_group(attrs, where)
     if "beam" in attrs:
-        return _single(source, where, chunk)
+        return _single(source, where, build)
     open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)
     if "granule" not in attrs:
         if granule is None:
@@ -777,4 +799,4 @@ def _of_group(
     if not groups:
         raise StoreError(f"{where}: no beam is stored there")
     strength = {b: str(g.attrs.get("beam_strength", "")) for b, g in groups.items()}
-    return cube([groups[b] for b in pick_beams(strength, beams, where)], where, chunk)
+    return build([groups[b] for b in pick_beams(strength, beams, where)], where)

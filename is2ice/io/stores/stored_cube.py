@@ -76,7 +76,9 @@ def missing_value(name: str, dtype: np.dtype[Any]) -> Any:
     return 0
 
 
-def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
+def cube(
+    groups: Sequence[Any], where: str, chunk: int | None, only: Iterable[str] | None = None
+) -> xr.Dataset:
     """Tracks of one granule on their common grid.
 
     Parameters
@@ -87,6 +89,8 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
         For messages.
     chunk : int or None
         Cells a Dask block; None loads.
+    only : iterable of str, optional
+        Variables to open beside the coordinates; all by default. Names that no track holds are skipped.
 
     Returns
     -------
@@ -110,7 +114,10 @@ def cube(groups: Sequence[Any], where: str, chunk: int | None) -> xr.Dataset:
         if "time" in held:  # the name of delta_time in a file
             held["delta_time"] = held.pop("time")
     variables: dict[str, xr.Variable] = {}
-    for name in sorted(set().union(*arrays)):
+    names = set().union(*arrays)
+    if only is not None:
+        names &= {*only, "delta_time", *schema.COORDINATES}
+    for name in sorted(names):
         if name in (*_STORE_ONLY, "x_atc"):
             continue
         column = [a.get(name) for a in arrays]
@@ -196,17 +203,18 @@ def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
     except DamagedTrackError:
         raise
     except Exception as error:
-        where = str(array.store_path)
-        if "://" in where and not where.startswith(("file://", "wrapping-file://")):
-            raise _unreadable(where.removeprefix("wrapping-"), array.path, error) from None
-        raise DamagedTrackError(
-            f"{array.path}: cannot be read whole ({type(error).__name__}: {error}); run again, and the track is made "
-            "again; is2ice verify finds others"
-        ) from error
+        where = str(array.store_path).removeprefix("wrapping-")
+        if "://" not in where or where.startswith("file://"):
+            raise DamagedTrackError(
+                f"{array.path}: cannot be read whole ({type(error).__name__}: {error}); run again, and the track is "
+                "made again; is2ice verify finds others"
+            ) from error
+        failure = _unreadable(where.removesuffix(array.path).rstrip("/"), array.path, error)
+    raise failure  # without the cause, which may hold a token, and which Dask may not be able to send
 
 
 def _unreadable(root: Location | str, path: str, error: Exception) -> StoreError:
-    """The error to raise in place of another one, whose text and cause may hold a token."""
+    """Return the error to raise in place of another one, whose text and cause may hold a token."""
     name = root.name if isinstance(root, Location) else public_url(root)
     status = getattr(error, "status", None)
     if status in (401, 403):

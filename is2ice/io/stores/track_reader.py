@@ -40,6 +40,7 @@ class WholeTrack(WrapperStore[Any]):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
+        """Read an object of the track; a chunk that is absent or empty is an error."""
         found = await self._store.get(key, prototype, byte_range)
         metadata = key == f"{self.path}/{META}".lstrip("/")
         needed = metadata or not key.endswith(META)

@@ -126,7 +126,7 @@ class Drift:
         return cls(**{**document, "covariance": np.array(document["covariance"])})
 
     def shift_in(self, crs: str) -> tuple[float, float]:
-        """The displacement for use, in a crs.
+        """Return the displacement for use, in a crs.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class Drift:
         crs: str = "EPSG:3976",
         moves: str = "image",
     ) -> Drift:
-        """A displacement as people write it down, such as "550 m NW".
+        """Return a displacement as people write it down, such as "550 m NW".
 
         Parameters
         ----------

@@ -1,5 +1,4 @@
-"""Mutual information of a track and an image at trial displacements: the kernels of
-:mod:`is2ice.science.labels.drift`."""
+"""Mutual information of a track and an image at trial displacements, for :mod:`is2ice.science.labels.drift`."""
 
 from __future__ import annotations
 
@@ -61,7 +60,7 @@ class Cells:
     length: float
 
     def where(self, keep: NDArray[np.bool_]) -> Cells:
-        """Some of the cells."""
+        """Return some of the cells."""
         return replace(self, x=self.x[keep], y=self.y[keep], features=self.features[keep], key=self.key[keep])
 
     def without_slope(self) -> Cells:
@@ -81,7 +80,7 @@ class Cells:
         return Cells(mean(self.x), mean(self.y), features, unique, self.length * factor)
 
     def stretches(self, length: float) -> NDArray[np.int64]:
-        """Number of the stretch of track each cell lies in, from 0."""
+        """Return the number of the stretch of track each cell lies in, from 0."""
         key = self.key // np.array([1, max(1, round(length / self.length))])
         return np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
@@ -147,7 +146,7 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
 
 
 def _standard(a: F8, window: int) -> F8:
-    """Normal scores of a feature about its local level, so that no tail and no drift of the level rules."""
+    """Return normal scores of a feature about its local level, so that no tail and no drift of the level rules."""
     good = np.isfinite(a)
     if good.sum() < 10:
         return np.zeros(a.size)
@@ -192,7 +191,7 @@ class Layers:
     def moments(
         self, cells: Cells, place: tuple[F8, F8], jacobian: F8, trials: F8, stretch: NDArray[np.int64]
     ) -> F8:
-        """Sums over the cells of each stretch at each trial displacement.
+        """Return sums over the cells of each stretch at each trial displacement.
 
         Parameters
         ----------

@@ -55,7 +55,7 @@ class Grid:
 
 
 def grid_of(image: xr.Dataset | xr.DataArray) -> Grid:
-    """The pixel grid of an image with coordinates ``x``, ``y`` (pixel centres) and a known crs.
+    """Return the pixel grid of an image with coordinates ``x``, ``y`` (pixel centres) and a known crs.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def transformer(source: str, target: str) -> Transformer:
 
 
 def segment_crs(segments: xr.Dataset) -> str:
-    """The crs of the segments' ``x`` and ``y``.
+    """Return the crs of the segments' ``x`` and ``y``.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def read_near(
 def _strips(
     r: NDArray[Any], c: NDArray[Any], margin: int, span: tuple[int, int], n_columns: int, chunks: Any
 ) -> list[tuple[slice, slice]]:
-    """Strips of rows, each with the columns its points need."""
+    """Return strips of rows, each with the columns its points need."""
     edges = np.concatenate([[0], np.cumsum(chunks[0])]) if chunks else np.arange(0, span[1] + _STRIP, _STRIP)
     edges = np.unique(np.clip(edges, *span))
     out = []

@@ -394,7 +394,7 @@ def _nearest(
 
 
 def summary(segments: xr.Dataset) -> dict[str, int]:
-    """Number of segments by label and by reason for none.
+    """Return the number of segments by label and by reason for none.
 
     Parameters
     ----------
