@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,14 +18,14 @@ from is2ice.errors import ModelError, require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
-from . import architectures, trained_model, training
+from . import architectures, model_folder, trained_model, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 from .trained_model import Trained
 
-__all__ = ["Neural", "WindowOptions", "check_card", "loaded", "one_of"]
+__all__ = ["Neural", "WindowOptions", "check_card", "loaded", "one_of", "packaged"]
 
 #: Cells evaluated at once.
 BLOCK = 4096
@@ -112,7 +112,7 @@ class Neural(Trained):
         parameters = windows.parameters or {}
         if not isinstance(train, Samples):
             train = [train] if isinstance(train, xr.Dataset) else list(train)
-            release = one_of(train, "release", release)
+            release = one_of([t.attrs for t in train], "release", release)
         make = (
             windows.features or kind.features,
             kind.context if windows.context is None else windows.context,
@@ -365,8 +365,16 @@ def _samples(data: Any, features: str, context: int, leaking: Iterable[str]) -> 
     return data if isinstance(data, Samples) else from_tracks(data, features, context, leaking=leaking)
 
 
-def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = None) -> str | None:
+def one_of(attributes: Iterable[Mapping[Any, Any]], name: str, given: str | None = None) -> str | None:
     """Return the one value of an attribute in all tracks.
+
+    Parameters
+    ----------
+    attributes : iterable of mapping
+        Attributes of each track.
+    name : str
+    given : str, optional
+        Value that is asked for.
 
     Raises
     ------
@@ -374,16 +382,14 @@ def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = Non
         They have several.
     """
     found: dict[str, list[str]] = {}
-    for ds in tracks:
-        found.setdefault(str(ds.attrs.get(attribute, "unknown")), []).append(
-            str(ds.attrs.get("granule", "?"))
-        )
+    for one in attributes:
+        found.setdefault(str(one.get(name) or "unknown"), []).append(str(one.get("granule", "?")))
     if given is not None:
         found.setdefault(given, ["asked for"])
     known = {k: v for k, v in found.items() if k != "unknown"}
     if len(known) > 1:
         text = "; ".join(f"{k}: {', '.join(v[:3])}" for k, v in known.items())
-        raise ModelError(f"tracks of several values of {attribute} cannot train one model: {text}")
+        raise ModelError(f"tracks of several values of {name} cannot train one model: {text}")
     return next(iter(known), None)
 
 
@@ -404,3 +410,16 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
 def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
     """Load a saved model, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
     return trained_model.loaded(Neural, folder, checksum)
+
+
+@lru_cache(maxsize=2)
+def packaged(name: str) -> Neural:
+    """Load a network that comes with the package.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`is2ice.classifiers.registry.NETWORKS`.
+    """
+    with model_folder.packaged("networks", name) as folder:
+        return Neural.load(folder)

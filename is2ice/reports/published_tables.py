@@ -6,10 +6,12 @@ read from what the benchmarks wrote; a table without them says "not measured her
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from is2ice.errors import DocumentError
+from is2ice.io.documents import read_json
 
 __all__ = [
     "PUBLISHED",
@@ -59,10 +61,7 @@ def read_measured(folder: str | Path) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, file in FILES.items():
         path = Path(folder) / file
-        try:
-            out[name] = json.loads(path.read_text()) if path.is_file() else None
-        except ValueError as error:
-            raise ValueError(f"{path}: not whole JSON ({error}); measure again, or remove the file") from None
+        out[name] = read_json(path, error=DocumentError, nan=True) if path.is_file() else None
     return out
 
 

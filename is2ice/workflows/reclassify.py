@@ -46,7 +46,8 @@ def reclassify(
     store : path
         Store to write to: a folder or a bucket, made if absent.
     classifier : str or path
-        "radiometric", "default" (trained, in the package), or a folder made by ``is2ice train``.
+        "default" (trained, in the package), "radiometric", "paper_lstm", "paper_mlp", or a folder made by
+        ``is2ice train``.
     granules : iterable of str, optional
         Granules of `source`; all by default.
     method : str, optional
@@ -103,7 +104,7 @@ def _options(root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]]) -> 
     known = {f.name for f in fields(Options)}
     found: dict[str, list[str]] = {}
     for (granule, beam), attrs in tracks.items():
-        stored = json.loads(attrs.get("processing_parameters", "{}"))
+        stored = stores.json_attribute(attrs, "processing_parameters")
         stored.setdefault("length", float(attrs.get("segment_length", schema.SEGMENT_LENGTH)))
         kept = {k: v for k, v in stored.items() if k in known and k not in later}
         found.setdefault(json.dumps(kept, sort_keys=True), []).append(f"{granule} {beam}")

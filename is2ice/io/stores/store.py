@@ -20,6 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, location
 from is2ice.science import epoch
 from is2ice.version import __version__
@@ -29,6 +30,7 @@ from .layout import (
     CURRENT,
     META,
     Place,
+    check_version,
     create,
     entry_bytes,
     entry_key,
@@ -40,7 +42,7 @@ from .layout import (
     track_path,
     unpacked,
 )
-from .stored_cube import check_group, cube, missing_value, open_group, pick_beams
+from .stored_cube import cube, missing_value, open_group, pick_beams
 from .track_encoding import digest_of, encode
 
 if TYPE_CHECKING:
@@ -60,13 +62,12 @@ __all__ = [
     "fingerprint",
     "group_name",
     "is_store",
+    "json_attribute",
     "keeps",
     "missing_value",
-    "new_entry",
     "open_store",
     "open_track",
     "parse_entry",
-    "put_track",
     "read_track",
     "read_version",
     "show_track",
@@ -147,7 +148,20 @@ def track_attributes(
 
 def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return counts stored with a track, from its attributes."""
-    return dict(json.loads(attrs.get("track_summary", "{}")))
+    return json_attribute(attrs, "track_summary")
+
+
+def json_attribute(attrs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Read an attribute of a track that holds an object as JSON; empty if it is absent.
+
+    Raises
+    ------
+    StoreError
+        It is not that.
+    """
+    where = f"attribute {name} of {attrs.get('granule', '')} {attrs.get('beam', '')}".rstrip()
+    found = parse_json(str(attrs.get(name, "{}")), where, error=StoreError, nan=True, kind=dict)
+    return dict(found)
 
 
 def write_track(
@@ -201,7 +215,7 @@ def write_track(
         ds, granule=granule, beam=beam, inputs=inputs, parameters=parameters, origin=origin
     )
     objects = encode(ready)
-    entry = new_entry(granule, beam, objects, dict(ready.attrs), run)
+    entry = _new_entry(granule, beam, objects, dict(ready.attrs), run)
     put = False
     while True:  # more than one turn only when another run writes the same track
         have, tag, fault = _current(root, granule, beam)
@@ -209,7 +223,7 @@ def write_track(
             entry, outcome = have, "skipped"
             break
         if not put:
-            put_track(root, entry, objects)
+            root.put_all({f"{track_path(entry)}/{name}": raw for name, raw in objects.items()})
             put = True
         if root.swap(entry_key(granule, beam), entry_bytes(entry), tag):
             show_track(root, entry)
@@ -226,7 +240,7 @@ def write_track(
     }
 
 
-def new_entry(
+def _new_entry(
     granule: str, beam: str, objects: Mapping[str, bytes], attrs: Mapping[str, Any], run: str = ""
 ) -> dict[str, Any]:
     """Entry of a track: its digest, the checksum of its metadata, its inputs and attributes."""
@@ -242,12 +256,6 @@ def new_entry(
         "made": epoch.now(),
         "attributes": json.loads(json.dumps(dict(attrs), default=str)),
     }
-
-
-def put_track(root: Location, entry: Mapping[str, Any], objects: Mapping[str, bytes]) -> None:
-    """Put the objects of a track into their place, where nothing names them yet."""
-    path = track_path(entry)
-    root.put_all({f"{path}/{name}": raw for name, raw in objects.items()})
 
 
 def show_track(root: Location, entry: Mapping[str, Any]) -> None:
@@ -614,19 +622,23 @@ def _revision_key(granule: str, beam: str) -> str:
     return f"published/{granule}/{beam}.json"
 
 
-def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> bool:
-    """Note that a track is published as this entry from a version on; False when another publisher was first."""
+def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> None:
+    """Note that a track is published as this entry from a version on."""
     key = _revision_key(entry["granule"], entry["beam"])
-    held = root.read(key)
-    revisions = [r for r in _revisions(held) if r["since"] != number]
-    raw = [*revisions, {"since": number, "entry": entry_bytes(entry).decode()}]
-    return root.swap(key, json.dumps(raw).encode(), held[1] if held else None)
+    one = {"since": number, "entry": entry_bytes(entry).decode()}
+    if number == 1 and root.create(key, json.dumps([one]).encode()):
+        return
+    while True:  # until no other publisher was first
+        held = root.read(key)
+        revisions = [r for r in _revisions(held) if r["since"] != number]
+        if root.swap(key, json.dumps([*revisions, one]).encode(), held[1] if held else None):
+            return
 
 
 def _revisions(held: tuple[bytes, str] | None) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(held[0])) if held else []
-    except ValueError:
+        return list(parse_json(held[0], "revisions", error=StoreError, kind=list)) if held else []
+    except StoreError:  # the list of all tracks of a version says the same
         return []
 
 
@@ -760,7 +772,7 @@ def _of_group(
     import zarr
 
     where, attrs = str(source.path or source), dict(source.attrs)
-    check_group(attrs, where)
+    check_version(attrs, where)
     if "beam" in attrs:
         return _single(source, where, build)
     open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)
