@@ -68,7 +68,12 @@ def demo(
     step(f"simulating {length_km:.0f} km of {preset} (seed {seed}), three strong beams, photon by photon")
     scene = Scene.preset(preset, seed=seed, length_km=length_km)
     truth_path = out / "truth.nc"
-    granule_path = make_granule(scene, out, truth_path=truth_path)
+    granule_path = make_granule(
+        scene,
+        out,
+        truth_path=truth_path,
+        progress=lambda beam, share: step(f"photons of {beam}") if share == 1.0 else None,
+    )
     step(f"{granule_path.name}: {granule_path.stat().st_size / 1e6:.0f} MB as the archive would serve it")
 
     store = out / "demo.zarr"

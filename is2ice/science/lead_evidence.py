@@ -34,8 +34,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiled import njit
 
 __all__ = ["REASONS", "beside", "film", "flatness", "low_level", "prior", "reasons", "terms"]
 
