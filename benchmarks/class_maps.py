@@ -50,8 +50,10 @@ METHODS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 def daylight() -> list[str]:
-    """Presets in which Sentinel-2 takes images."""
-    return [n for n in PRESETS if Scene.preset(n, length_km=1).sun_elevation > 3.0]
+    """Presets in which Sentinel-2 takes images; ponds are no class."""
+    return [
+        n for n in PRESETS if not PRESETS[n].pond_share and Scene.preset(n, length_km=1).sun_elevation > 3.0
+    ]
 
 
 def sky_of(preset: str, sky: str) -> dict[str, float]:

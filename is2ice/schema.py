@@ -105,8 +105,8 @@ def _names(bits: type[IntFlag]) -> dict[int, str]:
 #: Names of the bits as they stand in ``flag_meanings``.
 QUALITY_BITS = _names(Quality)
 LABEL_BITS = _names(LabelFlag)
-#: Values of ``h_ref_flag``: those of ATL10's ``beam_refsurf_interp_flag``, and 4 where only other beams have leads in
-#: reach.
+#: Values of ``h_ref_flag``: those of ATL10's ``beam_refsurf_interp_flag``; 4 where only other beams have leads in
+#: reach; 5 where none has, and runs of nilas or dark water carry the surface.
 H_REF_FLAGS = {
     -1: "none",
     0: "from_leads",
@@ -114,6 +114,7 @@ H_REF_FLAGS = {
     2: "one_point",
     3: "end_point",
     4: "from_other_beams",
+    5: "from_nilas",
 }
 
 

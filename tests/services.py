@@ -312,13 +312,14 @@ class _Between(Quiet):
             kind = "expired" if fault["key"] in signed else ""
         found = re.search(r"Credential=([^/]+)/", signed)
         server.keys.append(found[1] if found else "")
+        server.paths.append(urlsplit(self.path).path)
         if kind == "reset":
             self.close_connection = True
         elif kind == "status":
             code = "SlowDown" if fault["status"] == 503 else "InternalError"
             self._refuse(int(fault["status"]), code, "injected")
         elif kind == "expired":
-            self._refuse(400, "ExpiredToken", "The provided token has expired.")
+            self._refuse(fault.get("status", 400), "ExpiredToken", "The provided token has expired.")
         else:
             self._pass_on(fault, kind)
 
@@ -361,9 +362,9 @@ class _Between(Quiet):
 def in_between(upstream: str) -> Iterator[Any]:
     """A server before another, through which requests go wrong as :class:`is2ice.twin.server.faults.Faults` says.
 
-    Yields the server: ``url``; ``faults``, to be set; ``keys``, the access key of each request.
+    Yields the server: ``url``; ``faults``, to be set; ``keys`` and ``paths``, the access key and path of each request.
     """
-    with http_server(_Between, upstream=upstream, faults=Faults(), keys=[]) as server:
+    with http_server(_Between, upstream=upstream, faults=Faults(), keys=[], paths=[]) as server:
         yield server
 
 
@@ -415,6 +416,15 @@ def _make_container(endpoint: str, account: str, name: str) -> None:
         | {"Authorization": f"SharedKey {account}:{base64.b64encode(code).decode()}"},
     )
     urllib.request.urlopen(request, timeout=30).close()
+
+
+def az_token(account: str, seconds: float) -> str:
+    """A signed query (SAS) for all of an account, which Azurite refuses when its seconds are over."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+    query = {"sp": "rwdlac", "ss": "b", "srt": "sco", "se": ends, "sv": "2021-08-06"}
+    fields = [account, query["sp"], query["ss"], query["srt"], "", ends, "", "", query["sv"], "", ""]
+    code = hmac.digest(base64.b64decode(AZURITE_KEY), "\n".join(fields).encode(), "sha256")
+    return urlencode(query | {"sig": base64.b64encode(code).decode()})
 
 
 # -- the protocol of Google Cloud Storage ---------------------------------------------------------------

@@ -349,3 +349,22 @@ def test_a_granule_is_described_without_the_compiler() -> None:
 
 def test_areas_load_no_reader_of_files() -> None:
     assert "h5py" not in loaded_by("import is2ice.io.catalogs.seas")
+
+
+def test_every_module_has_a_place_in_the_tests() -> None:
+    """A module is tested by a file of its name, or ``tests/README.md`` names the file, in its room's line."""
+    tests = Path(__file__).parent
+    files = {path.name for path in tests.rglob("test_*.py")}
+    listed = set()
+    for line in (tests / "README.md").read_text().splitlines():
+        if line.startswith("| ") and not line.startswith("| room"):
+            place, file, names = (cell.strip() for cell in line.strip("|").split("|"))
+            assert file.strip("`") in files, f"{file} is not there"
+            folder = "" if place == "(top)" else place + "/"
+            listed |= {f"{folder}{name.strip().strip('`')}" for name in names.split(",")}
+    found = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")}
+    found = {name for name in found if not Path(name).name.startswith("__")}
+    own = {name for name in found if (tests / Path(name).parent / f"test_{Path(name).name}.py").is_file()}
+    assert listed - found == set(), "in the list, but no modules"
+    assert found - own - listed == set(), "neither a file of their name nor a line in the list"
+    assert listed & own == set(), "in the list in vain: they have a file of their name"

@@ -5,7 +5,7 @@ A first forest looks at each segment; a second one looks again, knowing what the
 result needs neither scikit-learn nor a deep-learning library, and is the same on every machine.
 
 The model knows the range of each feature over what it was trained on. A track that lies outside is reported, and by
-default the radiometric tree classifies it (:class:`Boosted`).
+default the radiometric tree classifies it (:class:`Boosted`). The tree also classifies segments of another length.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +32,7 @@ from is2ice.science.features import FEATURE_SETS, build
 
 from .base import add_classes
 from .context import NAMES, context
+from .model_folder import packaged
 from .radiometric import Radiometric
 from .weights_file import read_arrays, write_arrays
 
@@ -162,14 +162,16 @@ def _walk(
     right: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    """Add the leaves that each row reaches to ``out`` (n, classes)."""
-    for i in range(x.shape[0]):
+    """Add the leaves that each row reaches to ``out`` (n, classes); some rows at a time, so that a tree stays near."""
+    for start in range(0, x.shape[0], 256):
+        stop = min(start + 256, x.shape[0])
         for r in range(root.shape[0]):
             for c in range(root.shape[1]):
-                k = root[r, c]
-                while feature[k] >= 0:
-                    k = left[k] if x[i, feature[k]] <= threshold[k] else right[k]
-                out[i, c] += threshold[k]
+                for i in range(start, stop):
+                    k = root[r, c]
+                    while feature[k] >= 0:
+                        k = left[k] if x[i, feature[k]] <= threshold[k] else right[k]
+                    out[i, c] += threshold[k]
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ class Boosted:
         What they are made of, their ranges and their scores (``default/card.json``).
     outside : {"tree", "temper", "keep"}
         A track outside of what the model was trained on: the radiometric tree classifies it, the model does with
-        probabilities drawn towards even, or the model does as ever.
+        probabilities drawn towards even, or the model does as ever. Segments of another length than the model's are
+        outside, whatever their features.
     """
 
     first: Forest
@@ -202,10 +205,10 @@ class Boosted:
         Raises
         ------
         ModelError
-            Segments of another length than the model was trained on.
+            Segments of another length than the model was trained on, if the tree is not to classify them.
         """
         length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
-        if length != self.card["segment_length"]:
+        if length != self.card["segment_length"] and self.outside != "tree":
             raise ModelError(
                 f"{segments.attrs.get('granule', 'segments')}: segments of {length:g} m, the default model was trained "
                 f"on {self.card['segment_length']:g} m; use classifier='radiometric'"
@@ -230,14 +233,14 @@ class Boosted:
 
     def _look(self, track: xr.Dataset, spot: int) -> _Look:
         """One track: probabilities of the model or, out of its depth, of the tree."""
+        if float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH)) != self.card["segment_length"]:
+            return _Look(_of_tree(track, spot), 1.0, True)
         values = build(track.assign_attrs(spot=spot), self.card["features"]).values
         known = np.isfinite(values).all(axis=1)
         share = self.share_outside(values[known])
         beyond = share > self.card["outside_limit"]
         if beyond and self.outside == "tree":
-            tree = Radiometric().predict(track.assign_attrs(spot=spot))
-            p = np.asarray(tree["class_probability"].values, "f8")
-            return _Look(np.where((tree["surface_class"].values >= 0)[:, None], p, np.nan), share, True)
+            return _Look(_of_tree(track, spot), share, True)
         return _Look(
             self.probabilities(track, spot, values, 2.0 if beyond and self.outside == "temper" else 1.0),
             share,
@@ -327,6 +330,13 @@ class Boosted:
         return cls(first, second, about, outside)
 
 
+def _of_tree(track: xr.Dataset, spot: int) -> F8:
+    """Probabilities of the radiometric tree; NaN where it gives no class."""
+    tree = Radiometric().predict(track.assign_attrs(spot=spot))
+    p = np.asarray(tree["class_probability"].values, "f8")
+    return np.where((tree["surface_class"].values >= 0)[:, None], p, np.nan)
+
+
 @dataclass(frozen=True)
 class _Look:
     """Outcome of one track: probabilities, share outside of the trained ranges, whether the tree gave them."""
@@ -352,12 +362,7 @@ def shipped() -> Boosted:
     ModelError
         As :meth:`Boosted.load`.
     """
-    home = files(__package__).joinpath(HOME)
-    if isinstance(home, Path):
-        return Boosted.load(home)
-    with TemporaryDirectory(prefix="is2ice-") as folder:  # on workers the package may be a zip file
-        for name in ("card.json", "forest.npz"):
-            Path(folder, name).write_bytes(home.joinpath(name).read_bytes())
+    with packaged(HOME) as folder:
         return Boosted.load(folder)
 
 

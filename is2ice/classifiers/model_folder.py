@@ -11,8 +11,11 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ __all__ = [
     "is_model",
     "load",
     "objects",
+    "packaged",
     "packed_weights",
     "read_card",
     "save",
@@ -45,6 +49,19 @@ FORMAT = 1
 CLASSES = {name: code for code, name in enumerate(schema.CLASSES)}
 _NEEDED = ("format", "kind", "architecture", "parameters", "classes", "is2ice", "weights")
 _LARGEST_CARD = 2**24
+
+
+@contextmanager
+def packaged(*names: str) -> Iterator[Path]:
+    """Give the folder of a model that comes with the package; a copy of it where the package is a zip file."""
+    home = files(__package__).joinpath(*names)
+    if isinstance(home, Path):
+        yield home
+        return
+    with TemporaryDirectory(prefix="is2ice-") as folder:
+        for file in home.iterdir():
+            Path(folder, file.name).write_bytes(file.read_bytes())
+        yield Path(folder)
 
 
 def save(

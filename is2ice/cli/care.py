@@ -1,4 +1,4 @@
-"""Commands ``is2ice verify``, ``is2ice prune`` and ``is2ice convert``."""
+"""Commands ``is2ice verify`` and ``is2ice prune``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["convert_app", "prune_app", "verify_app"]
+__all__ = ["prune_app", "verify_app"]
 
 verify_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 prune_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Address = Annotated[str, typer.Argument(help="Folder or bucket of a store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -40,15 +39,3 @@ def prune(
 
     done = remove(store, keep=keep, dry_run=dry_run)
     typer.echo(json.dumps(asdict(done)) if as_json else f"{'would be pruned: ' if dry_run else ''}{done}")
-
-
-@convert_app.command(epilog="Example: is2ice convert old.zarr new.zarr")
-def convert(
-    store: Annotated[str, typer.Argument(help="Folder of a store of an earlier is2ice.")],
-    target: Annotated[str, typer.Argument(help="Folder or bucket of the new store.")],
-) -> None:
-    """Write the tracks of a store of an earlier is2ice into a new store."""
-    from is2ice.io.stores.maintenance import convert as write
-
-    count = write(store, target)
-    typer.echo(f"{target}: {count} tracks converted; {store} is unchanged")

@@ -49,6 +49,12 @@ COMMANDS = {
         "Find ICESat-2 granules that meet an area; needs no login.",
         "is2ice run GRANULE --store tracks.zarr   (its name is enough; downloads need a login)",
     ),
+    "order": Entry(
+        "order:app",
+        _WORK,
+        "Order parts of granules from NASA (Harmony), wait for them and fetch them; needs an Earthdata login.",
+        "is2ice products FILE",
+    ),
     "run": Entry(
         "run:app",
         _WORK,
@@ -88,7 +94,7 @@ COMMANDS = {
     "products": Entry(
         "products:app",
         _WORK,
-        "Compute numbers of an ATL07 or ATL10 granule again from its own data, and print the agreement.",
+        "Check an ATL07 or ATL10 granule against its own data, or describe a product and list its variables.",
         "is2ice compare GRANULE BEAM --atl10 FILE",
     ),
     "map": Entry(
@@ -138,7 +144,7 @@ COMMANDS = {
         "unet:app",
         _LEARN,
         "U-Net for Sentinel-2 scenes, trained on automatic labels.",
-        "is2ice labels make GRANULE ITEM --network MODEL",
+        "is2ice labels make GRANULE ITEM --store STORE --classifier MODEL",
     ),
     "classmaps": Entry(
         "classmaps:app",
@@ -163,12 +169,6 @@ COMMANDS = {
         _STORES,
         "Remove replaced tracks that no version holds, and what writers that died left more than a day ago.",
         "is2ice verify {store}",
-    ),
-    "convert": Entry(
-        "care:convert_app",
-        _STORES,
-        "Write the tracks of a store of an earlier is2ice into a new store.",
-        "is2ice verify {target}",
     ),
     "declarations": Entry(
         "publish:declarations_app",
@@ -211,5 +211,5 @@ COMMANDS = {
 }
 if CHECKOUT:
     COMMANDS["bench"] = Entry(
-        "bench:app", _MORE, "Measure and project the scaling of a run.", "python recipes/paper_tables.py"
+        "bench:app", _MORE, "Measure and project the scaling of a run.", "python recipes/paper.py --offline"
     )

@@ -112,7 +112,7 @@ def compare(
 def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_json: bool) -> None:
     """Compare with a table of another instrument and print the numbers."""
     from is2ice.reports import outside_tables
-    from is2ice.reports.outside_data import compare_points
+    from is2ice.reports.outside_data import compare_points, lidar_height
     from is2ice.science import thickness
 
     assert outside.points is not None
@@ -123,7 +123,10 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
     else:
         points = outside_tables.read_points(outside.points)
     theirs = next(name for name in ("draft", "freeboard", "height") if name in points)
-    name = {"height": "h_core"}.get(theirs, theirs)  # a lidar's heights are above the ellipsoid
+    name = theirs
+    if name == "height":  # a lidar's heights are above the ellipsoid
+        name = "height_above_ellipsoid"
+        track = track.assign({name: lidar_height(track)})
     if name == "draft":
         track = thickness.compute(track)
         track["draft"] = track["thickness"] - (track["freeboard"] - track["snow_depth"])

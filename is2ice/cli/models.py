@@ -72,7 +72,7 @@ def train(
         more = [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
         training.may_write(chosen, overwrite)
         more += [] if path is None else ["--out", path]
-        training.launch(config, replicas, more)
+        training.launch(["train", config, *more], replicas)
         return
     total = chosen.training.get("epochs")
     count = 0

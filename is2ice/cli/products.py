@@ -11,8 +11,16 @@ import typer
 import xarray as xr
 
 from is2ice.errors import GranuleError
+from is2ice.io.catalogs.icesat2 import PRODUCTS
 from is2ice.io.icesat2.atl07_atl10 import open_atl07, open_atl10
-from is2ice.reports.nasa_product_checks import SAME, agreement, check_atl07, check_atl10
+from is2ice.reports.nasa_product_checks import (
+    FREEBOARDS,
+    SAME,
+    SAME_FREEBOARD,
+    agreement,
+    check_atl07,
+    check_atl10,
+)
 
 from .console import AsJson, out, print_json
 
@@ -21,12 +29,27 @@ __all__ = ["app", "lines_atl07", "lines_atl10"]
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: is2ice products ATL10-02_20191104195311_05940501_006_01.h5")
+@app.command(
+    epilog="Examples: is2ice products ATL10-02_20191104195311_05940501_006_01.h5\n\nis2ice products ATL07\n\n"
+    "is2ice products ATL03_20191104195311_05940510_006_01.h5 --variables"
+)
 def check(
-    path: Annotated[Path, typer.Argument(help="An ATL07 or ATL10 granule.")],
+    path: Annotated[
+        Path, typer.Argument(help="An ATL07 or ATL10 granule; or the name of a product, such as ATL07.")
+    ],
+    variables: Annotated[
+        bool, typer.Option("--variables", help="List the variables of the granule, ATL03 too, or product.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compute numbers of an ATL07 or ATL10 granule again from its own data, and print the agreement."""
+    """Check an ATL07 or ATL10 granule against its own data, or describe a product and list its variables.
+
+    Numbers of a granule are computed again from its own data, and their agreement is printed. Products are described by
+    NASA's catalogue, through icepyx, without a login.
+    """
+    if variables or str(path) in PRODUCTS:
+        _describe(str(path), variables, as_json)
+        return
     try:
         ten, beams = True, check_atl10(open_atl10(path))
     except GranuleError as error:
@@ -44,6 +67,25 @@ def check(
         return
     for line in lines_atl10(beams) if ten else lines_atl07(beams):
         out.print(line)
+
+
+def _describe(source: str, variables: bool, as_json: bool) -> None:
+    """Print the description of a product, or the variables of a product or granule."""
+    from is2ice.io.catalogs import orders
+
+    if variables:
+        found = orders.product_variables(source)
+        if as_json:
+            print_json(found)
+        for name in () if as_json else found:
+            out.print(name)
+        return
+    product = orders.product_info(source)
+    if as_json:
+        print_json(vars(product))
+        return
+    out.print(f"{product.title}\n{product.summary}")
+    out.print(f"releases {', '.join(product.releases)}; data from {product.start}; {product.collection}")
 
 
 def _atl07(path: Path) -> xr.DataTree:
@@ -123,6 +165,8 @@ def lines_atl10(beams: dict[str, Any]) -> list[str]:
                 f"  section at {s['x_atc'] / 1e3:.1f} km: h_ref {_m(s['h_ref'])} m, flag {s['flag']}, {s['leads']} "
                 f"leads; ours {_m(s['ours'])}, difference {_m(s['difference'], 6)} m: {s['why']}"
             )
+            if s["freeboards"]:
+                lines.append(f"    freeboards of its segments: {_kinds(s['freeboards'])}")
         lines.append(
             f"  freeboard: {fb['n']} of {fb['of_segments']} segments have one, {fb['compared']} computed again"
             + (f", to {fb['difference_max']:.1e} m" if fb["compared"] else "")
@@ -134,6 +178,11 @@ def lines_atl10(beams: dict[str, Any]) -> list[str]:
             )
         )
     return [*lines, *_in_all(beams)]
+
+
+def _kinds(count: dict[str, int]) -> str:
+    """Write numbers of segments by the kind of their freeboard."""
+    return ", ".join(f"{n} {FREEBOARDS[kind]}" for kind, n in count.items())
 
 
 def _in_all(beams: dict[str, Any]) -> list[str]:
@@ -149,6 +198,12 @@ def _in_all(beams: dict[str, Any]) -> list[str]:
     ]
     for why, n in Counter(re.sub(r"-?\d+(\.\d+)? (km|m)\b", "...", s["why"]) for s in absent).most_common():
         lines.append(f"  {n}: {why}")
+    kinds: Counter[str] = Counter()
+    for one in beams.values():
+        kinds.update(one["freeboard"]["by_kind"])
+    if kinds:
+        found = {k: kinds[k] for k in FREEBOARDS if kinds[k]}
+        lines.append(f"freeboards of {kinds.total()} segments (to {SAME_FREEBOARD:g} m): {_kinds(found)}")
     return lines
 
 

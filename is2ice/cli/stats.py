@@ -23,7 +23,7 @@ def stats(
     thin_ice: Annotated[bool, typer.Option("--thin-ice", help="Count thin ice as lead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure lead fraction, widths and spacing, floe chords, ridges and roughness, track by track."""
+    """Measure leads, openings (widths, spacing), floe chords, ridges and roughness, track by track."""
     from is2ice.io.stores import store as stores
 
     listed = stores.open_store(store)
@@ -49,6 +49,6 @@ def _number(name: str, value: float | None) -> str:
     """Write a number with its unit; lengths and heights are in metres."""
     if value is None:
         return "-"
-    metres = name.startswith(("width", "distance", "chord", "height", "rms"))
+    metres = name.startswith(("width", "distance", "chord", "half_of_ice", "height", "rms"))
     digits = 2 if name.startswith(("height", "rms")) else 0
     return f"{value:,.{digits}f} m" if metres else f"{value:.4g}"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 #: Spelled out, since importing the presets would load the simulator for every --help; a test keeps it current.
-PRESET_NAMES = "ross_sea_november, arctic_winter_night, marginal_ice_zone, cloudy, no_leads"
+PRESET_NAMES = (
+    "ross_sea_november, arctic_winter_night, marginal_ice_zone, arctic_melt_season, cloudy, no_leads"
+)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -55,7 +55,9 @@ class FitFlags:
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")] = 0
 
 
-@app.command(epilog="Example: is2ice unet train a.json b.json --validation c.json --out models/s2")
+@app.command(
+    epilog="Example: is2ice unet train a.json b.json --validation c.json --out models/s2 --replicas 2"
+)
 @expand_flags
 def train(
     scenes: Annotated[list[str], typer.Argument(help="STAC items, path or URL.")],
@@ -68,13 +70,17 @@ def train(
     architecture: Annotated[
         str, typer.Option("--architecture", help="default, or published (grey).")
     ] = "default",
+    replicas: Annotated[
+        int,
+        typer.Option("--replicas", min=1, help="Number of processes that share the tiles, under Horovod."),
+    ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train on tiles of scenes, labelled by a filter; under `horovodrun` every process takes its share."""
+    """Train on tiles of scenes, labelled by a filter."""
     from is2ice.classifiers import tensorflow_logging
     from is2ice.classifiers.model_folder import is_model
-    from is2ice.classifiers.replicas import launched
+    from is2ice.classifiers.replicas import launched, started_as
     from is2ice.classifiers.unet import ARCHITECTURES, UNet
     from is2ice.errors import ModelError
 
@@ -86,8 +92,17 @@ def train(
             raise ValueError(f"{flag} {value}: expected one of {', '.join(known)}")
     if exists(model) and not (overwrite and is_model(model)):
         raise ModelError(f"{model}: it exists; choose another --out, or pass --overwrite to replace a model")
+    if replicas > 1 and started_as()[1] == 1:
+        from is2ice.workflows.train import launch
+
+        flags = {"out": model, "architecture": architecture, **vars(tile), **vars(fit)}
+        words = [w for k, v in flags.items() if v is not None for w in (f"--{k}", str(v))]
+        words += [w for item in validation or [] for w in ("--validation", item)]
+        words += [flag for flag, on in (("--overwrite", overwrite), ("--json", as_json)) if on]
+        launch(["unet", "train", *scenes, *words], replicas)
+        return
     inputs = ("grey",) if architecture == "published" else None
-    replicas = launched()
+    ranks = launched()
     tensorflow_logging.start()
     tiles = tile.tiles(scenes, inputs)
     held = tile.tiles(validation, tiles.inputs) if validation else None
@@ -96,8 +111,8 @@ def train(
         if not as_json:
             out.print("  ".join(f"{k} {v:.4f}" for k, v in row.items()))
 
-    made = UNet.fit(tiles, held, architecture, replicas=replicas, progress=report, **vars(fit))
-    if replicas.is_root:
+    made = UNet.fit(tiles, held, architecture, replicas=ranks, progress=report, **vars(fit))
+    if ranks.is_root:
         made = made.save(model, overwrite=overwrite)
         if as_json:
             print_json({**made.card, "checksum": made.checksum})

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from is2ice.io.icesat2.atl07_atl10 import (
 )
 from is2ice.science import icestats
 from is2ice.science import koo as koo_method
+from is2ice.science.leads import find_leads, lead_extents
 
 from . import point_density
 
@@ -38,6 +40,8 @@ __all__ = ["Comparison", "alike_places", "compare", "match", "not_comparable", "
 F8 = NDArray[np.float64]
 #: Half the footprint, m: leads whose edges are this near to each other overlap on the ground.
 FOOT = 5.5
+#: Bounds of the classes of width in which the precision of leads is told, m.
+WIDTHS = (0.0, 12.0, 25.0, 50.0, np.inf)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -55,6 +59,8 @@ class Comparison:
         Ours in the common stretch; the product's segments there with ``ours_*`` beside them.
     sections : xarray.Dataset or None
         Reference surfaces of ATL10 with ours.
+    atl07_leads : xarray.Dataset or None
+        Runs of sea-surface segments of ATL07 (their heights as ATL10 weighs them) with ours.
     leads : dict of str to array, shape (n, 2)
         ``ours`` and ``theirs`` (and ``koo``): first and last metre of each lead.
     koo : xarray.Dataset or None
@@ -69,6 +75,7 @@ class Comparison:
     sections: xr.Dataset | None = field(repr=False)
     leads: dict[str, F8] = field(repr=False)
     koo: xr.Dataset | None = field(default=None, repr=False)
+    atl07_leads: xr.Dataset | None = field(default=None, repr=False)
 
     def to_json(self) -> str:
         """Numbers and statements."""
@@ -163,7 +170,8 @@ def compare(
         Dims (x_atc,), from photons to freeboard, with attributes granule and beam.
     atl07 : path or Dataset, optional
     atl10 : path or DataTree of one beam, optional
-        If both are given, segments and freeboards are those of ATL10, and ATL07 adds the segments that ATL10 dropped.
+        If both are given, segments and freeboards are those of ATL10. Heights of all segments of ATL07, and its own
+        sea surface (the heights of its runs of sea-surface segments), are compared besides.
     koo : path or Koo, optional
         A trained classifier of ATL07 segments (:mod:`is2ice.classifiers.koo`): adds the method of Koo et al. (2023) as
         a third result. It needs `atl07`; reference sections are those of `atl10` if given.
@@ -206,22 +214,18 @@ def _compare(
     for product in (p for p in (seven, ten) if p is not None):
         _same_pass(track, {str(k): v for k, v in product.attrs.items()})
     theirs, track = _common(theirs.assign_attrs(about), track)
-    joined = match(track, theirs)
-    correction = _their_correction(joined)
-    shift = (
-        joined["ours_correction"].values - correction
-        if correction is not None
-        else np.zeros(joined.sizes["segment"])
-    )
-    for name in (
-        "ours_height",
-        "ours_h_ref",
-    ):  # NaN where the product does not say what it took from its heights
-        joined[name] = ("segment", joined[name].values + shift)
+    joined, shift = _brought(match(track, theirs))
+    seven_joined = joined
+    if ten is not None and seven is not None:
+        seven_joined, _ = _brought(match(track, _common(seven, track)[0]))
+    runs = None if seven is None else _atl07_leads(seven_joined)
     sections = _sections(ten, joined) if ten is not None else None
     their_leads = _their_leads(ten, joined)
     leads = {"ours": _our_leads(track), "theirs": their_leads}
+    openings = _openings(track)
     lead_numbers = _compare_leads(leads, joined)
+    lead_numbers["our_openings"] = len(openings)
+    lead_numbers["theirs_in_our_openings"] = int(overlaps(their_leads, openings).sum())
     third = None if koo is None or seven is None else _koo(koo, seven, ten, track)
     numbers: dict[str, Any] = {
         "ours": _about(
@@ -236,11 +240,17 @@ def _compare(
         ),
         "theirs": _about(about, "product", "granule", "beam", "release", "layout", schema.SIMULATED),
         "stretch_km": round(float(np.ptp(track["x_atc"].values)) / 1e3, 3),
-        "corrections": _differences(shift if correction is not None else np.empty(0)),
-        "height": _differences(
-            joined["ours_height"].values - joined["height"].values,
-            _total(joined, "ours_height_uncertainty", "height_uncertainty"),
-        ),
+        "corrections": _differences(shift if shift is not None else np.empty(0)),
+        "height": _heights(joined),
+        "atl07": None
+        if runs is None
+        else {
+            "height": _heights(seven_joined),
+            "sea_surface": _differences(
+                runs["ours_h_ref"].values - runs["height"].values,
+                _total(runs, "ours_h_ref_uncertainty", "sigma"),
+            ),
+        },
         "sea_surface": None
         if sections is None
         else _differences(
@@ -252,11 +262,46 @@ def _compare(
         "leads": lead_numbers,
         "classes": _classes(joined),
     }
-    statements = not_comparable(track, about, joined, numbers, correction is not None)
+    statements = not_comparable(track, about, joined, numbers, shift is not None)
     if third is not None:
         leads["koo"] = _koo_leads(third)
         numbers["koo"] = _koo_numbers(third, leads)
-    return Comparison(numbers, statements, track, joined, sections, leads, third)
+    return Comparison(numbers, statements, track, joined, sections, leads, third, runs)
+
+
+def _brought(joined: xr.Dataset) -> tuple[xr.Dataset, F8 | None]:
+    """Ours brought to the product's corrections, and the difference taken out; None where it holds no corrections."""
+    correction = _their_correction(joined)
+    if correction is None:
+        return joined, None
+    # NaN where the product does not say what it took from its heights.
+    shift = joined["ours_correction"].values - correction
+    names = ("ours_height", "ours_h_ref")
+    return joined.assign({name: ("segment", joined[name].values + shift) for name in names}), shift
+
+
+def _heights(joined: xr.Dataset) -> dict[str, Any]:
+    return _differences(
+        joined["ours_height"].values - joined["height"].values,
+        _total(joined, "ours_height_uncertainty", "height_uncertainty"),
+    )
+
+
+def _atl07_leads(joined: xr.Dataset) -> xr.Dataset:
+    """Sea surface of ATL07 itself: heights of its runs of sea-surface segments, weighed as ATL10 does, with ours."""
+    surface = joined["ssh_flag"].values > 0
+    breaks = np.concatenate([[False], np.diff(joined["segment_id"].values) != 1])
+    x, height, sigma = (joined[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
+    table = find_leads(x, height, sigma, surface, breaks=breaks, method="nasa", min_sigma=1e-6)
+    weight = table["weight"].values
+    out = table[["x", "height", "sigma", "n"]]
+    for name in ("ours_h_ref", "ours_h_ref_uncertainty"):
+        parts = [
+            (joined[name].values[i : j + 1], weight[i : j + 1])
+            for i, j in zip(table["first"].values, table["last"].values, strict=True)
+        ]
+        out[name] = ("lead", np.array([float((v * w).sum() / w.sum()) for v, w in parts]))
+    return out
 
 
 def _about(attrs: Any, *names: str) -> dict[str, Any]:
@@ -345,12 +390,7 @@ def _koo(
         section = _sections_of(seven, theirs["segment_id"].values, theirs["refsurf_ndx"].values)
     done = koo_method.sea_surface(model.classify(seven), section)
     done, _ = _common(done, track)
-    joined = match(track, done)
-    correction = _their_correction(joined)
-    if correction is not None:
-        for name in ("ours_height", "ours_h_ref"):
-            joined[name] = joined[name] + (joined["ours_correction"] - correction)
-    return joined
+    return _brought(match(track, done))[0]
 
 
 def _sections_of(seven: xr.Dataset, segment_id: F8, index: F8) -> NDArray[np.int64] | None:
@@ -420,7 +460,12 @@ def _their_leads(ten: xr.DataTree | None, joined: xr.Dataset) -> F8:
 
 
 def _our_leads(track: xr.Dataset) -> F8:
-    """Begin and end of our openings, by class alone: also those that the sea surface does not rest on."""
+    """Begin and end of our leads (:func:`is2ice.science.leads.lead_extents`), m; of openings without a sea surface."""
+    return lead_extents(track) if "lead_index" in track else _openings(track)
+
+
+def _openings(track: xr.Dataset) -> F8:
+    """Begin and end of open water by class alone, m."""
     table = icestats.chords(track)
     lead = table.isel(chord=np.flatnonzero(table["kind"].values == icestats.LEAD))
     return np.column_stack(
@@ -459,6 +504,16 @@ def _compare_leads(leads: dict[str, F8], joined: xr.Dataset) -> dict[str, Any]:
         "ours_only": int((~seen).sum()),
         "ours_only_narrower_than_a_segment": int((~seen & narrow).sum()),
         "median_width_ours": float(np.median(width)) if width.size else None,
+        "precision_by_width": [
+            {
+                "from": low,
+                "to": high if np.isfinite(high) else None,
+                "ours": int(here.sum()),
+                "precision": share((seen & here).sum(), int(here.sum())),
+            }
+            for low, high in pairwise(WIDTHS)
+            for here in [(width >= low) & (width < high)]
+        ],
     }
 
 

@@ -55,6 +55,7 @@ def text(c: Comparison) -> str:
         f"  corrections (taken out)  {_cm(n['corrections'])}",
         f"  height                   {_cm(n['height'])}",
         f"  sea surface by section   {_cm(n['sea_surface'])}",
+        *_atl07(n),
         f"  freeboard, like places   {_cm(freeboard['alike'].get('difference'))}",
         "freeboard (m):",
     ]
@@ -76,15 +77,37 @@ def text(c: Comparison) -> str:
     lines += [
         f"  heights to their segments that do not overlap: {alone}" + (f", {ratio} times" if ratio else ""),
         *_budget(density),
-        f"leads: ours {leads['ours']}, theirs {leads['theirs']}",
-        f"  of theirs we see {leads['theirs_with_ours']} (recall {_or(leads['recall'])}), "
-        f"of ours they see {leads['ours_with_theirs']} (precision {_or(leads['precision'])})",
+        f"leads: ours {leads['ours']} (openings by class {leads['our_openings']}), theirs {leads['theirs']}",
+        f"  of theirs we see {leads['theirs_with_ours']} (recall {_or(leads['recall'])}; "
+        f"{leads['theirs_in_our_openings']} as openings), of ours they see {leads['ours_with_theirs']} "
+        f"(precision {_or(leads['precision'])})",
         f"  only ours {leads['ours_only']}, narrower than a segment {leads['ours_only_narrower_than_a_segment']}",
+        f"  precision by width: {_by_width(leads)}",
         "classes, segments by their type and our class:",
     ]
     for kind, row in n["classes"].items():
         lines.append(f"  their {kind}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
     return "\n".join([*lines, *_koo(n.get("koo"))])
+
+
+def _atl07(n: dict[str, Any]) -> list[str]:
+    """Lines on heights and sea surface of ATL07 itself; none without it."""
+    if n["atl07"] is None:
+        return []
+    return [
+        f"  height, ATL07            {_cm(n['atl07']['height'])}",
+        f"  sea surface, ATL07 leads {_cm(n['atl07']['sea_surface'])}",
+    ]
+
+
+def _width(row: dict[str, Any]) -> str:
+    return f"{row['from']:g}-{row['to']:g} m" if row["to"] is not None else f"over {row['from']:g} m"
+
+
+def _by_width(leads: dict[str, Any]) -> str:
+    """Precision of our leads by width."""
+    rows = leads["precision_by_width"]
+    return ", ".join(f"{_width(r)} {_or(r['precision'])} of {r['ours']}" for r in rows)
 
 
 def _koo(n: dict[str, Any] | None) -> list[str]:
@@ -138,10 +161,12 @@ def _tables(c: Comparison) -> str:
     methods = ("classifier", "sea_surface_method")
     about += [[k.replace("_", " "), n["ours"][k], None] for k in methods if k in n["ours"]]
     differences = []
+    seven = n["atl07"] or {}
     for what, d in (
         ("corrections (taken out)", n["corrections"]),
         ("height", n["height"]),
         ("sea surface by section", n["sea_surface"]),
+        *((f"{kind.replace('_', ' ')}, ATL07", value) for kind, value in seven.items()),
         ("freeboard, like places", freeboard["alike"].get("difference")),
     ):
         if not d or not d.get("n"):
@@ -178,7 +203,16 @@ def _tables(c: Comparison) -> str:
             ),
             _table("Total freeboard, m", ["", "n", *columns], quantiles),
             _table("Points per km", ["", "ours", name, "ratio"], points),
-            _table("Leads", ["", ""], [[k.replace("_", " "), v] for k, v in leads.items()]),
+            _table(
+                "Leads",
+                ["", ""],
+                [[k.replace("_", " "), v] for k, v in leads.items() if not isinstance(v, list)],
+            ),
+            _table(
+                "Precision of our leads by width",
+                ["", "ours", "precision"],
+                [[_width(r), r["ours"], r["precision"]] for r in leads["precision_by_width"]],
+            ),
             _table(f"Segments by type of {name} and our class", ["", *kinds], classes),
         )
     )

@@ -26,8 +26,19 @@ F8 = NDArray[np.float64]
 
 #: Length of a section, and how far the product interpolates: ``maxgaptime`` of 30 s at 7.1 km/s, m.
 SECTION, MAX_GAP = 10_000.0, 213_000.0
-#: Single-precision heights agree to this, m.
-SAME = 1e-4
+#: Single-precision references agree to this, and freeboards of the file's own references, m.
+SAME, SAME_FREEBOARD = 1e-4, 1e-6
+#: Why a segment's freeboard is what it is, in the order in which they are tried.
+FREEBOARDS = {
+    "same": "height less the section's reference",
+    "clipped": "negative, and set to 0 by the product",
+    "unsmoothed": "height less the mean of the section's own leads, before neighbours were averaged in",
+    "interpolated": "height less the reference interpolated along the track",
+    "differs": "another value",
+    "refused": "none, though height and reference are there",
+    "no_reference": "none: the section has no reference",
+    "outside_file": "of a section that the file does not hold",
+}
 
 
 def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
@@ -44,8 +55,9 @@ def check_atl10(tree: xr.DataTree) -> dict[str, Any]:
         Per beam: ``layout`` (:func:`is2ice.reports.point_density.layout`), ``leads`` (n, with_segments,
         largest difference of
         height and sigma, m), ``sections`` (one
-        entry each: x_atc, h_ref, flag, leads, ours, difference, why), ``freeboard`` (n, compared, largest
-        difference). JSON can hold it; what cannot be computed is None.
+        entry each: x_atc, h_ref, flag, leads, ours, difference, why, and ``freeboards``, the number of segments by
+        :data:`FREEBOARDS`), ``freeboard`` (n, compared, largest difference, and the same numbers over all sections).
+        JSON can hold it; what cannot be computed is None.
 
     Notes
     -----
@@ -83,7 +95,10 @@ def _check_beam(node: xr.DataTree) -> dict[str, Any]:
         # Numbers skip sections that the product left out, so each number is placed by its own segments.
         for k in np.unique(ndx[np.isfinite(ndx)]):
             at[ndx == k] = np.median(at[ndx == k])
-    out["freeboard"] = _check_freeboard(segments, sections, at, mine)
+    kind = _kinds_of_freeboard(segments, sections, at, mine, raw)
+    for section, number in zip(out["sections"], mine, strict=True):
+        section["freeboards"] = _numbers(kind[at == number])
+    out["freeboard"] = _check_freeboard(segments, sections, at, mine) | {"by_kind": _numbers(kind)}
     return out
 
 
@@ -226,6 +241,46 @@ def _check_freeboard(segments: xr.Dataset, sections: xr.Dataset, at: F8, mine: F
         "clipped": int(clipped.sum()),
         "without_reference": int((~np.isfinite(ours)).sum()),
     }
+
+
+def _numbers(kind: NDArray[Any]) -> dict[str, int]:
+    """Count segments by kind of freeboard; kinds that there are none of are left out."""
+    count = Counter(kind.tolist())
+    return {name: count[name] for name in FREEBOARDS if count[name]}
+
+
+def _kinds_of_freeboard(
+    segments: xr.Dataset, sections: xr.Dataset, at: F8, mine: F8, raw: dict[Any, tuple[float, float, int]]
+) -> NDArray[Any]:
+    """Row of FREEBOARDS for each segment."""
+    n = segments.sizes.get("segment", 0)
+    if not n:
+        return np.empty(0, "U1")
+    x, height = (segments[name].values.astype(float) for name in ("x_atc", "height"))
+    value = segments["freeboard"].values.astype(float)
+    h_ref = sections["h_ref"].values.astype(float)
+    place = {k: i for i, k in enumerate(mine.tolist())}
+    row = np.array([place.get(k, -1) for k in at.tolist()])
+    own = np.append(h_ref, np.nan)[row]
+    unsmoothed = np.array([raw.get(k, (np.nan,))[0] for k in at.tolist()])
+    good = np.isfinite(h_ref)
+    along = np.full(n, np.nan)
+    if good.sum() > 1:
+        along = np.interp(x, sections["x_atc"].values[good], h_ref[good], left=np.nan, right=np.nan)
+    with np.errstate(invalid="ignore"):
+        near = [np.abs(value - (height - h)) <= SAME_FREEBOARD for h in (own, unsmoothed, along)]
+        clipped = (value == 0.0) & (height < own)
+    given = np.isfinite(value)
+    tests = {
+        "same": near[0],
+        "clipped": clipped,
+        "unsmoothed": near[1],
+        "interpolated": near[2],
+        "outside_file": row < 0,
+        "differs": given & np.isfinite(own),
+        "refused": np.isfinite(own) & np.isfinite(height),
+    }
+    return np.select(list(tests.values()), list(tests), "no_reference")
 
 
 def check_atl07(tree: xr.DataTree) -> dict[str, Any]:

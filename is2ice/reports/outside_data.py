@@ -16,9 +16,26 @@ from numpy.typing import NDArray
 from is2ice.science.epoch import EPOCH
 from is2ice.science.labels.image_grid import segment_crs, transformer
 
-__all__ = ["compare_points", "match_points"]
+__all__ = ["compare_points", "lidar_height", "match_points"]
 
 F8 = NDArray[np.float64]
+
+
+def lidar_height(track: xr.Dataset) -> xr.DataArray:
+    """Return the height of the surface above the ellipsoid as another lidar measures it, m.
+
+    It is the mean of the core of the photons less the first-photon bias, which is the photon counter's own. Tides and
+    the inverted barometer are left in, since a flight's heights hold them, too: those of another hour differ by them.
+
+    Raises
+    ------
+    KeyError
+        The track lacks ``h_core`` or ``first_photon_bias``.
+    """
+    height = track["h_core"] - track["first_photon_bias"]
+    return height.rename("height_above_ellipsoid").assign_attrs(
+        units="m", long_name="surface above the ellipsoid, without first-photon bias"
+    )
 
 
 def match_points(

@@ -431,14 +431,15 @@ def _table_1(study: Study) -> str:
         granule = stores.group_name(p.name)
         beams = held.beams(granule)
         attrs = held.tracks[granule, beams[0]] if beams else {}
-        text = _shift(study, p, attrs)
+        text, count = _shift(study, p, attrs), study.count_labels(p)
         rows.append(
             f"| {p.name} | {', '.join(map(str, np.atleast_1d(attrs.get('label_scenes', []))))} | "
-            f"{', '.join(beams)} | {text} |"
+            f"{', '.join(beams)} | {'-' if count is None else f'{count:,}'} | {text} |"
         )
         if (number := number_of(p.name)) is not None:
             shifts[number] = text
-    head = "\n### Passes of this study\n\n| pass | images used | beams labelled | displacement |\n|---|---|---|---|\n"
+    head = "\n### Passes of this study\n\n| pass | images used | beams | labelled segments | displacement |\n"
+    head += "|---|---|---|---|---|\n"
     return published_tables.table_1(PAIRS, shifts) + head + "\n".join(rows) + "\n"
 
 

@@ -14,6 +14,8 @@ nearer :math:`b` stays to what was expected.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,8 @@ ICE, STRIP = (0.95, 0.15), (0.55, 0.35)
 UNEVEN = 0.05
 #: Pieces are cut to this length, m: ice is not even over more.
 LONGEST = 60.0
+#: Cells whose shares are held at once.
+ROWS = 16_384
 
 
 def pieces(change: NDArray[np.bool_], length: float, first: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -100,35 +104,45 @@ def deconvolve(
     numpy.ndarray, shape (n,)
         As expected beforehand where no record says more.
     """
-    from scipy.sparse import coo_array, diags_array
+    from scipy.sparse import csr_array, diags_array
     from scipy.sparse.linalg import spsolve
 
     n = brightness.size
     if not n:
         return np.empty(0)
+    piece, run = pieces(change, length, first)
+    many = run.size
+    known = np.isfinite(brightness)
+    precision = known * (length / INDEPENDENT) / ERROR**2
+    record = np.where(known, brightness, 0.0)
+    # Shares are held for some cells at a time: of a whole pass they would be gigabytes.
+    normal, right = csr_array((many, many)), np.zeros(many)
+    for start in range(0, n, ROWS):
+        share = _shares(piece, met, length, start, min(start + ROWS, n))
+        weighted = share.T @ diags_array(precision[start : start + ROWS])
+        normal = normal + weighted @ share
+        right += weighted @ record[start : start + ROWS]
+    wide = np.bincount(piece, strip, many) > 0.5 * np.bincount(piece, minlength=many)
+    mean, spread = (np.where(wide, STRIP[k], ICE[k]) for k in (0, 1))
+    alike = (run[1:] == run[:-1]) / UNEVEN**2
+    ends = np.concatenate([alike, [0.0]]) + np.concatenate([[0.0], alike])
+    normal = normal + diags_array([ends + spread**-2.0, -alike, -alike], offsets=[0, 1, -1])
+    return np.asarray(spsolve(normal.tocsc(), right + mean / spread**2))[piece]
+
+
+def _shares(piece: NDArray[np.intp], met: NDArray[np.bool_], length: float, start: int, stop: int) -> Any:
+    """Share of each piece in the record of each of some cells, as a sparse matrix (cells, pieces)."""
+    from scipy.sparse import coo_array, diags_array
+
     kernel = np.ones(1)
     for metres in BOXES:
         kernel = np.convolve(kernel, np.ones(2 * max(0, round((metres / length - 1) / 2)) + 1))
     reach = kernel.size // 2
-    # Cells and pieces that share a record, as a sparse matrix: a column of weights for each offset.
-    row = np.repeat(np.arange(n), kernel.size)
-    column = row + np.tile(np.arange(-reach, reach + 1), n)
-    inside = (column >= 0) & (column < n)
-    inside &= met[np.clip(column, 0, n - 1)]
-    weight = np.tile(kernel, n)
-    piece, run = pieces(change, length, first)
-    many = run.size
-    share = coo_array(
-        (weight[inside], (row[inside], piece[column[inside]])), shape=(n, many), dtype=np.float64
-    ).tocsr()
-    share = diags_array(1.0 / np.maximum(share.sum(axis=1), 1e-12)) @ share
-    known = np.isfinite(brightness)
-    precision = known * (length / INDEPENDENT) / ERROR**2
-    wide = np.bincount(piece, strip, many) > 0.5 * np.bincount(piece, minlength=many)
-    mean, spread = (np.where(wide, STRIP[k], ICE[k]) for k in (0, 1))
-    normal = share.T @ diags_array(precision) @ share + diags_array(spread**-2.0)
-    alike = (run[1:] == run[:-1]) / UNEVEN**2
-    ends = np.concatenate([alike, [0.0]]) + np.concatenate([[0.0], alike])
-    normal = normal + diags_array([ends, -alike, -alike], offsets=[0, 1, -1])
-    right = share.T @ (precision * np.where(known, brightness, 0.0)) + mean / spread**2
-    return np.asarray(spsolve(normal.tocsc(), right))[piece]
+    row = np.repeat(np.arange(stop - start), kernel.size)
+    column = row + start + np.tile(np.arange(-reach, reach + 1), stop - start)
+    inside = (column >= 0) & (column < piece.size)
+    inside &= met[np.clip(column, 0, piece.size - 1)]
+    weight = np.tile(kernel, stop - start)[inside]
+    shape = (stop - start, int(piece[-1]) + 1)
+    share = coo_array((weight, (row[inside], piece[column[inside]])), shape=shape, dtype=np.float64).tocsr()
+    return diags_array(1.0 / np.maximum(share.sum(axis=1), 1e-12)) @ share

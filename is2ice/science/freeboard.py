@@ -30,7 +30,7 @@ POSSIBLE = (-2.0, 100.0)
 def compute(
     segments: xr.Dataset,
     *,
-    flags: Iterable[int] = (0, 1, 2, 3, 4),
+    flags: Iterable[int] = (0, 1, 2, 3, 4, 5),
     max_uncertainty: float | None = None,
     clip: bool = False,
 ) -> xr.Dataset:

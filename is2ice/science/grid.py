@@ -31,6 +31,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 
 from .epoch import EPOCH_DAY
+from .leads import used_lead_index
 
 __all__ = ["GRIDS", "Grid", "Period", "add", "cell_sums", "product_sums", "to_map"]
 
@@ -144,7 +145,10 @@ GRIDS = {
 # -- sums ---------------------------------------------------------------------------------------------
 #: What each class adds its length to.
 _CLASS_LENGTH = {code: f"length_{name}" for code, name in enumerate(schema.CLASSES)}
-_COUNTS = {"n_tracks": "tracks averaged", "n_leads": "lead segments that begin here"}
+_COUNTS = {
+    "n_tracks": "tracks averaged",
+    "n_leads": "leads that the sea surface rests on and that begin here",
+}
 #: Values that stand at one segment for a whole thing (:mod:`is2ice.science.icestats`): averaged by number, over all.
 #: They and roughness have no standard error.
 EVENTS = ("lead_width", "lead_spacing", "floe_length", "ridge_height")
@@ -164,7 +168,8 @@ def cell_sums(
     ----------
     segments : xarray.Dataset
         One whole track, or the cube of one granule, with dims (x_atc,) or (beam, x_atc): latitude, longitude,
-        delta_time, height_uncertainty, h_ref_uncertainty, the `values`, and, if there, surface_class and lead_index.
+        delta_time, height_uncertainty, h_ref_uncertainty, the `values`, and, if there, surface_class, lead_index and
+        lead_probability.
     grid : Grid
     period : {"month", "week", "all"}
         Calendar months, weeks from Monday (UTC), or all time at once.
@@ -204,7 +209,9 @@ def cell_sums(
         n = columns["latitude"].size
         columns["length"] = np.full(n, length)
         columns["code"] = _column(track, "surface_class", n, schema.UNLABELLED)
-        columns["lead"] = _column(track, "lead_index", n, -1)
+        columns["lead"] = (
+            np.nan_to_num(used_lead_index(track), nan=-1) if "lead_index" in track else np.full(n, -1)
+        )
         filled = _column(track, "n_photons", n, 1) > 0
         noise = {name: _errors(track, name, n) for name in values}
         parts.append(_track_sums(columns, filled, noise, grid, period, tuple(values), where))

@@ -1,13 +1,19 @@
 r"""Statistics of leads, floes, ridges and roughness along a track.
 
-All are what a line across the ice meets: a lead's *width* is the length of water along the track, which
+All are what a line across the ice meets: the *width* of an opening is the length of water along the track, which
 is the true width only where the crossing is square; the same holds for a floe's *chord*.
+
+* **Leads and openings.** A *lead* is open water that the sea surface rests on
+  (:func:`is2ice.science.leads.lead_extents`): its number is the same in runs, stores, maps, comparisons and here. An
+  *opening* is water by its class alone, and thin ice too if asked for; widths and spacings are those of openings.
 
 * **Chords.** Segments are lead (open water, or thin ice too) or ice. Missing cells take the state of the nearest
   cell where the gap is no longer than `bridge`; longer gaps cut the track. Leads shorter than `min_lead` are taken
   as ice, then ice shorter than `min_floe` between leads as lead. A chord is complete where the track
   goes on in the other state at both ends; only complete ones enter means, since those cut short are longer
-  than they look. (Long chords are cut more often, so means remain a little low in broken tracks.)
+  than they look. (Long chords are cut more often, so means remain a little low in broken tracks.) A mean over floes
+  is not the floe that a place on the ice lies in: many rims and brash outnumber the few floes that hold most of the
+  ice. So floes also have a mean weighted by length, and the chord over which half of the ice lies.
 * **Ridges.** Height above the local level ice (the lower quartile of the ice freeboard over 1 km). A crest is a
   maximum above the cutoff that rises above the troughs beside it by at least half its height (Rayleigh's
   criterion).
@@ -25,6 +31,8 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+
+from .leads import lead_extents
 
 __all__ = ["chords", "per_segment", "ridges", "roughness", "statistics"]
 
@@ -297,10 +305,11 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``length_km`` (classified), ``lead_fraction``, ``thin_ice_fraction``; ``leads`` (n, complete, per_km,
-        width_mean, width_median, width_p90), ``spacing`` (n, mean, median), ``floes`` (n, complete, chord_mean,
-        chord_median, chord_p90), ``ridges`` (n, per_km of ice, height_mean), ``roughness`` (km, mean, median). m unless
-        named; None where there is nothing to average.
+        ``length_km`` (classified), ``lead_fraction``, ``thin_ice_fraction``; ``leads`` (n, per_km; None without a sea
+        surface), ``openings`` (n, complete, per_km, width_mean, width_median, width_p90), ``spacing`` (n, mean,
+        median), ``floes`` (n, complete, chord_mean, chord_median, chord_p90; ``chord_mean_by_length`` and
+        ``half_of_ice_in_chords_over``, of the ice and not of the floes), ``ridges`` (n, per_km of ice, height_mean),
+        ``roughness`` (km, mean, median). m unless named; None where there is nothing to average.
     """
     _, length = _track(segments, "surface_class")
     code = segments["surface_class"].values
@@ -312,11 +321,13 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
     long = table["length"].values
     crests, rough = ridges(segments)["height"].values, roughness(segments)
     rough = rough[np.isfinite(rough)]
+    leads = len(lead_extents(segments)) if "lead_index" in segments else None
     return {
         "length_km": round(km, 3),
         "lead_fraction": _ratio((code == schema.OPEN_WATER).sum(), classified),
         "thin_ice_fraction": _ratio((code == schema.THIN_ICE).sum(), classified),
-        "leads": {
+        "leads": {"n": leads, "per_km": None if leads is None else _ratio(leads, km)},
+        "openings": {
             "n": int(lead.sum()),
             "complete": int((lead & whole).sum()),
             "per_km": _ratio(lead.sum(), km),
@@ -324,9 +335,22 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
         | _summary(long[lead & whole], "width"),
         "spacing": {"n": int(_spacing(table)[1].size)} | _summary(_spacing(table)[1], "distance"),
         "floes": {"n": int((~lead).sum()), "complete": int((~lead & whole).sum())}
-        | _summary(long[~lead & whole], "chord"),
+        | _summary(long[~lead & whole], "chord")
+        | _by_length(long[~lead & whole]),
         "ridges": {"n": int(crests.size), "per_km": _ratio(crests.size, ice_km)} | _summary(crests, "height"),
         "roughness": {"km": round(rough.size * length / 1e3, 3)} | _summary(rough, "rms"),
+    }
+
+
+def _by_length(chord: F8) -> dict[str, float | None]:
+    """Mean chord weighted by length, and the chord over which half of the ice lies."""
+    if not chord.size:
+        return {"chord_mean_by_length": None, "half_of_ice_in_chords_over": None}
+    order = np.sort(chord)
+    half = order[np.searchsorted(np.cumsum(order), 0.5 * order.sum())]
+    return {
+        "chord_mean_by_length": round(float((chord**2).sum() / chord.sum()), 4),
+        "half_of_ice_in_chords_over": round(float(half), 4),
     }
 
 

@@ -9,8 +9,9 @@ section's range; without any, runs of water or thin ice among the lowest 1 %. Wi
           \sigma^2_{lead} = \sum \alpha_i^2 \sigma_i^2,\quad
           h_{ref} = \sum_k \frac{1/\sigma_k^2}{\sum 1/\sigma^2} h_k
 
-Sections without leads are interpolated linearly (the nearest value beyond the ends), the row of sections is smoothed by
-a mean over three, and freeboard below zero is set to zero.
+Sections without leads are interpolated linearly by section number (the nearest value beyond the ends), each section is
+smoothed by a mean over itself and its two neighbours, and freeboard below zero is set to zero. A section that holds no
+segment at all, in a gap of the product, takes its place in the count: what lies beyond it is no neighbour.
 
 The published program scales heights to 0 ... 1 before it compares them with the limits 0.04 and 0.01, and does not say
 over which stretch; here it is the section. :math:`e^{-2u}` is what its expression ``exp(-u)**2`` computes.
@@ -267,7 +268,7 @@ def sea_surface(
         numbers,
         options,
     )
-    smooth = _smoothed(_filled(value), options.smooth)
+    smooth = _smoothed(known, _filled(known, value), options.smooth)
     at = np.searchsorted(known, numbers)
     h_ref = smooth[at] if known.size else np.full(height.size, np.nan)
     error = np.sqrt(variance)[at] if known.size else np.full(height.size, np.nan)
@@ -282,16 +283,15 @@ def sea_surface(
     return out
 
 
-def _filled(value: F8) -> F8:
-    """Fill sections without a lead: linearly by number, constant beyond the ends."""
+def _filled(number: NDArray[np.int64], value: F8) -> F8:
+    """Fill sections without a lead: linearly by section number, constant beyond the ends."""
     good = np.isfinite(value)
-    if not good.any():
-        return value
-    at = np.arange(value.size)
-    return np.interp(at, at[good], value[good])
+    return np.interp(number, number[good], value[good]) if good.any() else value
 
 
-def _smoothed(value: F8, width: int) -> F8:
-    """Average each section with its neighbours; at the ends with those there are."""
+def _smoothed(number: NDArray[np.int64], value: F8, width: int) -> F8:
+    """Average each section with its neighbours by number; at ends and gaps with those there are."""
     half = width // 2
-    return np.array([value[max(0, k - half) : k + half + 1].mean() for k in range(value.size)])
+    first = np.searchsorted(number, number - half)
+    last = np.searchsorted(number, number + half, side="right")
+    return np.array([value[a:b].mean() for a, b in zip(first, last, strict=True)])

@@ -75,7 +75,9 @@ __all__ = [
     "check_track",
     "consecutive_runs",
     "find_leads",
+    "lead_extents",
     "lead_index",
+    "used_lead_index",
 ]
 
 F8 = NDArray[np.float64]
@@ -432,13 +434,11 @@ def lead_extents(segments: xr.Dataset) -> F8:
     Returns
     -------
     numpy.ndarray, shape (lead, 2)
-        Its length is the number of leads that runs, stores and `show` tell. Statistics and comparisons count openings,
-        by class alone (:func:`is2ice.science.icestats.chords`).
+        Its length is the number of leads of a track: the same in runs, stores, `show`, statistics, comparisons and
+        maps. Openings are water by class alone (:func:`is2ice.science.icestats.chords`).
     """
-    index = np.asarray(segments["lead_index"])
+    index = used_lead_index(segments)
     inside = index >= 0
-    if "lead_probability" in segments:
-        inside &= ~(np.asarray(segments["lead_probability"]) < 0.5)
     x = np.asarray(segments["x_atc"], float)
     length = float(segments.attrs.get("segment_length", 2.0))
     row = np.flatnonzero(inside)
@@ -446,6 +446,20 @@ def lead_extents(segments: xr.Dataset) -> F8:
     _, back = np.unique(index[row][::-1], return_index=True)
     last = row.size - 1 - back
     return np.column_stack([x[row[first]], x[row[last]] + length])
+
+
+def used_lead_index(segments: xr.Dataset) -> NDArray[Any]:
+    """Return the number of the lead of each segment, -1 outside leads and in those that the sea surface leaves out.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        One track with lead_index and, of the sea surface by evidence, lead_probability.
+    """
+    index = np.asarray(segments["lead_index"])
+    if "lead_probability" not in segments:
+        return index
+    return np.where(np.asarray(segments["lead_probability"]) < 0.5, -1, index)
 
 
 def check_track(x: F8, **columns: ArrayLike) -> None:

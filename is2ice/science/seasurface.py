@@ -22,9 +22,10 @@ uncertainty of that correction (:mod:`is2ice.science.lead_footprint`). The sea o
 process of level, slopes along and across, and small departures of each ground track. A lead is sea, or else ice of
 unknown height above it; which, it settles with the others or by its own evidence
 (:mod:`is2ice.science.surface_process`). A lone implausible lead makes no surface. What is left out is listed with its
-reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``); where the standard error
-exceeds `most_error` (6 cm) there is no surface. `benchmarks/sea_surface.py` compares it with ``crossfit`` over passes
-with drawn physics and planted errors.
+reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``). Where none has any, runs of
+dim smooth cells, nilas or dark water, carry the surface with an offset and an error that say so (flag ``from_nilas``,
+:mod:`is2ice.science.nilas`). Where the standard error exceeds `most_error` (6 cm) there is no surface.
+`benchmarks/sea_surface.py` compares it with ``crossfit`` over passes with drawn physics and planted errors.
 
 **Position.** The mean of leads at :math:`x_k` with weights :math:`a_k` is the height of a sloping sea at
 :math:`\sum a_k x_k`, whatever the slope. Put at the centre of the window instead it is wrong by slope times the
@@ -63,7 +64,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.errors import SchemaError
 
-from . import lead_evidence, lead_footprint, surface_process
+from . import lead_evidence, lead_footprint, nilas, surface_process
 from .along_track import local_quantile, running_sum, spots
 from .first_photon_bias import PIXELS, incident
 from .lead_windows import (
@@ -103,6 +104,8 @@ METHODS = ("evidence", *LEAD_METHODS, "nearest_minimum")
 NODE, NEAR = 500.0, 5_000.0
 #: Stretch over which the brightness of ice is taken, and that beside a lead, m.
 ICE, BESIDE = 10_000.0, 600.0
+#: Flag of a surface that nilas carries.
+FROM_NILAS = 5
 #: Distance of the pairs of beams across the track, m.
 PAIR_SPACING = 3_300.0
 
@@ -324,54 +327,174 @@ def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     )
 
 
+@dataclass(frozen=True)
+class _Leads:
+    """Leads of all beams: a table for each beam, the number of its ground track, and the tracks' places across, m."""
+
+    tables: list[xr.Dataset]
+    tracks: NDArray[np.intp]
+    across: F8
+
+    def column(self, name: str) -> F8:
+        """Return a column of all leads, beam by beam."""
+        return np.concatenate([leads[name].values for leads in self.tables])
+
+    def parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Values of all leads, by beam."""
+        return np.split(values, np.cumsum([leads.sizes["lead"] for leads in self.tables])[:-1])
+
+    def observed(
+        self, prior: F8, film: F8, floor: float
+    ) -> tuple[surface_process.Observations, NDArray[np.intp]]:
+        """Leads in order of distance, as the process takes them, and that order."""
+        order = np.argsort(self.column("x"), kind="stable")
+        sizes = [leads.sizes["lead"] for leads in self.tables]
+        variance = self.column("sigma") ** 2 + floor**2
+        found = surface_process.Observations(
+            self.column("x")[order],
+            self.column("height")[order],
+            variance[order],
+            prior[order],
+            np.repeat(self.tracks, sizes)[order].astype(np.intp),
+            film[order],
+        )
+        return found, order
+
+
 def _by_evidence(
     beams: Sequence[_Beam], across: Sequence[float], rules: LeadOptions, model: SurfaceModel
 ) -> list[SeaSurface]:
     """Sea surfaces of beams that see one sea, at distances across (m); beams at one distance see the same strip."""
     strips, tracks = np.unique(np.asarray(across, float), return_inverse=True)
     found = [beam.leads(rules) for beam in beams]
-    tables = [_with_evidence(beam, leads) for beam, (leads, _) in zip(beams, found, strict=True)]
-    number = np.repeat(np.arange(len(beams)), [leads.sizes["lead"] for leads in tables])
-    x = np.concatenate([leads["x"].values for leads in tables])
-    order = np.argsort(x, kind="stable")
-    everything = xr.concat(tables, "lead")
-    prior = lead_evidence.prior(everything)
-    observed = surface_process.Observations(
-        x[order],
-        np.concatenate([leads["height"].values for leads in tables])[order],
-        (np.concatenate([leads["sigma"].values for leads in tables]) ** 2 + model.lead_floor**2)[order],
-        prior[order],
-        tracks.astype(np.intp)[number][order],
-        lead_evidence.film(everything)[order],
+    leads = _Leads(
+        [_with_evidence(beam, table) for beam, (table, _) in zip(beams, found, strict=True)],
+        tracks,
+        strips - strips.mean(),
     )
-    probability = np.zeros(x.size)
-    surface, node = None, np.empty(0)
-    if x.size:
-        ends = min(b.x[0] for b in beams if b.x.size), max(b.x[-1] for b in beams if b.x.size)
-        node = NODE * np.arange(np.floor(ends[0] / NODE), np.ceil(ends[1] / NODE) + 1)
-        surface = surface_process.fit(observed, node, strips - strips.mean())
+    everything = xr.concat(leads.tables, "lead")
+    prior, film = lead_evidence.prior(everything), lead_evidence.film(everything)
+    observed, order = leads.observed(prior, film, model.lead_floor)
+    node, surface = _at_nodes(beams, observed, leads.across)
+    probability = np.zeros(order.size)
+    if surface is not None:
         probability[order] = surface.probability
     used = probability >= surface_process.LEAST
-    everyone = np.sort(x[used])
+    everyone = np.sort(observed.x[used[order]])
     out = []
-    for k, (beam, (_, index)) in enumerate(zip(beams, found, strict=True)):
-        mine = number == k
-        leads = tables[k].assign(
-            prior=("lead", prior[mine]),
-            probability=("lead", probability[mine]),
-            used=("lead", used[mine]),
-            reason=("lead", lead_evidence.reasons(tables[k], prior[mine], probability[mine])),
+    own = [leads.parts(values) for values in (prior, probability, used)]
+    for k, (beam, (_, index), p, q, keep) in enumerate(zip(beams, found, *own, strict=True)):
+        table = leads.tables[k].assign(
+            prior=("lead", p),
+            probability=("lead", q),
+            used=("lead", keep),
+            reason=("lead", lead_evidence.reasons(leads.tables[k], p, q)),
         )
-        flag = _origin(beam.x, np.sort(x[mine & used]), everyone, model)
-        h_ref, error = np.full(beam.x.size, np.nan), np.full(beam.x.size, np.nan)
-        if surface is not None:
-            deviation = np.sqrt(np.interp(beam.x, node, surface.variance[tracks[k]]))
-            flag[~(deviation <= model.most_error)] = -1
-            there = flag >= 0
-            error[there] = deviation[there]
-            h_ref[there] = np.interp(beam.x[there], node, surface.height[tracks[k]])
-        out.append(SeaSurface(h_ref, error, flag, index, leads, _nodes(node, surface, tracks[k])))
+        flag = _origin(beam.x, np.sort(table["x"].values[keep]), everyone, model)
+        h_ref, error, flag = _on_track(beam.x, node, surface, tracks[k], flag, model)
+        out.append(SeaSurface(h_ref, error, flag, index, table, _nodes(node, surface, tracks[k])))
+    if all((one.flag >= 0).all() for one in out):
+        return out
+    return _with_nilas(beams, leads, out, (probability, film), rules, model)
+
+
+def _at_nodes(
+    beams: Sequence[_Beam], observed: surface_process.Observations, across: F8
+) -> tuple[F8, surface_process.Surface | None]:
+    """Nodes of a pass and the surface there; none without a lead."""
+    if not observed.x.size:
+        return np.empty(0), None
+    ends = min(b.x[0] for b in beams if b.x.size), max(b.x[-1] for b in beams if b.x.size)
+    node = NODE * np.arange(np.floor(ends[0] / NODE), np.ceil(ends[1] / NODE) + 1)
+    return node, surface_process.fit(observed, node, across)
+
+
+def _on_track(
+    x: F8,
+    node: F8,
+    surface: surface_process.Surface | None,
+    track: int,
+    flag: NDArray[np.int8],
+    model: SurfaceModel,
+    *,
+    common: float = 0.0,
+) -> tuple[F8, F8, NDArray[np.int8]]:
+    """Surface and error at the rows of a track, with the flags of those that have one; a common error is added."""
+    h_ref, error = np.full(x.size, np.nan), np.full(x.size, np.nan)
+    if surface is None:
+        return h_ref, error, np.full(x.size, -1, np.int8)
+    deviation = np.hypot(np.sqrt(np.interp(x, node, surface.variance[track])), common)
+    flag = np.where(deviation <= model.most_error, flag, -1).astype(np.int8)
+    there = flag >= 0
+    error[there] = deviation[there]
+    h_ref[there] = np.interp(x[there], node, surface.height[track])
+    return h_ref, error, flag
+
+
+def _with_nilas(
+    beams: Sequence[_Beam],
+    leads: _Leads,
+    surfaces: list[SeaSurface],
+    judged: tuple[F8, F8],
+    rules: LeadOptions,
+    model: SurfaceModel,
+) -> list[SeaSurface]:
+    """Return the surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
+    probability, film = judged
+    used = probability >= surface_process.LEAST
+    everyone = np.sort(leads.column("x")[used])
+    dim = [_nilas(beam, rules, everyone, model.reach) for beam in beams]
+    here = np.sort(np.concatenate([runs["x"].values for runs in dim]))
+    if not here.size:
+        return surfaces
+    kept = [table.isel(lead=mine) for table, mine in zip(leads.tables, leads.parts(used), strict=True)]
+    both = _Leads(
+        [xr.concat(pair, "lead") for pair in zip(kept, dim, strict=True)], leads.tracks, leads.across
+    )
+
+    def joined(of_leads: F8, of_nilas: float) -> F8:
+        parts = leads.parts(of_leads)
+        keep = leads.parts(used)
+        return np.concatenate(
+            [
+                np.append(a[mine], np.full(runs.sizes["lead"], of_nilas))
+                for a, mine, runs in zip(parts, keep, dim, strict=True)
+            ]
+        )
+
+    observed, _ = both.observed(joined(probability, nilas.PRIOR), joined(film, 1.0), model.lead_floor)
+    node, surface = _at_nodes(beams, observed, leads.across)
+    out = []
+    for k, (beam, one) in enumerate(zip(beams, surfaces, strict=True)):
+        near = nearest_distance(beam.x, here) <= model.reach
+        wanted = np.where(near & (one.flag < 0), FROM_NILAS, -1).astype(np.int8)
+        h_ref, error, flag = _on_track(
+            beam.x, node, surface, int(leads.tracks[k]), wanted, model, common=nilas.ERROR
+        )
+        more = flag >= 0
+        out.append(
+            replace(
+                one,
+                h_ref=np.where(more, h_ref, one.h_ref),
+                uncertainty=np.where(more, error, one.uncertainty),
+                flag=np.where(more, flag, one.flag).astype(np.int8),
+            )
+        )
     return out
+
+
+def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Dataset:
+    """Find runs of nilas or dark water of a beam out of reach of all leads."""
+    columns = beam.evidence or {}
+    dim = np.zeros(beam.x.size, bool)
+    if "thin_or_water" in columns and beam.x.size > 1:
+        dim = nilas.cells(columns, round(FOOTPRINT / 2 / float(np.median(np.diff(beam.x)))))
+    one = replace(beam, is_lead=dim)
+    runs = _with_evidence(one, one.leads(rules)[0])
+    keep = nilas.are_nilas(runs)
+    if leads.size:
+        keep &= nearest_distance(runs["x"].values, leads) > reach
+    return runs.isel(lead=keep)
 
 
 def _origin(x: F8, own: F8, everyone: F8, model: SurfaceModel) -> NDArray[np.int8]:
@@ -472,8 +595,11 @@ def sea_surface(
     method : {"evidence", "crossfit", "nasa", "minimum", "mean", "nearest_minimum"}
     **options
         ``spacing``, the greatest distance of neighbouring segments of one lead, m (by default any rows that follow each
-        other); ``scale``, the width of the weights of ``nasa``, m; ``evidence``, a mapping of water_probability,
-        brightness and photons to arrays of shape (n,), as :func:`is2ice.science.lead_evidence.terms` reads them;
+        other); ``scale``, the width of the weights of ``nasa``, m; ``evidence``, a mapping of names to arrays of shape
+        (n,), of which any may be left out: ``water_probability``; ``photons`` (number); ``brightness`` (incident photon
+        rate over the median of that of the ice within 5 km), ``ice_dark`` and ``ice_bright`` (lower quarter and upper
+        tenth of the ice's rate there) and ``light`` (rate of the mean over a footprint of cells that are no water), all
+        over that median; ``background`` (1/s);
         and fields of :class:`~is2ice.science.leads.LeadOptions`,
         :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
 
@@ -571,6 +697,7 @@ def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
     out = []
     for k, (p, photons, pulses, kind, n_pix) in enumerate(zip(*columns, pixels, strict=True)):
         one = {"water_probability": p.astype(float), "photons": photons.astype(float)}
+        one["thin_or_water"] = np.isin(kind, (schema.THIN_ICE, schema.OPEN_WATER)).astype(float)
         if "background_rate" in ds:
             one["background"] = np.atleast_2d(ds["background_rate"].values)[k].astype(float)
         out.append(one | _brightness(photons, pulses, kind, n_pix, x_atc))

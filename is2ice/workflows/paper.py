@@ -186,18 +186,21 @@ def _is_product(path: str, kind: str, start: str, orbit: str) -> bool:
 def from_archives(
     numbers: Iterable[int], endpoint: str = "earth_search", say: Callable[[str], None] = log.info
 ) -> list[PassData]:
-    """Find pairs of Table I in the archives; needs a login (:func:`is2ice.login`).
+    """Find pairs of Table I in the archives, with ATL07 and ATL10 of the passes; needs a login (:func:`is2ice.login`).
 
-    A pair that is not found is reported through `say` and left out.
+    Release 006 is taken where the archive holds it, as in the paper, else the latest. A pair that is not found is
+    reported through `say` and left out.
     """
-    from is2ice.io.catalogs.icesat2 import search
+    from is2ice.io.catalogs.icesat2 import matching, search
 
     out = []
     for pair in (p for p in PAIRS if p.number in set(numbers)):
-        granules = search(name=f"{pair.granule}_006_*")
+        granules = search(name=f"{pair.granule}_*").sort_values("granule")
         if granules.empty:
-            say(f"pair {pair.number}: no granule {pair.granule}_006 in the archive")
+            say(f"pair {pair.number}: no granule {pair.granule} in the archive")
             continue
+        published = granules[granules["release"] == "006"]
+        granule = (granules if published.empty else published).iloc[-1]
         taken = datetime.fromisoformat(pair.scene_time)
         span = (taken - timedelta(minutes=2), taken + timedelta(minutes=2))
         scenes = search_scenes(REGION, span, endpoint=endpoint)
@@ -206,7 +209,12 @@ def from_archives(
         if scenes.empty:
             say(f"pair {pair.number}: no scene at {pair.scene_time} in {endpoint}")
             continue
-        out.append(PassData(granules.iloc[0]["https"], scenes))
+        products = {kind: matching(granule["granule"], kind) for kind in ("ATL07", "ATL10")}
+        for kind, found in products.items():
+            if found.empty:
+                say(f"pair {pair.number}: no {kind} of this pass in the archive")
+        have = {k: None if f.empty else str(f.iloc[-1]["https"]) for k, f in products.items()}
+        out.append(PassData(granule["https"], scenes, have["ATL07"], have["ATL10"]))
     return out
 
 
@@ -365,6 +373,18 @@ class Study:
         self._report("label")
         if not stores.is_store(self.labelled) or not len(stores.open_store(self.labelled)):
             raise Is2IceError(f"no pass could be labelled: {'; '.join(self.failed.values())}")
+        for p in with_image:
+            if self.count_labels(p) == 0:
+                self.failed[f"label {p.name}"] = "no segment labelled: cloud, shadow or no data in the image"
+                self.say(f"  label {p.name}: {self.failed[f'label {p.name}']}")
+
+    def count_labels(self, data: PassData) -> int | None:
+        """Count the labelled segments of a pass; None if the pass is not stored."""
+        held, granule = stores.open_store(self.labelled), stores.group_name(data.name)
+        beams = held.beams(granule)
+        if not beams:
+            return None
+        return int((held.open_track(granule, beams, chunks=None)["label"] >= 0).sum())
 
     def _drift(self) -> Any:
         if not isinstance(self.shift, str):

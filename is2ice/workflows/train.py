@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -169,8 +169,14 @@ def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # -- many replicas ------------------------------------------------------------------------------------
-def launch(config: str | os.PathLike[str], replicas: int, arguments: list[str]) -> None:
-    """Run ``is2ice train`` in several processes on this machine and print the output of the root.
+def launch(command: Sequence[str | os.PathLike[str]], replicas: int) -> None:
+    """Run a command that trains in several processes on this machine, and print the output of the root.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Command of ``is2ice`` with its arguments, such as ``["train", "ross.toml"]``.
+    replicas : int
 
     Raises
     ------
@@ -185,9 +191,9 @@ def launch(config: str | os.PathLike[str], replicas: int, arguments: list[str]) 
             f"no horovodrun beside {sys.executable}: Horovod is built from source, see `make env`"
         )
     horovod = [str(program), "-np", str(replicas), "-H", f"localhost:{replicas}"]
-    command = [*horovod, sys.executable, "-m", "is2ice", "train", os.fspath(config), *arguments]
+    words = [*horovod, sys.executable, "-m", "is2ice", *(os.fspath(w) for w in command)]
     env = {"TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1", **os.environ}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as run:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as run:
         assert run.stdout is not None
         assert run.stderr is not None
         errors: list[str] = []

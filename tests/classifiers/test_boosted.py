@@ -148,11 +148,16 @@ def test_context_knows_the_run_and_the_water_nearby():
     assert x["run_brightness"][300] < 0.6 < 0.85 < x["run_brightness"][500]
 
 
-def test_another_length_of_segment_is_an_error(model):
+def test_segments_of_another_length_are_left_to_the_tree(model):
+    from is2ice.classifiers import classify
+
     ds = segments()
     ds.attrs["segment_length"] = 10.0
+    out = model.predict(ds)
+    assert out.attrs["classifier_tree_tracks"]
+    np.testing.assert_array_equal(out.surface_class, classify(ds, "radiometric").surface_class)
     with pytest.raises(ModelError, match="10 m"):
-        model.predict(ds)
+        replace(model, outside="keep").predict(ds)
 
 
 def test_a_copy_of_the_folder_is_the_model(model, tmp_path):

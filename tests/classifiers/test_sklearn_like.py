@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -38,13 +40,24 @@ def samples(n=900):
     return Samples(x, y, track, np.arange(n, dtype=float), names, names, feats.feature_set("paper"))
 
 
-def test_a_sweep_holds_out_each_scene_and_ranks():
+def test_a_sweep_holds_out_a_scene_and_ranks():
     data = samples()
-    rows = sweep(data, {"learning_rate": [1e-6, 0.01], "epochs": [4]})
-    assert [r["params"]["learning_rate"] for r in rows] == [0.01, 1e-6]
-    assert rows[0]["macro_f1"] > rows[1]["macro_f1"] + 0.1
+    rows = sweep(data, {"learning_rate": [1e-6, 0.01], "dropout": [0.1]}, epochs=3)
+    assert {r["params"]["learning_rate"] for r in rows} == {1e-6, 0.01}
+    assert rows[0]["params"]["learning_rate"] == 0.01
+    assert rows[0]["epochs"] == 3  # the best was trained longest
+    assert rows[0]["macro_f1"] > rows[-1]["macro_f1"] + 0.1
     one = data.take(data.track == 0)
     with pytest.raises(ValueError, match="two or more scenes"):
-        sweep(one, {"epochs": [1]})
+        sweep(one, {"dropout": [0.1]})
     with pytest.raises(ValueError, match="layers"):
         WindowEstimator().set_params(layers=3)
+
+
+def test_an_estimator_travels_with_its_weights():
+    data = samples(300)
+    made = WindowEstimator(epochs=1).fit(data.x, data.y)
+    other = copy.deepcopy(made)
+    np.testing.assert_array_equal(other.predict(data.x), made.predict(data.x))
+    other.partial_fit(data.x, data.y)
+    assert (other.epochs_, made.epochs_) == (2, 1)

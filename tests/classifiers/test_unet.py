@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import dask.array as da
@@ -23,6 +24,7 @@ from is2ice.sentinel2 import tiles as s2tiles
 from is2ice.sentinel2.stac_item import SceneError
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.sentinel2.make_scene import make_scene
+from is2ice.workflows.make_class_maps import make_class_maps, open_class_map
 
 SMALL = {"filters": (8, 16, 24)}
 
@@ -310,3 +312,25 @@ def test_commands(items, tmp_path):
         assert f.descriptions == ("surface_class", "mask")
         assert f.tags()["model"] == "unet default"
     assert abs(sum(json.loads(done.stdout)["shares"][k] for k in schema.CLASSES) - 1) < 1e-6
+
+
+@pytest.mark.slow
+def test_two_replicas_share_the_tiles(items, tmp_path, cli):
+    if not Path(sys.executable).with_name("horovodrun").exists():
+        pytest.skip("horovodrun is not installed beside this Python")
+    told = ["--out", tmp_path / "two", "--size", 64, "--epochs", 1, "--copies", 1, "--replicas", 2]
+    code, _, error = cli("unet", "train", items["train"], *told)
+    assert code == 0, error
+    assert UNet.load(tmp_path / "two").card["training"]["replicas"] == 2
+
+
+def test_many_scenes_are_classified_on_an_engine(items, trained, tmp_path):
+    """Workers get the network with its weights, and give the map that this process gives."""
+    trained.save(tmp_path / "model")
+    how = {"method": "unet", "classifier": str(tmp_path / "model")}
+    made = make_class_maps(items["other"], tmp_path / "maps", engine="processes", workers=1, classes=how)
+    assert [r["outcome"] for r in made.receipts] == ["done"]
+    scene = sentinel2.open_scene(items["other"])
+    here = sentinel2.class_map(scene, "unet", classifier=trained)
+    there = open_class_map(tmp_path / "maps", scene.attrs["scene"])
+    np.testing.assert_array_equal(there["surface_class"].values, here["surface_class"].values)

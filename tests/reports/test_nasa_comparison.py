@@ -117,8 +117,11 @@ def test_leads_are_counted_by_hand():
     """Three of ours, two of theirs: one seen by both, one too narrow for a segment, one of theirs missed."""
     ds = mock(3000)
     x0 = 28_400_000.0
-    for first, n in ((500, 50), (1000, 5), (2000, 100)):
+    for k, (first, n) in enumerate(((500, 50), (1000, 5), (2000, 100), (2500, 10))):
         ds["surface_class"][first : first + n] = schema.OPEN_WATER
+        ds["lead_index"][first : first + n] = k
+    # The last one is an opening that the sea surface leaves out.
+    ds["lead_probability"] = ("x_atc", np.where(ds["lead_index"] == 3, 0.1, 0.9).astype("f4"))
     x = x0 + np.arange(10.0, 5990.0, 20.0)
     ssh = ((x > x0 + 1000) & (x < x0 + 1100)) | ((x > x0 + 3000) & (x < x0 + 3060))
     made = compare(ds, theirs(x, ssh_flag=ssh.astype("i1")))
@@ -129,8 +132,29 @@ def test_leads_are_counted_by_hand():
     assert leads["recall"] == 0.5
     assert leads["ours_only"] == 2
     assert leads["ours_only_narrower_than_a_segment"] == 1
+    assert leads["our_openings"] == 4
+    assert [(r["ours"], r["precision"]) for r in leads["precision_by_width"]] == [
+        (1, 0.0),
+        (0, None),
+        (0, None),
+        (2, 0.5),
+    ]
     assert overlaps(np.array([[0.0, 5.0]]), np.array([[15.0, 20.0]])).tolist() == [True]  # within a footprint
     assert overlaps(np.array([[0.0, 5.0]]), np.array([[17.0, 20.0]])).tolist() == [False]
+
+
+def test_atl07_is_compared_on_its_own_surface():
+    """Its heights, and its runs of sea-surface segments, also where ATL10 is given; ours stands 2 cm above them."""
+    ds = mock(3000)
+    x = 28_400_000.0 + np.arange(10.0, 5990.0, 20.0)
+    ssh = np.zeros(x.size, "i1")
+    ssh[20:24], ssh[100:103] = 1, 1
+    seven = theirs(x, ssh_flag=ssh, height=np.where(ssh > 0, 0.0, 0.3))
+    made = compare(ds, seven)
+    assert made.numbers["atl07"]["sea_surface"]["n"] == made.atl07_leads.sizes["lead"] == 2
+    assert made.numbers["atl07"]["sea_surface"]["bias"] == pytest.approx(0.02, abs=1e-4)
+    assert made.numbers["atl07"]["height"] == made.numbers["height"]
+    assert "sea surface, ATL07 leads n 2, bias +2.00 cm" in text(made)
 
 
 def test_the_sample_against_its_products(result):
@@ -144,7 +168,11 @@ def test_the_sample_against_its_products(result):
     assert abs(n["sea_surface"]["bias"]) < 0.05
     assert abs(n["freeboard"]["alike"]["difference"]["bias"]) < 0.03
     assert n["density"]["ratio_freeboards"] > 4
-    assert n["leads"]["recall"] == 1.0
+    assert n["leads"]["theirs_in_our_openings"] == n["leads"]["theirs"]
+    assert n["leads"]["recall"] > 0.9  # as leads that the sea surface rests on
+    assert n["atl07"]["height"]["n"] >= n["height"]["n"]
+    assert n["atl07"]["sea_surface"]["n"] > 0
+    assert abs(n["atl07"]["sea_surface"]["bias"]) < 0.05
     assert n["classes"]["specular"]["open_water"] > 100
     assert n["classes"]["specular"]["thick_ice"] == 0
     json.loads(result.to_json())
@@ -249,7 +277,7 @@ def test_command_line(tmp_path, capsys):
         main([*args, "--out", str(tmp_path / "r.html"), "--json"])
     assert not stopped.value.code
     told = json.loads(capsys.readouterr().out)
-    assert told["leads"]["recall"] == 1.0
+    assert told["leads"]["theirs_in_our_openings"] == told["leads"]["theirs"] > 0
     assert (tmp_path / "r.html").stat().st_size > 50_000
     with pytest.raises(SystemExit):
         main(["compare", GRANULE, "gt2r", "--atl10", TEN])

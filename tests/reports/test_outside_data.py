@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from pyproj import Transformer
 
 from is2ice import schema
-from is2ice.reports.outside_data import compare_points, match_points
+from is2ice.io.stores import store
+from is2ice.reports.outside_data import compare_points, lidar_height, match_points
 from is2ice.reports.outside_tables import TableError, read_atm, read_mooring, read_points
 
 CRS = "EPSG:3976"
@@ -20,7 +23,7 @@ def track(n=15_000):
     """30 km with a freeboard that varies over kilometres."""
     ds = schema.mock_segments(n, stages=("classified", "seasurface", "freeboard"))
     x = ds.x_atc.values - ds.x_atc.values[0]
-    ds["freeboard"] = ("x_atc", (0.4 + 0.2 * np.sin(x / 3000)).astype("f4"))
+    ds["freeboard"] = ("x_atc", (0.4 + 0.2 * np.sin(x / 3000)).astype("f4"), ds.freeboard.attrs)
     return ds.assign_attrs(crs=CRS)
 
 
@@ -58,7 +61,8 @@ def test_airborne_points_find_their_ice_with_the_drift(tmp_path):
     assert (none["n"], none["points"]) == (0, 0)
 
 
-def test_the_layout_of_atm(tmp_path):
+def test_the_layout_of_atm(tmp_path, cli):
+    """A flight over a surface at -54.5 m: the photon counter's own bias is no part of the difference."""
     ds = track()
     rows = np.arange(100, 2000, 100)
     lat, lon, when = positions(ds, rows)
@@ -79,6 +83,21 @@ def test_the_layout_of_atm(tmp_path):
     numbers, _ = compare_points(ds, points, name="h_mean", theirs="height", drift=DRIFT, radius=10.0)
     assert numbers["n"] == rows.size
     assert numbers["bias"] == pytest.approx(float(ds.h_mean.mean()) + 54.5, abs=0.03)
+    apart = float((lidar_height(ds) - ds.h_core).mean())
+    assert apart == pytest.approx(-float(ds.first_photon_bias.mean()))
+    assert apart < -0.01
+    store.write_track(
+        ds.assign_attrs(granule="ATL03_20191104195311_05940510_006_01", beam="gt2r"), tmp_path / "s"
+    )
+    call = ("compare", tmp_path / "s", "gt2r", "--points", path, "--drift", *DRIFT, "--radius", 10, "--json")
+    found = json.loads(cli(*call)[1])
+    assert found["n"] == rows.size
+    assert found["bias"] == pytest.approx(float(lidar_height(ds).mean()) + 54.5, abs=0.03)
+    assert found["bias"] == pytest.approx(
+        compare_points(ds, points, name="h_core", theirs="height", drift=DRIFT, radius=10.0)[0]["bias"]
+        + apart,
+        abs=1e-4,
+    )
     path.rename(tmp_path / "flight.csv")
     with pytest.raises(TableError, match="ILATM2_20191104"):
         read_atm(tmp_path / "flight.csv")

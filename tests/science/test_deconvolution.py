@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from is2ice.science import deconvolution
 from is2ice.science.deconvolution import deconvolve, pieces, share_of
 
 N, MIDDLE = 2000, 1000
@@ -59,3 +60,10 @@ def test_the_share_of_a_wide_strip_is_one_and_of_half_a_track_is_half_at_its_edg
     share = share_of(cells, 2.0)
     assert (share[-500:] > 0.999).all()
     assert share[MIDDLE] == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_result_does_not_depend_on_how_many_cells_are_held_at_once(monkeypatch):
+    record, strip = blended(60.0, 0.3)
+    whole = alone(record, strip)
+    monkeypatch.setattr(deconvolution, "ROWS", 300)
+    np.testing.assert_allclose(alone(record, strip), whole, atol=1e-12)

@@ -72,6 +72,13 @@ def test_a_cell_by_hand():
     assert int(cell.n_leads) == int(ds.lead_index.max()) + 1
 
 
+def test_leads_left_out_are_not_counted():
+    ds = track(3000)
+    chance = np.where(ds.lead_index.values == 0, 0.2, 0.9).astype("f4")
+    left = grid.cell_sums(ds.assign(lead_probability=("x_atc", chance)), SOUTH)
+    assert int(left.n_leads.sum()) == int(grid.cell_sums(ds, SOUTH).n_leads.sum()) - 1
+
+
 def test_cells_are_where_they_should_be():
     """The middle of the map's cell that a segment falls in is within half a cell of the segment."""
     from pyproj import Transformer

@@ -35,11 +35,31 @@ def test_chords_by_hand():
     assert float(table.x[1]) == pytest.approx(x)
     told = icestats.statistics(track([(I, 100), (W, 50), (I, 200), (W, 10), (I, 100)]))
     widths = {"width_mean": 60.0, "width_median": 60.0, "width_p90": 92.0}
-    assert told["leads"] == {"n": 2, "complete": 2, "per_km": round(2 / 0.92, 5), **widths}
+    assert told["openings"] == {"n": 2, "complete": 2, "per_km": round(2 / 0.92, 5), **widths}
     assert told["spacing"]["distance_mean"] == pytest.approx(50 + 400 + 10)
     assert told["floes"]["chord_mean"] == 400.0
+    assert told["leads"] == {"n": 0, "per_km": 0.0}  # no sea surface rests on the openings
     assert told["lead_fraction"] == pytest.approx(60 / 460, abs=1e-5)
     json.dumps(told)
+
+
+def test_floes_of_the_ice_and_number_of_leads():
+    """Nine floes of 20 m and one of 820 m: the mean chord is 100 m, but most of the ice lies in the long one."""
+    ds = track([(I, 9), (W, 5), *[(I, 10), (W, 5)] * 9, (I, 410), (W, 5), (I, 9)])
+    ds["lead_index"][9:14], ds["lead_index"][24:29] = 0, 1
+    told = icestats.statistics(ds)
+    floes = told["floes"]
+    assert (floes["n"], floes["complete"], floes["chord_mean"], floes["chord_median"]) == (
+        12,
+        10,
+        100.0,
+        20.0,
+    )
+    assert floes["chord_mean_by_length"] == pytest.approx((9 * 20**2 + 820**2) / 1000)
+    assert floes["half_of_ice_in_chords_over"] == 820.0
+    assert (told["openings"]["n"], told["leads"]["n"]) == (11, 2)
+    ds["lead_probability"] = ("x_atc", np.where(ds["lead_index"] == 1, 0.3, 0.9).astype("f4"))
+    assert icestats.statistics(ds)["leads"]["n"] == 1  # a lead left out does not count
 
 
 def test_small_things_and_gaps():

@@ -91,6 +91,20 @@ def test_sections_are_filled_by_number_and_smoothed_by_three():
     np.testing.assert_allclose(plain.koo_h_ref.values[section == 2], 0.20)
 
 
+def test_a_gap_counts_by_its_sections():
+    """Sections 0, 1 and 8: linear in the number, and section 8 is no neighbour of section 1."""
+    ds = table(30, sections=3)
+    section = np.array([0, 1, 8])[koo.reference_sections(ds)]
+    for number, height in ((0, 0.10), (8, 0.26)):
+        k = np.flatnonzero(section == number)[0]
+        ds["height"][k], ds["koo_class"][k] = height, schema.OPEN_WATER
+    plain = koo.sea_surface(ds, section, koo.KooOptions(smooth=1)).koo_h_ref.values
+    np.testing.assert_allclose(plain[section == 1], 0.12)  # an eighth of the way, not half
+    smooth = koo.sea_surface(ds, section).koo_h_ref.values
+    np.testing.assert_allclose(smooth[section == 8], 0.26)
+    np.testing.assert_allclose(smooth[section == 1], 0.11)
+
+
 def test_high_water_is_no_lead_and_thin_ice_stands_in():
     ds = table(80, sections=1)
     ds["koo_class"][5] = schema.OPEN_WATER  # amid the ice: not among the lowest 4 % of the range

@@ -118,6 +118,7 @@ def test_presets_are_what_their_names_say():
         cloudy = np.mean(scene.cloud(x, y) > 0)
         assert (cloudy > 0.2) == (name == "cloudy")
     assert share["no_leads"][0] == 1.0
+    assert twin.Scene.preset("arctic_melt_season").sun_elevation > 10
     assert share["marginal_ice_zone"][2] > 0.15
     assert share["ross_sea_november"][0] > 0.8
     assert twin.Scene.preset("arctic_winter_night").sun_elevation < -6
@@ -128,6 +129,21 @@ def test_presets_are_what_their_names_say():
         twin.Scene.preset("no_leads", colour="red")
     with pytest.raises(ValueError, match="length_km"):
         twin.Scene.preset("no_leads", length_km=0)
+
+
+def test_ponds_are_flat_water_on_floes_and_change_nothing_else():
+    wet = twin.Scene.preset("arctic_melt_season", seed=4, length_km=40)
+    dry = twin.Scene.preset("arctic_melt_season", seed=4, length_km=40, pond_share=0.0)
+    _, x, y = line(wet, step=1.0)
+    one, other = wet.surface(x, y), dry.surface(x, y)
+    pond = one.kind == 6
+    assert 0.19 < pond.sum() / (other.kind == 0).sum() < 0.31
+    assert (one.surface_class[pond] == schema.THICK_ICE).all()
+    assert one.height[pond].mean() < other.height[pond].mean()
+    assert (one.roughness[pond] < 0.005).all()
+    assert (one.backscatter[pond] > 1.2).mean() > 0.4
+    for name in ("kind", "height", "albedo_532", "backscatter"):
+        np.testing.assert_array_equal(getattr(one, name)[~pond], getattr(other, name)[~pond])
 
 
 def test_sea_surface_is_smooth_and_sloping(scene):

@@ -7,13 +7,19 @@ import json
 import runpy
 import sys
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import earthaccess
 import numpy as np
 import pytest
+import services
 
 from is2ice.io.stores import store
-from is2ice.reports.paper_page import CAPTIONS
+from is2ice.reports.paper_page import CAPTIONS, measure
+from is2ice.twin.server.local_archive import LocalCloud
+from is2ice.twin.server.paper_archive import SimulatedPair, make_pair
 from is2ice.workflows import paper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +155,88 @@ def test_the_recipe_on_files_resumed_and_with_a_pass_that_fails(tmp_path, monkey
     assert held.tracks[GRANULE.stem, "gt2r"]["label_shift"] == [79.0, 115.0]
     recipe(monkeypatch, *args)
     assert "0 done, 3 there, 1 failed" in capsys.readouterr().out
+
+
+class Catalogue(services.Quiet):
+    """A catalogue of granules: answers patterns of names as NASA's does."""
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        patterns = query.get("readable_granule_name[]") or query["readable_granule_name"]
+        urls = [u for u in self.server.urls if any(fnmatch(Path(u).name, p) for p in patterns)]
+        body = json.dumps({"hits": len(urls), "items": [self.entry(u) for u in urls]}).encode()
+        self.answer(200, body, Content_Type="application/json", CMR_Hits=str(len(urls)))
+
+    @staticmethod
+    def entry(url: str) -> dict:
+        name = Path(url).stem
+        when = datetime.strptime(name.split("_")[1], "%Y%m%d%H%M%S").isoformat() + "Z"
+        orbit = {"AscendingCrossing": 31.0, "StartLatitude": -50, "StartDirection": "D"}
+        orbit |= {"EndLatitude": -50, "EndDirection": "A"}
+        umm = {
+            "GranuleUR": name,
+            "TemporalExtent": {"RangeDateTime": {"BeginningDateTime": when, "EndingDateTime": when}},
+            "SpatialExtent": {"HorizontalSpatialDomain": {"Orbit": orbit}},
+            "RelatedUrls": [{"URL": url, "Type": "GET DATA"}],
+        }
+        return {"meta": {"concept-id": name, "provider-id": "NSIDC_CPRD"}, "umm": umm}
+
+
+@pytest.fixture
+def archives(tmp_path, monkeypatch):
+    """Archives on this machine with pairs 3 and 4 of Table I, the image of the second all cloud."""
+    for pair in (p for p in paper.PAIRS if p.number in (3, 4)):
+        make_pair(
+            SimulatedPair(
+                pair.granule,
+                pair.scene_time,
+                str(tmp_path / "archive"),
+                length_km=8.0,
+                size_km=4.0,
+                beams=("gt2r",),
+                seed=pair.number,
+                overcast=pair.number == 4,
+            )
+        )
+    with LocalCloud(tmp_path / "archive") as cloud:
+        urls = [cloud.href(p) for p in sorted((tmp_path / "archive").rglob("*.h5"))]
+        with services.http_server(Catalogue, urls=urls) as server:
+            monkeypatch.setenv("IS2ICE_CMR", f"{server.url}/search/")
+            monkeypatch.setenv("EARTHDATA_TOKEN", "planted")
+            for name in ("authenticated", "token"):
+                monkeypatch.setattr(earthaccess.__auth__, name, None)
+            yield cloud
+
+
+def test_pairs_from_the_archives_interrupted_and_resumed(archives, tmp_path, monkeypatch, capsys):
+    """Granules, products and images are found and streamed; an image that is all cloud stops no other pair."""
+    args = ["--pairs", 3, 4, 5, "--endpoint", archives.stac_url, "--shift", "none", "--engine", "serial"]
+    args += ["--classifier", "radiometric", "--no-train", "--no-measure", "--out", tmp_path / "out"]
+
+    def stopped(study):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paper.Study, "segments", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            recipe(monkeypatch, *args)
+    first = capsys.readouterr().out
+    assert f"pair 5: no granule {paper.PAIRS[4].granule} in the archive" in first
+    cloudy = paper.PAIRS[3].granule
+    assert f"label {cloudy}_006_01: no segment labelled: cloud" in first
+    assert "2 done, 0 there, 0 failed" in first
+    assert archives.traffic.partial > 20
+    passes = paper.from_archives([3, 4], archives.stac_url)
+    study = paper.Study(tmp_path / "out", passes, "none", classifiers=("radiometric",), epochs=0)
+    study.carry_out()
+    assert (len(study.runs["label"].done), len(study.runs["label"].skipped)) == (0, 2)
+    assert study.failed == {
+        f"label {cloudy}_006_01": "no segment labelled: cloud, shadow or no data in the image"
+    }
+    numbers = measure(study, "radiometric")
+    clear = f"{paper.PAIRS[2].granule}_006_01 gt2r"
+    assert set(numbers) == {clear, f"{cloudy}_006_01 gt2r"}  # clouds over the image hide labels alone
+    assert numbers[clear]["comparison"]["height"]["n"] > 100  # ATL07 by its address
 
 
 def test_wrong_arguments(monkeypatch, capsys):

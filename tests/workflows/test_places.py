@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import services
 import xarray as xr
 from typer.testing import CliRunner
 
@@ -123,6 +127,52 @@ def test_the_provider_copies(kind: str, clouds: Any, monkeypatch: Any) -> None:
     assert not [key for key in sent if key.startswith("tracks/") and key.count("/") > 3]
     got = is2ice.open_track(target, chunks=None)
     assert got["height"].values.tobytes() == ds["height"].values.tobytes()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["their end is told", "their end is not told"])
+@pytest.mark.parametrize("kind", ["gs", "az"])
+def test_credentials_that_end_are_asked_for_again(kind: str, told: bool, clouds: Any) -> None:
+    """Of Azure by Azurite, which checks signature and end; of Google by a server before the emulator."""
+    place, given, lasts = clouds[kind], [], 2.0
+
+    def provider() -> dict[str, Any]:
+        end = datetime.now(UTC) + timedelta(seconds=lasts)
+        token = (
+            services.az_token(place.options["account_name"], lasts)
+            if kind == "az"
+            else f"token-{len(given)}."
+        )
+        given.append(token)
+        return {"sas_token" if kind == "az" else "token": token, "expires_at": end if told else None}
+
+    ds = schema.mock_segments(20, stages=("classified",)).assign_attrs(granule="ends", beam=BEAM)
+    with services.in_between(place.environment.get("GOOGLE_BASE_URL", "")) as between:
+        options: dict[str, Any] = {"credential_provider": provider, "base_url": between.url}
+        if kind == "az":
+            options = {k: v for k, v in place.options.items() if k != "account_key"} | {
+                "credential_provider": provider
+            }
+        where = location(place / f"ends-{told}", options)
+        store.write_track(ds, where)
+        before = len(given)
+        between.faults.set({"plan": [{"kind": "expired", "key": "token-0.", "status": 401, "count": None}]})
+        time.sleep(lasts + 1.0)
+        assert store.write_track(ds.assign_attrs(granule="later"), where)["outcome"] == "written"
+        assert len(given) > before
+        assert len(store.open_store(where)) == 2
+        got = store.open_track(where, "later", chunks=None)["height"].values
+        assert got.tobytes() == ds["height"].values.tobytes()
+        # Credentials that are refused, also when asked for again: an error that does not tell them.
+        lasts = -60.0
+        refused = {"kind": "expired", "key": "token-", "status": 401, "count": None}
+        between.faults.set({"plan": [refused]})
+        place = location(f"{where.url}/x", options)
+        with pytest.raises(
+            StoreError, match=r"cannot be written: .*; do these credentials allow it"
+        ) as caught:
+            place.put("key", b"x")
+    text = "".join(traceback.format_exception(caught.value))
+    assert not [one for one in given if one in text or one[-40:] in text]
 
 
 @pytest.mark.parametrize("kind", ["s3", "gs", "az"])

@@ -211,7 +211,7 @@ def test_replicas_that_fail_say_why(folder):
         CONFIG.replace("labelled.zarr", "nothing.zarr").replace("models/small", "models/none")
     )
     with pytest.raises(ModelError, match=r"training in 2 replicas failed: .*nothing.zarr"):
-        launch(folder / "none.toml", 2, [])
+        launch(["train", folder / "none.toml"], 2)
 
 
 @pytest.mark.slow

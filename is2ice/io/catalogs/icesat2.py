@@ -1,8 +1,7 @@
 """Search of ICESat-2 granules in NASA's catalogue (CMR): by area, time, track, cycle and release.
 
-earthaccess asks the catalogue; icepyx knows how its products name tracks and cycles. The answers are then
-held against the real ground track of each pass (:mod:`is2ice.io.catalogs.orbits`), since the catalogue over-returns
-near the poles.
+earthaccess asks the catalogue. The answers are then held against the real ground track of each pass
+(:mod:`is2ice.io.catalogs.orbits`), since the catalogue over-returns near the poles.
 """
 
 from __future__ import annotations
@@ -188,13 +187,12 @@ def resolve_granule(source: Any) -> Any:
 
 # -- asking -------------------------------------------------------------------------------------------
 def _names(product: str, rgt: Any, cycle: Any) -> list[str]:
-    """Patterns of granule names for tracks and cycles, as icepyx writes them."""
+    """Patterns of granule names for tracks and cycles; those of sea ice products hold the hemisphere."""
     tracks, cycles = _numbers(rgt, "rgt", 1387, 4), _numbers(cycle, "cycle", 99, 2)
     if not tracks and not cycles:
         return []
-    from icepyx.core.APIformatting import _fmt_readable_granules
-
-    return list(_fmt_readable_granules(product, tracks=tracks, cycles=cycles))
+    head = product if product == "ATL03" else f"{product}-??"
+    return [f"{head}_{'?' * 14}_{t}{c}??_*" for c in cycles or ["??"] for t in tracks or ["????"]]
 
 
 def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:

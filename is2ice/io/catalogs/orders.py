@@ -1,8 +1,8 @@
 """Descriptions of NASA's products by icepyx, and orders: parts of granules cut by NASA's Harmony service.
 
-Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and
-nothing can be read by ranges. icepyx contacts NASA's catalogue (CMR) and Harmony; only the login, the words and
-the silence are ours: no prompts, no prints, no file left in the working folder.
+Streaming needs no orders. They serve where many granules are wanted whole in time but small in area, and nothing can be
+read by ranges. icepyx asks NASA's catalogue (CMR) and follows and fetches orders; harmony-py, on which it stands, takes
+the request itself. Login, messages and silence are ours: no prompts, no prints, no file left in the working folder.
 """
 
 from __future__ import annotations
@@ -213,10 +213,12 @@ def order(
     if where is not None:
         checked = find_area(where, "order")
         area = harmony.WKT(checked) if isinstance(checked, str) else harmony.BBox(*checked)
-    with _words():
-        job = _harmony()._place_order(  # `place_order` prints, and leaves a file in the working folder
-            known.collection, spatial=area, temporal=within, granule_name=names, skip_preview=skip_preview
-        )
+    more = {"skip_preview": True} if skip_preview else {}
+    request = harmony.Request(
+        harmony.Collection(known.collection), spatial=area, temporal=within, granule_name=names, **more
+    )
+    with _words():  # icepyx's own `place_order` leaves a file in the working folder
+        job = _harmony().harmony_client.submit(request)
     return Order(str(job))
 
 

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from errno import EACCES, ENOTEMPTY, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, ENOTEMPTY, EPERM, EROFS
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from is2ice.engines import shared
@@ -48,12 +48,14 @@ __all__ = [
     "location",
 ]
 
+T = TypeVar("T")
 #: Requests at a time.
 PARALLEL = 16
 #: Objects of a folder that are being written; the rest of the name is random.
 UNFINISHED = ".unfinished-"
-#: Beginnings of the hidden names that this package makes at the top of a location.
-HIDDEN = (UNFINISHED, ".runs", ".parts")
+#: Hidden names that hold objects of this package; all others are of other programs (``.DS_Store``, ``.~lock``) or are
+#: being written, and count for nothing.
+HIDDEN = (".runs", ".parts")
 #: Addresses of objects that came with the job of a worker.
 SHARED = "shared://"
 #: Schemes of buckets, with the class of obstore that reaches them.
@@ -84,7 +86,7 @@ _ENDPOINTS = {
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 #: What a server of S3 answers in XML.
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+_MESSAGE = re.compile(r"<Message>([^<\n]*)")
 
 
 class Object(NamedTuple):
@@ -101,13 +103,25 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def clear_errors(where: str | os.PathLike[str]) -> Iterator[None]:
-    """Report failures to write files as :class:`StoreError`, saying where and what to do."""
+def clear_errors(where: str | os.PathLike[str], part: Path | None = None) -> Iterator[None]:
+    """Report failures to write files as :class:`StoreError`, saying where and what to do.
+
+    Parameters
+    ----------
+    where : path
+        For the message.
+    part : Path, optional
+        File or folder that the block writes; failures of other files pass as they are.
+    """
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
+        if part is not None and error.errno not in (ENOSPC, EDQUOT, EFBIG, EROFS):
+            named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+            if named is None or part not in (named, *named.parents):
+                raise
         denied = error.errno in (EACCES, EPERM, EROFS)
         hint = "is it read-only? Name a folder you may write to" if denied else "check the path and the disk"
         reason = error.strerror or str(error)
@@ -125,9 +139,11 @@ def location(where: str | os.PathLike[str] | Location, options: Mapping[str, Any
         Storage options: of obstore for buckets, of fsspec for ``https://``. ``s3://`` takes ``profile``,
         ``access_key_id``, ``secret_access_key``, ``session_token``, ``region`` and ``endpoint``; ``gs://``
         ``service_account`` (a file), ``bearer_token`` and ``base_url``; ``az://`` ``account_name``, ``account_key``,
-        ``sas_key`` and ``endpoint``; each ``skip_signature=True`` for a public bucket, and names of fsspec such as
-        ``anon``. The environment (``AWS_...``, ``GOOGLE_...``, ``AZURE_STORAGE_...``), the provider's configuration
-        files and the role of the machine supply what is not given. No option is ever written down.
+        ``sas_key`` and ``endpoint``; each ``skip_signature=True`` for a public bucket, names of fsspec such as
+        ``anon``, and ``credential_provider``, a function that returns credentials as obstore describes. It is asked
+        again before these end (``expires_at``), and when they are refused, but not for chunks of an open track. The
+        environment (``AWS_...``, ``GOOGLE_...``, ``AZURE_STORAGE_...``), the provider's configuration files and the
+        role of the machine supply what is not given. No option is ever written down.
 
     Raises
     ------
@@ -220,7 +236,7 @@ class Location:
         raise NotImplementedError
 
     def entries(self) -> list[str]:
-        """List the names at the top, aside from the hidden ones that this package makes."""
+        """List the names at the top, aside from hidden ones."""
         raise NotImplementedError
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -307,7 +323,7 @@ class FolderLocation(Location):
             key, folder = waiting.pop()
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
                 for entry in found:
-                    if entry.name.startswith(UNFINISHED) or entry.name.endswith(".lock"):
+                    if _foreign(entry.name) or entry.name.endswith(".lock"):
                         continue
                     below = f"{key}/{entry.name}" if key else entry.name
                     if entry.is_dir(follow_symlinks=False):
@@ -321,7 +337,7 @@ class FolderLocation(Location):
 
     def entries(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.folder) if not name.startswith(HIDDEN))
+            return sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -465,23 +481,23 @@ class BucketLocation(Location):
         )
 
     def read(self, key: str) -> tuple[bytes, str] | None:
+        def get(bucket: Any) -> tuple[bytes, str]:
+            got = bucket.get(key)
+            return got.bytes().to_bytes(), str(got.meta["e_tag"])
+
         try:
-            with self._faults("read"):
-                got = self._bucket.get(key)
-                return got.bytes().to_bytes(), str(got.meta["e_tag"])
+            return self._ask("read", get)
         except FileNotFoundError:
             return None
 
     def put(self, key: str, data: bytes) -> str:
-        with self._faults("written"):
-            return str(self._bucket.put(key, data)["e_tag"])
+        return str(self._ask("written", lambda bucket: bucket.put(key, data))["e_tag"])
 
     def create(self, key: str, data: bytes) -> bool:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with self._faults("written"):
-                self._bucket.put(key, data, mode="create")
+            self._ask("written", lambda bucket: bucket.put(key, data, mode="create"))
         except AlreadyExistsError:
             return False
         return True
@@ -491,41 +507,40 @@ class BucketLocation(Location):
 
         if before is None:
             return self.create(key, data)
+        condition = {"e_tag": before}
         try:
-            with self._faults("written"):
-                condition = {"e_tag": before}
-                if (
-                    self._kind == "GCSStore"
-                ):  # knows conditions on generations only; the tag is that of the content
-                    now = self._bucket.head(key)
-                    if now["e_tag"] != before:
-                        return False
-                    condition["version"] = now["version"]
-                self._bucket.put(key, data, mode=condition)
+            if (
+                self._kind == "GCSStore"
+            ):  # knows conditions on generations only; the tag is that of the content
+                now = self._ask("read", lambda bucket: bucket.head(key))
+                if now["e_tag"] != before:
+                    return False
+                condition["version"] = now["version"]
+            self._ask("written", lambda bucket: bucket.put(key, data, mode=condition))
         except (PreconditionError, FileNotFoundError):
             return False
         return True
 
     def objects(self, prefix: str = "") -> dict[str, Object]:
-        with self._faults("listed"):
-            found = [o for batch in self._bucket.list(prefix or None) for o in batch]
+        def objects(bucket: Any) -> list[Any]:
+            return [o for batch in bucket.list(prefix or None) for o in batch]
+
         return {
             str(o["path"]): Object(int(o["size"]), _quoted(o["e_tag"]), o["last_modified"].timestamp())
-            for o in found
+            for o in self._ask("listed", objects)
+            if not any(map(_foreign, str(o["path"]).split("/")))
         }
 
     def entries(self) -> list[str]:
-        with self._faults("listed"):
-            got = self._bucket.list_with_delimiter()
+        got = self._ask("listed", lambda bucket: bucket.list_with_delimiter())
         found = [*got["common_prefixes"], *(o["path"] for o in got["objects"])]
         names = (str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
-        return sorted(name for name in names if name and not name.startswith(HIDDEN))
+        return sorted(name for name in names if name and not name.startswith("."))
 
     def delete(self, keys: Iterable[str]) -> None:
-        with self._faults("removed"):
-            for key in keys:
-                with suppress(FileNotFoundError):
-                    self._bucket.delete(key)
+        for key in keys:
+            with suppress(FileNotFoundError):
+                self._ask("removed", partial(_delete, key))
 
     def copy(self, source: Location, pairs: Mapping[str, str]) -> bool:
         if (
@@ -551,6 +566,21 @@ class BucketLocation(Location):
         from zarr.storage import ObjectStore
 
         return ObjectStore(self._bucket, read_only=True)
+
+    def _ask(self, step: str, request: Callable[[Any], T]) -> T:
+        """Send a request of obstore, once more with other credentials if its own are refused and can be renewed."""
+        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+        with self._faults(step):
+            bucket = self._bucket
+            try:
+                return request(bucket)
+            except (PermissionDeniedError, UnauthenticatedError):
+                if "credential_provider" not in self.options:
+                    raise
+                if self._bucket is bucket:  # no other thread was first
+                    del self._bucket
+                return request(self._bucket)
 
     @contextmanager
     def _faults(self, step: str) -> Iterator[None]:
@@ -638,6 +668,15 @@ class SharedLocation(Location):
     def read(self, key: str) -> tuple[bytes, str] | None:
         data = shared(f"{self.url}/{key}")
         return None if data is None else (data, "")
+
+
+def _delete(key: str, bucket: Any) -> None:
+    bucket.delete(key)
+
+
+def _foreign(name: str) -> bool:
+    """Return True for a hidden name that holds no object of this package."""
+    return name.startswith(".") and name not in HIDDEN
 
 
 def _tag(stat: os.stat_result) -> str:

@@ -172,7 +172,7 @@ def _scratch(place: Location, name: str) -> Iterator[Path]:
     if isinstance(place, FolderLocation):
         part = place.folder / f".{uuid.uuid4().hex[:8]}-{name}"
         try:
-            with clear_errors(place.folder / name):
+            with clear_errors(place.folder / name, part):
                 yield part
         finally:
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
@@ -192,4 +192,7 @@ def _move_in(part: Path, folder: Path) -> None:
         if old.exists():
             os.rename(old, folder)
         raise
+    if old.exists():
+        for hidden in old.glob(".*"):  # of other programs, such as .DS_Store
+            os.rename(hidden, folder / hidden.name)
     shutil.rmtree(old, ignore_errors=True)

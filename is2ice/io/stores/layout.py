@@ -277,13 +277,8 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
     check_version(attrs, where)
     if "granule" in attrs:
         raise StoreError(f"{where}: one granule of a store, not a store; open the store, or use open_track")
-    layout = int(attrs.get("store_layout", 1))
-    if layout < LAYOUT:
-        raise StoreError(
-            f"{where}: a store of an earlier is2ice; convert it: is2ice convert {where} NEW_STORE"
-        )
-    if layout > LAYOUT:
-        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use a newer is2ice")
+    if (layout := attrs.get("store_layout")) != LAYOUT:
+        raise StoreError(f"{where}: store layout {layout}, expected {LAYOUT}; use the is2ice that wrote it")
 
 
 def is_store(source: Any) -> bool:

@@ -1,28 +1,22 @@
-"""Care of a store: reading all that it holds, removing what nothing names any more, converting an earlier layout."""
+"""Care of a store: reading all that it holds, and removing what nothing names any more."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
-from is2ice import schema
-from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.errors import StoreError
 from is2ice.io.remote.location import PARALLEL, FolderLocation, Location
 
 from . import store as stores
-from .layout import META, create, entry_bytes, entry_key, root_attributes, track_path
-from .track_encoding import encode
+from .layout import track_path
 
-__all__ = ["Pruned", "Verified", "convert", "prune", "verify"]
+__all__ = ["Pruned", "Verified", "prune", "verify"]
 
 #: Objects younger than this may be of a writer at work, s.
 AT_WORK = 86_400.0
@@ -184,73 +178,3 @@ def prune(
         if isinstance(root, FolderLocation):
             root.remove_unfinished(before)
     return Pruned(root.name, len(tracks), len(versions), len(gone), size)
-
-
-# -- an earlier layout --------------------------------------------------------------------------------
-def convert(store: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
-    """Write the tracks of a store of an earlier is2ice into a new store, with their values and attributes.
-
-    Parameters
-    ----------
-    store : str or Path
-        Folder of a store that was worked on (``<granule>/<beam>/zarr.json``) or published; of a published one, the
-        current version is taken.
-    target : str or Path
-        Folder or bucket of the new store.
-
-    Returns
-    -------
-    int
-        Tracks converted; those that the new store holds with the same inputs are left alone.
-
-    Raises
-    ------
-    StoreError
-        No such store, or a track that cannot be read.
-    """
-    folder = Path(store).expanduser()
-    attributes = (root_attributes(FolderLocation(str(folder))) or ({}, ""))[0]
-    if not attributes.get("is2ice_store") or "store_layout" in attributes:
-        raise StoreError(f"{folder}: expected the folder of a store of an earlier is2ice")
-    root, count = create(target), 0
-    for path in _earlier_tracks(folder, attributes):
-        try:
-            with xr.open_zarr(path, decode_times=False, chunks=None, consolidated=True) as ds:
-                ds.load()
-        except Exception as error:
-            raise StoreError(
-                f"{path}: cannot be read ({type(error).__name__}: {error}); make it again"
-            ) from None
-        granule, beam = str(ds.attrs["granule"]), str(ds.attrs["beam"])
-        at = entry_key(granule, beam)
-        held = root.read(at)
-        try:
-            have = stores.parse_entry(held[0], root.name, granule, beam) if held else {}
-        except DamagedTrackError:
-            have = {}
-        if have.get("inputs") == ds.attrs["inputs"]:
-            continue
-        for name in ds.variables:  # text that Zarr gave fixed width
-            if ds[name].dtype.kind in "UT":
-                ds[name] = ds[name].astype(object)
-            for old in ("grid_mapping", "coordinates"):
-                if old in ds[name].encoding:
-                    ds[name].attrs[old] = ds[name].encoding[old]
-        objects = encode(ds.drop_encoding())
-        entry = stores.new_entry(granule, beam, objects, dict(ds.attrs))
-        stores.put_track(root, entry, objects)
-        if root.swap(at, entry_bytes(entry), held[1] if held else None):
-            stores.show_track(root, entry)
-            count += 1
-    stores.consolidate(root)
-    return count
-
-
-def _earlier_tracks(folder: Path, attributes: dict[str, Any]) -> Iterator[Path]:
-    """Zarr groups of the tracks of an earlier store."""
-    if "manifest" in attributes:
-        manifest = json.loads((folder / attributes["manifest"]).read_text())
-        yield from (folder / entry["path"] for entry in manifest["tracks"].values())
-        return
-    for granule in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        yield from (granule / beam for beam in schema.BEAMS if (granule / beam / META).exists())

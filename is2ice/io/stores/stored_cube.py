@@ -203,13 +203,14 @@ def _fetch(array: Any, start: int, stop: int | None) -> NDArray[Any]:
     except DamagedTrackError:
         raise
     except Exception as error:
-        where = str(array.store_path)
-        if "://" in where and not where.startswith(("file://", "wrapping-file://")):
-            raise _unreadable(where.removeprefix("wrapping-"), array.path, error) from None
-        raise DamagedTrackError(
-            f"{array.path}: cannot be read whole ({type(error).__name__}: {error}); run again, and the track is made "
-            "again; is2ice verify finds others"
-        ) from error
+        where = str(array.store_path).removeprefix("wrapping-")
+        if "://" not in where or where.startswith("file://"):
+            raise DamagedTrackError(
+                f"{array.path}: cannot be read whole ({type(error).__name__}: {error}); run again, and the track is "
+                "made again; is2ice verify finds others"
+            ) from error
+        failure = _unreadable(where.removesuffix(array.path).rstrip("/"), array.path, error)
+    raise failure  # without the cause, which may hold a token, and which Dask may not be able to send
 
 
 def _unreadable(root: Location | str, path: str, error: Exception) -> StoreError:

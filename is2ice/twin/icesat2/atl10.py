@@ -1,8 +1,9 @@
 """ATL10 of the twin: leads, reference surfaces and freeboard, made from an ATL07 granule.
 
 An own small implementation that shares nothing with the package's sea-surface and freeboard rooms. As in
-release 006, each beam has its own reference surface, constant within a 10 km section. Filters by ice
-concentration and distance from land are left out: an ATL03 granule knows neither.
+release 006, each beam has its own reference surface, constant within a 10 km section; negative freeboards are set to 0;
+and sections without a segment are left out, so that numbers of sections skip them. Filters by ice concentration and
+distance from land are left out: an ATL03 granule knows neither.
 
 References
 ----------
@@ -13,7 +14,7 @@ ATL07/ATL10 algorithm description, section 5; weights as genuine ATL10 granules 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import h5py
@@ -60,7 +61,7 @@ class Leads:
 
 @dataclass(frozen=True)
 class Sections:
-    """Reference surface of every 10 km section from the first on; heights NaN where ``flag`` is -1."""
+    """Reference surface of 10 km sections; heights NaN where ``flag`` is -1."""
 
     x: Array
     height: Array
@@ -68,6 +69,10 @@ class Sections:
     flag: NDArray[np.int16]
     lead_first: NDArray[np.int32]
     lead_count: NDArray[np.int32]
+
+    def of(self, rows: NDArray[np.int64]) -> Sections:
+        """Take some of the sections."""
+        return Sections(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def make_atl10(source: str | Path, path: str | Path, *, smooth: bool = True) -> Path:
@@ -111,6 +116,7 @@ def _make(atl07: h5py.File, path: str | Path, smooth: bool) -> Path:
     beams = [b for b in BEAMS if b in atl07 and atl07[b]["sea_ice_segments/seg_dist_x"].size]
     if not beams:
         raise GranuleError(f"{atl07.filename}: no beam with sea-ice segments; nothing to make ATL10 from")
+    clip = text(atl07["ancillary_data/release"][()]).strip() <= "006"
     start = min(float(atl07[b]["sea_ice_segments/seg_dist_x"][:].min()) for b in beams)
     latitude = float(atl07[beams[0]]["sea_ice_segments/latitude"][0])
     path = product_path(atl07, path, "ATL10", latitude)
@@ -121,7 +127,7 @@ def _make(atl07: h5py.File, path: str | Path, smooth: bool) -> Path:
             group = out.create_group(beam)
             description = "Freeboard, leads and reference surfaces of one ground track."
             set_attrs(group, {**dict(atl07[beam].attrs), "Description": description})
-            times.append(_beam(group, atl07[beam]["sea_ice_segments"], start, smooth))
+            times.append(_beam(group, atl07[beam]["sea_ice_segments"], start, smooth, clip))
         copy_context(out, atl07, "ATL10", path.stem, np.concatenate(times))
     part.replace(path)
     return path
@@ -134,8 +140,8 @@ def _values(group: h5py.Group, name: str) -> NDArray:
     return values
 
 
-def _beam(out: h5py.Group, source: h5py.Group, start: float, smooth: bool) -> Array:
-    """Make and write the tables of one beam; times of its segments."""
+def _beam(out: h5py.Group, source: h5py.Group, start: float, smooth: bool, clip: bool) -> Array:
+    """Make and write the tables of one beam, negative freeboards set to 0 if asked; times of its segments."""
     quality = source["heights/height_segment_fit_quality_flag"][:]
     height = _values(source, "heights/height_segment_height")
     keep = np.flatnonzero((quality >= 1) & (quality <= 4) & np.isfinite(height))
@@ -150,10 +156,13 @@ def _beam(out: h5py.Group, source: h5py.Group, start: float, smooth: bool) -> Ar
     sections = reference_surfaces(leads, start, n, smooth=smooth)
     reference, spread = sections.height[section], sections.sigma[section]
     freeboard, uncertainty = h - reference, np.hypot(sigma, spread)
+    freeboard = np.maximum(freeboard, 0.0) if clip else freeboard
     flag = segment["heights/height_segment_ssh_flag"].copy()
     accepted = sections.flag[section_of(leads.x, start)] == LEADS
     for first, count in zip(leads.first[accepted], leads.count[accepted], strict=True):
         flag[first : first + count] = 2
+    held, section = np.unique(section, return_inverse=True)
+    sections = sections.of(held)
     values: dict[str, dict[str, NDArray]] = {name: {} for name in ATL10}
     for (group, name), there in _SEGMENT_SOURCES.items():
         if there in segment:

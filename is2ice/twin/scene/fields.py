@@ -21,7 +21,7 @@ _S30, _S27, _S31, _S11, _S16, _S32, _S48 = _U(30), _U(27), _U(31), _U(11), _U(16
 _M16 = _U(0xFFFF)
 
 #: Kinds of surface.
-SNOW_ICE, RIDGE, GREY_ICE, NILAS, CALM_WATER, ROUGH_WATER = 0, 1, 2, 3, 4, 5
+SNOW_ICE, RIDGE, GREY_ICE, NILAS, CALM_WATER, ROUGH_WATER, POND = 0, 1, 2, 3, 4, 5, 6
 #: Columns of the table of leads.
 L_X, L_Y, L_COS, L_SIN, L_HALF, L_WIDTH, L_AGE, L_SPECULAR, L_BEND, L_PHASE, L_ROUGH = range(11)
 
@@ -262,9 +262,10 @@ def surface_kernel(x: NDArray[Any], y: NDArray[Any], near: Any, p: NDArray[Any],
     x, y : (n,) float64
         Metres from the scene's origin.
     near : Leads
-    p : (14,) float64
+    p : (15,) float64
         floe_size, floe_gap, ridge_share, sail_mean, relief, log median, log sigma, water roughness, spread of snow
-        albedo, backscatter of dark water and its spread, factors of nilas and grey ice, spread of snow backscatter.
+        albedo, backscatter of dark water and its spread, factors of nilas and grey ice, spread of snow backscatter,
+        level of noise above which level ice bears a pond (infinite for none).
     key : uint64
     out : Surface
         Filled.
@@ -320,6 +321,16 @@ def surface_kernel(x: NDArray[Any], y: NDArray[Any], near: Any, p: NDArray[Any],
             rate[q] = albedo[q] / 0.88
             if p[13] > 0.0:
                 rate[q] *= np.exp(p[13] * gaussian(mix(h1 ^ _C2)))
+            if what == SNOW_ICE and np.isfinite(p[14]):
+                wet = 0.9 * noise(px, py, 55.0, key + _U(44)) + 0.43589 * noise(px, py, 18.0, key + _U(45))
+                if wet > p[14]:
+                    # Flat meltwater a little below the ice about it: calm and bright, or dark under wind.
+                    what = POND
+                    height[q] = 0.8 * f
+                    albedo[q] = 0.22 + 0.10 * uniform(mix(h1 ^ _C4))
+                    rough[q] = 0.004
+                    calm = uniform(mix(h1 ^ _C1)) < 0.6
+                    rate[q] = np.exp(0.25 * wet) * ((1.5 + 3.0 * uniform(mix(h1 ^ _C3))) if calm else 0.25)
         elif what == GREY_ICE:
             n = noise(px, py, 25.0, key + _U(40))
             height[q] = 0.04 + 0.08 * min(max(2.0 * stage - 1.0 + 0.1 * n, 0.0), 1.0)

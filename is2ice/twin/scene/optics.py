@@ -105,7 +105,7 @@ def surface_reflectance(kind: ArrayLike, albedo_532: ArrayLike) -> Array:
     """Surface reflectance of each kind of surface of :data:`is2ice.twin.scene.scene.KINDS`.
 
     Thin ice follows the measured series from water to 30 cm, entered with the albedo at the laser's own
-    colour, so that lidar and image see the same ice.
+    colour, so that lidar and image see the same ice. Ponds are entered there too: dark, bluish, over ice.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def surface_reflectance(kind: ArrayLike, albedo_532: ArrayLike) -> Array:
         snow = _SNOW[b] + _SNOW_SLOPE[b] * (albedo - _SNOW_ALBEDO)
         thin = np.interp(albedo, at_532, spectra[:, b])
         water = _WATER[b] + np.where(kind == 5, _WIND[b], 0.0)
-        out[..., b] = np.where(kind <= 1, snow, np.where(kind <= 3, thin, water))
+        out[..., b] = np.where(kind <= 1, snow, np.where((kind <= 3) | (kind == 6), thin, water))
     return np.clip(out, 0.0, 1.0)
 
 

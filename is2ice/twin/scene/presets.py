@@ -66,6 +66,8 @@ class Preset:
         Lognormal total freeboard of floes.
     floe_size, floe_gap : float
         Mean distance between floe centres; half-width of the open water between floes (0 for pack).
+    pond_share : float
+        Share of level ice under melt ponds, which are flat and lie a little below the ice about them.
     ridge_share, sail_mean : float
         Share of floe borders that carry a ridge; mean of the exponential sail height.
     relief : float
@@ -120,6 +122,7 @@ class Preset:
     freeboard_log_sigma: float = 0.60
     floe_size: float = 520.0
     floe_gap: float = 0.0
+    pond_share: float = 0.0
     ridge_share: float = 0.55
     sail_mean: float = 0.60
     relief: float = 0.068
@@ -203,6 +206,28 @@ PRESETS: dict[str, Preset] = {
         calm_fetch=40.0,
         ssh_undulation=0.04,
         telemetry_band=75.0,
+    ),
+    # Ponds cover 20 to 40 % of level ice in July (Webster et al. 2022); their surface is bright where no wind is.
+    "arctic_melt_season": Preset(
+        name="arctic_melt_season",
+        crs="EPSG:3413",
+        hemisphere="north",
+        overpass="2020-07-10T05:40:00",
+        start_lon=-140.0,
+        start_lat=80.0,
+        ascending=True,
+        rgt=282,
+        cycle=8,
+        region=3,
+        drift=(-0.08, 0.05),
+        freeboard_median=0.30,
+        pond_share=0.25,
+        lead_spacing=2500.0,
+        lead_width=(3.0, 1500.0),
+        lead_water=0.7,
+        ssh_level=0.05,
+        snow_albedo_std=0.03,
+        cloud_cover=0.05,
     ),
     "cloudy": replace(_ROSS, name="cloudy", cloud_cover=0.45, cloud_depth=0.6),
     "no_leads": replace(_ROSS, name="no_leads", lead_spacing=0.0, cloud_cover=0.0, ridge_share=0.5),

@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Scene", "SurfaceSample"]
 Array = NDArray[np.float64]
 
 #: Detailed kinds of surface, by code.
-KINDS = ("snow_ice", "ridge", "grey_ice", "nilas", "calm_water", "rough_water")
+KINDS = ("snow_ice", "ridge", "grey_ice", "nilas", "calm_water", "rough_water", "pond")
 #: Class of each kind in the package's vocabulary.
 CLASS_OF_KIND = np.array(
     [
@@ -32,6 +32,7 @@ CLASS_OF_KIND = np.array(
         schema.THIN_ICE,
         schema.OPEN_WATER,
         schema.OPEN_WATER,
+        schema.THICK_ICE,
     ],
     np.int8,
 )
@@ -195,6 +196,7 @@ class Scene:
                 p.physics.nilas_rate,
                 p.physics.grey_rate,
                 p.physics.snow_rate_spread,
+                _normal_quantile(1.0 - p.pond_share) if p.pond_share else np.inf,
             ]
         )
         near = fields.Leads(tile_of.astype(np.int64).ravel(), start, index, leads, p.lead_water)

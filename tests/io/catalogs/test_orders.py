@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import earthaccess
@@ -130,6 +131,34 @@ def test_an_order_is_placed_waited_for_and_fetched(nasa, tmp_path, capsys):
     assert files[0].read_bytes() == b"\x89HDF"
     assert capsys.readouterr().out == ""
     assert [p.name for p in tmp_path.iterdir()] == ["got"]  # nothing left in the working folder
+
+
+def test_the_commands(nasa, tmp_path, cli):
+    """Describe a product, list the variables of a granule, place an order and fetch it: each by one command."""
+    code, text, _ = cli("products", "ATL03")
+    assert code == 0
+    assert "releases 005, 006, 007" in text
+    assert json.loads(cli("products", "ATL03", "--json")[1])["collection"] == "C3-NSIDC_CPRD"
+    with h5py.File(tmp_path / f"{NAME}.h5", "w") as f:
+        f.attrs["short_name"] = b"ATL03"
+        f.create_group("METADATA/DatasetIdentification").attrs["VersionID"] = b"006"
+        f["gt2r/heights/h_ph"] = [1]
+    assert cli("products", tmp_path / f"{NAME}.h5", "--variables")[1] == "gt2r/heights/h_ph\n"
+    data = [{"rel": "data", "href": f"{nasa.url}/{NAME}_subsetted.h5"}]
+    nasa.jobs[:] = [job("running", 5), job("successful", 100, links=data)]
+    code, text, rest = cli("order", NAME, "--area", "ross_sea")
+    assert (code, text.split("\n")[:2]) == (0, [f"order {JOB}", "running, 5 % done: is running"])
+    assert f"next: is2ice order --job {JOB} --out FOLDER" in rest
+    code, text, _ = cli("order", "--job", JOB, "--out", tmp_path / "got", "--json")
+    assert [Path(f).name for f in json.loads(text)["files"]] == [f"{NAME}_subsetted.h5"]
+    assert (tmp_path / "got" / f"{NAME}_subsetted.h5").read_bytes() == b"\x89HDF"
+    for wrong, why in (
+        ((), "name granules"),
+        ((NAME, "--area", "ross_sea", "--bbox", 1, 2, 3, 4), "not both"),
+    ):
+        code, _, rest = cli("order", *wrong)
+        assert code == 2
+        assert why in rest
 
 
 def test_orders_that_go_wrong(nasa, monkeypatch):

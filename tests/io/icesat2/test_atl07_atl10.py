@@ -278,10 +278,54 @@ def test_smoothed_and_filled_sections_are_explained():
             refsurf_ndx=segments["refsurf_ndx"] - (segments["refsurf_ndx"] > 5),
         )
     )
-    clipped = nasa_product_checks.check_atl10(tree)[""]["freeboard"]
+    told = nasa_product_checks.check_atl10(tree)[""]
+    clipped = told["freeboard"]
     assert clipped["clipped"] == int((freeboard < 0).sum()) > 100
     assert clipped["compared"] == clipped["n"] == int(((ndx <= 7) & (ndx != 5)).sum())
     assert clipped["difference_max"] < 1e-12
+    for number, section in enumerate(told["sections"], 1):
+        mine = ndx[ndx != 5] == number
+        expected = {"no_reference": int(mine.sum())}
+        if number <= 7:
+            negative = int((freeboard.values[mine] < 0).sum())
+            expected = {"same": int(mine.sum()) - negative, "clipped": negative}
+        assert section["freeboards"] == {k: n for k, n in expected.items() if n}
+
+
+def test_each_freeboard_is_explained_by_name():
+    """One section of leads at .10 whose reference was smoothed to .12, the next one at .16."""
+    x = np.arange(100.0, 20_000.0, 200.0)
+    height = np.full(x.size, 0.5)
+    freeboard = np.where(x < 10e3, 0.38, 0.34)
+    freeboard[0], freeboard[1], freeboard[2] = 0.40, 0.385, np.nan  # before smoothing, another, none
+    freeboard[60] = 0.5 - np.interp(x[60], [5e3, 15e3], [0.12, 0.16])
+    lead = {
+        "x_atc": [3e3, 15e3],
+        "height": [0.10, 0.16],
+        "height_uncertainty": [0.01, 0.01],
+        "length": [30.0, 30.0],
+    }
+    tree = xr.DataTree.from_dict(
+        {
+            "segments": table(
+                "segment",
+                x_atc=x,
+                height=height,
+                height_uncertainty=0 * x + 0.02,
+                segment_id=np.arange(x.size),
+                ssh_flag=0 * np.arange(x.size),
+                refsurf_ndx=1 + (x > 10e3),
+                freeboard=freeboard,
+            ),
+            "leads": table("lead", **lead, ssh_n=[1, 1]),
+            "sections": table("section", x_atc=[5e3, 15e3], h_ref=[0.12, 0.16], h_ref_flag=[0, 0]),
+        }
+    )
+    told = nasa_product_checks.check_atl10(tree)[""]
+    first, second = (s["freeboards"] for s in told["sections"])
+    assert first == {"same": 47, "unsmoothed": 1, "differs": 1, "refused": 1}
+    assert second == {"same": 49, "interpolated": 1}
+    assert told["freeboard"]["by_kind"]["same"] == 96
 
 
 def table(dim, **columns):

@@ -31,7 +31,8 @@ import zarr
 from is2ice import publish, schema
 from is2ice.errors import DamagedTrackError, GranuleError, SchemaError, StoreError
 from is2ice.io.remote import location
-from is2ice.io.stores import cf_attributes, layout, maintenance, store
+from is2ice.io.remote.whole_files import written, written_folder
+from is2ice.io.stores import layout, maintenance, store
 from is2ice.workflows import opening
 
 GRANULE = "ATL03_20191104195311_05940510_006_01"
@@ -260,10 +261,11 @@ def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
     store.consolidate(tmp_path / "s.zarr")
     texts = []
 
-    def refused(call: Callable[[], object]) -> None:
+    def refused(call: Callable[[], object]) -> StoreError:
         with pytest.raises(StoreError, match=r"access refused \(HTTP 403\).*expired") as caught:
             call()
         texts.append("".join(traceback.format_exception(caught.value)))
+        return caught.value
 
     with guarded(tmp_path, "good") as host:
         url = f"{host.replace('//', '//me:secret@')}/s.zarr?token=secret"
@@ -274,7 +276,8 @@ def test_a_refused_store_does_not_tell_the_token(tmp_path: Path) -> None:
         refused(lambda: store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret"))
     with guarded(tmp_path, "secret", lambda path: "/height/c/" not in path) as host:
         cube = store.open_track(f"{host}/s.zarr/{GRANULE}/gt2r?token=secret")
-        refused(lambda: cube["height"].compute())
+        error = refused(lambda: cube["height"].compute())
+        assert error.__context__ is None, "a worker of Dask could not send the reply of the server"
     for call in (
         lambda: store.create("https://me:secret@host/s.zarr?token=secret"),
         lambda: store.open_store("s3://bucket/s.zarr?token=secret"),
@@ -364,6 +367,7 @@ KILLED = """
 import sys, time
 from is2ice import publish, schema
 from is2ice.io.remote import location
+from is2ice.io.remote.whole_files import written, written_folder
 from is2ice.io.stores import store
 def stop(*args, **kwargs):
     print("there", flush=True)
@@ -709,39 +713,42 @@ def test_addresses_of_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
         location.location("ftp://host/x")
 
 
-# -- an earlier layout --------------------------------------------------------------------------------
-def test_a_store_of_an_earlier_layout_is_converted(tmp_path: Path) -> None:
-    old, new = tmp_path / "old.zarr", tmp_path / "new.zarr"
-    ready = cf_attributes.describe(track(60), granule=GRANULE, beam="gt2r", inputs="abc", parameters={"a": 1})
-    encoding = schema.encoding(ready)
-    encoding["x_atc"]["_FillValue"] = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ready.to_zarr(old / GRANULE / "gt2r", mode="w-", zarr_format=3, consolidated=True, encoding=encoding)
-    attributes = {"is2ice_store": True, "schema_version": schema.SCHEMA_VERSION}
-    (old / "zarr.json").write_text(
-        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
-    )
+# -- other layouts, and what is not ours ----------------------------------------------------------------
+@pytest.mark.parametrize("layout", ["", '"store_layout": 3'])
+def test_a_store_of_another_layout_is_refused(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "s.zarr"
+    store.create(path)
+    root = path / "zarr.json"
+    root.write_text(root.read_text().replace('"store_layout": 2', layout or '"other": 0'))
     for call in (store.open_store, store.open_track, partial(store.write_track, track(10))):
         with pytest.raises(
-            StoreError, match=r"a store of an earlier is2ice; convert it: is2ice convert .*old"
+            StoreError, match=r"store layout (None|3), expected 2; use the is2ice that wrote it"
         ):
-            call(old)
-    assert maintenance.convert(old, new) == 1
-    assert maintenance.convert(old, new) == 0
-    back = store.open_track(new / GRANULE / "gt2r")
-    assert values(track(60)).items() <= values(back).items()
-    assert back.attrs["inputs"] == "abc"
-    xr.testing.assert_identical(
-        xr.open_zarr(new / GRANULE / "gt2r").load(), xr.open_zarr(old / GRANULE / "gt2r").load()
-    )
-    with pytest.raises(StoreError, match="expected the folder of a store of an earlier is2ice"):
-        maintenance.convert(new, tmp_path / "third.zarr")
-    (new / "zarr.json").write_text(
-        (new / "zarr.json").read_text().replace('"store_layout": 2', '"store_layout": 3')
-    )
-    with pytest.raises(StoreError, match="store layout 3, expected 2; use a newer is2ice"):
-        store.open_store(new)
+            call(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_hidden_files_of_other_programs_count_for_nothing(tmp_path: Path, bucket: str, kind: str) -> None:
+    """They neither block a store nor are taken for a part of it, and nothing removes them."""
+    where = str(tmp_path / "s.zarr") if kind == "folder" else f"{bucket}/hidden/s.zarr"
+    place = location.location(where)
+    path = store.group_name(GRANULE)
+    foreign = [".DS_Store", ".~lock.a.ods#", f"current/{path}/._gt2r.json", "tracks/.DS_Store"]
+    for key in foreign[:2]:
+        place.put(key, b"foreign")
+    written = store.write_track(track(40), where, parameters={"a": 1})
+    inside = f"{written['path'].removeprefix(place.url + '/')}/height/.directory"
+    for key in (*foreign[2:], inside):
+        place.put(key, b"foreign")
+    assert maintenance.verify(where).ok
+    assert store.write_track(track(40), where, parameters={"a": 1})["outcome"] == "skipped"
+    target = location.location(f"{where.removesuffix('.zarr')}-public")
+    target.put(".DS_Store", b"foreign")
+    assert publish(where, target.url).version == 1
+    store.write_track(track(50), where, parameters={"a": 2})
+    assert maintenance.prune(where, at_work=0.0).tracks == 1
+    assert [place.read(key) is not None for key in (*foreign, inside)] == [True] * 5
+    assert target.read(".DS_Store") is not None
 
 
 def test_two_writers_of_one_track(tmp_path: Path) -> None:
@@ -863,3 +870,26 @@ def test_a_short_write_of_many_objects_is_a_failure(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert "StoreError: cannot write to" in done.stderr
     assert not (tmp_path / "a" / "b").exists()
+
+
+def test_only_failures_of_writing_are_told_as_such(tmp_path):
+    def block(name: str) -> None:
+        with written(tmp_path / "out.txt") as part:
+            (part / "below" if name == "part" else tmp_path / name).read_bytes()
+
+    (tmp_path / "out.txt").write_text("whole")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        block("absent")
+    with pytest.raises(StoreError, match=r"cannot write to .*out\.txt"):
+        block("part")
+    assert [p.name for p in tmp_path.iterdir()] == ["out.txt"]
+    assert (tmp_path / "out.txt").read_text() == "whole"
+
+
+def test_a_replaced_folder_keeps_hidden_files_of_other_programs(tmp_path):
+    (tmp_path / "map").mkdir()
+    for name in (".DS_Store", "old"):
+        (tmp_path / "map" / name).write_text(name)
+    with written_folder(tmp_path / "map", "new") as part:
+        (part / "new").write_text("new")
+    assert files(tmp_path) == {"map", "map/.DS_Store", "map/new"}
