@@ -82,7 +82,7 @@ COMMANDS = {
     "stats": Entry(
         "stats:app",
         _WORK,
-        "Measure lead fraction, widths and spacing, floe chords, ridges and roughness, track by track.",
+        "Measure leads, openings (widths, spacing), floe chords, ridges and roughness, track by track.",
         "is2ice map {store} --out map.nc",
     ),
     "compare": Entry(
