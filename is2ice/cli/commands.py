@@ -101,7 +101,7 @@ COMMANDS = {
         "maps:app",
         _WORK,
         "Map stores or ATL10 granules: length-weighted means, spread, counts, lead fraction, uncertainty.",
-        "is2ice publish STORE s3://bucket/name --dry-run",
+        "is2ice publish {sources[0]} s3://bucket/name --dry-run",
     ),
     "export": Entry(
         "export:app",
