@@ -3,7 +3,7 @@
     python benchmarks/kills.py --seed 1                       # 40 kills: worker and driver, folder and bucket
     python benchmarks/kills.py --only dask-driver spark-executor horovod-rank --each 20
 
-A reader in a process of its own opens every track of the store all the time, and compares its values. A killed driver
+A reader in a process of its own opens every track of the store over and over, and compares its values. A killed driver
 is resumed; a run that loses a worker must end by itself. A rank that is killed must end its training with an error that
 names it within a minute, and the same command must finish it.
 """
@@ -55,22 +55,20 @@ if __name__ == "__main__":
     sys.exit(not run.ok)
 """
 READER = """
-import json, signal, sys, time
+import json, select, sys
 sys.path[:0] = [sys.argv[1]]
 import kills
-want, where, out = json.loads(open(sys.argv[2]).read()), sys.argv[3], sys.argv[4]
-looks, wrong = 0, []
-def end(*_):
-    json.dump({"looks": looks, "wrong": wrong}, open(out, "w"))
-    sys.exit()
-signal.signal(signal.SIGTERM, end)
+want, lines = json.loads(open(sys.argv[2]).read()), open(0, "rb", buffering=0)
 print("ready", flush=True)
-while True:
-    for name, found in kills.contents(where, wrong).items():
-        looks += 1
-        if want[name] != found:
-            wrong.append(f"{name}: other values")
-    time.sleep(0.01)
+while where := lines.readline().decode().strip():
+    looks, wrong = 0, []
+    while not select.select([lines], [], [], 0.3)[0]:
+        for name, found in kills.contents(where, wrong).items():
+            looks += 1
+            if want[name] != found:
+                wrong.append(f"{name}: other values")
+    lines.readline()
+    print(json.dumps({"looks": looks, "wrong": wrong}), flush=True)
 """
 
 
@@ -146,6 +144,7 @@ class Bench:
     want: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     number: int = 0
+    reading: subprocess.Popen[str] = field(init=False)
 
     def granules(self, count: int) -> str:
         for k in range(count):
@@ -178,25 +177,33 @@ class Bench:
                     run.kill()
                 run.wait()
 
-    @contextlib.contextmanager
-    def reader(self, where: str, row: Row) -> Iterator[None]:
-        out = self.folder / "reader.json"
-        arguments = [str(ROOT / "benchmarks"), str(self.folder / "want.json"), where, str(out)]
-        reading = subprocess.Popen(
+    def start_reader(self) -> None:
+        """Start the process that reads, once for all kills."""
+        arguments = [str(ROOT / "benchmarks"), str(self.folder / "want.json")]
+        self.reading = subprocess.Popen(
             [sys.executable, "-c", READER, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=services.environment(),
         )
-        assert reading.stdout is not None
-        assert reading.stdout.readline() == "ready\n"
+        assert self.said() == "ready"
+
+    def said(self) -> str:
+        return self.reading.stdout.readline().strip()  # type: ignore[union-attr]
+
+    def tell(self, line: str) -> None:
+        print(line, file=self.reading.stdin, flush=True)
+
+    @contextlib.contextmanager
+    def reader(self, where: str, row: Row) -> Iterator[None]:
+        """Let the reader look at a store while the block lasts."""
+        self.tell(where)
         try:
             yield
         finally:
-            reading.terminate()
-            reading.wait(60)
-            reading.stdout.close()
-            told = json.loads(out.read_text())
+            self.tell("")
+            told = json.loads(self.said())
             row.looks += told["looks"]
             row.half += len(told["wrong"])
             row.notes += told["wrong"][:3]
@@ -212,7 +219,7 @@ class Bench:
             with contextlib.suppress(StoreError):
                 run_record.last(where)
                 break
-            time.sleep(0.05)
+            time.sleep(0.2)
         time.sleep(self.random.uniform(0.0, self.seconds))
 
 
@@ -338,7 +345,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=KINDS[:4], choices=KINDS)
     parser.add_argument("--each", type=int, default=10, help="kills of each kind")
-    parser.add_argument("--granules", type=int, default=8)
+    parser.add_argument("--granules", type=int, default=4)
     args = parser.parse_args()
     rows = []
     with contextlib.ExitStack() as stack:
@@ -347,6 +354,8 @@ def main() -> int:
         os.environ.update(env)
         bench = Bench(folder, random.Random(args.seed), "s3://kills")
         bench.prepare(args.granules)
+        bench.start_reader()
+        stack.callback(bench.reading.kill)
         if "spark-executor" in args.only:
             (folder / "spark").mkdir()
             bench.spark = stack.enter_context(services.spark_standalone(folder / "spark"))

@@ -1,6 +1,6 @@
-"""Cost of stores: writing a track, against plain xarray; listing and opening, by the number of tracks; Icechunk.
+"""Cost of stores: writing a track, against plain xarray; publishing, against copies; listing and opening; Icechunk.
 
-    python benchmarks/stores.py [--tracks 10 1000 10000] [--repeat 10] [--icechunk]
+    python benchmarks/stores.py [--tracks 10 1000 10000] [--publish 200] [--repeat 10] [--icechunk]
 
 The server of S3 is one of this machine, the same for both writers. Each figure is the median of its repeats, wall-clock
 and processor seconds of this process.
@@ -28,8 +28,9 @@ from obstore.store import S3Store
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore, ObjectStore
 
+import is2ice
 from is2ice import schema
-from is2ice.io.remote.location import FolderLocation
+from is2ice.io.remote.location import FolderLocation, location
 from is2ice.io.stores import store
 from is2ice.io.stores.cf_attributes import describe
 from is2ice.io.stores.layout import entry_bytes, entry_key
@@ -91,6 +92,35 @@ def written(track: xr.Dataset, folder: Path, repeat: int) -> None:
             print(
                 f"write to {name}: {mine * 1e3:.0f} ms (processor {cpu * 1e3:.0f}); xarray.to_zarr "
                 f"{theirs * 1e3:.0f} ms (processor {their_cpu * 1e3:.0f}); ratio {ratio:.2f}",
+                flush=True,
+            )
+
+
+def published(track: xr.Dataset, folder: Path, n: int) -> None:
+    """Print the time of publishing tracks to a folder and to S3, against copies of the same objects."""
+    root = FolderLocation(str(folder / "work"))
+    for k in range(n):
+        store.write_track(track.assign_attrs(granule=f"g{k:06d}"), root, parameters={"a": 1})
+    objects = dict(zip(keys := list(root.objects("tracks/")), root.read_all(keys), strict=True))
+    print(f"{n} tracks, {len(objects):,} objects, {sum(map(len, objects.values())) / 1e6:.1f} MB")  # type: ignore[arg-type]
+    with services.s3_server("benchmark") as env:
+        os.environ.update(env)
+        plain = location("s3://benchmark/uploaded")
+        rows = (
+            (
+                "a folder",
+                folder / "public",
+                "cp -r",
+                partial(shutil.copytree, root.folder, folder / "copied"),
+            ),
+            ("S3", "s3://benchmark/public", "plain upload", partial(plain.put_all, objects)),
+        )
+        for name, target, other, copied in rows:
+            theirs, their_cpu = timed(copied)
+            mine, cpu = timed(partial(is2ice.publish, root.folder, target))
+            print(
+                f"publish to {name}: {mine / n * 1e3:.0f} ms a track (processor {cpu / n * 1e3:.0f}); {other} "
+                f"{theirs / n * 1e3:.0f} ms (processor {their_cpu / n * 1e3:.0f}); ratio {mine / theirs:.2f}",
                 flush=True,
             )
 
@@ -197,8 +227,9 @@ def main() -> None:
     )
     parser.add_argument("--tracks", type=int, nargs="+", default=[10, 1_000, 10_000])
     parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--publish", type=int, default=200, help="number of tracks to publish")
     parser.add_argument("--icechunk", action="store_true", help="measure Icechunk too (minutes)")
-    parser.add_argument("--only", choices=["write", "list", "icechunk"], help="one part")
+    parser.add_argument("--only", choices=["write", "publish", "list", "icechunk"], help="one part")
     asked = parser.parse_args()
     warnings.filterwarnings("ignore")
     track = one_track(SAMPLE, "gt1r").load()
@@ -206,6 +237,8 @@ def main() -> None:
     try:
         if asked.only in (None, "write"):
             written(track, folder, asked.repeat)
+        if asked.only in (None, "publish"):
+            published(track, folder, asked.publish)
         if asked.only in (None, "list"):
             listed(track, folder, asked.tracks, asked.repeat)
         if asked.icechunk or asked.only == "icechunk":

@@ -102,9 +102,8 @@ def measure(folder: Path, say) -> None:
         more = ("--json", str(path)) if name == "training" else ()
         done = subprocess.run([sys.executable, *command, *more], capture_output=True, text=True, check=False)
         if done.returncode:
-            say(
-                f"  {name}: {done.stderr.strip().splitlines()[-1:] or 'failed'}; the table says 'not measured here'"
-            )
+            why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            say(f"  {name}: {why}; the table says 'not measured here'")
         elif name == "scaling":
             path.write_text(done.stdout)
 

@@ -112,7 +112,7 @@ class Neural(Trained):
         parameters = windows.parameters or {}
         if not isinstance(train, Samples):
             train = [train] if isinstance(train, xr.Dataset) else list(train)
-            release = one_of(train, "release", release)
+            release = one_of([t.attrs for t in train], "release", release)
         make = (
             windows.features or kind.features,
             kind.context if windows.context is None else windows.context,
@@ -365,8 +365,16 @@ def _samples(data: Any, features: str, context: int, leaking: Iterable[str]) -> 
     return data if isinstance(data, Samples) else from_tracks(data, features, context, leaking=leaking)
 
 
-def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = None) -> str | None:
+def one_of(attributes: Iterable[Mapping[Any, Any]], name: str, given: str | None = None) -> str | None:
     """Return the one value of an attribute in all tracks.
+
+    Parameters
+    ----------
+    attributes : iterable of mapping
+        Attributes of each track.
+    name : str
+    given : str, optional
+        Value that is asked for.
 
     Raises
     ------
@@ -374,16 +382,14 @@ def one_of(tracks: Iterable[xr.Dataset], attribute: str, given: str | None = Non
         They have several.
     """
     found: dict[str, list[str]] = {}
-    for ds in tracks:
-        found.setdefault(str(ds.attrs.get(attribute, "unknown")), []).append(
-            str(ds.attrs.get("granule", "?"))
-        )
+    for one in attributes:
+        found.setdefault(str(one.get(name) or "unknown"), []).append(str(one.get("granule", "?")))
     if given is not None:
         found.setdefault(given, ["asked for"])
     known = {k: v for k, v in found.items() if k != "unknown"}
     if len(known) > 1:
         text = "; ".join(f"{k}: {', '.join(v[:3])}" for k, v in known.items())
-        raise ModelError(f"tracks of several values of {attribute} cannot train one model: {text}")
+        raise ModelError(f"tracks of several values of {name} cannot train one model: {text}")
     return next(iter(known), None)
 
 

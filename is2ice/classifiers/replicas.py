@@ -55,6 +55,10 @@ class Replicas(Protocol):
         """Return the root's text, in every copy."""
         ...
 
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value of the copy of that rank, in every copy."""
+        ...
+
 
 class Alone:
     """One copy: every sample is its own, and there is nothing to average."""
@@ -79,6 +83,10 @@ class Alone:
     def root_says(self, text: str) -> str:
         """Return the text."""
         return text
+
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value."""
+        return value
 
 
 class Horovod:
@@ -144,7 +152,11 @@ class Horovod:
 
     def root_says(self, text: str) -> str:
         """Return the root's text, in every copy."""
-        return str(self._hvd.broadcast_object(text, root_rank=0, name="text"))
+        return str(self.held_by(0, text))
+
+    def held_by(self, rank: int, value: Any) -> Any:
+        """Return the value of the copy of that rank, in every copy."""
+        return self._hvd.broadcast_object(value, root_rank=rank, name="value")
 
 
 def started_as() -> tuple[int, int]:

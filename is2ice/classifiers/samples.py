@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science import features as feats
 from is2ice.science.features import FeatureSet
+
+from .replicas import Alone, Replicas
 
 __all__ = ["Samples", "from_tracks"]
 
@@ -183,6 +185,7 @@ def from_tracks(
     context: int | None = None,
     *,
     leaking: Iterable[str] = (),
+    replicas: Replicas | None = None,
 ) -> Samples:
     """Return samples of labelled tracks.
 
@@ -195,6 +198,9 @@ def from_tracks(
         Cells on each side of the middle one; the set's own by default.
     leaking : iterable of str
         As for :func:`is2ice.science.features.build`.
+    replicas : Replicas, optional
+        Copies of a training, of which each is given tracks of its own. They hand each other the features, so that
+        every copy returns the samples of all, in the order of ranks.
 
     Returns
     -------
@@ -211,38 +217,42 @@ def from_tracks(
     """
     import dask
 
+    copies = replicas or Alone()
     chosen = feats.feature_set(features, leaking)
     reach = chosen.context if context is None else context
     pieces = [t for ds in ([tracks] if isinstance(tracks, xr.Dataset) else tracks) for t in _each(ds)]
-    names = [f"{t.attrs.get('granule', '')}/{t.attrs['beam']}" for t in pieces]
+    held = [copies.held_by(rank, list(map(_name_and_scenes, pieces))) for rank in range(copies.size)]
+    names = [name for part in held for name, _ in part]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"samples: given twice: {', '.join(twice)}; name each granule and beam once")
-    for name, t in zip(names, pieces, strict=True):
-        if "label" not in t:
-            raise KeyError(
-                f"samples: {name}: no variable 'label'; label it first (is2ice.workflows.label_pass.label_pass)"
-            )
     # One task a track, whatever scheduler is set: the features, small, come back; sequences stay lazy.
     work = [dask.delayed(_columns, pure=False)(t, chosen, tuple(leaking), reach) for t in pieces]
-    parts = []
-    for name, piece, (values, centre, label) in zip(names, pieces, dask.compute(*work), strict=True):
-        if not np.isin(label, range(len(schema.CLASSES))).all():
-            raise ValueError(
-                f"samples: {name}: label: expected codes -1 to 2, got {sorted(set(label.tolist()))}"
-            )
-        x = _lazy_sequences(values, centre, reach)
-        none = np.zeros(label.size, np.int32)
-        where = np.asarray(piece["x_atc"].values, "f8")[centre]
-        parts.append(Samples(x, label, none, where, (name,), (name,), chosen))
+    own, parts = dask.compute(*work), []
+    for rank, part in enumerate(held):
+        for k, (name, _) in enumerate(part):
+            columns = copies.held_by(rank, own[k] if rank == copies.rank else None)
+            x = _lazy_sequences(columns.values, columns.centre, reach)
+            none = np.zeros(columns.label.size, np.int32)
+            parts.append(Samples(x, columns.label, none, columns.x_atc, (name,), (name,), chosen))
     samples = Samples.concat(parts)
     if not len(samples):
         raise ValueError(
             f"samples: no labelled segment with values {reach} cells to each side in {', '.join(names)}; see "
             "label_flags for the reasons"
         )
-    scenes = _joined({n: t.attrs.get("label_scenes", ()) for n, t in zip(names, pieces, strict=True)})
+    scenes = _joined(dict(one for part in held for one in part))
     return replace(samples, scenes=tuple(scenes[n] for n in samples.tracks))
+
+
+def _name_and_scenes(track: xr.Dataset) -> tuple[str, Any]:
+    """Return the name of a track, and the scenes of its labels."""
+    name = f"{track.attrs.get('granule', '')}/{track.attrs['beam']}"
+    if "label" not in track:
+        raise KeyError(
+            f"samples: {name}: no variable 'label'; label it first (is2ice.workflows.label_pass.label_pass)"
+        )
+    return name, track.attrs.get("label_scenes", ())
 
 
 def _each(ds: xr.Dataset) -> list[xr.Dataset]:
@@ -256,15 +266,29 @@ def _each(ds: xr.Dataset) -> list[xr.Dataset]:
     return out
 
 
-def _columns(
-    track: xr.Dataset, chosen: FeatureSet, leaking: tuple[str, ...], context: int
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.int8]]:
-    """Features of all cells of a track, and the cells about which there is a labelled sequence."""
+class _Columns(NamedTuple):
+    """Features of the cells of a track that are in labelled sequences, the middle cells of these, and their labels."""
+
+    values: NDArray[np.float32]
+    centre: NDArray[np.intp]
+    label: NDArray[np.int8]
+    x_atc: NDArray[np.float64]
+
+
+def _columns(track: xr.Dataset, chosen: FeatureSet, leaking: tuple[str, ...], context: int) -> _Columns:
     values = feats.build(track, chosen, leaking=leaking).values
     label = np.asarray(track["label"].values, np.int8)
     centre = feats.centres(values, context)
     centre = centre[label[centre] != schema.UNLABELLED]
-    return values, centre, label[centre]
+    label = label[centre]
+    if not np.isin(label, range(len(schema.CLASSES))).all():
+        name, _ = _name_and_scenes(track)
+        raise ValueError(f"samples: {name}: label: expected codes -1 to 2, got {sorted(set(label.tolist()))}")
+    used = np.zeros(len(values), bool)
+    for step in range(-context, context + 1):
+        used[centre + step] = True
+    place = np.cumsum(used) - 1  # of a cell among those in use; sequences stay together
+    return _Columns(values[used], place[centre], label, np.asarray(track["x_atc"].values, "f8")[centre])
 
 
 def _lazy_sequences(values: NDArray[np.float32], centre: NDArray[np.intp], context: int) -> Any:

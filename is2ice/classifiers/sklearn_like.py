@@ -153,6 +153,9 @@ class WindowEstimator(BaseEstimator):
 
         usual = dict(ARCHITECTURES[self.architecture].training)
         own = {"epochs": epochs, "batch": self.batch, "learning_rate": self.learning_rate}
+        own["compiled"] = (
+            len(y) > 10_000
+        )  # compiling costs a second an epoch, which few windows do not pay back
         data = (self.normalisation_.apply(x), np.asarray(y))
         training.fit(self.model_, data, seed=self.seed + self.epochs_, **(usual | own))
         self.epochs_ += epochs

@@ -51,22 +51,26 @@ def check(
         _describe(str(path), variables, as_json)
         return
     try:
-        ten, beams = True, check_atl10(open_atl10(path))
+        ten, tree = True, open_atl10(path)
     except GranuleError as error:
         if "another product" not in str(error):
             raise
-        ten, beams = False, check_atl07(_atl07(path))
+        ten, tree = False, _atl07(path)
+    beams, notes = check_atl10(tree) if ten else check_atl07(tree), list(tree.attrs["notes"])
     if as_json:
         document: dict[str, Any] = {
             "granule": path.name,
             "product": "ATL10" if ten else "ATL07",
             "beams": beams,
+            "notes": notes,
         }
         document |= {"not_computed_again": _left_out(beams)} if ten else {"agreement": agreement(beams)}
         print_json(document)
         return
     for line in lines_atl10(beams) if ten else lines_atl07(beams):
         out.print(line)
+    for note in notes:
+        out.print(f"note: {note}")
 
 
 def _describe(source: str, variables: bool, as_json: bool) -> None:

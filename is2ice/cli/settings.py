@@ -16,10 +16,12 @@ Every option also has an environment variable: ``IS2ICE_``, the command and the 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from is2ice.errors import DocumentError
+from is2ice.io.documents import read_toml
 
 __all__ = ["configuration", "configuration_file", "defaults", "name_variables"]
 
@@ -45,16 +47,13 @@ def configuration() -> dict[str, Any]:
 
     Raises
     ------
-    ValueError
+    DocumentError
         A file that is not TOML.
     """
     path = configuration_file()
     if path is None:
         return {}
-    try:
-        return tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file: {error}") from error
+    return read_toml(path, error=DocumentError)
 
 
 def defaults(command: Any, table: Any, where: str) -> dict[str, Any]:

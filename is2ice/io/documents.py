@@ -22,6 +22,8 @@ __all__ = ["LARGEST", "limited", "parse_json", "parse_toml", "read_json", "read_
 
 #: Most bytes of a document.
 LARGEST = 64 * 2**20
+#: Words of JSON for kinds of Python.
+_KINDS: dict[type, str] = {dict: "an object", list: "an array"}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -77,7 +79,14 @@ def read_text(path: str | os.PathLike[str], *, error: type[Is2IceError], limit: 
         raise error(f"{path}: cannot be read: {fault.strerror or fault}") from fault
 
 
-def parse_json(text: str | bytes, where: str, *, error: type[Is2IceError], nan: bool = False) -> Any:
+def parse_json(
+    text: str | bytes,
+    where: str,
+    *,
+    error: type[Is2IceError],
+    nan: bool = False,
+    kind: type | None = None,
+) -> Any:
     """Parse a JSON document.
 
     Parameters
@@ -88,7 +97,9 @@ def parse_json(text: str | bytes, where: str, *, error: type[Is2IceError], nan: 
     error : type
         Raised in the package's name.
     nan : bool
-        Take NaN and Infinity, which Python writes.
+        Take NaN, Infinity, and names of files that are no UTF-8, as Python writes them.
+    kind : type, optional
+        ``dict`` or ``list``: kind of the document; any by default.
 
     Raises
     ------
@@ -100,13 +111,19 @@ def parse_json(text: str | bytes, where: str, *, error: type[Is2IceError], nan: 
         text = (text.decode() if isinstance(text, bytes) else text).removeprefix("\ufeff")
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=number, parse_float=number)
         if _SURROGATE.search(text):
-            json.dumps(document, ensure_ascii=False).encode()
+            # A file's name that is no UTF-8 stands so in what Python has written.
+            json.dumps(document, ensure_ascii=False).encode(errors="surrogateescape" if nan else "strict")
     except UnicodeError as fault:
         raise error(f"{where}: not text in UTF-8 ({_short(fault)}); fetch or save it again") from None
     except ValueError as fault:
         raise error(f"{where}: not JSON, or truncated ({_short(fault)}); fetch or write it again") from None
     except RecursionError:
         raise error(f"{where}: nested too deeply to be such a document") from None
+    if kind is not None and not isinstance(document, kind):
+        raise error(
+            f"{where}: expected {_KINDS[kind]}, got {_KINDS.get(type(document), 'a single value')}; fetch or write "
+            "it again"
+        )
     return document
 
 
@@ -121,10 +138,16 @@ def parse_toml(text: str, where: str, *, error: type[Is2IceError]) -> dict[str, 
 
 
 def read_json(
-    path: str | os.PathLike[str], *, error: type[Is2IceError], limit: int = LARGEST, nan: bool = False
+    path: str | os.PathLike[str],
+    *,
+    error: type[Is2IceError],
+    limit: int = LARGEST,
+    nan: bool = False,
+    kind: type | None = None,
 ) -> Any:
     """Read a JSON file; errors as for :func:`read_text` and :func:`parse_json`."""
-    return parse_json(read_text(path, error=error, limit=limit), os.fspath(path), error=error, nan=nan)
+    text = read_text(path, error=error, limit=limit)
+    return parse_json(text, os.fspath(path), error=error, nan=nan, kind=kind)
 
 
 def read_toml(

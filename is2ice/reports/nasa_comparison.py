@@ -263,6 +263,7 @@ def _compare(
         "classes": _classes(joined),
     }
     statements = not_comparable(track, about, joined, numbers, shift is not None)
+    statements += [str(note) for p in (seven, ten) if p is not None for note in p.attrs.get("notes", ())]
     if third is not None:
         leads["koo"] = _koo_leads(third)
         numbers["koo"] = _koo_numbers(third, leads)

@@ -319,17 +319,21 @@ def _check_segments(node: xr.DataTree) -> dict[str, Any]:
         return out
     if "hist_photon_heights" in ds:
         counts = np.nan_to_num(ds["hist_photon_heights"].values.astype(float))
-        out["histogram_is_gathered"] = int((counts.sum(1) == ds["n_photons_actual"].values).sum())
-        out["histogram_difference_max"] = int(np.abs(counts.sum(1) - ds["n_photons_actual"].values).max())
+        off = np.abs(counts.sum(1) - ds["n_photons_actual"].values)
+        out["histogram_is_gathered"] = int((off == 0).sum())
+        out["histogram_difference_max"] = int(off[known].max()) if (known := np.isfinite(off)).any() else None
         used = ds["n_photons_used"].values.astype(float)
         out["used_not_more_than_gathered"] = int((~(used > ds["n_photons_actual"].values)).sum())
     spot = int(node.attrs.get("spot", 1))
     ours = classes_of_rates(ds["photon_rate"].values, ds["w_gaussian"].values, spot)
     table: dict[str, dict[str, int]] = {}
-    for kind in np.unique(ds["surface_type"].values):
-        count = Counter(ours[ds["surface_type"].values == kind].tolist())
+    kinds = ds["surface_type"].values
+    for kind in np.unique(kinds[np.isfinite(kinds)]):
+        count = Counter(ours[kinds == kind].tolist())
         names = [*enumerate(schema.CLASSES), (schema.UNLABELLED, "unlabelled")]
-        table[f"{int(kind)} {TYPES[int(kind)]}"] = {name: count.get(code, 0) for code, name in names}
+        table[f"{int(kind)} {TYPES.get(int(kind), 'unknown')}"] = {
+            name: count.get(code, 0) for code, name in names
+        }
     out["types"] = table
     return out
 

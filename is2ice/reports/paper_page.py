@@ -213,8 +213,11 @@ def as_published(figure: Figure, track: xr.Dataset) -> Figure:
     return figure
 
 
-def _shown(tracks: list[_Track]) -> list[_Track]:
-    """Choose two tracks of different passes: the paper's (rows 2 and 8, gt2r), else those with most leads."""
+def _shown(tracks: list[_Track], numbers: Mapping[str, Any]) -> list[_Track]:
+    """Choose two tracks of different passes: the paper's (rows 2 and 8, gt2r), else those with most leads.
+
+    A beam on which ATL10 has a sea surface goes before one that can be compared with nothing.
+    """
     if not tracks:
         return []
     leads = {
@@ -222,8 +225,10 @@ def _shown(tracks: list[_Track]) -> list[_Track]:
         for (g, b), a in stores.open_store(tracks[0].store).tracks.items()
     }
 
-    def rank(t: _Track) -> tuple[bool, bool, int]:
-        return number_of(t.granule) in (2, 8), t.beam == "gt2r", leads.get((t.granule, t.beam), 0)
+    def rank(t: _Track) -> tuple[bool, bool, bool, int]:
+        compared = (numbers.get(str(t), {}).get("comparison") or {}).get("sea_surface") or {}
+        is_theirs, has_surface = number_of(t.granule) in (2, 8), bool(compared.get("n"))
+        return is_theirs, has_surface, t.beam == "gt2r", leads.get((t.granule, t.beam), 0)
 
     best: dict[str, _Track] = {}
     for t in sorted(tracks, key=rank, reverse=True):
@@ -289,16 +294,23 @@ def _scaling_figure(measured: Mapping[str, Any], kind: str, width: float) -> Fig
     lines["paper, cores of its cluster"] = sorted(
         (e * c, v[2]) for (e, c), v in published_tables.PUBLISHED[kind].items() if e == 1 or c == 4
     )
-    return plot_figures.draw_scaling(
-        lines, f"Scaling of the {kind}, computing (reduce)", "workers, or cores", width=width
-    )
+    title = f"Scaling of the {kind}, computing (reduce)" + _state(measured["scaling"])
+    return plot_figures.draw_scaling(lines, title, "workers, or cores", width=width)
 
 
-def figures(study: Study, options: PageOptions) -> Iterator[tuple[str, Callable[[], Figure | str]]]:
+def _state(measured: Any) -> str:
+    """Return a second line of a title: the machine on which something was measured."""
+    text = published_tables.machine_state(measured).lstrip(", ")
+    return f"\nhere: {text}" if text else ""
+
+
+def figures(
+    study: Study, options: PageOptions, numbers: Mapping[str, Any]
+) -> Iterator[tuple[str, Callable[[], Figure | str]]]:
     """Yield the name of each figure and a function that draws it, or gives the reason why there is none."""
     measured, width = published_tables.read_measured(options.measured), options.width
     tracks = _tracks(study, options.classifier)
-    shown = _shown(tracks)
+    shown = _shown(tracks, numbers)
     results: dict[int, Comparison] = {}
 
     def result(k: int) -> Comparison | str:
@@ -336,7 +348,7 @@ def figures(study: Study, options: PageOptions) -> Iterator[tuple[str, Callable[
 
     def horovod() -> Figure:
         here = published_tables.training_rows(measured["training"])
-        title = "Training in replicas under Horovod"
+        title = "Training in replicas under Horovod" + _state(measured["training"])
         return plot_figures.draw_training(published_tables.PUBLISHED["training"], here, title, width=width)
 
     yield "1_workflow", lambda: plot_workflow.draw_steps(STEPS, width=width)
@@ -368,7 +380,7 @@ def write_page(study: Study, options: PageOptions | None = None) -> Path:
     folder = study.folder / "figures"
     folder.mkdir(exist_ok=True)
     pictures: dict[str, str] = {}
-    for name, draw in figures(study, options):
+    for name, draw in figures(study, options, numbers):
         try:
             figure = draw()
         except (Is2IceError, ValueError, OSError) as error:  # one figure stops no other

@@ -6,13 +6,16 @@ read from what the benchmarks wrote; a table without them says "not measured her
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from is2ice.errors import DocumentError
+from is2ice.io.documents import read_json
+
 __all__ = [
     "PUBLISHED",
+    "machine_state",
     "read_measured",
     "scaling_rows",
     "table_1",
@@ -58,10 +61,7 @@ def read_measured(folder: str | Path) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, file in FILES.items():
         path = Path(folder) / file
-        try:
-            out[name] = json.loads(path.read_text()) if path.is_file() else None
-        except ValueError as error:
-            raise ValueError(f"{path}: not whole JSON ({error}); measure again, or remove the file") from None
+        out[name] = read_json(path, error=DocumentError, nan=True) if path.is_file() else None
     return out
 
 
@@ -154,12 +154,12 @@ def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
     if not ours:
         rows.append(("here", ABSENT, "-"))
     where = f"{ours[0]['tasks']} tasks of a simulated archive (`is2ice bench scaling`)" if ours else ABSENT
-    where += _load(measured) if ours else ""
+    where += machine_state(measured) if ours else ""
     return _table(("where", "load / map / reduce, s", "speed-up load / reduce"), rows, title, where, notes)
 
 
-def _load(measured: Any) -> str:
-    """State of the machine while it was measured: cores, load, and a warning if it was busy."""
+def machine_state(measured: Any) -> str:
+    """Describe the machine while it was measured: cores, load, and a warning if it was busy."""
     if not {"cores", "load_average"} <= set(measured or ()):
         return ""
     text = f", {_counted(measured['cores'], 'core')}, load {measured['load_average']:.1f} at the end"
@@ -291,7 +291,7 @@ def table_4(measured: Any = None) -> str:
         ("where", "total s / s per epoch / samples per s", "speed-up"),
         rows,
         "Table IV: training under Horovod",
-        where + _load(measured) if ranks else ABSENT,
+        where + machine_state(measured) if ranks else ABSENT,
         (
             "The text says 20 epochs; total over epoch is 49 to 51. Our total holds the start of TensorFlow and the "
             "compilation in the first epoch.",

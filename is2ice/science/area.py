@@ -63,6 +63,8 @@ def area_of(value: Any, name: str = "bbox") -> Area:
             "and latitude (a GeoDataFrame with a crs is projected)"
         )
     whole = cut_antimeridian(shapely.make_valid(_unrolled(shape))).normalize()
+    if whole.area == 0:
+        raise ValueError(f"{name}: the polygons have no area once cut at 180 degrees: {shape.wkt[:60]}")
     return str(shapely.to_wkt(whole, rounding_precision=7))
 
 
@@ -84,9 +86,14 @@ def _polygons(value: Any, name: str) -> BaseGeometry:
     if hasattr(value, "to_crs"):
         frame = value.to_crs("EPSG:4326") if value.crs is not None else value
         return frame.geometry.union_all()
-    document = value if isinstance(value, Mapping) else value.__geo_interface__
-    features = document.get("features", [document])
-    return shapely.union_all([from_geojson(f.get("geometry", f)) for f in features])
+    try:
+        document = value if isinstance(value, Mapping) else value.__geo_interface__
+        features = [f.get("geometry", f) for f in document.get("features", [document])]
+        return shapely.union_all([from_geojson(f) for f in features if f is not None])
+    except (LookupError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise ValueError(
+            f"{name}: expected polygons of GeoJSON, with type and coordinates ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _unrolled(shape: BaseGeometry) -> BaseGeometry:
@@ -94,6 +101,8 @@ def _unrolled(shape: BaseGeometry) -> BaseGeometry:
     import shapely
 
     def ring(points: NDArray) -> NDArray:
+        if (np.abs(np.diff(points[:, 0])) >= 360.0).any():  # an edge around the Earth is no jump
+            return points
         return np.column_stack([np.unwrap(points[:, 0], period=360.0), points[:, 1]])
 
     parts = []

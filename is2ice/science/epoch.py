@@ -8,6 +8,7 @@ they are, and numbers as seconds since 2018. The end of a span that is given as 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -35,13 +36,15 @@ EPOCH_DATETIME = datetime.fromisoformat(EPOCH_DATE)
 EXPECTED = "expected UTC such as 2019-11-04, 20191104T195947 or 2019-11-04T19:59:47Z, or seconds since 2018"
 #: Years that a time may lie in: all satellites concerned, with room to simulate.
 YEARS = range(1980, 2101)
+#: Largest number that is taken for seconds since 2018 (the year 2049); larger ones count from 1970 or 1980.
+LATEST = 1e9
 #: Shortest step that seconds since 2018 resolve in double precision throughout the mission.
 TICK = np.timedelta64(1, "us")
 _TEXT = re.compile(
     r"(?P<y>\d{4})(?:-(?P<m>\d\d)(?:-(?P<d>\d\d))?|(?P<m2>\d\d)(?P<d2>\d\d))"
     r"(?:[T ]?(?P<H>\d\d)(?::?(?P<M>\d\d)(?::?(?P<S>\d\d)(?:[.,](?P<f>\d+))?)?)?"
     r" ?(?P<z>Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -81,7 +84,7 @@ def span(time: Any) -> tuple[np.datetime64, np.datetime64]:
     ValueError
         Not two times, one that cannot be read, or an end before the start.
     """
-    if isinstance(time, str | bytes) or not hasattr(time, "__len__") or len(time) != 2:
+    if isinstance(time, str | bytes | Mapping) or not hasattr(time, "__len__") or len(time) != 2:
         raise ValueError(f"time={time!r}: expected two times, (start, end)")
     start, stop = instant(time[0]), instant(time[1], end=True)
     if stop < start:
@@ -117,14 +120,19 @@ def iso_time(delta_time: float) -> str:
 
 def _period(value: Any) -> tuple[np.datetime64, np.datetime64 | None]:
     """Beginning of a time and, of a day or month, the beginning of the next."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "dtype"):  # such as ds.time[0]
+        value = np.asarray(value)[()]
     if isinstance(value, str):
         return _of_text(value.strip())
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, datetime):  # pandas.Timestamp is one
+        if value != value:
+            raise ValueError("not a time")
+        _check_year(value.year)
         moment = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
         exact = moment.to_datetime64() if hasattr(moment, "to_datetime64") else np.datetime64(moment)
-        return _in_range(exact.astype("datetime64[ns]")), None
+        return exact.astype("datetime64[ns]"), None
     if isinstance(value, date):
         return _day(value.year, value.month, value.day)
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
@@ -140,16 +148,16 @@ def _of_number(seconds: float) -> np.datetime64:
         r"(19|20|21)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])", f"{seconds:.0f}"
     ):
         raise ValueError(f"ambiguous: a day is written '{seconds:.0f}', as text")
-    if abs(seconds) > 4e9:
-        raise ValueError("out of range")
-    return _in_range(EPOCH + np.timedelta64(round(seconds * 1e9), "ns"))
+    if abs(seconds) > LATEST:
+        raise ValueError("out of range; is it counted from 1970 or 1980, and not from 2018?")
+    return EPOCH + np.timedelta64(round(seconds * 1e9), "ns")
 
 
 def _of_numpy(value: np.datetime64) -> tuple[np.datetime64, np.datetime64 | None]:
     if np.isnat(value):
         raise ValueError("not a time")
     unit = np.datetime_data(value.dtype)[0]
-    _in_range(value.astype("datetime64[Y]"))
+    _check_year(int(value.astype("datetime64[Y]").astype(int)) + 1970)
     following = (value + 1).astype("datetime64[ns]") if unit in ("Y", "M", "W", "D") else None
     return value.astype("datetime64[ns]"), following
 
@@ -167,10 +175,11 @@ def _of_text(text: str) -> tuple[np.datetime64, np.datetime64 | None]:
         return _day(year, month, 1)[0], _day(*nextone, 1)[0]
     if not found["H"]:
         return _day(year, month, int(day))
+    _check_year(year)
     moment = datetime(year, month, int(day), int(found["H"]), int(found["M"] or 0), int(found["S"] or 0))
     moment = moment.replace(tzinfo=_zone(found["z"])).astimezone(UTC).replace(tzinfo=None)
     fraction = np.timedelta64(int((found["f"] or "0")[:9].ljust(9, "0")), "ns")
-    return _in_range(np.datetime64(moment, "ns")) + fraction, None
+    return np.datetime64(moment, "ns") + fraction, None
 
 
 def _zone(text: str | None) -> timezone:
@@ -182,12 +191,12 @@ def _zone(text: str | None) -> timezone:
 
 
 def _day(year: int, month: int, day: int) -> tuple[np.datetime64, np.datetime64]:
-    first = _in_range(np.datetime64(date(year, month, day), "ns"))
+    _check_year(year)
+    first = np.datetime64(date(year, month, day), "ns")
     return first, first + np.timedelta64(1, "D")
 
 
-def _in_range(time: np.datetime64) -> np.datetime64:
-    year = int(time.astype("datetime64[Y]").astype(int)) + 1970
+def _check_year(year: int) -> None:
+    """Refuse years that the clock of nanoseconds would take for others, before it is used."""
     if year not in YEARS:
         raise ValueError(f"the year {year} is out of range ({YEARS[0]} to {YEARS[-1]})")
-    return time

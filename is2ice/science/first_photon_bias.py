@@ -42,6 +42,10 @@ SATURATED = 0.9
 LONGEST_DEAD_TIME = 100.0
 #: Corrections (ps) that a photon-counting detector can need: late photons are lost, so the bias is not negative.
 CORRECTIONS_PS = (-50.0, 1e5)
+#: Least and greatest value of the axes of CAL-19: dead time (ns), photons per pulse, width (ns).
+AXES = ((0.1, LONGEST_DEAD_TIME), (0.0, 1e3), (0.0, 1e3))
+#: Reach of the tables beyond the ends of their axis of dead times, ns.
+BEYOND = 0.5
 DEAD_TIME = {"strong": 2.98, "weak": 3.05}
 
 
@@ -134,7 +138,7 @@ def from_cal19(
     if not (dead_time.size and np.isfinite(dead_time).all() and np.isfinite(dead_time_ns)):
         raise ValueError("first-photon tables: a dead time is missing or not finite")
     # Rows may be filled with huge values where the tables are not valid.
-    corr = np.where(np.abs(corr) > 1e6, np.nan, corr)
+    corr, strength = (np.where(np.abs(a) > 1e6, np.nan, a) for a in (corr, strength))
     wrong = (corr < CORRECTIONS_PS[0]) | (corr > CORRECTIONS_PS[1])
     if wrong.any():
         raise ValueError(
@@ -142,6 +146,12 @@ def from_cal19(
             f"{CORRECTIONS_PS[0]:g} to {CORRECTIONS_PS[1]:g}): another sign or unit?"
         )
     order = np.argsort(dead_time)
+    _check_axes(dead_time[order], strength, width, corr[order])
+    if not dead_time.min() - BEYOND <= dead_time_ns <= dead_time.max() + BEYOND:
+        raise ValueError(
+            f"first-photon tables: the dead time of the beam, {dead_time_ns:g} ns, lies outside of theirs "
+            f"({dead_time.min():g} to {dead_time.max():g} ns)"
+        )
     lo = int(np.clip(np.searchsorted(dead_time[order], dead_time_ns) - 1, 0, max(dead_time.size - 2, 0)))
     a, b = order[lo], order[min(lo + 1, dead_time.size - 1)]
     step = dead_time[b] - dead_time[a]
@@ -155,6 +165,35 @@ def from_cal19(
         raise ValueError("first-photon tables: the strength or width axis does not increase")
     limit = SATURATED * n_pix if n_pix else np.inf
     return FirstPhotonBias(s_axis, w_axis * M_PER_NS / SPAN_10_90, table * 1e-3 * M_PER_NS, "cal19", limit)
+
+
+def _check_axes(dead_time: F8, strength: F8, width: F8, corr: F8) -> None:
+    """Refuse tables (by increasing dead time) that no detector can have.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, axis, (low, high) in zip(
+        ("dead_time", "strength", "width"), (dead_time, strength, width), AXES, strict=True
+    ):
+        known = axis[np.isfinite(axis)]
+        if ((known < low) | (known > high)).any():
+            raise ValueError(
+                f"first-photon tables: {name} reaches from {known.min():g} to {known.max():g}; expected {low:g} to "
+                f"{high:g}"
+            )
+    if (np.diff(dead_time) <= 0).any():
+        raise ValueError("first-photon tables: two have the same dead time")
+    whole = corr[:, np.isfinite(corr).all(axis=(0, 2))]
+    if whole.size:
+        by_dead_time, by_strength, by_width = (whole.mean(axis=k) for k in ((1, 2), (0, 2), (0, 1)))
+        grows = (np.diff(by_dead_time) >= 0).all() and by_strength[0] <= by_strength[-1]
+        if not (whole.any() and grows and by_width[0] >= by_width[-1]):
+            raise ValueError(
+                "first-photon tables: corrections are 0 throughout, or do not grow with dead time, strength and "
+                "narrowness: never written, or in another order"
+            )
 
 
 @lru_cache(maxsize=8)

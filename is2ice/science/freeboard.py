@@ -52,7 +52,7 @@ def compute(
     -------
     xarray.Dataset
         The segments with freeboard and freeboard_uncertainty, m; NaN together. Freeboards that cannot be (outside
-        :data:`POSSIBLE`) are NaN, and their ``segment_quality`` says that their photons are not to be trusted.
+        :data:`POSSIBLE`) are NaN, with the bit ``freeboard_impossible`` in ``segment_quality``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def compute(
     )
     if "segment_quality" in segments:
         quality = segments["segment_quality"]
-        bit = impossible * np.uint16(schema.Quality.PHOTONS_REJECTED_BY_QUALITY)
+        bit = impossible * np.uint16(schema.Quality.FREEBOARD_IMPOSSIBLE)
         out["segment_quality"] = (quality | bit.astype(quality.dtype)).assign_attrs(quality.attrs)
     out = schema.annotate(out, "freeboard")
     if clip:

@@ -267,8 +267,9 @@ def product_sums(tree: xr.DataTree, grid: Grid, *, period: Period = "month") -> 
             k: _column(ds, k, n, np.nan) for k in ("latitude", "longitude", "delta_time", "freeboard")
         }
         columns["length"] = _column(ds, "length", n, 0)
-        kind = _column(ds, "surface_type", n, 1)
-        columns["code"] = np.where((kind >= 2) & (kind <= 5), schema.OPEN_WATER, np.where(kind == 0, -1, 0))
+        kind = _column(ds, "surface_type", n, 0)  # an unknown type is no ice
+        specular = (kind >= 2) & (kind <= 5)
+        columns["code"] = np.where(specular, schema.OPEN_WATER, np.where(kind >= 1, 0, -1))
         columns["lead"] = _numbered(_column(ds, "ssh_flag", n, 0) > 0)
         own = _column(ds, "height_uncertainty", n, np.nan)
         shared = np.sqrt(np.maximum(_column(ds, "freeboard_uncertainty", n, np.nan) ** 2 - own**2, 0.0))

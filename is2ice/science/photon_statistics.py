@@ -24,7 +24,7 @@ _BACKGROUND = ("background_rate", "background_counts")
 def add_statistics(
     segments: xr.Dataset, photons: xr.Dataset, *, confidence: int = 3, quality: tuple[int, ...] = (0,)
 ) -> xr.Dataset:
-    """Add ``pcnt_median``, ``pcnt_std``, the same of ``pcnth``, and of the background if the photons hold it.
+    """Add ``pcnt_median``, ``pcnt_std``, and the same of ``pcnth``, ``background_rate`` and ``background_counts``.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def add_statistics(
         One track, dims ``(x_atc,)``.
     photons : xarray.Dataset
         :data:`is2ice.schema.PHOTONS` of the same beam: x_atc, signal_conf, quality and pulse; background_rate and
-        background_counts if known.
+        background_counts if known, else those of the segments are interpolated.
     confidence : int
         Lowest confidence of a selected photon.
     quality : tuple of int
@@ -55,7 +55,9 @@ def add_statistics(
     _, pulse = np.unique(photons["pulse"].values, return_inverse=True)
     count = {"pcnt": np.bincount(pulse)[pulse], "pcnth": np.bincount(pulse, weights=chosen)[pulse]}
     columns = {name: np.asarray(v, float)[chosen] for name, v in count.items()}
-    columns |= {n: photons[n].values.astype(float)[chosen] for n in _BACKGROUND if n in photons}
+    columns |= {
+        n: _background(n, segments, photons)[chosen] for n in _BACKGROUND if n in photons or n in segments
+    }
     first = segments["x_atc"].values[0] if segments.sizes["x_atc"] else 0.0
     cell = np.floor((photons["x_atc"].values[chosen] - first) / length).astype(np.int64)
     inside = (cell >= 0) & (cell < segments.sizes["x_atc"])
@@ -65,6 +67,18 @@ def add_statistics(
         out[f"{name}_median"] = ("x_atc", middle.astype("f4"))
         out[f"{name}_std"] = ("x_atc", deviation.astype("f4"))
     return schema.annotate(out, "statistics")
+
+
+def _background(name: str, segments: xr.Dataset, photons: xr.Dataset) -> F8:
+    """Return the background at each photon: its own, else that of the segments, interpolated along the track."""
+    if name in photons:
+        return photons[name].values.astype(float)
+    values = segments[name].values.astype(float)
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(photons.sizes["photon"], np.nan)
+    half = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH)) / 2
+    return np.interp(photons["x_atc"].values, segments["x_atc"].values[known] + half, values[known])
 
 
 def _by_cell(cell: NDArray[np.int64], values: F8, size: int) -> tuple[F8, F8]:

@@ -232,7 +232,7 @@ def segment_block(
     height = out["h_core"] - correction - fpb
     absurd = np.isfinite(height) & ~((height >= HEIGHTS[0]) & (height <= HEIGHTS[1]))
     out["height"] = np.where(absurd, np.nan, height)
-    quality[absurd] |= Quality.PHOTONS_REJECTED_BY_QUALITY.value
+    quality[absurd] |= Quality.HEIGHT_IMPOSSIBLE.value
     quality[filled & ~np.isfinite(correction)] |= Quality.CORRECTION_MISSING.value
     if reference == "geoid":
         quality[filled] |= Quality.HEIGHT_ABOVE_GEOID.value
@@ -502,12 +502,8 @@ def no_signal_text(
 
 
 def impossible_heights(segments: xr.Dataset) -> int:
-    """Count segments whose height was impossible: it is NaN though photons and corrections are there."""
-    bits = np.asarray(segments["segment_quality"])
-    core = np.isfinite(np.asarray(segments["h_core"]))
-    return int(
-        (core & ~np.isfinite(np.asarray(segments["height"])) & (bits & 256 > 0) & (bits & 8 == 0)).sum()
-    )
+    """Count segments whose height was impossible: it is NaN and flagged."""
+    return int(np.count_nonzero(np.asarray(segments["segment_quality"]) & Quality.HEIGHT_IMPOSSIBLE.value))
 
 
 def _nodes_from_photons(photons: xr.Dataset) -> Nodes:

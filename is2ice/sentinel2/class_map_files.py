@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,7 +18,7 @@ from is2ice.io.remote.whole_files import Address, address, fetched, written
 from is2ice.schema import LabelFlag
 from is2ice.science.labels.image_grid import grid_of
 
-from .stac_item import SceneError
+from .stac_item import SceneError, explain
 
 __all__ = ["read_classes", "write_classes"]
 
@@ -87,17 +89,10 @@ def read_classes(
         with fetched(raster) as file:
             return read_classes(file, codes, chunks=chunks).load()
     require("rioxarray")
-    import rioxarray
-    from rasterio.errors import RasterioIOError
-
     codes = {name: k for k, name in enumerate(schema.CLASSES)} | dict(codes or {})
     if unknown := sorted(set(codes) - set(schema.CLASSES)):
         raise ValueError(f"class {', '.join(unknown)}: expected {', '.join(schema.CLASSES)}")
-    try:
-        opened = rioxarray.open_rasterio(raster, chunks={"x": chunks, "y": chunks}, cache=False)
-    except (RasterioIOError, OSError) as error:
-        raise SceneError(f"{raster}: no raster that can be read ({error})") from error
-    assert isinstance(opened, xr.DataArray)
+    opened = _lazy_bands(text, chunks)
     if opened.rio.crs is None or not opened.rio.crs.is_projected:
         raise SceneError(f"{raster}: expected a map in metres, got the crs {opened.rio.crs}")
     raw = opened.isel(band=0, drop=True)
@@ -116,3 +111,43 @@ def read_classes(
     attrs = {k: opened.attrs[k] for k in kept if k in opened.attrs}
     attrs = {"scene": Path(str(raster)).stem, "method": f"file {Path(str(raster)).name}"} | attrs
     return out.drop_vars("spatial_ref", errors="ignore").assign_attrs(attrs, crs=opened.rio.crs.to_wkt())
+
+
+def _lazy_bands(raster: str, chunks: int) -> xr.DataArray:
+    """Bands of a raster (band, y, x), Dask-backed; faults name the file wherever its pixels are read."""
+    import dask.array as da
+    import rioxarray
+    from rasterio.errors import RasterioError
+
+    try:
+        opened = rioxarray.open_rasterio(raster, cache=False)
+        assert isinstance(opened, xr.DataArray)
+        with opened:
+            pixels = _Pixels(raster, opened.shape, opened.dtype)
+            lazy = da.from_array(pixels, chunks=(-1, chunks, chunks), asarray=False, fancy=False)  # type: ignore[no-untyped-call]
+            return opened.copy(data=lazy)
+    except (RasterioError, OSError) as error:
+        raise explain(error, f"class map {Path(raster).name}", raster) from error
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Pixels of a raster as an array that is read by windows."""
+
+    raster: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    ndim: int = 3
+
+    def __getitem__(self, key: tuple[slice, slice, slice]) -> np.ndarray:
+        import rasterio
+        from rasterio.windows import Window
+
+        bands = [1 + k for k in range(*key[0].indices(self.shape[0]))]
+        window = Window.from_slices(*(s.indices(n)[:2] for s, n in zip(key[1:], self.shape[1:], strict=True)))
+        try:
+            with rasterio.open(self.raster) as file:
+                return np.asarray(file.read(bands, window=window))
+        except rasterio.errors.RasterioError as error:
+            fault = explain(error, f"class map {Path(self.raster).name}", self.raster)
+        raise fault  # apart from GDAL's own exception, which does not survive the way between processes

@@ -27,7 +27,7 @@ from is2ice.io.stores import store as stores
 from is2ice.version import __version__
 
 from .options import Options
-from .segment_blocks import Blocks
+from .segment_blocks import Blocks, part_arrays
 
 __all__ = ["Classes", "prepare"]
 
@@ -74,19 +74,19 @@ class Classes:
         segments = load(item.source, item.beam, options, threads=1)
         key = _key(segments, options)
         values = loaded(options.classifier, options.classifier_checksum).features(segments)
-        self._put(f"{key}-features.npy", values)
+        self._put(f"{key}-features.npz", values)
         return key, len(values)
 
     def evaluate(self, options: Options, some: Cells) -> None:
         """Evaluate a block and put it into the folder, if it is not there."""
         from is2ice.classifiers.neural import loaded
 
-        name = f"{some.key}-{some.first}.npy"
+        name = f"{some.key}-{some.first}.npz"
         if self._get(name) is not None:
             return
-        values = self._get(f"{some.key}-features.npy")
+        values = self._get(f"{some.key}-features.npz")
         if values is None:
-            raise FileNotFoundError(f"{self.folder}/{some.key}-features.npy: the features of {some} are gone")
+            raise FileNotFoundError(f"{self.folder}/{some.key}-features.npz: the features of {some} are gone")
         self._put(
             name,
             loaded(options.classifier, options.classifier_checksum).evaluate(values, some.first, some.stop),
@@ -96,7 +96,7 @@ class Classes:
         """Read the probabilities of all cells of a track; return None if a block is missing."""
         blocks = []
         for first in range(0, n, self.cells):
-            if (block := self._get(f"{key}-{first}.npy")) is None:
+            if (block := self._get(f"{key}-{first}.npz")) is None:
                 return None
             blocks.append(block)
         out = np.concatenate(blocks)
@@ -104,12 +104,13 @@ class Classes:
 
     def _put(self, name: str, values: NDArray) -> None:
         stream = io.BytesIO()
-        np.save(stream, values, allow_pickle=False)
+        np.savez(stream, values=values)
         self.folder.put(name, stream.getvalue())
 
     def _get(self, name: str) -> NDArray | None:
         held = self.folder.read(name)
-        return None if held is None else np.load(io.BytesIO(held[0]), allow_pickle=False)
+        found = None if held is None else part_arrays(held[0], self.folder.name)
+        return None if found is None else found["values"]
 
 
 def _key(segments: xr.Dataset, options: Options) -> str:

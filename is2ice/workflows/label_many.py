@@ -21,7 +21,9 @@ from typing import Any
 import xarray as xr
 
 from is2ice.classifiers.registry import ModelReference
+from is2ice.errors import StoreError
 from is2ice.io.catalogs.sentinel2 import item_of
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, location
 from is2ice.io.stores import store as stores
 from is2ice.version import __version__
@@ -353,7 +355,7 @@ class _Label:
         key = f"{self._key(source)}-plan.json"
         held = self.parts.read(key) if self.parts else None
         if held is not None:
-            return dict(json.loads(held[0]))
+            return dict(parse_json(held[0], key, error=StoreError, nan=True, kind=dict))
         options, drift = self._options()
         found = label_pass.overlaps(source, self.scenes(source), self.beams, drift, options.within)
         items: list[Any] = [item_of(item) for item in found.drop_duplicates("scene")["item"]]

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 import xarray as xr
 
-from is2ice.errors import Is2IceError
+from is2ice.errors import Is2IceError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.science.labels import drift as drifts
 from is2ice.science.labels import evidence, transfer
 from is2ice.science.labels.drift import Drift
+
+from .segment_blocks import part_arrays
 
 if TYPE_CHECKING:
     import geopandas
@@ -241,14 +244,18 @@ class SceneLabels:
         return stream.getvalue()
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> SceneLabels:
-        """Read what :meth:`to_bytes` has written."""
-        with np.load(io.BytesIO(raw), allow_pickle=False) as held:
-            about = json.loads(held["about"].tobytes())
-            answer, seen = None, {k: held[k] for k in held.files if k.startswith("image_")}
-            if "answer" in about:
-                told = about["answer"] | {"shift": tuple(about["answer"]["shift"])}
-                answer = transfer.Answer(held["label"], held["flags"], **told)
+    def from_bytes(cls, raw: bytes) -> SceneLabels | None:
+        """Read what :meth:`to_bytes` has written; None where it is damaged."""
+        held = part_arrays(raw, "labels of a scene")
+        if held is None:
+            return None
+        about = parse_json(
+            held["about"].tobytes(), "labels of a scene", error=StoreError, nan=True, kind=dict
+        )
+        answer, seen = None, {k: a for k, a in held.items() if k.startswith("image_")}
+        if "answer" in about:
+            told = about["answer"] | {"shift": tuple(about["answer"]["shift"])}
+            answer = transfer.Answer(held["label"], held["flags"], **told)
         return cls(about["scene"], Drift.from_dict(about["drift"]), answer, evidence=seen)
 
 

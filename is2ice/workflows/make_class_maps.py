@@ -22,6 +22,7 @@ from is2ice import schema
 from is2ice.classifiers.registry import ModelReference
 from is2ice.errors import CatalogError, StoreError
 from is2ice.io.catalogs.sentinel2 import item_of
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, location
 from is2ice.io.urls import public_url, scrub
 from is2ice.science import epoch
@@ -258,8 +259,8 @@ def _about(root: Location, scene: str) -> dict[str, Any] | None:
     """
     held = root.read(f"{scene}.json")
     try:
-        about = None if held is None else json.loads(held[0])
-    except ValueError:
+        about = None if held is None else parse_json(held[0], f"{scene}.json", error=StoreError, nan=True)
+    except StoreError:
         return None
     if about is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -25,8 +26,8 @@ from is2ice.version import __version__
 from .execution import RunSettings
 
 __all__ = ["DERIVED", "MapOptions", "make_map", "write_map"]
-#: Variables of ATL10 that a map is made from; an absent type of surface is not taken for ice.
 
+log = logging.getLogger("is2ice")
 
 #: Variables that are computed for a map if a track does not hold them: thickness and statistics.
 DERIVED = (
@@ -113,6 +114,8 @@ class _Sum:
             from is2ice.io.icesat2.atl07_atl10 import open_atl10
 
             tree = open_atl10(source)
+            for note in tree.attrs["notes"]:
+                log.warning("%s", note)
             return grids.product_sums(tree, options.on(), period=options.period)
         from is2ice.io.stores.store import open_track
 

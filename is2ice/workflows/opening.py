@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, Unpack
@@ -187,7 +186,7 @@ def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
 def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
     """Raise an error if stored segments were made with other options than asked for."""
     attrs = ds.attrs
-    stored = json.loads(attrs.get("processing_parameters", "{}")) | {
+    stored = stores.json_attribute(attrs, "processing_parameters") | {
         "length": float(attrs["segment_length"]),
         "reference": attrs.get("height_reference"),
         "first_photon": attrs.get("first_photon"),

@@ -81,6 +81,10 @@ def absences(track: xr.Dataset) -> list[str]:
     elif 0 < counts.get("n_h_ref", n) < 0.99 * n:
         share = 100.0 * (1.0 - counts["n_h_ref"] / n)
         notes.append(f"{share:.0f} % of the segments lie beyond the reach of any lead: no freeboard there")
+    if "height" in track and np.isfinite(heights := np.asarray(track["height"])[filled]).any():
+        middle = float(np.nanmedian(heights))
+        if abs(middle) > SELDOM:
+            notes.append(f"half of the heights lie beyond {middle:.1f} m: is it sea ice, or are they wrong?")
     notes += _odd_freeboards(track)
     try:
         schema.conform(track, "segments")

@@ -103,7 +103,7 @@ def _options(root: str, tracks: Mapping[tuple[str, str], Mapping[str, Any]]) -> 
     known = {f.name for f in fields(Options)}
     found: dict[str, list[str]] = {}
     for (granule, beam), attrs in tracks.items():
-        stored = json.loads(attrs.get("processing_parameters", "{}"))
+        stored = stores.json_attribute(attrs, "processing_parameters")
         stored.setdefault("length", float(attrs.get("segment_length", schema.SEGMENT_LENGTH)))
         kept = {k: v for k, v in stored.items() if k in known and k not in later}
         found.setdefault(json.dumps(kept, sort_keys=True), []).append(f"{granule} {beam}")

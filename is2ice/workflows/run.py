@@ -537,7 +537,7 @@ def _replaced(have: Mapping[str, Any] | None, options: Options) -> list[str]:
     """Note for a receipt if the track replaces a stored one, with the options that differ."""
     if have is None:
         return []
-    old = json.loads(have.get("processing_parameters", "{}"))
+    old = stores.json_attribute(have, "processing_parameters")
     new = json.loads(json_line(options.stored_parameters()))
     other = [f"{k} {old.get(k)} (now {new[k]})" for k in new if old.get(k) != new[k]]
     return ["replaced a stored track" + (f" made with {', '.join(other)}" if other else "")]

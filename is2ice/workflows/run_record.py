@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from is2ice import engines
 from is2ice.errors import StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, location
 from is2ice.io.urls import scrub
 from is2ice.science import epoch
@@ -100,7 +101,7 @@ def _put_receipt(root: Location, folder: str, receipt: Mapping[str, Any]) -> dic
     if root.create(key, json_line(receipt).encode()):
         return dict(receipt)
     held = root.read(key)
-    earlier = {} if held is None else dict(json.loads(held[0]))
+    earlier = {} if held is None else parse_json(held[0], key, error=StoreError, nan=True, kind=dict)
     if earlier.get("outcome") == "done" or receipt["outcome"] != "done":
         return earlier or dict(receipt)
     root.put(key, json_line(receipt).encode())
@@ -238,10 +239,27 @@ def _manifests(root: Location) -> dict[str, dict[str, Any]]:
     keys = [key for key in root.objects(FOLDER + "/") if key.count("/") == 1 and key.endswith(".json")]
     for key, raw in zip(keys, root.read_all(keys), strict=True):
         try:
-            out[key] = dict(json.loads(raw or b""))
-        except ValueError:
-            log.warning("%s/%s: not a whole manifest", root.name, key)
+            out[key] = _manifest(raw or b"", f"{root.name}/{key}")
+        except StoreError as error:
+            log.warning("%s", error)
     return dict(sorted(out.items(), key=lambda one: _order(one[1])))
+
+
+def _manifest(raw: bytes, where: str) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises
+    ------
+    StoreError
+        It is not whole.
+    """
+    try:
+        found = parse_json(raw, where, error=StoreError, nan=True, kind=dict)
+        if all(name in found for name in ("status", "started", "engine", "host", "process")):
+            return dict(found)
+    except StoreError:
+        pass
+    raise StoreError(f"{where}: not a whole manifest; the disk was full, or its run was killed")
 
 
 def _order(manifest: Mapping[str, Any]) -> tuple[int, str, float]:
@@ -311,12 +329,7 @@ def read(run: str | os.PathLike[str]) -> tuple[dict[str, Any], Run]:
     held = root.read(key)
     if held is None:
         raise StoreError(f"{run}: no such run; expected a store, or a file of its folder {FOLDER}")
-    try:
-        manifest = dict(json.loads(held[0]))
-    except ValueError:
-        raise StoreError(
-            f"{root.name}/{key}: not a whole manifest; the disk was full, or its run was killed"
-        ) from None
+    manifest = _manifest(held[0], f"{root.name}/{key}")
     seconds = float(manifest.get("seconds", 0.0))
     return manifest, Run(root.url, _receipts(root, key), manifest["engine"], seconds, f"{root.url}/{key}l")
 
@@ -329,8 +342,16 @@ def _receipts(root: Location, key: str) -> tuple[dict[str, Any], ...]:
     else:
         found = root.objects(f"{key.removesuffix('.json')}/")
         lines = list(root.read_all(sorted(found, key=lambda k: found[k].modified)))
-    receipts = (json.loads(line) for line in lines if line)
-    return tuple(r for r in receipts if "outcome" in r)
+    out = []
+    for line in filter(None, lines):
+        try:
+            receipt = parse_json(line, f"{root.name}/{key}l", error=StoreError, nan=True, kind=dict)
+        except StoreError as error:  # its track is there, or is made again
+            log.warning("a receipt is left out: %s", error)
+            continue
+        if "outcome" in receipt:
+            out.append(receipt)
+    return tuple(out)
 
 
 def alive(manifest: Mapping[str, Any]) -> bool | None:

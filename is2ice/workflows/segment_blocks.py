@@ -18,6 +18,8 @@ import hashlib
 import io
 import json
 import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from is2ice.io.icesat2.atl03 import Plan
 
 
-__all__ = ["Blocks", "Joined", "Part", "clear", "parts_folder", "prepare", "segmenting"]
+__all__ = ["Blocks", "Joined", "Part", "clear", "part_arrays", "parts_folder", "prepare", "segmenting"]
 
 log = logging.getLogger("is2ice")
 
@@ -59,6 +61,16 @@ def segmenting(options: Options) -> dict[str, Any]:
         "corrections": options.corrections,
         "first_photon": options.first_photon,
     }
+
+
+def part_arrays(raw: bytes, where: str) -> dict[str, NDArray] | None:
+    """Read the arrays of a part (.npz); None, with a warning, where it is damaged: it is then computed once more."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("%s: a part is damaged (%s), and is computed once more", where, error)
+        return None
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ class Joined:
             plan = granule.plan(part.beam, subset, **segmenting(options))
             first = part.number * self.cells
             block = granule.block(plan, plan.k0 + first, min(self.cells, plan.n - first))
+            block |= granule.findings(part.beam)
         stream = io.BytesIO()
         np.savez(stream, **block)  # type: ignore[arg-type]
         self.folder.put(name, stream.getvalue())
@@ -119,9 +132,8 @@ class Joined:
         held = self.folder.read(f"{key}-{(k0 - plan.k0) // self.cells}.npz")
         if held is None:
             return None
-        with np.load(io.BytesIO(held[0]), allow_pickle=False) as stored:
-            block = {name: stored[name] for name in stored.files}
-        return block if all(a.shape[0] == n for a in block.values()) else None
+        block = part_arrays(held[0], self.folder.name)
+        return block if block and block["h_core"].shape == (n,) else None
 
     def _key(self, source: Any, beam: str, options: Options) -> str:
         """Key that distinguishes the blocks of one track, file and set of options from all others."""

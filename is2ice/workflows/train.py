@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import xarray as xr
 from is2ice import schema
 from is2ice.classifiers import model_folder, training
 from is2ice.classifiers.architectures import ARCHITECTURES
+from is2ice.classifiers.replicas import Alone, Replicas, launched
 from is2ice.errors import ModelError, StoreError
 from is2ice.io.remote.whole_files import exists, remove
 from is2ice.io.stores import store as stores
@@ -42,8 +44,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a model as configured, score it on the tracks kept out, and save it.
 
-    Under ``horovodrun`` every replica calls this, and the root writes. An unfinished training is resumed from its
-    checkpoint, which lies hidden beside the model.
+    Under ``horovodrun`` every replica calls this and reads its share of the tracks; the root writes. An unfinished
+    training is resumed from its checkpoint, which lies hidden beside the model.
 
     Parameters
     ----------
@@ -70,7 +72,6 @@ def train(
     """
     from is2ice.classifiers import tensorflow_logging
     from is2ice.classifiers.neural import Neural, one_of
-    from is2ice.classifiers.replicas import launched
     from is2ice.classifiers.samples import from_tracks
     from is2ice.classifiers.scores import score_classes
 
@@ -84,13 +85,13 @@ def train(
     if not replicas.is_root:
         say = log.debug
     kind, data = ARCHITECTURES[config.architecture], dict(config.data)
-    tracks = labelled_tracks(config.labelled)
-    release = one_of(tracks, "release")
+    tracks = labelled_tracks(config.labelled, replicas=replicas)
+    release = one_of(_attributes(tracks, replicas), "release")
     features, context = data.pop("features", kind.features), data.pop("context", None)
     if context is None:
         context = kind.context if features == kind.features else None
     leaking, form = data.pop("leaking", ()), data.pop("normalisation", "z")
-    samples = from_tracks(tracks, features, context, leaking=leaking)
+    samples = from_tracks(tracks, features, context, leaking=leaking, replicas=replicas)
     parts, sizes = _parts(samples, config.seed, {"split": "auto", "validation": VALIDATION, **data})
     say(parts.report())
     if dry_run:
@@ -222,7 +223,10 @@ def _lines_of_root(lines: Iterator[str] | Any) -> Iterator[str]:
 
 # -- stores to samples ---------------------------------------------------------------------------------
 def labelled_tracks(
-    where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, chunks: int = schema.CHUNK
+    where: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    chunks: int = schema.CHUNK,
+    replicas: Replicas | None = None,
 ) -> list[xr.Dataset]:
     """Open the labelled granules of one or more stores, each as a lazy cube.
 
@@ -231,25 +235,41 @@ def labelled_tracks(
     where : store, or iterable of stores
     chunks : int
         Cells per Dask block.
+    replicas : Replicas, optional
+        Copies of a training: each opens its share of the tracks, and no data of others.
 
     Raises
     ------
     StoreError
         A store that cannot be read, or no labelled track in any.
     """
+    copies = replicas or Alone()
     roots = [where] if isinstance(where, str | os.PathLike) else list(where)
+    tracks = [
+        (root, granule, beam)
+        for root, listed in ((root, stores.open_store(root)) for root in roots)
+        for granule in listed.granules
+        for beam in listed.beams(granule)
+    ]
+    first, last = (len(tracks) * rank // copies.size for rank in (copies.rank, copies.rank + 1))
     cubes = []
-    for root in roots:
-        for granule in stores.open_store(root).granules:
-            cube = stores.open_track(root, granule=granule, chunks=chunks)
-            if "label" in cube:
-                cubes.append(cube)
-    if not cubes:
+    for (root, granule), own in groupby(tracks[first:last], lambda track: track[:2]):
+        cube = stores.open_track(root, granule=granule, chunks=chunks)
+        if "label" in cube:
+            cubes.append(cube.sel(beam=[beam for *_, beam in own]))
+    found = [copies.held_by(rank, len(cubes)) for rank in range(copies.size)]
+    if not any(found):
         raise StoreError(
             f"{', '.join(map(str, roots))}: no labelled track; make some with `is2ice labels make` or "
             "is2ice.label_pass"
         )
     return cubes
+
+
+def _attributes(tracks: Iterable[xr.Dataset], replicas: Replicas) -> list[dict[str, Any]]:
+    """Return what all copies must agree on of the attributes of all tracks."""
+    own = [{name: track.attrs.get(name) for name in ("granule", "release")} for track in tracks]
+    return [one for rank in range(replicas.size) for one in replicas.held_by(rank, own)]
 
 
 def labelled_samples(

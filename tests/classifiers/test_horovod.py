@@ -10,6 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import services
+from horovod_ranks import digest
+from test_neural import a_track
+
+from is2ice import schema
+from is2ice.classifiers.samples import from_tracks
+from is2ice.io.stores import store
+from is2ice.workflows.train import labelled_tracks
 
 pytest.importorskip("tensorflow")
 
@@ -35,17 +43,38 @@ def write_data(folder: Path) -> None:
     np.savez(folder / "data.npz", x=x, y=y, x_held=x_held, y_held=y_held)
 
 
+def write_labelled(folder: Path, where: str) -> None:
+    """Three granules, of which one is shared by the ranks, since its beams are three."""
+    for k, (granule, beam) in enumerate([("A", "gt1r"), ("B", "gt1l"), ("B", "gt2l"), ("B", "gt2r")]):
+        track = a_track(400, seed=k, beam=beam, granule=granule)
+        store.write_track(schema.annotate(track), where)
+    store.consolidate(where)
+    (folder / "labelled.txt").write_text(where)
+
+
 def told(folder: Path) -> list[dict]:
     return [json.loads((folder / f"rank-{k}.json").read_text()) for k in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory):
+def bucket(clouds):
+    """A bucket, and a server before it that notes who reads what."""
+    given = clouds["s3"].environment
+    with services.in_between(given["AWS_ENDPOINT_URL"]) as between, pytest.MonkeyPatch.context() as patch:
+        for name, value in (given | {"AWS_ENDPOINT_URL": between.url}).items():
+            patch.setenv(name, value)
+        yield f"{clouds['s3']}/ranks.zarr", between
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory, bucket):
     """The second rank dies in its third epoch; the same command is given again."""
     folder = tmp_path_factory.mktemp("ranks")
     write_data(folder)
+    write_labelled(folder, bucket[0])
     first = horovodrun(folder, "3")
     left = sorted(p.name for p in folder.iterdir())
+    bucket[1].keys.clear(), bucket[1].paths.clear()
     second = horovodrun(folder)
     return first, left, second, folder
 
@@ -53,7 +82,7 @@ def two_runs(tmp_path_factory):
 def test_a_killed_rank_ends_the_run_and_leaves_a_checkpoint_of_the_root_only(two_runs):
     first, left, _, _ = two_runs
     assert first.returncode != 0
-    assert left == ["checkpoint-root.npz", "data.npz"]
+    assert left == ["checkpoint-root.npz", "data.npz", "labelled.txt"]
 
 
 def test_the_same_command_goes_on_from_there(two_runs):
@@ -73,6 +102,26 @@ def test_shards_are_disjoint_and_weights_and_history_the_same_on_every_rank(two_
     assert a["weights"] == b["weights"]
     assert a["history"] == b["history"]
     assert a["history"][-1]["loss"] < a["history"][0]["loss"]
+
+
+def test_each_rank_reads_its_share_of_the_bucket_and_has_the_samples_of_all(two_runs, bucket):
+    where, between = bucket
+    read = [
+        (key, tuple(path.partition("/tracks/")[2].split("/")[:2]))
+        for key, path in zip(between.keys, between.paths, strict=True)
+        if "/label/c/" in path
+    ]
+    assert sorted(read) == [
+        ("rank-0", ("A", "gt1r")),
+        ("rank-0", ("B", "gt1l")),
+        ("rank-1", ("B", "gt2l")),
+        ("rank-1", ("B", "gt2r")),
+    ]
+    chunks = [path for path in between.paths if "/c/" in path and "/x_atc/" not in path]
+    assert len(set(chunks)) == len(chunks) > 40
+    one = digest(from_tracks(labelled_tracks(where)))
+    assert [rank["samples"] for rank in told(two_runs[3])] == [one, one]
+    assert [rank["own"] for rank in told(two_runs[3])] == [["A/gt1r", "B/gt1l"], ["B/gt2l", "B/gt2r"]]
 
 
 def test_two_ranks_are_as_accurate_as_one(two_runs):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from is2ice.classifiers.boosted import Boosted
 from is2ice.classifiers.model_folder import read_card
-from is2ice.errors import CatalogError, DocumentError, Is2IceError, ModelError, SchemaError, StoreError
+from is2ice.errors import (
+    CatalogError,
+    DamagedTrackError,
+    DocumentError,
+    Is2IceError,
+    ModelError,
+    SchemaError,
+    StoreError,
+)
 from is2ice.io import documents
 from is2ice.io.catalogs.sentinel2 import item_of
 from is2ice.io.stores.declarations import find_declaration
@@ -101,3 +110,49 @@ def test_neither_pipes_nor_floods_are_read(tmp_path):
     endless = iter(lambda: b"x" * 2**16, None)
     with pytest.raises(CatalogError, match="more than 1,000,000 bytes"):
         documents.limited(endless, "reply", error=CatalogError, limit=1_000_000)
+
+
+@pytest.mark.parametrize("raw", [*JSON.values(), b"[1]", b"null"], ids=[*JSON.keys(), "array", "null"])
+def test_hostile_documents_of_stores_areas_and_results_are_refused(tmp_path, raw):
+    from is2ice.io.catalogs.areas import area
+    from is2ice.io.remote.location import location
+    from is2ice.io.stores.layout import parse_entry, root_attributes
+    from is2ice.reports.published_tables import read_measured
+    from is2ice.workflows import run_record
+
+    (tmp_path / "zarr.json").write_bytes(raw)
+    with pytest.raises(StoreError, match=r"zarr\.json: "):
+        root_attributes(location(tmp_path))
+    with pytest.raises(DamagedTrackError, match="the entry of this track is damaged"):
+        parse_entry(raw, "s", "g", "gt1l")
+    (tmp_path / "area.geojson").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"area\.geojson: "):
+        area(tmp_path / "area.geojson")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / run_record.FOLDER).mkdir(exist_ok=True)
+    (tmp_path / run_record.FOLDER / "a.json").write_bytes(raw)
+    with pytest.raises(StoreError, match="not a whole manifest"):
+        run_record.read(tmp_path / run_record.FOLDER / "a.json")
+    if raw not in (b"[1]", b"null"):
+        (tmp_path / "scaling.json").write_bytes(raw)
+        with pytest.raises(DocumentError, match=r"scaling\.json: "):
+            read_measured(tmp_path)
+
+
+def test_a_damaged_receipt_costs_itself(tmp_path, caplog):
+    from is2ice.workflows import run_record
+
+    folder = tmp_path / run_record.FOLDER
+    folder.mkdir()
+    about = {
+        "status": "finished",
+        "started": "2020-01-01T00:00:00Z",
+        "engine": "serial",
+        "host": "h",
+        "process": 1,
+    }
+    (folder / "a.json").write_text(json.dumps(about))
+    (folder / "a.jsonl").write_text('{"outcome": "done", "granule": "g", "beam": "b"}\n{"outco\n')
+    _, run = run_record.read(folder / "a.json")
+    assert len(run.receipts) == 1
+    assert "a receipt is left out" in caplog.text

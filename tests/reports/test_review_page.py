@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import is2ice
 from is2ice import schema
 from is2ice.cli.labels import app
 from is2ice.io.stores import store
@@ -20,6 +22,9 @@ from is2ice.reports.review_page import write_review_page
 from is2ice.science.labels.corrections import Correction, Corrections, agreement
 
 TRACK = "ATL03_20191116193412_07410510_006_01"
+SAMPLE = Path(__file__).resolve().parents[2] / "sample_data"
+GRANULE = SAMPLE / f"{TRACK}.h5"
+ITEMS = [p for p in (SAMPLE / "sentinel-2-l2a").rglob("*.json") if p.name != "collection.json"]
 
 
 def cube():
@@ -72,12 +77,14 @@ async def _drive(port, path, steps):
                 await asyncio.sleep(0.2)
 
 
-def test_a_stretch_is_relabelled_in_a_browser(tmp_path):
-    """Choose, name, save: the file that Chromium saves gives the new labels."""
+def test_a_stretch_is_relabelled_in_a_browser(tmp_path, cli):
+    """Choose, name, save: `labels make` with the file that Chromium saves gives the new labels."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium on this machine: the page was not driven")
     ds = cube()
+    first = is2ice.open_track(GRANULE)["x_atc"].values[500]  # where the sample's image lies
+    ds = ds.assign_coords(x_atc=ds.x_atc - ds.x_atc[0] + first)
     write_review_page(ds, tmp_path / "page.html")
     profile = tmp_path / "profile"
     browser = subprocess.Popen(
@@ -114,9 +121,14 @@ def test_a_stretch_is_relabelled_in_a_browser(tmp_path):
     x = ds.x_atc.values
     (entry,) = done.entries
     assert entry == Correction(f"{TRACK}/gt2r", x[100], x[119] + 2, "thin_ice", "A. Person", 'grey, "smooth"')
-    got = done.apply(ds).label.values
-    assert (got[100:120] == schema.THIN_ICE).all()
-    assert (got[:100] == 0).all()
+    how = ["--shift", 79, 115, "--corrections", tmp_path / "corrections.csv", "--store", tmp_path / "s.zarr"]
+    code, told, error = cli("labels", "make", GRANULE, *ITEMS, *how)
+    assert code == 0, error
+    assert "corrections: intervals 1, segments 20" in told
+    made = store.open_track(tmp_path / "s.zarr", TRACK, ["gt2r"], chunks=None).isel(beam=0)
+    got = made.label.sel(x_atc=slice(x[90], x[129])).values
+    assert (got[10:30] == schema.THIN_ICE).all()
+    assert not (got[:10] == schema.THIN_ICE).all()
 
 
 def test_agreement_by_hand(tmp_path):

@@ -66,6 +66,12 @@ def test_holes_and_parts_are_kept():
         ("POINT (1 2)", "expected polygons with an area, got Point"),
         ("POLYGON ((nonsense", "expected well-known text"),
         (Polygon([(0, 0), (5e5, 0), (5e5, 5e5)]), "expected degrees of longitude and latitude"),
+        ({"type": "Feature", "geometry": None}, "expected polygons with an area"),
+        ({"type": "FeatureCollection", "features": None}, "expected polygons of GeoJSON"),
+        ({"type": "FeatureCollection", "features": [1]}, "expected polygons of GeoJSON"),
+        ({"type": "Polygon"}, "expected polygons of GeoJSON"),
+        ({"type": "Nonsense", "coordinates": []}, "expected polygons of GeoJSON"),
+        ({}, "expected polygons of GeoJSON"),
         ((1, 2, 3), r"expected \(west, south, east, north\)"),
     ],
 )
@@ -74,11 +80,20 @@ def test_what_is_no_area_is_refused(value, why):
         area_of(value)
 
 
+def test_an_edge_around_the_earth_is_no_jump_at_180_degrees():
+    cap = Polygon([(-180, -90), (180, -90), (180, -60), (-180, -60)])
+    assert in_area(np.array([0.0, 179.0, 0.0]), np.array([-70.0, -89.0, -59.0]), area_of(cap)).tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_a_word_is_a_file_or_a_sea(tmp_path):
     with pytest.raises(CatalogError, match="neither a file of polygons nor a sea; known seas are amundsen"):
         area("narnia")
     (tmp_path / "x.geojson").write_text("{")
-    with pytest.raises(ValueError, match="not GeoJSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         area(tmp_path / "x.geojson")
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from is2ice.science.area import box_of, box_shape, in_box
 from is2ice.science.epoch import delta_time, instant, span, stamp
@@ -62,6 +63,12 @@ def test_a_month_a_midnight_and_fractions():
     assert stamp(LAST, "ms") == "2019-11-16T23:59:59.999Z"
 
 
+def test_single_values_of_arrays_are_times():
+    times = np.array([NOON, DAY])
+    assert instant(np.array(NOON)) == instant(xr.DataArray(times)[0]) == NOON
+    assert span(xr.DataArray(times[::-1])) == (DAY, NOON)
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -87,6 +94,13 @@ def test_a_month_a_midnight_and_fractions():
         ([1], "expected UTC"),
         (np.datetime64("NaT"), "not a time"),
         (np.datetime64(20191117, "Y"), "out of range"),
+        # The clock of nanoseconds would take these for days of 2019.
+        ("2604-06-04", "year 2604 is out of range"),
+        ("2604-06-04T10:00", "year 2604 is out of range"),
+        (date(2604, 6, 4), "year 2604 is out of range"),
+        (datetime(2604, 6, 4), "year 2604 is out of range"),
+        (1572897191, "counted from 1970"),
+        (pd.NaT, "not a time"),
     ],
 )
 def test_impossible_and_ambiguous_times_are_refused(value, why):
@@ -95,7 +109,9 @@ def test_impossible_and_ambiguous_times_are_refused(value, why):
     assert "expected UTC such as" in str(told.value)
 
 
-@pytest.mark.parametrize("time", ["2019-11-16", ("2019-11-16",), None, 5, ("2019-11-17", "2019-11-16")])
+@pytest.mark.parametrize(
+    "time", ["2019-11-16", ("2019-11-16",), None, 5, {"start": 1, "end": 2}, ("2019-11-17", "2019-11-16")]
+)
 def test_spans_that_are_none(time):
     with pytest.raises(ValueError, match="expected"):
         span(time)

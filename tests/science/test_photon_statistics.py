@@ -9,6 +9,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError
+from is2ice.io.icesat2.atl03 import Granule, Subset
 from is2ice.science.photon_statistics import add_statistics
 from is2ice.science.segments import from_photons
 
@@ -45,3 +46,15 @@ def test_one_photon_has_no_deviation_and_missing_columns_are_named():
     assert np.isnan(got.pcnt_std.values).all()
     with pytest.raises(SchemaError, match="pulse missing"):
         add_statistics(ds, xr.Dataset({n: ph[n] for n in ("x_atc", "signal_conf", "quality")}))
+
+
+def test_of_a_granule():
+    """As a user calls it; the background of a segment is that of its photons."""
+    with Granule("sample_data/ATL03_20191116193412_07410510_006_01.h5") as granule:
+        part = Subset(x_atc=tuple(granule.track("gt2r").x_atc.values[[0, 300]]))
+        got = add_statistics(granule.track("gt2r", part), granule.photons("gt2r", part))
+    schema.conform(got, "segments", "statistics")
+    known = np.isfinite(got.background_rate_median.values)
+    assert known.sum() > 200
+    ratio = got.background_rate_median.values[known] / got.background_rate.values[known]
+    assert 0.9 < np.median(ratio) < 1.1

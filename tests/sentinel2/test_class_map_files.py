@@ -64,9 +64,17 @@ def test_a_users_own_classification(classes, tmp_path):
 
 
 def test_no_map(classes, tmp_path):
-    with pytest.raises(SceneError, match="no raster"):
+    with pytest.raises(SceneError, match="no such file"):
         read_classes(tmp_path / "none.tif")
     flat = classes.surface_class.assign_coords(x=np.linspace(10, 11, 30), y=np.linspace(-70, -71, 40))
     flat.rio.write_crs("EPSG:4326").rio.to_raster(tmp_path / "degrees.tif")
     with pytest.raises(SceneError, match="in metres"):
         read_classes(tmp_path / "degrees.tif")
+
+
+def test_cut_pixels_are_an_error_with_the_file_when_they_are_read(classes, tmp_path):
+    path = write_classes(classes, tmp_path / "map.tif")
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(SceneError, match=r"class map map\.tif .*damaged"):
+        read_classes(path).load()

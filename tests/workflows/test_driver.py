@@ -400,9 +400,14 @@ def test_blocks_of_a_run_in_progress_stay(tmp_path: Path) -> None:
         assert f"in progress in process {os.getpid()}" in told
         assert "--resume" not in told
         manifest = run_record.read(root)[0]
-        assert "only elsewhere can show" in run_report.text(
-            manifest | {"host": "elsewhere"}, run_record.read(root)[1]
-        )
+        for other in (
+            {"host": "elsewhere"},
+            {"machine": "another", "process": 1},
+        ):  # of this name, such as a container
+            assert "can show" in run_report.text(manifest | other, run_record.read(root)[1])
+            root.put(f".runs/{manifest['id']}.json", json.dumps(manifest | other).encode())
+            segment_blocks.clear(root, run_record.resumable(root))
+            assert os.listdir(root.folder / ".parts") == [going.of]
         going.finish(Run(str(root), (), "serial", 0.0))
     segment_blocks.clear(root, run_record.resumable(root))
     assert not (root.folder / ".parts").exists()

@@ -107,6 +107,14 @@ def test_the_command_trains_shows_epochs_and_refuses_to_overwrite(folder, capsys
     assert json.loads(out)["architecture"] == "mlp"
 
 
+def in_bucket(text: str, folder: Path, place) -> str:
+    """Copy the labelled store into a bucket, and return the configuration with addresses there."""
+    labelled, there = location(folder / "labelled.zarr"), location(place / "labelled.zarr")
+    keys = list(labelled.objects())
+    there.put_all(dict(zip(keys, labelled.read_all(keys), strict=True)))
+    return text.replace('"labelled', f'"{place}/labelled').replace('"models', f'"{place}/models')
+
+
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_an_interrupted_training_goes_on(folder, clouds, kind, monkeypatch):
     """Labels, checkpoint and model in folders or in a bucket, with the same weights."""
@@ -114,13 +122,7 @@ def test_an_interrupted_training_goes_on(folder, clouds, kind, monkeypatch):
         monkeypatch.setenv(name, value)
     text = CONFIG.replace("models/small", "models/broken")
     if kind == "s3":
-        labelled = location(folder / "labelled.zarr")
-        keys = list(labelled.objects())
-        place = location(clouds[kind] / "labelled.zarr")
-        place.put_all(dict(zip(keys, labelled.read_all(keys), strict=True)))
-        text = text.replace('"labelled', f'"{clouds[kind]}/labelled').replace(
-            '"models', f'"{clouds[kind]}/models'
-        )
+        text = in_bucket(text, folder, clouds[kind])
     (folder / "broken.toml").write_text(text)
     config = read_config(folder / "broken.toml")
     seen: list[dict] = []
@@ -215,16 +217,20 @@ def test_replicas_that_fail_say_why(folder):
 
 
 @pytest.mark.slow
-def test_two_replicas_train_one_model(folder, capfd):
+def test_two_replicas_train_one_model_in_a_bucket(folder, clouds, capfd, monkeypatch):
     if not Path(sys.executable).with_name("horovodrun").exists():
         pytest.skip("horovodrun is not installed beside this Python")
-    (folder / "two.toml").write_text(CONFIG.replace("models/small", "models/two"))
+    for name, value in clouds["s3"].environment.items():
+        monkeypatch.setenv(name, value)
+    text = in_bucket(CONFIG.replace("models/small", "models/two"), folder, clouds["s3"])
+    (folder / "two.toml").write_text(text)
     with pytest.raises(SystemExit) as stop:
         main(["train", str(folder / "two.toml"), "--replicas", "2"])
     told = capfd.readouterr()
     assert not stop.value.code, told.err
     assert told.out.count("epoch 4 of 4") == 1  # the root alone speaks
-    card = model_folder.read_card(folder / "models" / "two")
+    card = model_folder.read_card(clouds["s3"] / "models/two")
+    assert sum(card["data"][part]["samples"] for part in ("train", "validation", "test")) > 8 * 1400
     assert card["replicas"] == card["training"]["replicas"] == 2
     assert card["scores"]["test"]["accuracy"] > 0.9
     with pytest.raises(SystemExit) as stop:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from is2ice.errors import CatalogError, require
-from is2ice.science.area import Area, area_of
+import numpy as np
+
+from is2ice.errors import CatalogError, DocumentError, require
+from is2ice.io.documents import read_json
+from is2ice.science.area import Area, area_of, area_shape
+from is2ice.science.footprints import cut_antimeridian
 
 from .seas import SEAS, sea
 
-__all__ = ["area"]
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+__all__ = ["area", "search_shape"]
 
 
 def area(value: Any, name: str = "bbox") -> Area:
@@ -54,13 +60,38 @@ def area(value: Any, name: str = "bbox") -> Area:
         ) from None
 
 
+def search_shape(value: Any, name: str) -> BaseGeometry:
+    """Return the geometry to search by: an area, or points and lines, cut at the antimeridian.
+
+    Raises
+    ------
+    ValueError
+        Not an area, nor points or lines in degrees.
+    """
+    require("shapely")
+    from shapely.geometry.base import BaseGeometry
+
+    if not isinstance(value, BaseGeometry) or value.geom_type.endswith(("Polygon", "Collection")):
+        return area_shape(area(value, name))
+    west, south, east, north = value.bounds if not value.is_empty else (np.nan,) * 4
+    if not (south >= -90 and north <= 90 and west >= -360 and east <= 360):
+        raise ValueError(f"{name}: expected degrees of longitude and latitude, got {value.wkt[:60]}")
+    return cut_antimeridian(value)
+
+
 def _read(path: Path) -> Any:
     if path.suffix.lower() in (".json", ".geojson"):
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: not GeoJSON: {error}") from None
+        return read_json(path, error=DocumentError, kind=dict)
     require("geopandas")
     import geopandas
 
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    try:
+        return geopandas.read_parquet(path) if path.suffix == ".parquet" else geopandas.read_file(path)
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # of GDAL, GEOS or Arrow
+        said = " ".join(str(error).split())[:200]
+        raise DocumentError(
+            f"{path}: no file of polygons that can be read ({type(error).__name__}: {said}); expected GeoJSON, "
+            "GeoPackage, a shapefile or GeoParquet"
+        ) from error

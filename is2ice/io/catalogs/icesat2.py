@@ -19,11 +19,10 @@ from is2ice.io.documents import parse_json
 from is2ice.io.remote.earthdata import logged_in
 from is2ice.io.remote.patience import patient_session, wait_asked_for
 from is2ice.io.remote.source import Source
-from is2ice.science.area import area_shape
 from is2ice.science.epoch import instant, span, stamp
 from is2ice.science.footprints import cut_antimeridian
 
-from .areas import area
+from .areas import search_shape
 from .orbits import HALF_WIDTH, ground_track, meets
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def search(
     names = _names(product, rgt, cycle) if name is None else [name]
     if where is None and time is None and not names:
         raise ValueError("search: name an area, a time, a track or a granule; the whole archive is too much")
-    shape = None if where is None else _shape(where)
+    shape = None if where is None else search_shape(where, "search")
     time = None if time is None else span(time)
     found: dict[str, Any] = {}
     for piece in [None] if shape is None else getattr(shape, "geoms", [shape]):
@@ -203,13 +202,6 @@ def _numbers(value: Any, what: str, most: int, digits: int) -> list[str]:
     if wrong:
         raise ValueError(f"{what}={wrong[0]}: expected 1 to {most}")
     return [f"{v:0{digits}d}" for v in values]
-
-
-def _shape(where: Any) -> BaseGeometry:
-    require("shapely")
-    from shapely.geometry.base import BaseGeometry
-
-    return cut_antimeridian(where) if isinstance(where, BaseGeometry) else area_shape(area(where, "search"))
 
 
 def _ask(product: str, release: Any, time: Any, piece: Any, names: list[str], limit: int | None) -> list[Any]:

@@ -21,11 +21,10 @@ from is2ice.io.catalogs.stac_endpoints import Endpoint, catalog_errors, request_
 from is2ice.io.documents import parse_json, read_json
 from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.urls import local_path, public_url
-from is2ice.science.area import area_shape
 from is2ice.science.epoch import span, stamp
-from is2ice.science.footprints import GroundTrack, crosses_antimeridian, cut_antimeridian, outline
+from is2ice.science.footprints import GroundTrack, crosses_antimeridian, outline
 
-from .areas import area
+from .areas import search_shape
 from .seas import SEAS
 from .stac_endpoints import endpoint as site_of
 
@@ -165,10 +164,8 @@ def _wanted(
     from shapely.geometry.base import BaseGeometry
 
     shape: BaseGeometry | None = None
-    if isinstance(where, BaseGeometry):
-        shape = cut_antimeridian(where)
-    elif _is_area(where):
-        shape = area_shape(area(where, "search_scenes"))
+    if isinstance(where, BaseGeometry) or _is_area(where):
+        shape = search_shape(where, "search_scenes")
     if shape is not None:
         if time is None:
             raise ValueError("search_scenes: an area needs time=(start, end)")

@@ -64,9 +64,13 @@ __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
 CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "width", "ffb_corr")
-#: Photons in a row with one place, beyond what a shot can have.
+#: Photons in a row with one place or pulse, beyond what a shot can have.
 STANDING = 500
+#: Least and greatest ``dist_ph_along``, m, in a geosegment of 20 m, with its margins.
+WITHIN = (-5.0, 25.0)
 NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
+#: Beginning of the names of what was found beside the variables of a block.
+FOUND = "found "
 EVERY_ROW = (0, 2**62)
 F8 = NDArray[np.float64]
 
@@ -124,6 +128,7 @@ class Granule(Identity):
         self.source = Source.of(source)
         self._file: Hdf5 | None = None
         self._tables: dict[str, BeamTable] = {}
+        self._noted: dict[str, set[str]] = {}
         self._lock = threading.RLock()
         f = self.file
         if f.stream is not None:
@@ -131,7 +136,7 @@ class Granule(Identity):
             ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
             ahead += [f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time")]
             warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
-            small = [d for path in PLACES if isinstance(d := f.get(path), h5py.Dataset)]
+            small = [d for path in PLACES if (d := self._dataset(path)) is not None]
             prefetch(f.stream, [(d, 0, 1) for d in small])
         super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
@@ -165,6 +170,14 @@ class Granule(Identity):
                 self._file.close()
             self._file = None
 
+    def _dataset(self, path: str) -> h5py.Dataset | None:
+        """Return a dataset to fetch ahead; None for anything else, which is reported where it is read."""
+        try:
+            found = self.file.get(path)
+        except GranuleError:
+            return None
+        return found if isinstance(found, h5py.Dataset) else None
+
     def __enter__(self) -> Granule:
         return self
 
@@ -197,7 +210,7 @@ class Granule(Identity):
                     ahead = [*table_paths(beam), *columns, f"{CALIBRATIONS}/dead_time/{beam}/dead_time"]
                     heights = dict.fromkeys(f"{beam}/heights/{name}" for name in PHOTON_COLUMNS)
                     warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
-                    there = (d for path in ahead if isinstance(d := self.file.get(path), h5py.Dataset))
+                    there = [d for path in ahead if (d := self._dataset(path)) is not None and d.ndim]
                     prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
                 with damage(self.id, beam):
                     self._tables[beam] = read_table(self.file, beam, self.id)
@@ -385,12 +398,15 @@ class Granule(Identity):
             # A photon of no known place counts as rejected, in the middle of its geosegment.
             h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
-        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(read["quality_ph"], 0, 29, 29)
+        conf, unknown = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        table.count_damage("confidence", segment, unknown)
+        quality, unknown = _codes(read["quality_ph"], 0, 29, 29)
+        table.count_damage("quality", segment, unknown)
+        table.count_damage("along", segment, ~lost & ((along < WITHIN[0]) | (along > WITHIN[1])))
         pulse, odd = mended_pulses(read["pce_mframe_cnt"], read["ph_id_pulse"])
         mended = np.count_nonzero(odd) <= MENDED * odd.size
         table.count_damage("mended pulse" if mended else "pulse", segment, odd)
-        if never_written(pulse, 10 * STANDING).any():
+        if never_written(pulse, 10 * STANDING).any() or never_written(read["ph_id_pulse"], STANDING).any():
             self._note(
                 beam, f"{beam}: pce_mframe_cnt and ph_id_pulse stand still: rates per pulse are wrong there"
             )
@@ -465,7 +481,8 @@ class Granule(Identity):
         workers : int
             Threads; while one reads, the others resample.
         blocks : callable, optional
-            Gives a block's variables as another process computed them, or None where it is to be done here.
+            Gives a block's variables as another process computed them, with its :meth:`findings`, or None where it
+            is to be done here.
         **options
             As for :meth:`plan`.
 
@@ -489,6 +506,8 @@ class Granule(Identity):
         def fill(i: int) -> None:
             m = min(block, plan.n - i)
             given = blocks(plan, plan.k0 + i, m) if blocks is not None else None
+            if given is not None:
+                given = self.adopt_findings(beam, given)
             for name, a in (given or self.block(plan, plan.k0 + i, m)).items():
                 out[name][i : i + m] = a
 
@@ -537,9 +556,43 @@ class Granule(Identity):
             *self.notes,
             *fallback,
             *table.notes,
-            *photon_notes(beam, table),
+            *photon_notes(beam, table).values(),
             *gap_notes(beam, table.dist_x),
         ]
+
+    def findings(self, beam: str) -> dict[str, NDArray]:
+        """Return notes and counts of damaged photons of a beam as arrays, to be kept beside a block."""
+        table = self.table(beam)
+        out = {
+            f"{FOUND}{kind}": np.stack([rows := np.flatnonzero(counts), counts[rows]])
+            for kind, counts in table.damage.items()
+        }
+        return out | {f"{FOUND}notes": np.array(table.notes, str)}
+
+    def adopt_findings(self, beam: str, block: Mapping[str, NDArray]) -> dict[str, NDArray]:
+        """Take over the :meth:`findings` among the arrays of a block; return its variables."""
+        table = self.table(beam)
+        with self._lock:
+            for name in (n for n in block if n.startswith(FOUND)):
+                kind = name.removeprefix(FOUND)
+                if kind == "notes":
+                    table.notes += [n for n in map(str, block[name]) if n not in table.notes]
+                else:
+                    counts = np.zeros(table.dist_x.size, np.int64)
+                    counts[block[name][0]] = block[name][1]
+                    np.maximum(counts, table.damage.get(kind, 0), out=counts)
+                    table.damage[kind] = counts
+        return {name: a for name, a in block.items() if not name.startswith(FOUND)}
+
+    def new_notes(self, beam: str) -> list[str]:
+        """List the notes on one beam that no earlier call has returned; a kind of damaged photons counts once."""
+        table = self.table(beam)
+        with self._lock:
+            seen = self._noted.setdefault(beam, set())
+            texts = {note: note for note in table.notes} | photon_notes(beam, table)
+            new = [text for key, text in texts.items() if key not in seen]
+            seen.update(texts)
+        return new
 
     def _span(self, plan: Plan) -> tuple[int, int]:
         rows = np.flatnonzero(plan.subset.rows(self.table(plan.beam), self.id))
@@ -585,8 +638,8 @@ class Granule(Identity):
         rows, segment = rows[:1_000_000], segment[:1_000_000]
         names = ("signal_conf_ph", "quality_ph", "h_ph", "dist_ph_along")
         read = self._columns(beam, names, rows.start, rows.stop)
-        conf = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(read["quality_ph"], 0, 29, 29)
+        conf, _ = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality, _ = _codes(read["quality_ph"], 0, 29, 29)
         taken = {
             "of no geosegment (ph_index_beg)": segment < 0,
             "of degraded pointing or orbit (podppd_flag)": (segment >= 0) & table.degraded[segment],
@@ -635,8 +688,8 @@ class Granule(Identity):
         heights = self._columns(
             beam, (*dict.fromkeys((*needed, *optional.values(), *more)),), rows.start, rows.stop
         )
-        conf = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
-        quality = _codes(heights["quality_ph"], 0, 29, 29)
+        conf, _ = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        quality, _ = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
         x = table.dist_x[segment] + clean(heights["dist_ph_along"], "dist_ph_along")
         ok &= np.isfinite(x)
@@ -680,13 +733,13 @@ class Granule(Identity):
         return out
 
 
-def _codes(values: NDArray, low: int, high: int, other: int) -> NDArray[np.int8]:
-    """Codes as int8, those that the product does not know as another one."""
+def _codes(values: NDArray, low: int, high: int, other: int) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Codes as int8, those that the product does not know as another one; and which these are."""
     if values.dtype == np.int8 and (not values.size or (values.min() >= low and values.max() <= high)):
-        return values
+        return values, np.zeros(values.size, bool)
     with np.errstate(invalid="ignore"):
         known = (values >= low) & (values <= high)
-    return np.where(known, values, other).astype(np.int8)
+    return np.where(known, values, other).astype(np.int8), ~known
 
 
 def blank(n: int) -> dict[str, NDArray]:

@@ -8,6 +8,9 @@ are kept. ``x_atc`` is that of a segment's centre here. Fill values become NaN: 
 whether the file declares them or not (subsetted files often do not), and the largest value of an integer type, or the
 fill an integer declares, which turns that variable into floats.
 
+Values that the product cannot hold (:data:`LIMITS`) become NaN as well, and rows without a distance along the track
+are left out; both are counted in ``attrs["notes"]``, with the beams that cannot be used.
+
 Indices in these products (``ssh_ndx``, ``lead_ndx``, ``refsurf_ndx``, ``fbswath_ndx``) count from 1 and refer to the
 whole granule. In a subset they point nowhere: match by ``segment_id`` or by distance
 (:func:`match_leads`).
@@ -17,7 +20,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -91,6 +95,32 @@ SPECULAR, DARK = (2, 3, 4, 5), (6, 7, 8, 9)
 _FURTHER = {"sea_ice_segments_10m": "segments_10m", "dda_surface_segments": "dda_surface"}
 #: Variables of two dimensions.
 HISTOGRAMS = ("hist_photon_heights", "beam_fb_hist_refsurf")
+#: Least and greatest value that a variable can hold, under its clear name.
+LIMITS: dict[str, tuple[float, float]] = {
+    "x_atc": (0.0, 4.1e7),  # m; the Earth's circumference
+    "delta_time": (0.0, 3.2e9),
+    "latitude": (-90.0, 90.0),
+    "longitude": (-180.0, 360.0),
+    "height": (-100.0, 200.0),  # m above the mean sea surface
+    "height_uncertainty": (0.0, 100.0),
+    "length": (0.0, 1e5),
+    "freeboard": (-100.0, 200.0),
+    "freeboard_uncertainty": (0.0, 100.0),
+    "h_ref": (-100.0, 100.0),
+    "h_ref_uncertainty": (0.0, 100.0),
+    "surface_type": (-1.0, 127.0),
+    "photon_rate": (0.0, 1e4),
+    "background_rate": (0.0, 1e9),
+    "w_gaussian": (0.0, 100.0),
+    "n_photons_actual": (0.0, 1e6),
+    "n_photons_used": (0.0, 1e6),
+    "ssh_n": (0.0, 1e6),
+    "solar_elevation": (-90.0, 90.0),
+}
+#: Largest share of segments that may lie behind the one before; genuine files hold a few.
+BACKWARD = 0.05
+#: Track and cycle in the name of a granule.
+_PASS = re.compile(r"ATL\d\d-\d\d_\d{14}_(\d{4})(\d{2})\d{2}_")
 _KEPT = ("units", "long_name", "description", "flag_meanings")
 
 
@@ -104,7 +134,7 @@ def _values(data: h5py.Dataset) -> np.ndarray:
     values = data[()]
     fill = np.ravel(data.attrs["_FillValue"])[0] if "_FillValue" in data.attrs else None
     if values.dtype.kind == "f":
-        bad = np.abs(values) >= (3.4028e38 if values.itemsize == 4 else 1.797e308)
+        bad = np.isfinite(values) & (np.abs(values) >= (3.4028e38 if values.itemsize == 4 else 1.797e308))
         bad |= np.abs(values.astype("f8")) == 3.4028234663852886e38
         if fill is not None:
             bad |= values == fill
@@ -114,6 +144,47 @@ def _values(data: h5py.Dataset) -> np.ndarray:
         if bad.any():
             return np.where(bad, np.nan, values.astype("f4" if values.itemsize < 4 else "f8"))
     return values
+
+
+def _possible(name: str, values: np.ndarray, original: str, notes: list[str]) -> np.ndarray:
+    """Values with those that the product cannot hold as NaN, which a note counts."""
+    if values.dtype.kind not in "fiu":
+        return values
+    low, high = LIMITS.get(name, (-1e30, 1e30))
+    bad = ~((values >= low) & (values <= high)) & ~np.isnan(values)
+    if not (n := int(np.count_nonzero(bad))):
+        return values
+    notes.append(
+        f"{original}: {n:,} of {values.size:,} values cannot be ({low:g} to {high:g} are possible): NaN here"
+    )
+    return np.where(bad, np.nan, values if values.dtype.kind == "f" else values.astype("f8"))
+
+
+def _placed(ds: xr.Dataset, dim: str, where: str, notes: list[str]) -> xr.Dataset:
+    """Rows that have a distance along the track.
+
+    Raises
+    ------
+    GranuleError
+        None has one, or the distances are in no order.
+    """
+    if "x_atc" not in ds or not ds.sizes[dim]:
+        return ds
+    x = ds["x_atc"].values
+    if (lost := int(np.isnan(x).sum())) == x.size:
+        raise GranuleError(
+            f"{where}: no row has a distance along the track that can be; fetch the file again"
+        )
+    if lost:
+        notes.append(f"{where}: {lost:,} of {x.size:,} rows have no distance along the track: left out")
+        ds = ds.isel({dim: np.flatnonzero(np.isfinite(x))})
+    back = int((np.diff(ds["x_atc"].values) < 0).sum())
+    if back > max(2, BACKWARD * x.size):
+        raise GranuleError(
+            f"{where}: the distances along the track fall {back:,} times in {x.size:,} rows, so they are in no order; "
+            "fetch the file again"
+        )
+    return ds
 
 
 def _variables(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -136,13 +207,31 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
     if group is not None and not isinstance(group, h5py.Group):
         raise GranuleError(f"{group.name.lstrip('/')}: expected a group, got a dataset; fetch the file again")  # type: ignore[unreachable]
     found = dict(_variables(group)) if group is not None else {}
-    if "delta_time" not in found and not any(item.ndim and item.shape[0] for item in found.values()):
-        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
-    rate = found.get("delta_time") or next(d for d in found.values() if d.ndim and d.shape[0])
-    size = rate.shape[0] if rate.ndim else 0
-    data: dict[str, Any] = {}
+    found = {name: item for name, item in found.items() if not name.startswith("ds_")}
+    lengths = Counter(item.shape[0] for item in found.values() if item.ndim)
+    size = max(lengths, key=lambda n: (lengths[n], n), default=0)
+    notes: list[str] = []
+    data = _columns(found, kind, size, notes)
+    if (
+        group is None or not size or not {"x_atc", "height", "delta_time"} & set(data)
+    ):  # a beam without segments
+        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]}, attrs={"notes": notes})
+    where = f"{group.granule}: {group.name.lstrip('/')}"
+    return _placed(xr.Dataset(data, attrs={"table": where}), dim, where, notes).assign_attrs(notes=notes)
+
+
+def _columns(
+    found: Mapping[str, h5py.Dataset], kind: str, size: int, notes: list[str]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+    """Variables of a table under clear names; one that is no column of it is noted."""
+    dim, data = kind[:-1], {}
     for original, item in found.items():
-        if item.ndim == 0 or item.shape[0] != size or original.startswith("ds_"):
+        path = item.name.lstrip("/")
+        if item.dtype.kind not in "fiub" or item.shape[:1] != (size,):
+            got = f"the shape {item.shape}" if item.dtype.kind in "fiub" else f"values of {item.dtype}"
+            notes.append(
+                f"{path}: expected {size:,} numbers as in the rest of its table, got {got}: left out"
+            )
             continue
         name = _PREFIX[kind].sub("", original)
         name = NAMES[kind].get(name, name)
@@ -151,19 +240,15 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
         expected = 2 if original in HISTOGRAMS else 1
         if item.ndim != expected:
             raise GranuleError(
-                f"{item.name.lstrip('/')}: expected {expected} dimensions, got the shape {item.shape}; "
-                "fetch the file again"
+                f"{path}: expected {expected} dimensions, got the shape {item.shape}; fetch the file again"
             )
         attrs = {k: _text(item.attrs[k]) for k in _KEPT if k in item.attrs}
         attrs["original"] = item.name
         if name.endswith("_ndx"):
             attrs["comment"] = "counts from 1 and refers to the whole granule, not to a subset"
         extra = tuple(f"{name}_{k}" for k in range(1, item.ndim))
-        data[name] = ((dim, *extra), _values(item), attrs)
-    if not {"x_atc", "height", "delta_time"} & set(data):  # a beam without segments
-        return xr.Dataset({name: (dim, np.empty(0)) for name in _LEADING[kind]})
-    assert group is not None
-    return xr.Dataset(data, attrs={"table": f"{group.granule}: {group.name.lstrip('/')}"})
+        data[name] = ((dim, *extra), _possible(name, _values(item), path, notes), attrs)
+    return data
 
 
 @contextmanager
@@ -220,6 +305,8 @@ def _attributes(file: Hdf5, product: str) -> dict[str, Any]:
                 attrs[key] = _text(values[0]).strip() if isinstance(values[0], bytes) else int(values[0])
             except (TypeError, ValueError, OverflowError):
                 continue
+    if named := _PASS.search(attrs["granule"]):  # what a subset made without orbit_info lacks
+        attrs = {"rgt": int(named[1]), "cycle": int(named[2])} | attrs
     return attrs
 
 
@@ -245,7 +332,7 @@ def _beam_attributes(group: h5py.Group, name: str) -> dict[str, Any]:
     attrs: dict[str, Any] = {"beam": name}
     if "atlas_spot_number" in group.attrs:
         spot = str(_text(group.attrs["atlas_spot_number"]))
-        attrs |= {"spot": int(spot)} if spot.isdigit() else {}
+        attrs |= {"spot": int(spot)} if spot in "123456" and spot else {}
     if "atlas_beam_type" in group.attrs:
         attrs["beam_strength"] = _text(group.attrs["atlas_beam_type"])
     return attrs
@@ -282,6 +369,7 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
 
     def read(group: Group) -> xr.DataTree:
         layout = next(g for g in SEGMENT_GROUPS if g in group)
+        lacks = [g for g in ("leads", "reference_surface_section") if g not in group]
         tree = xr.DataTree.from_dict(
             {
                 "segments": _table(group[layout], "segments"),
@@ -290,6 +378,8 @@ def open_atl10(path: Any, beam: str | None = None) -> xr.DataTree:
             }
         )
         tree.attrs["layout"] = layout
+        where = group.name.lstrip("/")
+        tree.attrs["notes"] = [f"{where}/{g} is missing: taken as an empty table" for g in lacks]
         return tree
 
     with _open(path, "ATL10") as file, damage(file.granule):
@@ -322,6 +412,8 @@ def _usable(
         try:
             with damage(file.granule, name):
                 found[name] = read(file[name])
+            for node in found[name].subtree:
+                notes += node.attrs.pop("notes", [])
         except GranuleError as error:
             if beam is not None:
                 raise

@@ -15,6 +15,7 @@ __all__ = [
     "MENDED",
     "clean",
     "consistent_photons",
+    "course_ratio",
     "increasing_rows",
     "isolated_rows",
     "jumps",
@@ -241,8 +242,7 @@ def position_outliers(latitude: F8, longitude: F8, dist_x: F8) -> Mask:
     rows = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
     if rows.size < 3:
         return out
-    phi, lam = np.radians(latitude[rows]), np.radians(longitude[rows])
-    xyz = RADIUS * np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
+    xyz = _on_sphere(latitude[rows], longitude[rows])
     step = np.sqrt((np.diff(xyz, axis=1) ** 2).sum(axis=0))
     out[rows[standing_rows(step, dist_x[rows])]] = True
     far = step > 1.05 * np.diff(dist_x[rows]) + 500.0
@@ -253,6 +253,31 @@ def position_outliers(latitude: F8, longitude: F8, dist_x: F8) -> Mask:
     bad[-1] &= not far[-2]
     out[rows[bad]] = True
     return out
+
+
+def course_ratio(latitude: F8, longitude: F8, dist_x: F8, least: float = 1000.0) -> float:
+    """Median distance between positions over their distance along the track; NaN of tracks shorter than `least` (m)."""
+    if dist_x.size < 2:
+        return np.nan
+    xyz = _on_sphere(latitude, longitude)
+    if (span := float(dist_x[-1] - dist_x[0])) < least:
+        ends = float(np.linalg.norm(xyz[:, -1] - xyz[:, 0]))
+        return ends / span if ends > least else np.nan
+    second = np.searchsorted(dist_x, dist_x + least)
+    first = np.flatnonzero(second < dist_x.size)
+    second = second[first]
+    if not first.size:
+        return np.nan
+    apart = np.sqrt(((xyz[:, second] - xyz[:, first]) ** 2).sum(axis=0))
+    along = dist_x[second] - dist_x[first]
+    near = along < 1e5  # a chord is no way across a gap
+    return float(np.median(apart[near] / along[near])) if near.any() else np.nan
+
+
+def _on_sphere(latitude: F8, longitude: F8) -> F8:
+    """Positions in m from the centre of the Earth, shape (3, n)."""
+    phi, lam = np.radians(latitude), np.radians(longitude)
+    return RADIUS * np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
 
 
 def consistent_photons(

@@ -6,6 +6,7 @@ photons a subset needs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,7 @@ from is2ice.science.segments import TIDES, Background
 from .cleaning import (
     clean,
     consistent_photons,
+    course_ratio,
     increasing_rows,
     isolated_rows,
     jumps,
@@ -49,6 +51,8 @@ PHOTON_COLUMNS = ("dist_ph_along", "h_ph", "signal_conf_ph", "quality_ph", "pce_
 LONGEST = 6e6
 SEA_ICE = 2  # column of signal_conf_ph and surf_type
 CORRECTIONS = ("geoid", *TIDES)
+#: Time and region in the name of a granule.
+PASS_NAME = re.compile(r"ATL03_(\d{14})_\d{6}(\d\d)_")
 #: Variables that change slowly along a track.
 SMOOTH = CORRECTIONS
 #: What the table is made from, by group; what a file lacks of it is told where it is missed.
@@ -70,8 +74,30 @@ TABLE = {
     "geophys_corr": (*CORRECTIONS, "dem_h", "dem_flag"),
     "bckgrd_atlas": ("delta_time", "bckgrd_counts", "bckgrd_rate"),
 }
+#: Variables that need their digits.
+PRECISE = {
+    "segment_dist_x": "float64",
+    "delta_time": "float64",
+    "reference_photon_lat": "float64",
+    "reference_photon_lon": "float64",
+    "h_ph": "float32",
+    "dist_ph_along": "float32",
+    **dict.fromkeys(CORRECTIONS, "float32"),
+    "dem_h": "float32",
+}
+#: Latitudes of the regions in granules' names, and 1 where the satellite flies north in all of it, -1 south.
+REGIONS = {
+    1: (0, 27, 1), 2: (27, 59.5, 1), 3: (59.5, 80, 1), 4: (80, 88, 0), 5: (59.5, 80, -1), 6: (27, 59.5, -1),
+    7: (0, 27, -1), 8: (-27, 0, -1), 9: (-50, -27, -1), 10: (-79, -50, -1), 11: (-88, -79, 0), 12: (-79, -50, 1),
+    13: (-50, -27, 1), 14: (-27, 0, 1),
+}  # fmt: skip
+#: Seconds that a granule may take after the time in its name.
+LONGEST_SECONDS = 1200.0
 #: Notes on damaged photons, by kind.
 DAMAGE = {
+    "confidence": "signal_conf_ph of {n:,} photons is no code of the product: these count as no signal",
+    "quality": "quality_ph of {n:,} photons is no code of the product: these count as rejected",
+    "along": "dist_ph_along of {n:,} photons lies outside of their geosegment, so their places are doubtful",
     "height": "h_ph of {n:,} photons is a fill or no possible value: these are left out",
     "mended pulse": "pce_mframe_cnt or ph_id_pulse of {n:,} photons cannot be, or is out of order: the pulse of the "
     "photon before is taken",
@@ -191,7 +217,15 @@ class _Reader:
         self.notes: list[str] = []
 
     def _get(self, path: str, rows: int | None = None) -> NDArray:
-        return np.asarray(self.file.need(path, rows=rows)[()])
+        found = self.file.need(path, rows=rows)
+        self._note_rounded(path, found.dtype)
+        return np.asarray(found[()])
+
+    def _note_rounded(self, path: str, dtype: np.dtype[Any]) -> None:
+        """Note a variable of the product's precise ones that is stored in fewer digits."""
+        expected = PRECISE.get(path.rpartition("/")[2])
+        if expected and (dtype.kind != "f" or dtype.itemsize < np.dtype(expected).itemsize):
+            self.notes.append(f"{path} is stored as {dtype}, expected {expected}: its values are rounded")
 
     def _maybe(self, path: str, rows: int) -> NDArray | None:
         """Values of a variable that a file may lack; one that cannot be used is noted as well."""
@@ -237,6 +271,8 @@ class _Reader:
         for group, name in (("geolocation", "solar_elevation"), *(("geophys_corr", c) for c in CORRECTIONS)):
             if (values := cleaned(group, name, used)) is not None:
                 columns[name] = values
+        if "solar_elevation" not in columns:
+            self.notes.append(f"{beam}: no usable solar_elevation: day and night are not told apart")
         reference_surface = self._mean_sea_surface(beam, columns, cleaned, used, dist_x)
         south = float(np.nanmean(latitude)) < 0 if np.isfinite(latitude).any() else False
         x, y = _projector(crs_of(south)).transform(longitude, latitude)
@@ -284,6 +320,7 @@ class _Reader:
         for name in PHOTON_COLUMNS:
             two = name == "signal_conf_ph"
             found = self.file.need(f"{beam}/heights/{name}", rows=total, ndim=2 if two else 1)
+            self._note_rounded(f"{beam}/heights/{name}", found.dtype)
             if two and found.shape[1] <= SEA_ICE:
                 raise GranuleError(
                     f"{self.id}: {beam}/heights/{name}: expected 5 columns, a surface type each, got {found.shape[1]}"
@@ -368,11 +405,42 @@ class _Reader:
         latitude, longitude = (np.where(far, np.nan, a) for a in (latitude, longitude))
         self._note(beam, "delta_time", used & np.isnan(time), "is a fill or no possible value")
         self._note(beam, "the position", used & np.isnan(latitude), "is a fill or no possible value")
+        self._check_course(beam, dist_x, time, latitude, longitude)
         if used.any() and not (np.isfinite(latitude).any() and np.isfinite(time).any()):
             raise GranuleError(
                 f"{self.id} {beam}: no geosegment with photons has a position and a time that can be"
             )
         return time, latitude, longitude
+
+    def _check_course(self, beam: str, dist_x: F8, time: F8, latitude: F8, longitude: F8) -> None:
+        """Note times and positions that contradict the distances or the name of the granule."""
+        known = time[np.isfinite(time)]
+        if (falls := int((np.diff(known) < 0).sum())) > 0:
+            self.notes.append(f"{beam}: delta_time falls {falls:,} times along the track: times are doubtful")
+        rows = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
+        ratio = course_ratio(latitude[rows], longitude[rows], dist_x[rows])
+        if np.isfinite(ratio) and abs(ratio - 1) > 0.1:
+            self.notes.append(
+                f"{beam}: positions move {ratio:.2g} m per m of segment_dist_x: positions or distances are wrong"
+            )
+        named = PASS_NAME.search(self.id)
+        if named is None:
+            return
+        if known.size:
+            late = float(np.median(known)) - delta_time(named[1])
+            if not -60.0 < late < LONGEST_SECONDS:
+                self.notes.append(
+                    f"{beam}: delta_time lies {late:,.0f} s after the time in the granule's name: times are doubtful"
+                )
+        low, high, course = REGIONS.get(int(named[2]), (-90, 90, 0))
+        if rows.size:
+            middle = float(np.median(latitude[rows]))
+            moved = float(latitude[rows[-1]] - latitude[rows[0]])
+            if not low - 2 <= middle <= high + 2 or moved * course < 0:
+                self.notes.append(
+                    f"{beam}: positions about latitude {middle:.1f} contradict region {named[2]} of the granule's name "
+                    f"({low:g} to {high:g}): positions are doubtful"
+                )
 
     def _sea_ice(self, beam: str, rows: int) -> bool:
         """Return True if a geosegment lies in the sea-ice mask; assumed, with a note, if the file has no mask."""
@@ -425,11 +493,12 @@ class _Reader:
         except GranuleError as error:
             self.notes.append(f"{beam}: no background: {error}")
             return None
-        if start.size > 50 and not np.nanmax(np.abs(rate), initial=0.0):
+        if start.size > 50 and (rate == 0.0).all():
             rate = np.full(rate.size, np.nan)
             self.notes.append(f"{beam}: background is 0 in all records, as never written: it is not used")
         order = np.flatnonzero(np.isfinite(start))
         if (np.diff(start[order]) <= 0).any():
+            self.notes.append(f"{beam}: records of background are not in the order of time: sorted here")
             order = order[np.unique(start[order], return_index=True)[1]]
         known = time[np.isfinite(time)]
         if order.size and known.size > 1:
@@ -446,10 +515,10 @@ class _Reader:
         return Background(start[order], counts[order], rate[order])
 
 
-def photon_notes(beam: str, table: BeamTable) -> list[str]:
-    """List what was damaged of the photons that were read, with their number."""
+def photon_notes(beam: str, table: BeamTable) -> dict[str, str]:
+    """Return notes by kind on what was damaged of the photons that were read, with their number."""
     counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage.items()}
-    return [f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)]
+    return {kind: f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)}
 
 
 def gap_notes(beam: str, dist_x: F8, longer_than: float = 1000.0) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from is2ice.errors import GranuleError, NoSignalError, RemoteError, TransitionOr
 from .atl03 import Granule, Plan, Subset, open_granule
 
 __all__ = ["open_cube"]
+
+log = logging.getLogger("is2ice")
 
 #: Attributes that belong to one beam, not to the granule.
 _PER_BEAM = ("beam", "spot", "beam_strength", "notes")
@@ -39,6 +42,11 @@ def open_cube(
         Cells in one block along ``x_atc``.
     **options
         As for :meth:`is2ice.io.icesat2.atl03.Granule.plan`.
+
+    Notes
+    -----
+    Damage of photons is found when they are read, which is after the notes in the attributes were written: it is
+    logged as a warning.
 
     Returns
     -------
@@ -70,6 +78,8 @@ def open_cube(
     if granule.traffic is not None:
         attrs["traffic"] = f"{granule.traffic} at opening"
     notes = list(dict.fromkeys([*(note for beam in names for note in granule.notes_of(beam)), *left_out]))
+    for beam in names:
+        granule.new_notes(beam)  # these stand in the attributes
     ds = xr.Dataset(
         {name: (("beam", "x_atc"), a) for name, a in data.items()},
         coords={
@@ -139,7 +149,10 @@ def _lazy_variables(granule: Granule, plans: list[Plan], k0: int, n: int, chunk:
 
 def _block(granule: Granule, plan: Plan, k0: int, n: int) -> dict[str, np.ndarray]:
     try:
-        return granule.block(plan, k0, n)
+        block = granule.block(plan, k0, n)
+        for note in granule.new_notes(plan.beam):
+            log.warning("%s: %s", granule.id, note)
+        return block
     except Exception as error:
         error.add_note(f"while computing {granule.id} {plan.beam}, x_atc from {k0 * plan.length:.0f} m")
         raise

@@ -11,20 +11,24 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import SchemaError, StoreError, require
-from is2ice.io.remote.location import FolderLocation, Location, beside, location
+from is2ice.io.documents import parse_json
+from is2ice.io.remote.location import PARALLEL, FolderLocation, Location, beside, location
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
+    CURRENT,
     META,
-    create,
     entry_bytes,
     entry_key,
     holds_store,
@@ -43,8 +47,8 @@ from .stac_items import collection_of, geoparquet_of, item_of_track
 __all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 
 log = logging.getLogger("is2ice")
-#: Tracks that were checked are kept in memory up to this size until they are put, bytes; others are read again.
-HELD = 2**28
+#: Tracks that are checked and put at a time.
+AT_ONCE = 4
 Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
@@ -129,17 +133,11 @@ def publish(
     work = _Publication.of(beside(store, place, storage_options), None if target is None else place, found)
     first, fresh = work.base, work.differing()
     if dry_run:
-        size = sum(work.check(key) for key in sorted(fresh))
+        size = work.each(lambda key: sum(map(len, work.check(key).values())), fresh)
         return work.result(first, _number(first) + bool(fresh or work.redeclared), fresh, size)
-    if (
-        first is None and work.place is not work.root
-    ):  # a place that holds nothing stays so if a track is unfit
-        for key in sorted(fresh):
-            work.check(key)
-    create(work.place)
     size = 0
     while fresh or work.redeclared:
-        size += sum(work.put(key) for key in sorted(fresh))
+        size += work.put_all(fresh)
         manifest = work.merged(fresh)
         if work.place.create(stores.version_key(manifest["version"]), packed(manifest)):
             break
@@ -168,8 +166,8 @@ class _Publication:
         The newest version of the place, which its pointer may not name yet.
     items : dict
         STAC items of the tracks that were checked.
-    held : dict
-        Objects of tracks that were checked and are not put yet, up to :data:`HELD` bytes in all.
+    new : bool
+        True if this publication makes the place: no track needs to be looked for there.
     """
 
     root: Location
@@ -178,7 +176,7 @@ class _Publication:
     declared: Declaration | None
     base: Document | None = None
     items: dict[str, Document] = field(default_factory=dict)
-    held: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    new: bool = False
 
     @classmethod
     def of(
@@ -212,56 +210,75 @@ class _Publication:
             "declaration"
         )
 
-    def check(self, key: str) -> int:
-        """Read a track, which must be whole and fit to be published, and describe it; return its bytes."""
+    def each(self, step: Callable[[str], int], keys: Iterable[str], at_once: int = AT_ONCE) -> int:
+        """Do a step for several tracks at a time; return the sum of its results."""
+        with ThreadPoolExecutor(at_once) as pool:
+            return sum(pool.map(step, sorted(keys)))
+
+    def check(self, key: str) -> dict[str, bytes]:
+        """Read a track, which must be whole and fit to be published, and describe it."""
         entry = self.wanted[key]
         objects = stores.read_track(self.root, entry)
-        ds = check_track(objects, key)
         declared = self.declared or _declaration(self.base)
         address = (declared.url if declared else "").rstrip("/") or self.place.url
         self.items[key] = item_of_track(
-            ds,
+            check_track(objects, key),
             href=f"{address}/{track_path(entry)}",
             collection=declared.name if declared else "is2ice",
             licence=declared.licence if declared else "",
             digest=entry["digest"],
             size=entry["bytes"],
         )
-        if sum(self.wanted[k]["bytes"] for k in (*self.held, key)) <= HELD:
-            self.held[key] = objects
-        return int(entry["bytes"])
+        return objects
+
+    def put_all(self, keys: Iterable[str]) -> int:
+        """Check tracks, put them into the place, and make them part of it; return the bytes copied.
+
+        Each is read once. If one is unfit, a place that held nothing before holds nothing afterwards.
+        """
+        place = self.place
+        before = isinstance(place, FolderLocation) and place.folder.exists()
+        self.new |= not holds_store(place) and place.create(META, root_meta())
+        try:
+            size = self.each(self.put, keys)
+        except StoreError:
+            # A publisher that came meanwhile has tracks in use, or will miss the items of those that go and say so.
+            if self.new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
+                place.delete([*place.objects("tracks/"), META])
+                if isinstance(place, FolderLocation) and not before:
+                    with suppress(OSError):  # someone has put a file there
+                        place.folder.rmdir()
+            raise
+        if place is not self.root:
+            self.each(self._take, keys, PARALLEL)
+        return size
 
     def put(self, key: str) -> int:
         """Put a track and its item into the place, where no version names it yet; return the bytes copied."""
-        entry, path, copied = self.wanted[key], track_path(self.wanted[key]), 0
-        if key not in self.items:
-            self.check(key)
-        objects = self.held.pop(key, None)
+        if key in self.items:  # put before another publisher was first
+            return 0
+        path, copied, objects = track_path(self.wanted[key]), 0, self.check(key)
         if self.place is not self.root:
-            there = self.place.objects(f"{path}/")
-            lacking = {
-                k: o.size
-                for k, o in self.root.objects(f"{path}/").items()
-                if k not in there or there[k].size != o.size
-            }
+            there = {} if self.new else self.place.objects(f"{path}/")
+            lacking = {f"{path}/{name}": raw for name, raw in objects.items()}
+            lacking = {k: raw for k, raw in lacking.items() if k not in there or there[k].size != len(raw)}
             if not self.place.copy(self.root, {k: k for k in lacking}):
-                objects = objects or stores.read_track(self.root, entry)
-                self.place.put_all({k: objects[k.removeprefix(f"{path}/")] for k in lacking})
-            copied = sum(lacking.values())
-            self._take(key, entry)
+                self.place.put_all(lacking)
+            copied = sum(map(len, lacking.values()))
         self.place.put(f"{path}.json", json.dumps(self.items[key]).encode())
         log.info("%s: %s, %d bytes copied", self.place.name, path, copied)
         return copied
 
-    def _take(self, key: str, entry: Document) -> None:
+    def _take(self, key: str) -> int:
         """Make a track part of the place, unless a run wrote another one there that is not published yet."""
+        entry = self.wanted[key]
         at = entry_key(entry["granule"], entry["beam"])
         held = self.place.read(at)
         before = (self.base or {}).get("tracks", {}).get(key, {}).get("digest")
-        if held is not None and before is not None and f'"{before}"'.encode() not in held[0]:
-            return
-        if self.place.swap(at, entry_bytes(entry), held[1] if held else None):
+        other = held is not None and before is not None and f'"{before}"'.encode() not in held[0]
+        if not other and self.place.swap(at, entry_bytes(entry), held[1] if held else None):
             stores.show_track(self.place, entry)
+        return 0
 
     def merged(self, fresh: Iterable[str]) -> Document:
         """Make the next version: all that the newest one holds, and these tracks."""
@@ -389,9 +406,7 @@ def _complete(place: Location, manifest: Document) -> None:
             number, tag = _pointed(place)
             if number >= manifest["version"] or place.swap(META, _root_of(manifest), tag):
                 break
-    while (
-        True
-    ):  # the copies at the root say what the version says that the pointer names, also one named meanwhile
+    while True:  # the copies at the root follow the pointer, also one that is moved meanwhile
         number, _ = _pointed(place)
         if (told := _told(place)) != number:
             _settle(place, number, told)
@@ -413,7 +428,7 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
     for key, path, raw in zip(new, paths, place.read_all(paths), strict=True):
         if raw is None:
             raise StoreError(f"{place.name}: {path} is missing; publish the store again")
-        known[key] = json.loads(raw)
+        known[key] = parse_json(raw, f"{place.name}/{path}", error=StoreError, nan=True, kind=dict)
     declared = _declaration(manifest)
     return {key: _item_of(known[key], declared) for key in tracks}
 
@@ -421,10 +436,9 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
 def _revise(place: Location, manifest: Document, before: int) -> None:
     """Note in each track that a version changes since when it is so: opening it then needs no list of all."""
     old = stores.read_version(place, before)["tracks"] if before else {}
-    for key, entry in manifest["tracks"].items():
-        while old.get(key, {}).get("digest") != entry["digest"]:
-            if stores.add_revision(place, manifest["version"], entry):
-                break
+    new = [e for key, e in manifest["tracks"].items() if old.get(key, {}).get("digest") != e["digest"]]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(partial(stores.add_revision, place, manifest["version"]), new))
 
 
 def _settle(place: Location, number: int, told: int | None) -> None:
@@ -434,9 +448,13 @@ def _settle(place: Location, number: int, told: int | None) -> None:
     before = stores.read_version(place, int(told or 0)) if known else {"tracks": {}, "declaration": None}
     items = _items(place, current, number)
     redeclared = before["declaration"] != current["declaration"]
-    for key, entry in current["tracks"].items():
-        if redeclared or before["tracks"].get(key, {}).get("digest") != entry["digest"]:
-            place.put(f"{track_path(entry)}.json", json.dumps(items[key]).encode())
+    wanted = {
+        f"{track_path(entry)}.json": json.dumps(items[key]).encode()
+        for key, entry in current["tracks"].items()
+        if redeclared or before["tracks"].get(key, {}).get("digest") != entry["digest"]
+    }
+    held = place.read_all(wanted)
+    place.put_all({key: raw for (key, raw), there in zip(wanted.items(), held, strict=True) if raw != there})
     place.put(COLLECTION, _collection(current, items, ".", f"./versions/{number:06d}/items.parquet"))
 
 
@@ -450,8 +468,8 @@ def _told(place: Location) -> int | None:
     """Version of the root's collection; None of an unreadable one."""
     held = place.read(COLLECTION)
     try:
-        return None if held is None else int(json.loads(held[0])["version"])
-    except (ValueError, KeyError, TypeError):
+        return None if held is None else int(parse_json(held[0], COLLECTION, error=StoreError)["version"])
+    except (StoreError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Bytes that a user block may take before the signature.
+USER_BLOCKS = (0, 512, 1024, 2048, 4096, 8192)
 #: Block of remote files of other schemes than http(s) and s3, which are read through fsspec.
 BLOCK = 8 * 2**20
 
@@ -74,6 +77,8 @@ class Source:
                 raise GranuleError(f"{path} is a folder; expected an ATL03 HDF5 file")
             if not path.exists():
                 raise GranuleError(f"{path}: no such file")
+            if not path.is_file():  # a pipe would never answer
+                raise GranuleError(f"{path}: expected an ATL03 HDF5 file, got a pipe or device")
             return cls(name=path.name, path=str(path.resolve()))
         if hasattr(source, "data_links"):  # earthaccess.DataGranule
             return cls._of_earthdata(source)
@@ -153,7 +158,7 @@ class Source:
             handle = fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache")
             return Hdf5(handle, granule=self.name, size=getattr(handle, "size", None))
         stream = RemoteFile(self.url, self.name)
-        if stream.read_at(0, 8) != SIGNATURE:
+        if not any(stream.read_at(at, 8) == SIGNATURE for at in USER_BLOCKS if at + 8 <= stream.size):
             got = bytes(stream.read_at(0, 8))
             raise GranuleError(
                 f"{self.name}: not an HDF5 file ({f'it starts with {got!r}' if got else 'it is empty'}). "
@@ -175,7 +180,7 @@ class Source:
             return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
         head = b""
         if self.path is not None:
-            with open(self.path, "rb") as f:
+            with suppress(OSError), open(self.path, "rb") as f:
                 head = f.read(8)
             if head != SIGNATURE:
                 got = f"it starts with {head!r}" if head else "it is empty"

@@ -31,6 +31,7 @@ from urllib.parse import urlsplit
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, is_url, location
 from is2ice.io.urls import local_path, public_url
 from is2ice.version import __version__
@@ -112,7 +113,7 @@ def unpacked(raw: bytes) -> Any:
     """
     try:
         return json.loads(gzip.decompress(raw))
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 
@@ -150,10 +151,11 @@ def parse_entry(raw: bytes, store: str, granule: str, beam: str) -> dict[str, An
     """
     where = f"{store}/{granule}/{beam}"
     try:
-        document = dict(json.loads(raw))
+        document = parse_json(raw, where, error=DamagedTrackError, nan=True, kind=dict)
         whole = document.pop("sum") == _sum(document)
         whole &= (document["granule"], document["beam"]) == (granule, beam)
-    except (ValueError, KeyError, TypeError):
+        whole &= isinstance(document["attributes"], dict)
+    except (DamagedTrackError, KeyError, TypeError):
         whole = False
     if not whole:
         raise DamagedTrackError(
@@ -191,10 +193,11 @@ def root_attributes(root: Location) -> tuple[dict[str, Any], str] | None:
     held = root.read(META)
     if held is None:
         return None
-    try:
-        return dict(json.loads(held[0]).get("attributes", {})), held[1]
-    except (ValueError, AttributeError) as error:
-        raise StoreError(f"{root.name}/{META}: not Zarr metadata ({error})") from None
+    where = f"{root.name}/{META}"
+    found = parse_json(held[0], where, error=StoreError, nan=True, kind=dict).get("attributes", {})
+    if not isinstance(found, dict):
+        raise StoreError(f"{where}: not Zarr metadata: attributes are no object; restore the file")
+    return found, held[1]
 
 
 def attributes(group: str | os.PathLike[str]) -> dict[str, Any] | None:

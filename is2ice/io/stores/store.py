@@ -20,6 +20,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
+from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import FolderLocation, HttpLocation, Location, location
 from is2ice.science import epoch
 from is2ice.version import __version__
@@ -60,6 +61,7 @@ __all__ = [
     "fingerprint",
     "group_name",
     "is_store",
+    "json_attribute",
     "keeps",
     "missing_value",
     "new_entry",
@@ -147,7 +149,20 @@ def track_attributes(
 
 def track_summary(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return counts stored with a track, from its attributes."""
-    return dict(json.loads(attrs.get("track_summary", "{}")))
+    return json_attribute(attrs, "track_summary")
+
+
+def json_attribute(attrs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Read an attribute of a track that holds an object as JSON; empty if it is absent.
+
+    Raises
+    ------
+    StoreError
+        It is not that.
+    """
+    where = f"attribute {name} of {attrs.get('granule', '')} {attrs.get('beam', '')}".rstrip()
+    found = parse_json(str(attrs.get(name, "{}")), where, error=StoreError, nan=True, kind=dict)
+    return dict(found)
 
 
 def write_track(
@@ -614,19 +629,23 @@ def _revision_key(granule: str, beam: str) -> str:
     return f"published/{granule}/{beam}.json"
 
 
-def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> bool:
-    """Note that a track is published as this entry from a version on; False when another publisher was first."""
+def add_revision(root: Location, number: int, entry: Mapping[str, Any]) -> None:
+    """Note that a track is published as this entry from a version on."""
     key = _revision_key(entry["granule"], entry["beam"])
-    held = root.read(key)
-    revisions = [r for r in _revisions(held) if r["since"] != number]
-    raw = [*revisions, {"since": number, "entry": entry_bytes(entry).decode()}]
-    return root.swap(key, json.dumps(raw).encode(), held[1] if held else None)
+    one = {"since": number, "entry": entry_bytes(entry).decode()}
+    if number == 1 and root.create(key, json.dumps([one]).encode()):
+        return
+    while True:  # until no other publisher was first
+        held = root.read(key)
+        revisions = [r for r in _revisions(held) if r["since"] != number]
+        if root.swap(key, json.dumps([*revisions, one]).encode(), held[1] if held else None):
+            return
 
 
 def _revisions(held: tuple[bytes, str] | None) -> list[dict[str, Any]]:
     try:
-        return list(json.loads(held[0])) if held else []
-    except ValueError:
+        return list(parse_json(held[0], "revisions", error=StoreError, kind=list)) if held else []
+    except StoreError:  # the list of all tracks of a version says the same
         return []
 
 

@@ -10,7 +10,8 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -70,12 +71,20 @@ def encode(ds: xr.Dataset) -> dict[str, bytes]:
 
 
 def decode(objects: Mapping[str, bytes]) -> xr.Dataset:
-    """Decode the objects of a track; ``delta_time`` stays in seconds."""
-    from zarr.core.buffer.cpu import Buffer
-    from zarr.storage import MemoryStore
+    """Decode the objects that :func:`encode` makes; ``delta_time`` stays in seconds.
 
-    memory = MemoryStore({name: Buffer.from_bytes(raw) for name, raw in objects.items()}, read_only=True)
-    return xr.open_zarr(memory, decode_times=False, chunks=None, consolidated=True).load()
+    Raises
+    ------
+    KeyError, ValueError
+        An object is absent, or not what was written.
+    """
+    root = json.loads(objects[META])
+    variables = {}
+    for name, meta in root["consolidated_metadata"]["metadata"].items():
+        attributes = {k: v for k, v in meta["attributes"].items() if k != "_FillValue"}
+        values = _values(name, meta, objects)
+        variables[name] = xr.Variable(meta.get("dimension_names", ()), values, attributes)
+    return xr.decode_cf(xr.Dataset(variables, attrs=root["attributes"]), decode_times=False)
 
 
 def digest_of(objects: Mapping[str, bytes]) -> str:
@@ -124,16 +133,9 @@ def _serializer(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 def _chunks(values: NDArray[Any], how: Mapping[str, Any]) -> list[tuple[str, bytes]]:
     """Keys and bytes of the chunks (or shards) of an array."""
-    if values.ndim == 0:
-        return [("c", _chunk(values))]
-    shards = how.get("shards")
-    if shards is None:
-        return [("c/" + "/".join("0" * values.ndim), _chunk(values))]
-    out = []
-    for cell in product(*(range(-(-n // s)) for n, s in zip(values.shape, shards, strict=True))):
-        window = tuple(slice(k * s, (k + 1) * s) for k, s in zip(cell, shards, strict=True))
-        out.append(("c/" + "/".join(map(str, cell)), _shard(values[window], shards, how["chunks"])))
-    return out
+    pack = partial(_shard, shape=how["shards"], chunk=how["chunks"]) if "shards" in how else _chunk
+    parts = _parts(values, how.get("shards", values.shape))
+    return [("/".join(["c", *map(str, cell)]), pack(part)) for cell, part in parts]
 
 
 def _shard(values: NDArray[Any], shape: tuple[int, ...], chunk: tuple[int, ...]) -> bytes:
@@ -141,13 +143,10 @@ def _shard(values: NDArray[Any], shape: tuple[int, ...], chunk: tuple[int, ...])
     counts = [s // c for s, c in zip(shape, chunk, strict=True)]
     index = np.full((*counts, 2), 2**64 - 1, "<u8")  # chunks beyond the array's end stay absent
     parts, position = [], 0
-    for cell in product(*map(range, counts)):
-        piece = values[tuple(slice(k * c, (k + 1) * c) for k, c in zip(cell, chunk, strict=True))]
-        if piece.size == 0:
-            continue
+    for cell, piece in _parts(values, chunk):
         if piece.shape != chunk:  # chunks are whole: beyond the array's end lies its fill value
             whole = np.full(chunk, np.nan if values.dtype.kind == "f" else 0, values.dtype)
-            whole[tuple(slice(n) for n in piece.shape)] = piece
+            whole[tuple(map(slice, piece.shape))] = piece
             piece = whole
         raw = _chunk(piece)
         index[cell] = position, len(raw)
@@ -172,3 +171,49 @@ def _checked(raw: bytes) -> bytes:
     from google_crc32c import value
 
     return raw + struct.pack("<I", value(raw))
+
+
+# -- decoding ------------------------------------------------------------------------------------------
+def _values(name: str, meta: Mapping[str, Any], objects: Mapping[str, bytes]) -> NDArray[Any]:
+    """Values of an array from its chunks or shards."""
+    dtype = np.dtype(object if meta["data_type"] == "string" else meta["data_type"])
+    out = np.empty(meta["shape"], dtype)
+    outer = meta["chunk_grid"]["configuration"]["chunk_shape"]
+    sharded = meta["codecs"][0]["name"] == "sharding_indexed"
+    for cell, part in _parts(out, outer):
+        raw = objects["/".join([name, "c", *map(str, cell)])]
+        if not sharded:
+            part[...] = _piece(raw, dtype, outer)
+            continue
+        chunk = meta["codecs"][0]["configuration"]["chunk_shape"]
+        counts = [s // c for s, c in zip(outer, chunk, strict=True)]
+        index = np.frombuffer(_unchecked(raw[-16 * int(np.prod(counts)) - 4 :]), "<u8").reshape(*counts, 2)
+        for inner, piece in _parts(part, chunk):
+            first, size = map(int, index[inner])
+            whole = _piece(raw[first : first + size], dtype, chunk)
+            piece[...] = whole[tuple(map(slice, piece.shape))]
+    return out
+
+
+def _parts(values: NDArray[Any], shape: Sequence[int]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+    """Cells of a regular grid over an array, with views of what lies in them."""
+    for cell in product(*(range(-(-n // s)) for n, s in zip(values.shape, shape, strict=True))):
+        window: Any = (slice(k * s, (k + 1) * s) for k, s in zip(cell, shape, strict=True))
+        yield cell, values[(..., *window)]
+
+
+def _piece(raw: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> NDArray[Any]:
+    from numcodecs import VLenUTF8
+    from numcodecs.zstd import Zstd
+
+    data = Zstd().decode(_unchecked(raw))
+    if dtype.hasobject:
+        return np.asarray(VLenUTF8().decode(data), object).reshape(shape)
+    return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape)
+
+
+def _unchecked(raw: bytes) -> bytes:
+    """Bytes without their CRC32C, which must be right."""
+    if raw != _checked(raw[:-4]):
+        raise ValueError("a chunk does not have its checksum")
+    return raw[:-4]

@@ -664,3 +664,117 @@ def test_a_beam_without_its_segments_is_noted_and_the_others_open(tmp_path, prod
     assert read(path, "gt2r").attrs["notes"] == []
     with pytest.raises(GranuleError, match=f"no {product} segments in beam gt1r"):
         read(path, "gt1r")
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """The sample's ATL07 or ATL10, changed by a function of the group of its beam gt1r."""
+
+    def change(product, edit) -> Path:
+        (source,) = SAMPLE.glob(f"{product}*.h5")
+        path = tmp_path / source.name
+        shutil.copy(source, path)
+        path.chmod(0o644)
+        with h5py.File(path, "r+") as f:
+            edit(f["gt1r"])
+        return path
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("heights/height_segment_height", -9e9),
+        ("heights/height_segment_height", np.inf),
+        ("heights/height_segment_length_seg", -5.0),
+        ("heights/height_segment_type", 128),
+        ("beam_fb_height", 3e5),
+        ("latitude", 91.0),
+    ],
+)
+def test_values_that_a_product_cannot_hold_are_absent_and_counted(changed, name, value):
+    def edit(beam):
+        item = beam["freeboard_segment"][name]
+        values = item[()].astype("i4") if name.endswith("type") else item[()]
+        values[10:13] = value
+        attrs = dict(item.attrs)
+        del beam["freeboard_segment"][name]
+        beam["freeboard_segment"].create_dataset(name, data=values).attrs.update(
+            {k: attrs[k] for k in ("units",) if k in attrs}
+        )
+
+    tree = atl07_atl10.open_atl10(changed("ATL10", edit))
+    (note,) = tree.attrs["notes"]
+    assert note.startswith(f"gt1r/freeboard_segment/{name}: 3 of ")
+    ds = tree["gt1r/segments"].to_dataset()
+    (column,) = [n for n, a in ds.items() if a.attrs.get("original", "").endswith(name)]
+    assert np.isnan(ds[column].values[10:13].astype(float)).all()
+    nasa_product_checks.check_atl10(tree)
+
+
+def test_rows_of_a_product_without_a_place_are_left_out_and_disorder_is_refused(changed):
+    def lost(beam):
+        beam["sea_ice_segments/seg_dist_x"][5:9] = np.nan
+
+    tree = atl07_atl10.open_atl07(changed("ATL07", lost))
+    assert [n.partition(": ")[2] for n in tree.attrs["notes"]] == [
+        "gt1r/sea_ice_segments: 4 of 874 rows have no distance along the track: left out"
+    ]
+    assert tree["gt1r/segments"].sizes["segment"] == 870
+
+    def shuffled(beam):
+        x = beam["sea_ice_segments/seg_dist_x"]
+        x[...] = np.random.default_rng(0).permutation(x[()])
+
+    path = changed("ATL07", shuffled)
+    assert "in no order" in " ".join(atl07_atl10.open_atl07(path).attrs["notes"])
+    with pytest.raises(GranuleError, match=r"fall .* times in 874 rows"):
+        atl07_atl10.open_atl07(path, "gt1r")
+
+
+def test_a_segment_of_unknown_type_is_no_ice_of_a_map(changed):
+    from is2ice.science.grid import GRIDS, product_sums
+
+    def unknown(beam):
+        item = beam["freeboard_segment/heights/height_segment_type"]
+        item[...] = np.iinfo(item.dtype).max
+
+    whole = product_sums(
+        atl07_atl10.open_atl10(changed("ATL10", lambda beam: None), "gt1r"), GRIDS["nsidc_south"]
+    )
+    got = product_sums(atl07_atl10.open_atl10(changed("ATL10", unknown), "gt1r"), GRIDS["nsidc_south"])
+    assert int(whole["length_thick_ice"].sum()) > 0
+    assert int(got["length_thick_ice"].sum()) == 0
+
+
+def _other(how):
+    def edit(beam):
+        item = beam["freeboard_segment/beam_refsurf_ndx"]
+        values = how(item[()])
+        del beam["freeboard_segment/beam_refsurf_ndx"]
+        beam["freeboard_segment/beam_refsurf_ndx"] = values
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("how", "got"),
+    [
+        (lambda v: v.astype("S8"), "values of |S8"),
+        (lambda v: np.zeros(v.size, [("a", "f4")]), "values of [('a', '<f4')]"),
+        (lambda v: v[:-1], "the shape (865,)"),
+        (lambda v: v[0], "the shape ()"),
+    ],
+)
+def test_a_variable_that_is_no_column_of_its_table_is_left_out_with_a_note(changed, how, got):
+    tree = atl07_atl10.open_atl10(changed("ATL10", _other(how)))
+    (note,) = tree.attrs["notes"]
+    assert note.startswith("gt1r/freeboard_segment/beam_refsurf_ndx: expected 866 numbers")
+    assert note.endswith(f"got {got}: left out")
+    nasa_product_checks.check_atl10(tree)
+
+
+def test_a_product_without_its_leads_says_so(changed):
+    tree = atl07_atl10.open_atl10(changed("ATL10", lambda beam: beam.__delitem__("leads")))
+    assert tree.attrs["notes"] == ["gt1r/leads is missing: taken as an empty table"]

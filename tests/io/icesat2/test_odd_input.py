@@ -20,6 +20,7 @@ from is2ice.errors import GranuleError, NoSignalError
 from is2ice.io.icesat2 import cleaning
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.icesat2.lazy_cube import open_cube
+from is2ice.schema import Quality
 from is2ice.science.first_photon_bias import from_cal19, from_model, renewal_table
 
 SAMPLE = next((Path(__file__).resolve().parents[3] / "sample_data").glob("ATL03_*.h5"))
@@ -131,6 +132,9 @@ def test_heights_of_another_surface_are_flagged(edited):
     got = Granule(edited(change)).track("gt2r")
     assert float(np.nanmax(np.abs(got.height))) < 5.0
     assert any("cannot be" in note and "flagged" in note for note in got.attrs["notes"])
+    flagged = (got.segment_quality & Quality.HEIGHT_IMPOSSIBLE > 0).values
+    assert flagged.any()
+    assert not np.isfinite(got.height.values[flagged]).any()
 
 
 def test_positions_of_geosegments_without_photons_mean_nothing(edited):
@@ -196,7 +200,7 @@ def test_calibration_of_another_sign_is_not_used(edited):
 def test_tables_with_one_width_are_refused():
     axis = np.array([2.8, 3.0])
     with pytest.raises(ValueError, match="axis does not increase"):
-        from_cal19(2.9, axis, np.ones((2, 5)) * np.arange(5), np.ones((2, 1)), np.zeros((2, 5, 1)))
+        from_cal19(2.9, axis, np.ones((2, 5)) * np.arange(5), np.ones((2, 1)), np.ones((2, 5, 1)))
 
 
 # -- reasons and beams --------------------------------------------------------------------------------
@@ -474,6 +478,84 @@ def test_values_of_another_kind_are_noted(edited, path, rows, value, said):
     assert any(re.search(said, note) for note in notes), notes
 
 
+def _as(path, change):
+    """An edit that replaces a dataset of beam gt2r by a function of its values."""
+
+    def edit(f):
+        values = change(f[f"gt2r/{path}"][()])
+        del f[f"gt2r/{path}"]
+        f[f"gt2r/{path}"] = values
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            _as("geolocation/segment_dist_x", np.float32),
+            "segment_dist_x is stored as float32, expected float64",
+        ),
+        (_as("heights/h_ph", lambda v: v.astype("i2")), "h_ph is stored as int16, expected float32"),
+        (_as("geolocation/segment_dist_x", lambda v: v / 1e3), "positions move 1e.03 m per m"),
+        (_as("geolocation/reference_photon_lat", lambda v: v * 0), "positions move 0.6 m per m"),
+        (_as("geolocation/reference_photon_lat", np.negative), "latitude 75.2 contradict region 10"),
+        (_as("geolocation/reference_photon_lat", lambda v: v[::-1]), "latitude -75.2 contradict region 10"),
+        (_as("geolocation/delta_time", lambda v: v[::-1]), "delta_time falls 397 times"),
+        (
+            _as("geolocation/delta_time", lambda v: v + 3.15e7),
+            r"31,500,\d+ s after the time in the granule's name",
+        ),
+        (_as("bckgrd_atlas/delta_time", lambda v: v[::-1]), "background are not in the order of time"),
+        (_as("bckgrd_atlas/bckgrd_rate", np.negative), "of background are fills or impossible"),
+        (lambda f: f["gt2r/geolocation"].__delitem__("solar_elevation"), "no usable solar_elevation"),
+    ],
+)
+def test_tables_that_contradict_each_other_or_the_name_are_noted(edited, change, said):
+    notes = Granule(edited(change)).table("gt2r").notes
+    assert any(re.search(said, note) for note in notes), notes
+    assert not any(re.search(said, note) for note in Granule(SAMPLE).table("gt2r").notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_as("heights/dist_ph_along", np.negative), "dist_ph_along of .* lies outside of their geosegment"),
+        (_as("heights/signal_conf_ph", lambda v: v + 100), "signal_conf_ph of 84,752 photons is no code"),
+        (_as("heights/quality_ph", lambda v: np.where(v > 0, 99, v)), "quality_ph of .* is no code"),
+        (_as("heights/ph_id_pulse", lambda v: v * 0 + 1), "ph_id_pulse stand still"),
+    ],
+)
+def test_photons_of_unknown_codes_and_places_are_counted(edited, change, said):
+    granule = Granule(edited(change))
+    plan = granule.plan("gt2r")
+    granule.block(plan, plan.k0, plan.n)
+    assert any(re.search(said, note) for note in granule.notes_of("gt2r")), granule.notes_of("gt2r")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dead_time", lambda v: v[::-1]),
+        ("dead_time", lambda v: v * 1000),
+        ("strength", lambda v: v * 1000),
+        ("width", lambda v: v * 1000),
+        ("ffb_corr", lambda v: v * 0),
+        ("ffb_corr", lambda v: v[..., ::-1]),
+        ("ffb_corr", lambda v: v[:, ::-1]),
+    ],
+)
+def test_tables_of_calibration_in_another_order_or_unit_are_not_used(edited, name, change):
+    where = f"ancillary_data/calibrations/first_photon_bias/gt2r/{name}"
+
+    def edit(f):
+        f[where][...] = change(f[where][()])
+
+    granule = Granule(edited(edit))
+    assert granule.first_photon_bias("gt2r").source.startswith("model")
+    assert any("from the model, not CAL-19: first-photon tables" in n for n in granule.notes_of("gt2r"))
+
+
 @pytest.mark.parametrize("name", ["delta_time", "reference_photon_lat"])
 def test_a_beam_whose_times_or_positions_stand_still_is_refused(edited, name):
     def change(f):
@@ -497,7 +579,8 @@ def test_freeboards_that_cannot_be_are_flagged_and_noted(edited):
     wrong = (values < -2.0).values
     assert wrong.any()
     assert not np.isfinite(track["freeboard"].values[wrong]).any()
-    assert (track["segment_quality"].values[wrong] & 256 > 0).all()
+    flagged = track["segment_quality"].values & Quality.FREEBOARD_IMPOSSIBLE > 0
+    np.testing.assert_array_equal(flagged, wrong)
     assert any(f"freeboards of {wrong.sum():,} segments cannot be" in note for note in track.attrs["notes"])
 
 
@@ -526,6 +609,38 @@ def test_scattered_fills_of_heights_are_counted(edited, whole, fill, declared):
     again = granule.track("gt2r")
     assert again.attrs["notes"] == got.attrs["notes"]
     assert again.drop_vars("x_atc").equals(got.drop_vars("x_atc"))
+
+
+def test_damage_found_by_other_processes_and_by_lazy_cubes_is_said(edited, tmp_path, caplog):
+    from is2ice.io.remote.location import location
+    from is2ice.workflows.options import Options
+    from is2ice.workflows.segment_blocks import Joined, Part
+    from is2ice.workflows.track import load
+
+    def change(f):
+        f["gt2r/heights/h_ph"][::100] = np.nan
+        f["gt2r/heights/dist_ph_along"][:10] = -1e9
+
+    path, options = edited(change), Options()
+    expected = Granule(path).track("gt2r", block=2000)
+    assert len([n for n in expected.attrs["notes"] if "h_ph" in n or "dist_ph_along" in n]) == 2
+    joined = Joined(location(tmp_path / "parts"), 2000, load)
+    for number in range(2):
+        joined.make(options, Part(path, "g", "gt2r", number))
+    got = joined(path, "gt2r", options)
+    assert sorted(got.attrs["notes"]) == sorted(expected.attrs["notes"])
+
+    (part, *_) = (tmp_path / "parts").rglob("*-0.npz")
+    part.write_bytes(part.read_bytes()[:1000])  # a full disk
+    assert joined(path, "gt2r", options).equals(got)
+    assert "a part is damaged" in caplog.text
+
+    caplog.clear()
+    cube = open_cube(path, "gt2r", chunks=1000)
+    assert not any("h_ph" in note for note in cube.attrs["notes"])
+    cube.load(scheduler="synchronous")
+    assert caplog.text.count("is a fill or no possible value: these are left out") == 1
+    assert caplog.text.count("dist_ph_along of photons is a fill") == 1
 
 
 @pytest.mark.parametrize(("name", "value"), [("ph_id_pulse", 255), ("ph_id_pulse", 0), ("pce_mframe_cnt", 0)])

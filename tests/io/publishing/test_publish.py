@@ -126,11 +126,19 @@ def test_plain_xarray_and_zarr_open_it(tmp_path):
     assert "tracks/<granule>/<beam>/<digest>" in root.attrs["comment"]
 
 
-def test_published_in_its_place_and_run_into(tmp_path):
+def stored(where) -> dict[str, bytes]:
+    """All objects of a store, wherever it is."""
+    place = location.location(where)
+    keys = list(place.objects())
+    return dict(zip(keys, place.read_all(keys), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_published_in_its_place_and_run_into(tmp_path, s3, kind):
     """What is written to a store that has versions is part of the next one; the versions stay as they are."""
-    path = made(tmp_path / "s.zarr")
+    path = made(tmp_path / "s.zarr" if kind == "folder" else s3)
     assert (publish(path).version, publish(path).version) == (1, 1)
-    before = everything(path)
+    before = stored(path)
     made(path, track(seed=5), track(SECOND), confidence=4)
     assert len(store.open_store(path)) == 1
     assert len(store.open_store(path, version="draft")) == 2
@@ -140,7 +148,7 @@ def test_published_in_its_place_and_run_into(tmp_path):
     kept = {
         k: v for k, v in before.items() if k.startswith(("tracks/", "versions/", "published/", "zarr.json"))
     }
-    assert kept.items() <= everything(path).items()
+    assert kept.items() <= stored(path).items()
     done = publish(path)
     assert (done.version, done.replaced, done.added) == (2, (f"{FIRST}/gt2r",), (f"{SECOND}/gt2r",))
     for number, seed in ((1, 0), (2, 5)):
@@ -172,11 +180,28 @@ def test_unfit_tracks_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(StoreError, match=r"gt2r: not fit to be published:\n  attribute release is missing"):
         publish(made(tmp_path / "unfit.zarr", track(release="")), tmp_path / "public")
     assert not (tmp_path / "public").exists()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()
+    for target in (tmp_path / "public", tmp_path / "empty"):
+        with pytest.raises(StoreError, match=r"gt2r: not fit to be published"):
+            publish(made(tmp_path / "unfit.zarr", track(SECOND), track(beam="gt1r")), target)
+    assert not (tmp_path / "public").exists()
+    assert [p.name for p in (tmp_path / "empty").rglob("*")] == [".DS_Store"]
     broken = next((local / "tracks" / FIRST / "gt2r").glob("*/height/c/0"))
     broken.write_bytes(broken.read_bytes()[:-40])
     with pytest.raises(StoreError, match=r"gt2r.*: damaged: its bytes are not what was written; run again"):
         publish(local, tmp_path / "public")
     assert not (tmp_path / "public").exists()
+
+
+def test_each_object_of_a_track_is_read_once(tmp_path, monkeypatch):
+    local = made(tmp_path / "s.zarr", track(), track(SECOND))
+    seen, read = [], FolderLocation.read
+    monkeypatch.setattr(FolderLocation, "read", lambda self, key: (seen.append(key), read(self, key))[1])
+    publish(local, tmp_path / "public")
+    objects = list(location.location(local).objects("tracks/"))
+    assert len(objects) > 80
+    assert sorted(key for key in seen if key in objects) == objects
 
 
 def test_wrong_places_are_refused(tmp_path):

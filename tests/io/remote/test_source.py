@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+import h5py
 import pytest
 import services
 
@@ -83,3 +86,23 @@ def test_over_http(folder, expected):
         same(open_track(url).load(), expected)
         with pytest.raises(GranuleError, match="no such file"):
             open_track(url.replace("195311", "000000"))
+
+
+def test_a_user_block_before_the_granule_changes_nothing(folder, expected, tmp_path):
+    path = tmp_path / NAME
+    with h5py.File(folder / NAME) as f, h5py.File(path, "w", userblock_size=1024) as out:
+        for name in f:
+            f.copy(name, out)
+        out.attrs.update(f.attrs)
+    with path.open("r+b") as block:
+        block.write(b"#!/bin/sh\n")
+    same(open_track(path).load(), expected)
+    with LocalCloud(tmp_path) as cloud:
+        same(open_track(f"{cloud.url.rstrip('/')}/{NAME}").load(), expected)
+
+
+def test_a_pipe_is_no_granule(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    for path in (tmp_path / NAME, "/dev/zero"):
+        with pytest.raises(GranuleError, match="got a pipe or device"):
+            open_track(path)

@@ -582,7 +582,7 @@ def test_a_track_of_another_schema_is_refused(tmp_path: Path) -> None:
 def test_one_track_costs_the_same_in_a_small_and_a_large_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The objects that are read and written are counted, in stores of 2 and of 40 tracks."""
+    """The objects and bytes that are read and written are counted, in stores of 10 and of 1,000 tracks."""
     seen: list[tuple[str, int]] = []
     read, put, listing = (
         location.FolderLocation.read,
@@ -607,10 +607,15 @@ def test_one_track_costs_the_same_in_a_small_and_a_large_store(
         lambda self, prefix="": (seen.append(("list", 0)), listing(self, prefix))[1],
     )
     cost = []
-    for size in (2, 40):
+    for size in (10, 1000):
         path = tmp_path / f"{size}.zarr"
-        for k in range(size):
-            store.write_track(track(10).assign_attrs(granule=f"g{k:03d}"), path)
+        store.write_track(track(10).assign_attrs(granule="g001"), path)
+        like = (path / layout.entry_key("g001", "gt2r")).read_bytes()
+        entry = layout.parse_entry(like, "", "g001", "gt2r")
+        for k in range(1, size):
+            other = path / layout.entry_key(f"h{k:04d}", "gt2r")
+            other.parent.mkdir()
+            other.write_bytes(layout.entry_bytes({**entry, "granule": other.parent.name}))
         store.consolidate(path)
         seen.clear()
         store.open_track(path, "g001")
