@@ -87,9 +87,8 @@ test: lint types $(AZURITE)  ## formatting, lint, types, doctests and every test
 test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
-bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
-	$(BIN)/python benchmarks/segments.py
-	$(BIN)/python benchmarks/engines.py
+bench: $(READY)  ## speed beside plain tools, one table, and build/bench.json (some minutes)
+	$(BIN)/python benchmarks/run.py
 
 kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
 	$(BIN)/python benchmarks/kills.py --seed 1
