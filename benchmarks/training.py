@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        kind, threads, every = (*args.one.split(":"), "1")[:3]
+        kind, threads, every = [*args.one.split(":"), "1", "1"][:3]
         if kind == "plain":
             measured = plain(args.windows, args.epochs, args.batch)
         elif kind == "ours":

@@ -49,6 +49,7 @@ def demo(
 
     Example: is2ice demo --preset marginal_ice_zone --seed 3 --out demo
     """
+    from is2ice.errors import require
     from is2ice.twin.icesat2.atl03 import make_granule
     from is2ice.twin.scene.presets import PRESETS
     from is2ice.twin.scene.scene import Scene
@@ -59,6 +60,7 @@ def demo(
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    require("matplotlib")
     started = time.perf_counter()
 
     def step(text: str) -> None:
