@@ -45,6 +45,8 @@ FORMAT = 2
 HOME = "default"
 #: Largest file that is read, bytes.
 LIMIT = 16 * 2**20
+#: Cells whose features are put together at once.
+ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -264,8 +266,12 @@ class Boosted:
         known = np.isfinite(values).all(axis=1)
         p = np.full((len(values), len(schema.CLASSES)), np.nan)
         p[known] = self.first.probabilities(values[known])
-        both = np.hstack([values, context(track, spot, p)])[known]
-        p[known] = self.second.probabilities(both, soften * self.card["temperature"], self.card["bias"])
+        around = context(track, spot, p)
+        how = soften * self.card["temperature"], self.card["bias"]
+        for start in range(0, len(values), ROWS):
+            some = slice(start, start + ROWS)
+            both = np.hstack([values[some], around[some]])[known[some]]
+            p[some][known[some]] = self.second.probabilities(both, *how)
         return p
 
     @staticmethod

@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Simulate a pass, run the whole chain on it, score it against the truth and draw it.
 
-    The pass is classified by the tree and by the model that comes trained with the package. With --train other passes
+    The pass is classified by the model that comes trained with the package, and by the tree. With --train other passes
     are labelled from simulated Sentinel-2 images, a classifier is trained on the labels, and the pass, which it has not
     seen, is classified with it as well. The truth is not read before the score.
 
@@ -85,14 +85,14 @@ def demo(
     if not run.ok:
         raise typer.Exit(1)
 
-    models: dict[str, str | Path] = {"shipped": "default"}
+    models: dict[str, str | Path] = {"tree": "radiometric"}
     if train and (trained := _train(out, preset, seed, step, console.print)) is not None:
         models["trained"] = trained
     from is2ice.workflows.reclassify import reclassify
 
-    stores = {"tree": store}
+    stores = {"shipped": store}
     for name, model in models.items():
-        step(f"classifying the pass with the {name} model; sea surface and freeboard follow")
+        step(f"classifying the pass with the {name} classifier; sea surface and freeboard follow")
         stores[name] = out / f"demo_{name}.zarr"
         again = reclassify(store, stores[name], model, engine=engine, overwrite="always")
         if not again.ok:
@@ -103,7 +103,7 @@ def demo(
     truth = open_truth(truth_path)
     tracks = {k: open_track(path, granule=granule_path.stem) for k, path in stores.items()}
     scores = {name: score(track, truth) for name, track in tracks.items()}
-    best = list(scores)[-1]
+    best = "trained" if "trained" in scores else "shipped"
     console.print(scores[best].table())
     console.print("\n".join(_side_by_side(scores)))
     (out / "score.json").write_text(json.dumps({k: s.to_dict() for k, s in scores.items()}, indent=1))

@@ -42,7 +42,7 @@ from is2ice.io.stores.track_encoding import decode
 from is2ice.science import epoch
 from is2ice.version import __version__
 
-from .stac_items import collection_of, geoparquet_of, item_of_track
+from .stac_items import collection_of, declared_item, geoparquet_of, item_of_track
 
 __all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 
@@ -224,8 +224,7 @@ class _Publication:
         self.items[key] = item_of_track(
             check_track(objects, key),
             href=f"{address}/{track_path(entry)}",
-            collection=declared.name if declared else "is2ice",
-            licence=declared.licence if declared else "",
+            declared=declared,
             digest=entry["digest"],
             size=entry["bytes"],
         )
@@ -430,7 +429,7 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
             raise StoreError(f"{place.name}: {path} is missing; publish the store again")
         known[key] = parse_json(raw, f"{place.name}/{path}", error=StoreError, nan=True, kind=dict)
     declared = _declaration(manifest)
-    return {key: _item_of(known[key], declared) for key in tracks}
+    return {key: declared_item(known[key], declared) for key in tracks}
 
 
 def _revise(place: Location, manifest: Document, before: int) -> None:
@@ -500,13 +499,6 @@ def _collection(manifest: Document, items: Mapping[str, Document], root: str, in
         "store": {"href": root, "type": "application/vnd.zarr", "roles": ["data"]},
     }
     return json.dumps(out | {"version": str(manifest["version"])}).encode()
-
-
-def _item_of(item: Document, declared: Declaration | None) -> Document:
-    """Return an item of the collection and under the licence that a version declares."""
-    licence = (declared.licence if declared else "") or "other"
-    collection = declared.name if declared else "is2ice"
-    return {**item, "collection": collection, "properties": {**item["properties"], "license": licence}}
 
 
 def _declared_as(declared: Declaration | None) -> Document | None:
