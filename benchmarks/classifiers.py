@@ -1,22 +1,23 @@
-"""Classifiers on physics they were not trained on, by the width of leads; the model that the package ships.
+"""Classifiers on physics they were not trained on, by the width of leads; the models that the package ships.
 
-    python benchmarks/classifiers.py prepare        # simulate the passes (about 8 minutes of a processor)
-    python benchmarks/classifiers.py choose         # the model on passes kept for choosing, with and without features
-    python benchmarks/classifiers.py make-default   # train the shipped model and write it into the package
+    python benchmarks/classifiers.py prepare        # simulate the passes (about 10 minutes of a processor)
+    python benchmarks/classifiers.py make-default   # train the shipped models and write them into the package
     python benchmarks/classifiers.py score          # the tables: every classifier on every judge
+    python benchmarks/classifiers.py choose         # the ablation: without some features, on passes kept for choosing
     python benchmarks/classifiers.py shift          # how far each feature moves between physics
 
-Passes are kept in ``--folder`` (build/classifiers). The shipped model learns from the truth of simulated passes whose
-physics are drawn for each of them (:mod:`is2ice.twin.scene.physics`); it is judged by passes of other seeds, and by a
-second optical model that nothing learns from (:mod:`is2ice.twin.icesat2.rays`). Cells are judged by the class at their
-centre; a cell without class counts as wrong. A lead is found if at least half of its cells are called water.
+Passes are kept in `--folder` (build/classifiers). The shipped models learn from the truth of simulated passes whose
+physics are drawn for each of them (:mod:`is2ice.twin.scene.physics`); they are judged by passes of other seeds, and by
+a second optical model that nothing learns from (:mod:`is2ice.twin.icesat2.rays`). Cells are judged by the class at
+their centre; a cell without class counts as wrong. A lead is found if at least half of its cells are called water.
+Freeboards are compared where those of the first two classifiers, of the true classes and of the truth exist.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -27,19 +28,20 @@ from typing import Any
 import default_model
 import numpy as np
 import xarray as xr
+from default_model import INTERIOR
 from numpy.typing import NDArray
-from physics_passes import CHOOSE, JUDGES, TRAIN, Pass, prepare, tracks
+from physics_passes import CHOOSE, JUDGES, TRAIN, Pass, mapped, prepare, tracks
 
 import is2ice.classifiers
 from is2ice import schema
 from is2ice.classifiers import by_name, classify
+from is2ice.classifiers.base import add_classes
 from is2ice.classifiers.boosted import Boosted
+from is2ice.classifiers.registry import NETWORKS
 from is2ice.classifiers.scores import ClassScore, LeadScore, score_classes, score_leads, table
 from is2ice.science import freeboard, seasurface
 from is2ice.science.features import FEATURE_SETS
 from is2ice.science.metrics import Errors
-
-INTERIOR = 6.0
 
 
 def main() -> None:
@@ -50,11 +52,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/classifiers"))
     parser.add_argument("--model", type=Path, default=Path(is2ice.classifiers.__file__).parent / "default")
     parser.add_argument("--classes-only", action="store_true", help="compare no freeboards")
-    parser.add_argument("--classifiers", nargs="+", default=["radiometric", "default"])
+    parser.add_argument("--classifiers", nargs="+", default=["radiometric", "default", *NETWORKS])
     args = parser.parse_args()
+    started = time.perf_counter(), time.process_time()
     if args.task == "prepare":
-        for case in (*TRAIN, *CHOOSE, *(c for some in JUDGES.values() for c in some)):
-            print(prepare(case, args.folder), flush=True)
+        everything = (*TRAIN, *CHOOSE, *(c for some in JUDGES.values() for c in some))
+        print(f"{len(mapped(partial(prepare, folder=args.folder), everything))} passes in {args.folder}")
     elif args.task == "choose":
         choose(args.folder)
     elif args.task == "make-default":
@@ -69,16 +72,48 @@ def main() -> None:
         (args.folder / "scores.json").write_text(json.dumps(document, indent=1))
     else:
         shift(args.folder)
+    spent = time.perf_counter() - started[0], time.process_time() - started[1]
+    print(f"{args.task}: {spent[0]:.0f} s, {spent[1]:.0f} s of them of this process's processor")
 
 
 # -- the shipped model --------------------------------------------------------------------------------
 def make_default(folder: Path, home: Path, *, levels: bool = True) -> None:
-    """Train the shipped model, judge it beside the tree, and write it with its card."""
-    model = default_model.make(folder, home)
-    scores = judge({"radiometric": by_name("radiometric"), "default": model}, folder, JUDGES, levels=levels)
-    replace(model, card=dict(model.card) | {"scores": scores}).save(home)
-    size = sum(f.stat().st_size for f in home.iterdir())
-    print(f"{home}: {size / 1e6:.2f} MB, checksum {Boosted.load(home).card['checksum']}")
+    """Train the shipped models, judge them beside the tree, and write them with their cards."""
+    import paper_networks
+
+    learn, held = (default_model.cells_of(cases, folder) for cases in (TRAIN, CHOOSE))
+    print(f"{sum(int(c.chosen.sum()) for c in learn):,} cells to learn from")
+    model = default_model.make(learn, held, home)
+    networks = paper_networks.make(learn, held, home.parent / "networks")
+    scores = judge(
+        {"radiometric": by_name("radiometric"), "default": model, **networks}, folder, JUDGES, levels=levels
+    )
+    card = dict(model.card) | {"against_the_tree": verdict(scores), "scores": scores}
+    replace(model, card=card).save(home)
+    for name, network in networks.items():
+        own = {judge: {name: rows[name]} for judge, rows in scores.items()}
+        replace(network, card=network.card | {"scores": own}).save(
+            home.parent / "networks" / name, overwrite=True
+        )
+    for place in (home, *(home.parent / "networks" / n for n in networks)):
+        size = sum(f.stat().st_size for f in place.iterdir())
+        print(f"{place}: {size / 1e6:.2f} MB")
+    print(f"checksum {Boosted.load(home).card['checksum']}")
+
+
+def verdict(scores: Mapping[str, Any]) -> str:
+    """Compare the model with the tree where it counts: physics and optics that nothing was trained on."""
+    parts = []
+    for where in ("perturbed physics", "second optics"):
+        tree, ours = (scores[where][name] for name in ("radiometric", "default"))
+        part = f"{where}: macro-F1 {tree['everything']['macro_f1']:.3f} (tree), {ours['everything']['macro_f1']:.3f}"
+        water = [r["interior"]["recall"][schema.OPEN_WATER] for r in (tree, ours)]
+        part += f"; water recall away from edges {water[0]:.2f}, {water[1]:.2f}"
+        if "freeboard_rmse_m" in tree:
+            rmse = [100 * r["freeboard_rmse_m"] for r in (tree, ours)]
+            part += f"; freeboard RMSE {rmse[0]:.1f}, {rmse[1]:.1f} cm"
+        parts.append(part)
+    return ". ".join(parts)
 
 
 # -- choosing -----------------------------------------------------------------------------------------
@@ -150,12 +185,15 @@ class Result:
     leads: LeadScore
     freeboard: Errors
     freeboard_true_classes: Errors
+    covered: tuple[int, int]
     within_1cm: tuple[int, int]
 
     def __add__(self, other: Result) -> Result:
-        near = (self.within_1cm[0] + other.within_1cm[0], self.within_1cm[1] + other.within_1cm[1])
-        sums = [getattr(self, n) + getattr(other, n) for n in list(vars(self))[:-1]]
-        return Result(*sums, near)
+        sums = {n: getattr(self, n) + getattr(other, n) for n in list(vars(self))[:-2]}
+        for name in ("covered", "within_1cm"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            sums[name] = (mine[0] + theirs[0], mine[1] + theirs[1])
+        return Result(**sums)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for a model's card."""
@@ -172,7 +210,9 @@ class Result:
         if not self.within_1cm[1]:
             return out
         out["freeboard_rmse_m"] = round(float(self.freeboard.rmse), 4)
+        out["freeboard_bias_m"] = round(float(self.freeboard.bias), 4)
         out["freeboard_rmse_true_classes_m"] = round(float(self.freeboard_true_classes.rmse), 4)
+        out["freeboard_coverage"] = round(self.covered[0] / max(self.covered[1], 1), 4)
         out["beams_within_1cm"] = list(self.within_1cm)
         return out
 
@@ -181,37 +221,48 @@ def freeboard_of(classified: xr.Dataset) -> NDArray[np.float64]:
     return np.asarray(freeboard.compute(seasurface.estimate(classified))["freeboard"].values, float)
 
 
-def one_track(track: xr.Dataset, truth: xr.Dataset, model: Any, levels: bool = True) -> Result:
-    """Judge a classifier on one track; freeboards are compared where both they and the truth exist, if at all."""
-    out = classify(track, model)
+def with_classes(track: xr.Dataset, code: NDArray[np.int8]) -> xr.Dataset:
+    """The track with classes that are certain."""
+    p = np.where(code[:, None] >= 0, np.eye(len(schema.CLASSES))[np.maximum(code, 0)], np.nan)
+    return add_classes(track, p, code >= 0, "truth")
+
+
+def one_track(
+    track: xr.Dataset, truth: xr.Dataset, models: Mapping[str, Any], levels: bool = True
+) -> dict[str, Result]:
+    """Judge classifiers on one track."""
     true, edge = truth["surface_class_truth"].values, truth["edge_distance"].values
-    got = out["surface_class"].values
-    p = np.where((got < 0)[:, None], np.nan, out["class_probability"].values)
-    ours = theirs = np.full(true.shape, np.nan)
+    inside, known = edge > INTERIOR, true >= 0
+    out = {name: classify(track, model) for name, model in models.items()}
+    ours = {name: np.full(true.shape, np.nan) for name in models}
+    best = np.full(true.shape, np.nan)
     if levels:
-        ours = freeboard_of(out)
-        theirs = freeboard_of(out.assign(surface_class=("x_atc", true.astype("i1"))))
-    both = np.isfinite(ours) & np.isfinite(theirs) & (true >= 0)
-    a, b = (Errors.of((f - truth["freeboard_truth"].values)[both]) for f in (ours, theirs))
-    counted = int(both.any())
-    near = int(counted and abs(a.rmse - b.rmse) <= 0.01)
-    inside = edge > INTERIOR
-    return Result(
-        score_classes(true, p),
-        score_classes(true[inside], p[inside]),
-        score_leads(true, got),
-        a,
-        b,
-        (near, counted),
-    )
+        ours = {name: freeboard_of(one) for name, one in out.items()}
+        best = freeboard_of(with_classes(track, true.astype("i1")))
+    # Cells to compare freeboards on: those of the first two classifiers, which the others need not have.
+    both = known & np.isfinite(best) & np.all([np.isfinite(f) for f in list(ours.values())[:2]], axis=0)
+    results = {}
+    for name, one in out.items():
+        got = one["surface_class"].values
+        p = np.where((got < 0)[:, None], np.nan, one["class_probability"].values)
+        there = both & np.isfinite(ours[name])
+        off, least = (Errors.of((f - truth["freeboard_truth"].values)[there]) for f in (ours[name], best))
+        near = int(there.any() and abs(off.rmse - least.rmse) <= 0.01)
+        results[name] = Result(
+            score_classes(true, p),
+            score_classes(true[inside], p[inside]),
+            score_leads(true, got),
+            off,
+            least,
+            (int((known & np.isfinite(ours[name])).sum()), int(known.sum())),
+            (near, int(there.any())),
+        )
+    return results
 
 
 def _one_pass(models: dict[str, Any], folder: Path, levels: bool, case: Pass) -> dict[str, Result]:
-    pairs = tracks(case, folder)
-    return {
-        name: reduce(add, [one_track(track, truth, m, levels) for track, truth in pairs])
-        for name, m in models.items()
-    }
+    parts = [one_track(track, truth, models, levels) for track, truth in tracks(case, folder)]
+    return {name: reduce(add, [part[name] for part in parts]) for name in models}
 
 
 def judge(
@@ -231,21 +282,24 @@ def judge(
     """
     document: dict[str, Any] = {}
     for where, cases in judges.items():
-        with multiprocessing.get_context("fork").Pool(default_model.WORKERS) as pool:
-            parts = pool.map(partial(_one_pass, dict(models), folder, levels), cases, 1)
+        parts = mapped(partial(_one_pass, dict(models), folder, levels), cases)
         results = {name: reduce(add, [part[name] for part in parts]) for name in models}
         print(f"\n== {where}: {len(cases)} passes ==")
         for region in ("everything", "interior"):
             print(f"-- {region}\n" + table({n: getattr(r, region) for n, r in results.items()}))
         print("-- leads found, by width\n" + "\n".join(f"{n:20}{r.leads}" for n, r in results.items()))
-        if not levels:
-            document[where] = {n: r.to_dict() for n, r in results.items()}
-            continue
-        print("-- freeboard: RMSE with predicted and with true classes, cm; beams within 1 cm of each other")
-        for n, r in results.items():
-            rmse = 100 * r.freeboard.rmse, 100 * r.freeboard_true_classes.rmse
-            print(f"{n:20}{rmse[0]:8.2f}{rmse[1]:8.2f}   {r.within_1cm[0]}/{r.within_1cm[1]}", flush=True)
+        order = sorted(results, key=lambda n: -results[n].everything.confusion.macro_f1)
+        print("-- by macro-F1: " + ", ".join(order), flush=True)
         document[where] = {n: r.to_dict() for n, r in results.items()}
+        if levels:
+            print(
+                "-- freeboard, cm: RMSE, bias, RMSE with true classes; share of cells; beams within 1 cm of it"
+            )
+            for n, r in results.items():
+                errors = r.freeboard.rmse, r.freeboard.bias, r.freeboard_true_classes.rmse
+                row = "".join(f"{100 * e:8.2f}" for e in errors)
+                share = r.covered[0] / max(r.covered[1], 1)
+                print(f"{n:20}{row}{share:8.3f}   {r.within_1cm[0]}/{r.within_1cm[1]}", flush=True)
     return document
 
 

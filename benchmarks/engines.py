@@ -168,7 +168,7 @@ def long(names: list[str], km: float) -> None:
         scene = twin.Scene.preset("ross_sea_november", seed=3, length_km=km)
         granule = twin.make_granule(scene, folder / "ATL03_20191104195311_05940510_006_01.h5")
         kinds = {
-            "radiometric": Options(),
+            "radiometric": Options(classifier="radiometric"),
             "trained": Options(classifier=a_model(granule, folder)),
         }
         print(f"one track of {km:g} km, {granule.stat().st_size / 1e6:.0f} MB of three beam pairs; seconds")

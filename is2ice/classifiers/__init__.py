@@ -10,7 +10,7 @@ from is2ice.classifiers.registry import by_name
 __all__ = ["Classifier", "by_name", "classify"]
 
 
-def classify(segments: xr.Dataset, model: str | Classifier = "radiometric") -> xr.Dataset:
+def classify(segments: xr.Dataset, model: str | Classifier = "default") -> xr.Dataset:
     """Add the surface class of every segment.
 
     Parameters
@@ -18,7 +18,9 @@ def classify(segments: xr.Dataset, model: str | Classifier = "radiometric") -> x
     segments : xarray.Dataset
         :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``.
     model : str or Classifier
-        ``"radiometric"`` needs no training, ``"default"`` comes trained; otherwise a folder made by ``is2ice train``.
+        ``"default"`` comes trained, ``"radiometric"`` is a tree of physical thresholds, ``"paper_lstm"`` and
+        ``"paper_mlp"`` are the published networks, trained as the default is; otherwise a folder made by
+        ``is2ice train``.
 
     Returns
     -------

@@ -19,7 +19,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +27,7 @@ from is2ice import schema
 from is2ice.errors import ModelError
 from is2ice.io.documents import read_json
 from is2ice.science.along_track import spots
+from is2ice.science.compiled import njit
 from is2ice.science.features import FEATURE_SETS, build
 
 from .base import add_classes
@@ -45,6 +45,8 @@ FORMAT = 2
 HOME = "default"
 #: Largest file that is read, bytes.
 LIMIT = 16 * 2**20
+#: Cells whose features are put together at once.
+ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Forest:
         return e / e.sum(axis=1, keepdims=True)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _walk(
     x: NDArray[Any],
     root: NDArray[Any],
@@ -264,8 +266,12 @@ class Boosted:
         known = np.isfinite(values).all(axis=1)
         p = np.full((len(values), len(schema.CLASSES)), np.nan)
         p[known] = self.first.probabilities(values[known])
-        both = np.hstack([values, context(track, spot, p)])[known]
-        p[known] = self.second.probabilities(both, soften * self.card["temperature"], self.card["bias"])
+        around = context(track, spot, p)
+        how = soften * self.card["temperature"], self.card["bias"]
+        for start in range(0, len(values), ROWS):
+            some = slice(start, start + ROWS)
+            both = np.hstack([values[some], around[some]])[known[some]]
+            p[some][known[some]] = self.second.probabilities(both, *how)
         return p
 
     @staticmethod

@@ -3,10 +3,13 @@
 A first forest gives every cell its probabilities from light, height and background about it. They divide the track
 into runs of one class, sharper than any threshold could, and the run is what many things are known of: its width, its
 mean height over the water nearby, its own brightness behind the blended background record, and what lies beside it.
+Light differs from pass to pass, but hardly within one: what the first look is sure of elsewhere in the region tells how
+dark water and thin ice are there, and a run is compared with both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.science.along_track import running_sum
-from is2ice.science.feature_columns import FLAT, FeatureColumns
+from is2ice.science.feature_columns import FLAT, REGION, FeatureColumns
 
 __all__ = ["NAMES", "context"]
 
@@ -27,6 +30,8 @@ SCALES = (6.0, 14.0, 40.0, 120.0)
 #: Stretch over which the water's height is taken, m, and the photons that it must rest on.
 SEA, LEAST = 10_000.0, 40.0
 LOWEST, HIGHEST = -0.5, 3.0
+#: Cells of a class that the rest of the region must hold for a run to be compared with them.
+LEAST_CELLS = 8.0
 
 NAMES = (
     "odds_thin",
@@ -37,6 +42,8 @@ NAMES = (
     *(f"run_{name}" for name in ("above_low", "above_sea", "dip")),
     *(f"beside_{name}" for name in ("width", "most_water", "most_thin", "least_water")),
     "sea_known",
+    *(f"over_{kind}_{what}" for kind in ("thin", "water") for what in ("brightness", "rate", "noise")),
+    *(f"{kind}_elsewhere" for kind in ("thin", "water")),
 )
 
 
@@ -100,6 +107,26 @@ class _Runs:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(total > LEAST, running_sum(w * np.nan_to_num(h), half) / total, np.nan)
 
+    def elsewhere(self, code: int, columns: list[F8]) -> tuple[F8, list[F8]]:
+        """Cells that are surely of a class in the region outside of each cell's own run, and their mean columns.
+
+        The second look squares probabilities: a doubtful run says little of what the class is like.
+        """
+        half = self.track.cells(REGION)
+
+        def others(a: F8) -> F8:
+            return running_sum(a, half) - np.bincount(self.number, a)[self.number]
+
+        sure = np.where(self.best == code, np.nan_to_num(self.p[:, code]) ** 2, 0.0)
+        count = np.maximum(others(sure), 0.0)
+        means = []
+        for a in columns:
+            w = sure * np.isfinite(a)
+            total = others(w)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means.append(np.where(total > LEAST_CELLS, others(w * np.nan_to_num(a)) / total, np.nan))
+        return count, means
+
     def relief(self) -> F8:
         """Spread of heights within each run less that of their errors, log2 of 2 cm."""
         t = self.track
@@ -132,32 +159,60 @@ def context(segments: xr.Dataset, spot: int, p: F8) -> NDArray[np.float32]:
     """
     t = FeatureColumns(segments, spot)
     r = _Runs(t, np.asarray(p, "f8"))
+    out = np.empty((t.size, len(NAMES)), "f4")
+    # One by one: all of a whole pass at double precision would be half a gigabyte.
+    for k, column in enumerate(_columns(t, r)):
+        out[:, k] = column
+    return out
+
+
+def _columns(t: FeatureColumns, r: _Runs) -> Iterator[F8]:
+    """Features in the order of their names."""
     log = np.log(np.clip(np.nan_to_num(r.p, nan=1 / 3), 1e-4, 1.0))
-    columns = [log[:, 1] - log[:, 0], log[:, 2] - log[:, 0]]
+    yield log[:, 1] - log[:, 0]
+    yield log[:, 2] - log[:, 0]
     for scale in SCALES:
         mean = np.nan_to_num(r.mean(scale))
-        columns += [mean[:, 1], mean[:, 2]]
-    columns += [a[r.number] for a in _of_runs(t, r)]
-    columns += _of_light(t, r)
-    columns += _of_height(t, r)
-    columns += [a[r.number] for a in _beside(t, r)] + [np.isfinite(r.sea).astype("f8")]
-    return np.stack(columns, axis=1).astype("f4")
+        yield from (mean[:, 1], mean[:, 2])
+    yield from (a[r.number] for a in _of_runs(t, r))
+    light = _of_light(t, r)
+    yield from light
+    yield from _of_height(t, r)
+    yield from (a[r.number] for a in _beside(t, r))
+    yield np.isfinite(r.sea).astype("f8")
+    yield from _of_region(r, [light[0], _run_rate(t, r)[r.number], light[2]])
 
 
 def _of_runs(t: FeatureColumns, r: _Runs) -> list[F8]:
     """Width, probabilities, rate, spread of photons, relief and empty pulses of each run."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = r.over(t.light(2.0) / t.ice_light, t.pulses)
     spread = t.column("h_std")
     return [
         np.log2(np.clip(r.size * t.length / 10.0, 0.2, 500.0)),
         r.over(r.p[:, 1]),
         r.over(r.p[:, 2]),
-        np.log2((rate + 0.03) / 1.03),
+        _run_rate(t, r),
         np.log2(np.clip(r.over(np.where(spread > 0, spread, np.nan), t.photons), 0.02, 2.0) / FLAT),
         r.relief(),
         r.over(t.empty(), t.pulses),
     ]
+
+
+def _run_rate(t: FeatureColumns, r: _Runs) -> F8:
+    """Photon rate of each run over that of the local ice, log2."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = r.over(t.light(2.0) / t.ice_light, t.pulses)
+    return np.log2((rate + 0.03) / 1.03)
+
+
+def _of_region(r: _Runs, columns: list[F8]) -> list[F8]:
+    """Light of each run less that of thin ice and of water elsewhere in the region, and how much there is of both."""
+    out: list[F8] = []
+    number: list[F8] = []
+    for code in (schema.THIN_ICE, schema.OPEN_WATER):
+        count, means = r.elsewhere(code, columns)
+        out += [np.clip(np.nan_to_num(a - m), -4.0, 4.0) for a, m in zip(columns, means, strict=True)]
+        number.append(np.log2(1.0 + count))
+    return out + number
 
 
 def _of_light(t: FeatureColumns, r: _Runs) -> list[F8]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,14 +18,14 @@ from is2ice.errors import ModelError, require
 from is2ice.science import features as feats
 from is2ice.science.features import Normalisation
 
-from . import architectures, trained_model, training
+from . import architectures, model_folder, trained_model, training
 from .base import add_classes, agree
 from .calibration import softmax, temperature
 from .replicas import Replicas
 from .samples import Samples, from_tracks
 from .trained_model import Trained
 
-__all__ = ["Neural", "WindowOptions", "check_card", "loaded", "one_of"]
+__all__ = ["Neural", "WindowOptions", "check_card", "loaded", "one_of", "packaged"]
 
 #: Cells evaluated at once.
 BLOCK = 4096
@@ -154,7 +154,7 @@ class Neural(Trained):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": settings.seed,
             "data": _data(train, held),
-            "training": {**history.settings, "history": history.to_dict()},
+            "training": history.card(),
             **(card or {}),
         }
         made = cls(model, document)
@@ -410,3 +410,16 @@ def _data(train: Samples, held: Samples | None) -> dict[str, Any]:
 def loaded(folder: str | os.PathLike[str], checksum: str = "") -> Neural:
     """Load a saved model, once in each process (:func:`is2ice.classifiers.trained_model.loaded`)."""
     return trained_model.loaded(Neural, folder, checksum)
+
+
+@lru_cache(maxsize=2)
+def packaged(name: str) -> Neural:
+    """Load a network that comes with the package.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`is2ice.classifiers.registry.NETWORKS`.
+    """
+    with model_folder.packaged("networks", name) as folder:
+        return Neural.load(folder)

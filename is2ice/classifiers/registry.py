@@ -10,13 +10,16 @@ from is2ice.classifiers.base import Classifier
 from is2ice.engines import shared
 from is2ice.io.remote.location import SHARED
 
-__all__ = ["SHIPPED", "ModelReference", "by_name", "fingerprint", "to_share", "usable"]
+__all__ = ["NETWORKS", "SHIPPED", "ModelReference", "by_name", "fingerprint", "to_share", "usable"]
 
 #: Largest model that travels with a job, bytes; workers read a larger one at its address.
 LARGEST_SHARED = 16 * 2**20
 
 #: Classifiers that come with the package, by name; its version tells which they are.
-SHIPPED = ("default", "radiometric")
+NETWORKS = ("paper_lstm", "paper_mlp")
+SHIPPED = ("default", "radiometric", *NETWORKS)
+#: What messages say of names.
+_EXPECTED = f"expected {', '.join(map(repr, SHIPPED))}, or a folder made by `is2ice train`"
 
 
 def by_name(name: str, checksum: str = "") -> Classifier:
@@ -43,15 +46,17 @@ def by_name(name: str, checksum: str = "") -> Classifier:
         from is2ice.classifiers.boosted import shipped
 
         return shipped()
+    if name in NETWORKS:
+        from is2ice.classifiers.neural import packaged
+
+        return packaged(name)
     from is2ice.classifiers.model_folder import CARD, is_model
 
     if (checksum and shared(f"{SHARED}{checksum}/{CARD}")) or is_model(name):
         from is2ice.classifiers.neural import loaded
 
         return loaded(name, checksum)
-    raise ValueError(
-        f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
-    )
+    raise ValueError(f"classifier {name!r}: {_EXPECTED}")
 
 
 def usable(name: str) -> dict[str, Any]:
@@ -70,9 +75,7 @@ def usable(name: str) -> dict[str, Any]:
     if name in SHIPPED:
         return {}
     if not is_model(name):
-        raise ValueError(
-            f"classifier {name!r}: expected 'default', 'radiometric', or a folder made by `is2ice train`"
-        )
+        raise ValueError(f"classifier {name!r}: {_EXPECTED}")
     from is2ice.classifiers.neural import check_card
 
     card = read_card(name, "windows")

@@ -12,7 +12,9 @@ import typer
 from is2ice import engines
 from is2ice.workflows.run_record import read
 
-__all__ = ["EngineFlags", "OverwriteFlag", "engine_options", "refuse_changes"]
+__all__ = ["CLASSIFIER_HELP", "EngineFlags", "OverwriteFlag", "engine_options", "refuse_changes"]
+
+CLASSIFIER_HELP = "default (trained), radiometric (tree), paper_lstm, paper_mlp, or a model folder."
 
 OverwriteFlag = Annotated[
     str, typer.Option("--overwrite", help="Replace stored tracks: different, always or never.")

@@ -11,7 +11,7 @@ import typer
 from is2ice.io.remote.whole_files import address
 
 from .console import AsJson, expand_flags, out, print_json, progress, state
-from .engine_options import EngineFlags, OverwriteFlag
+from .engine_options import CLASSIFIER_HELP, EngineFlags, OverwriteFlag
 
 __all__ = ["classify_app", "show_card", "train_app"]
 
@@ -108,9 +108,7 @@ def train(
 @expand_flags
 def classify(
     source: Annotated[str, typer.Argument(help="A store of tracks, path or URL.")],
-    classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
-    ],
+    classifier: Annotated[str, typer.Option("--classifier", help=CLASSIFIER_HELP)],
     store: Annotated[str, typer.Option("--store", help="Store to write to; made if absent.")],
     engine: EngineFlags,
     granule: Annotated[

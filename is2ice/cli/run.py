@@ -20,7 +20,7 @@ from .console import (
     progress,
     state,
 )
-from .engine_options import EngineFlags, OverwriteFlag, refuse_changes
+from .engine_options import CLASSIFIER_HELP, EngineFlags, OverwriteFlag, refuse_changes
 
 __all__ = ["app"]
 
@@ -36,9 +36,7 @@ class TrackFlags:
         "freeboard"
     )
     method: Annotated[str, typer.Option("--method", help="Method of the sea surface.")] = "evidence"
-    classifier: Annotated[
-        str, typer.Option("--classifier", help="radiometric, default (trained), or a model folder.")
-    ] = "radiometric"
+    classifier: Annotated[str, typer.Option("--classifier", help=CLASSIFIER_HELP)] = "default"
     confidence: Annotated[
         int, typer.Option("--confidence", min=0, max=4, help="Lowest signal confidence.")
     ] = 3

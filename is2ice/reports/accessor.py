@@ -67,7 +67,7 @@ class IS2IceAccessor:
             ds = ds.drop_vars(("beam", "spot"), errors="ignore").assign_attrs(about)
         return ds
 
-    def classify(self, model: Any = "radiometric") -> xr.Dataset:
+    def classify(self, model: Any = "default") -> xr.Dataset:
         """Add the surface class of every segment (see :func:`is2ice.classify`)."""
         from is2ice.classifiers import classify
 

@@ -35,9 +35,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import njit
 from .surface_process import NILAS
 
 __all__ = ["REASONS", "beside", "film", "film_height", "flatness", "low_level", "prior", "reasons", "terms"]

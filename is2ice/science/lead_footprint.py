@@ -41,8 +41,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiled import njit
 
 __all__ = ["offsets", "saturation"]
 

@@ -39,9 +39,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
+
+from .compiled import njit
 
 __all__ = ["Observations", "Process", "Surface", "fit", "surface_at"]
 

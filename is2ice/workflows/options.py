@@ -58,7 +58,8 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"radiometric"``, ``"default"``, or the folder or address of a trained model.
+        ``"default"`` (trained, in the package), ``"radiometric"``, ``"paper_lstm"``, ``"paper_mlp"``, or the folder or
+        address of a trained model.
     classifier_checksum : str
         Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
         another result.
@@ -84,7 +85,7 @@ class Options:
     corrections: tuple[str, ...] = TIDES
     reference: str = "auto"
     first_photon: str | None = "auto"
-    classifier: str = "radiometric"
+    classifier: str = "default"
     classifier_checksum: str = ""
     method: str = "evidence"
     until: str = "freeboard"

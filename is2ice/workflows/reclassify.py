@@ -46,7 +46,8 @@ def reclassify(
     store : path
         Store to write to: a folder or a bucket, made if absent.
     classifier : str or path
-        "radiometric", "default" (trained, in the package), or a folder made by ``is2ice train``.
+        "default" (trained, in the package), "radiometric", "paper_lstm", "paper_mlp", or a folder made by
+        ``is2ice train``.
     granules : iterable of str, optional
         Granules of `source`; all by default.
     method : str, optional

@@ -175,7 +175,7 @@ def test_the_shipped_model_is_small_and_is_the_one_that_was_measured():
     assert sum(len(f.read_bytes()) for f in home.iterdir()) < 2e6
     assert (
         by_name("default").card["checksum"]
-        == "b0415a2dbe4540f53c4a76294094901f90c12c7ee54740eb3ff64ec839c33403"
+        == "04c5681f0ab2f6cdc1e6a2e17b8c120eca73adf851b2fe5eeb33ce26379df094"
     )
     out = by_name("default").predict(segments(n=2000))
     schema.conform(out, "classified")

@@ -7,10 +7,12 @@ import pytest
 import xarray as xr
 from crops import read_crop
 
-from is2ice import schema
+from is2ice import open_track, schema
 from is2ice.classifiers import classify, melt
 from is2ice.classifiers.base import add_classes
 from is2ice.science.segments import from_photons
+from is2ice.twin import Scene, make_granule, open_truth
+from is2ice.twin.scene.fields import POND
 
 JULY, NOVEMBER = 58_000_000.0 - 120 * 86_400, 58_000_000.0  # seconds from 2018
 
@@ -68,13 +70,29 @@ def test_a_track_too_short_to_hold_a_lead_has_none():
     assert not (short["surface_class"].values == schema.OPEN_WATER).any()
 
 
-def test_ponds_of_genuine_crops_are_no_water(real_data):
+@pytest.mark.parametrize("name", ["radiometric", "default"])
+def test_ponds_of_genuine_crops_are_no_water(real_data, name):
     water = cells = 0
     for path in sorted((real_data / "atl03_s2_crops").glob("*/*_ATL03_*.csv")):
         ds = from_photons(read_crop(path))
         if "solar_elevation" not in ds or not np.isfinite(ds["solar_elevation"]).any():
             ds["solar_elevation"] = ds["h_spread"] * 0 + 25.0
-        code = classify(ds, "radiometric")["surface_class"].values
+        code = classify(ds, name)["surface_class"].values
         water, cells = water + int((code == schema.OPEN_WATER).sum()), cells + int((code >= 0).sum())
     assert cells > 500
     assert water < 0.02 * cells
+
+
+def test_ponds_of_the_melt_season_are_flagged_and_make_no_lead(tmp_path):
+    scene = Scene.preset("arctic_melt_season", seed=5, length_km=6, cloud_cover=0.0)
+    granule = make_granule(scene, tmp_path, beams=["gt1r"], truth_path=tmp_path / "truth.nc")
+    out = classify(open_track(granule, "gt1r").load().isel(beam=0), "radiometric")
+    kind = open_truth(tmp_path / "truth.nc", "gt1r")["point_kind"].reindex(x_atc=out["x_atc"], fill_value=-1)
+    flagged = (out["segment_quality"].values & schema.Quality.MELT_POND_POSSIBLE) > 0
+    pond, water = kind.values == POND, out["surface_class"].values == schema.OPEN_WATER
+    assert pond.sum() > 400
+    assert water[pond].mean() < 0.02
+    # What the flag marks was called water first: most of it is ponds, not snow.
+    assert flagged.sum() > 30
+    assert pond[flagged].mean() > 0.5
+    assert out.attrs["classifier_melt_season"] == melt.NOTE

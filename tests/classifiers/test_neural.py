@@ -370,7 +370,7 @@ def test_unknown_classifiers_are_named(tmp_path):
         lambda: classify(a_track(100), str(tmp_path)),
     ):
         with pytest.raises(
-            ValueError, match="expected 'default', 'radiometric', or a folder made by `is2ice train`"
+            ValueError, match=r"expected 'default', 'radiometric', .* or a folder made by `is2ice train`"
         ):
             call()
 
@@ -397,3 +397,27 @@ def test_temperature_finds_how_much_too_sure_logits_are():
     assert temperature(true, y) == pytest.approx(1.0, abs=0.05)
     assert temperature(3 * true, y) == pytest.approx(3.0, abs=0.15)
     assert temperature(true, np.full(len(y), -1)) == 1.0
+
+
+# -- networks that come with the package --------------------------------------------------------------
+WEIGHTS = {
+    "paper_lstm": "aedecadd64322fb06bbea62d872cd348d7e40548f52b4618a54a31bb593f2794",
+    "paper_mlp": "fce7cf9aee7442fca6cc37e0226f506ced38a135cdccb6b4faa3fb7b47c71297",
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_published_networks_come_trained(name):
+    from importlib.resources import files
+
+    from is2ice.classifiers import by_name
+
+    home = files("is2ice.classifiers").joinpath("networks", name)
+    assert sum(len(f.read_bytes()) for f in home.iterdir()) < 2e6
+    model = by_name(name)
+    assert model.card["weights"]["sha256"] == WEIGHTS[name]
+    assert model.card["scores"]["second optics"][name]["interior"]["recall"]
+    assert pin_classifier(Options(classifier=name)).classifier_checksum == ""
+    out = model.predict(a_track(300))
+    schema.conform(out, "classified")
+    assert (out["surface_class"].values >= 0).any()
