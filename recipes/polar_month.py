@@ -16,23 +16,44 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import h5py
+
 import is2ice
 from is2ice.io.stores.declarations import find_declaration
 from is2ice.workflows.cost import cost_of
 
+#: Variables of ATL03 that hold longitudes.
+LONGITUDES = ("lon_ph", "reference_photon_lon")
 #: Length of the tracks of a genuine granule over sea ice, km: three strong beams, half of a 14th of an orbit.
 GRANULE_KM = 3 * 40_000 / 14 / 2
 
 
 def simulated(count: int, stack: ExitStack) -> list[str]:
-    """Serve simulated granules by HTTP on this machine, so that bytes and requests are those of a remote archive."""
+    """Serve simulated granules by HTTP on this machine, so that bytes and requests are those of a remote archive.
+
+    They are one pass, turned about the pole: a ring of tracks that a map shows apart.
+    """
     from is2ice.twin.server.local_archive import LocalCloud
     from is2ice.twin.server.timing_archive import make_archive
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="is2ice-month-")))
     archive = make_archive(folder, count, length_km=4.0)
+    for k, path in enumerate(archive.granules):
+        turn(path, 360.0 * k / count)
     cloud = stack.enter_context(LocalCloud(folder, stac=False))
     return [cloud.href(p) for p in archive.granules]
+
+
+def turn(path: Path, degrees: float) -> None:
+    """Give a granule a file of its own, with its positions turned about the pole."""
+    raw = path.read_bytes()
+    path.unlink()  # the name of a file that all granules share
+    path.write_bytes(raw)
+    with h5py.File(path, "r+") as file:
+        found: list[h5py.Dataset] = []
+        file.visititems(lambda name, node: found.append(node) if name.split("/")[-1] in LONGITUDES else None)
+        for node in found:
+            node[...] = (node[...] + degrees + 180.0) % 360.0 - 180.0
 
 
 def processor_seconds() -> float:

@@ -51,6 +51,24 @@ def test_installed_versions_are_the_locked_ones():
     assert wrong == []
 
 
+def test_every_dependency_is_used():
+    """Each that a user installs is imported by the package, or named in quotes (an engine of xarray, a program)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = (v for k, v in project["optional-dependencies"].items() if k not in ("test", "docs", "all"))
+    needed = {re.match(r"[\w.-]+", r)[0] for part in (project["dependencies"], *extras) for r in part}
+    modules: dict[str, set[str]] = {}
+    for module, names in metadata.packages_distributions().items():
+        for name in names:
+            modules.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(module)
+    source = "\n".join(p.read_text() for p in (ROOT / "is2ice").rglob("*.py"))
+    used = set(re.findall(r"^ *(?:import|from) (\w+)", source, re.MULTILINE))
+    used |= set(re.findall(r"[\"']([\w.-]+)[\"']", source))
+    used |= {"s3fs"}  # fsspec finds it for addresses of S3 in plain xarray
+    assert [
+        n for n in sorted(needed) if not used & (modules.get(n.lower(), set()) | {n, n.replace("-", "_")})
+    ] == []
+
+
 def test_the_lock_names_no_host():
     for path in (ROOT / "cluster").glob("*.lock"):
         assert "://" not in path.read_text()

@@ -221,7 +221,8 @@ def from_tracks(
     chosen = feats.feature_set(features, leaking)
     reach = chosen.context if context is None else context
     pieces = [t for ds in ([tracks] if isinstance(tracks, xr.Dataset) else tracks) for t in _each(ds)]
-    held = [copies.held_by(rank, list(map(_name_and_scenes, pieces))) for rank in range(copies.size)]
+    mine = list(map(_name_and_scenes, pieces))
+    held = [copies.held_by(rank, mine) for rank in range(copies.size)]
     names = [name for part in held for name, _ in part]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:

@@ -10,6 +10,7 @@ import base64
 import html
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,7 +301,7 @@ def _scaling_figure(measured: Mapping[str, Any], kind: str, width: float) -> Fig
 
 def _state(measured: Any) -> str:
     """Return a second line of a title: the machine on which something was measured."""
-    text = published_tables.machine_state(measured).lstrip(", ")
+    text = published_tables.machine_state(measured).lstrip(", ").split(": ")[0]
     return f"\nhere: {text}" if text else ""
 
 
@@ -427,7 +428,10 @@ def _page(study: Study, tables: list[str], pictures: Mapping[str, str]) -> str:
         "".join(f"<li>{html.escape(k)}: {html.escape(v)}</li>" for k, v in study.failed.items())
         or "<li>none</li>"
     )
-    body = "".join(markdown.render(t) for t in tables)
+    # Names of granules and images may break behind an underscore, or their tables would leave the page.
+    body = re.sub(
+        r"<td>.*?</td>", lambda m: m[0].replace("_", "_<wbr>"), "".join(markdown.render(t) for t in tables)
+    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_CSS}</style>'
         f"<h1>{html.escape(title)}</h1>{note}<h2>Tables</h2>{body}<h2>Figures</h2>{''.join(pictures.values())}"

@@ -389,13 +389,15 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
     s = c.segments
     theirs = s["freeboard"].values.astype(float) if "freeboard" in s else np.full(s.sizes["segment"], np.nan)
     good = np.isfinite(theirs)
-    below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ".", ms=2.5, color=THEIRS, rasterized=True)
+    dots = {"marker": ".", "ls": "", "rasterized": True}
+    # On top of Koo's, which stand on the same segments, and finer: where both have one, both are seen.
+    below.plot(_km(c, s["x_atc"].values[good]), theirs[good], ms=1.4, color=THEIRS, zorder=3, **dots)
     if not good.any():
         _note(below, _absent(c, "freeboard"), 0.5 if c.koo is None else 0.84)
     if c.koo is not None:
         x, koo = _km(c, c.koo["x_atc"].values), c.koo["koo_freeboard"].values
-        below.plot(x, koo, ".", ms=1.6, color=KOO, alpha=0.6, label="Koo et al. on ATL07", rasterized=True)
-        below.plot([], [], ".", ms=2.5, color=THEIRS, label=_product(c))
+        below.plot(x, koo, ms=3.2, color=KOO, alpha=0.5, label="Koo et al. on ATL07", zorder=2, **dots)
+        below.plot([], [], ms=2.5, color=THEIRS, label=_product(c), **dots)
         _legend(below, 3)
     _style(below, f"total freeboard,\n{_product(c)} (m)", _xlabel(c))
     shown = np.concatenate([ours[np.isfinite(ours)], theirs[good]])

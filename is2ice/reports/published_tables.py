@@ -275,7 +275,13 @@ def table_4(measured: Any = None) -> str:
     """Scaling of training in replicas."""
     paper, rows = PUBLISHED["training"], []
     for n, (total, epoch, rate) in paper.items():
-        rows.append((f"paper: {n} GPUs", f"{total:g} / {epoch:g} / {rate:g}", f"{paper[1][0] / total:.2f}"))
+        rows.append(
+            (
+                f"paper: {_counted(n, 'GPU')}",
+                f"{total:g} / {epoch:g} / {rate:g}",
+                f"{paper[1][0] / total:.2f}",
+            )
+        )
     ranks = training_rows(measured)
     for n, row in ranks.items():
         total_here = "-" if row["total"] is None else f"{row['total']:.1f}"

@@ -79,7 +79,7 @@ def test_what_was_measured_stands_beside_the_paper(tmp_path):
     assert "| here: 2 ranks on 2 cores | 20.0 / 1.80 / 5000 | 1.67 |" in four
     assert "Keras" not in four
     (tmp_path / "training.json").write_text("")
-    with pytest.raises(ValueError, match="not whole JSON"):
+    with pytest.raises(ValueError, match="not JSON, or truncated"):
         published_tables.read_measured(tmp_path)
     row = "| mlp, against truth | 90.00 | 91.00 | 92.00 | 93.00 | 80.00 | 50.0 / 50.0 / 50.0 | 3 of 100 (92.78 % right"
     assert row in published_tables.table_3(have["scores"])

@@ -15,7 +15,7 @@ from is2ice.io.icesat2.ground_tracks import ground_tracks
 from is2ice.io.stores.declarations import Declaration, who
 from is2ice.version import __version__
 
-__all__ = ["EXTENSIONS", "bounding_box", "collection_of", "geoparquet_of", "item_id", "item_of_track"]
+__all__ = ["EXTENSIONS", "bounding_box", "collection_of", "declared_item", "geoparquet_of", "item_of_track"]
 
 _BASE = "https://stac-extensions.github.io"
 EXTENSIONS = {
@@ -33,11 +33,6 @@ KEPT = ("beam", "beam_strength", "release", "rgt", "cycle", "inputs", schema.SIM
 SIMULATED_PLATFORM = "icesat-2-simulated"
 
 
-def item_id(granule: str, beam: str) -> str:
-    """Name of a track's item."""
-    return f"{granule}_{beam}"
-
-
 def bounding_box(geometry: Any) -> list[float]:
     """West, south, east, north; west > east where pieces lie on both sides of the antimeridian (RFC 7946, 5.2)."""
     west, south, east, north = geometry.bounds
@@ -49,7 +44,7 @@ def bounding_box(geometry: Any) -> list[float]:
 
 
 def item_of_track(
-    track: xr.Dataset, *, href: str, collection: str, licence: str = "", digest: str = "", size: int = 0
+    track: xr.Dataset, *, href: str, declared: Declaration | None, digest: str, size: int
 ) -> dict[str, Any]:
     """STAC item of one stored track.
 
@@ -59,9 +54,8 @@ def item_of_track(
         One beam, dims ``(x_atc,)``, with the attributes of its store.
     href : str
         Absolute address of its Zarr group.
-    collection : str
-    licence : str
-        SPDX identifier.
+    declared : Declaration, optional
+        Collection and licence.
     digest : str
         SHA-256 over the files of the group.
     size : int
@@ -87,7 +81,6 @@ def item_of_track(
         "created": attrs["date_created"],
         "platform": SIMULATED_PLATFORM if made_by else "icesat-2",
         "instruments": ["atlas"],
-        "license": licence or "other",
         "proj:code": attrs.get("crs"),
         "processing:level": "L3",
         "processing:lineage": attrs.get("history", ""),
@@ -120,18 +113,25 @@ def item_of_track(
         "file:size": size,
         "is2ice:sha256": digest,
     }
-    return {
+    item = {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": sorted(EXTENSIONS.values()),
-        "id": item_id(granule, beam),
-        "collection": collection,
+        "id": f"{granule}_{beam}",
         "geometry": mapping(line),
         "bbox": bounding_box(line),
         "properties": properties,
         "assets": {"zarr": asset},
         "links": links,
     }
+    return declared_item(item, declared)
+
+
+def declared_item(item: Mapping[str, Any], declared: Declaration | None) -> dict[str, Any]:
+    """Return an item as one of the collection, and under the licence, that is declared."""
+    licence = (declared.licence if declared else "") or "other"
+    collection = declared.name if declared else "is2ice"
+    return {**item, "collection": collection, "properties": {**item["properties"], "license": licence}}
 
 
 def _dimensions(track: xr.Dataset) -> dict[str, Any]:
@@ -180,12 +180,13 @@ def collection_of(
         Addresses of the items, from where the collection lies.
     """
     require("shapely")
-    from shapely.geometry import shape
-    from shapely.ops import unary_union
+    from shapely.geometry import GeometryCollection, shape
 
     starts = [i["properties"]["start_datetime"] for i in items]
     ends = [i["properties"]["end_datetime"] for i in items]
-    box = bounding_box(unary_union([shape(i["geometry"]) for i in items]))
+    # Not their union: tracks cross each other, thousands of them in millions of points.
+    shapes = [shape(i["geometry"]) for i in items]
+    box = bounding_box(GeometryCollection([part for s in shapes for part in getattr(s, "geoms", [s])]))
     made = [{schema.SIMULATED: i["properties"].get(f"is2ice:{schema.SIMULATED}", "")} for i in items]
     count = sum(map(bool, map(schema.simulated_by, made)))
     description = (declared.description if declared else "") or (

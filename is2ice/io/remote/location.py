@@ -579,7 +579,7 @@ class BucketLocation(Location):
                 if "credential_provider" not in self.options:
                     raise
                 if self._bucket is bucket:  # no other thread was first
-                    del self._bucket
+                    vars(self).pop("_bucket", None)
                 return request(self._bucket)
 
     @contextmanager

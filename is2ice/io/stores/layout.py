@@ -310,14 +310,12 @@ def is_store(source: Any) -> bool:
     if not path.strip() or os.path.isfile(os.path.expanduser(path)):
         return False
     path = os.path.abspath(os.path.expanduser(path))
-    if os.path.exists(os.path.join(path, META)):
-        return True
-    above = [os.path.dirname(path), os.path.dirname(os.path.dirname(path))]
-    keys = [os.path.join(CURRENT, os.path.basename(path)), f"{entry_key(*path.rsplit('/', 2)[1:])}"]
-    return any(
-        os.path.exists(os.path.join(root, META)) and os.path.exists(os.path.join(root, key))
-        for root, key in zip(above, keys, strict=True)
-    )
+    keys = ["", os.path.join(CURRENT, os.path.basename(path)), entry_key(*path.rsplit("/", 2)[-2:])]
+    for key in keys:  # the store itself, a granule, a track
+        if os.path.exists(os.path.join(path, META)) and os.path.exists(os.path.join(path, key)):
+            return True
+        path = os.path.dirname(path)
+    return False
 
 
 def _served(url: str) -> bool:

@@ -30,6 +30,7 @@ from .layout import (
     CURRENT,
     META,
     Place,
+    check_version,
     create,
     entry_bytes,
     entry_key,
@@ -41,7 +42,7 @@ from .layout import (
     track_path,
     unpacked,
 )
-from .stored_cube import check_group, cube, missing_value, open_group, pick_beams
+from .stored_cube import cube, missing_value, open_group, pick_beams
 from .track_encoding import digest_of, encode
 
 if TYPE_CHECKING:
@@ -64,11 +65,9 @@ __all__ = [
     "json_attribute",
     "keeps",
     "missing_value",
-    "new_entry",
     "open_store",
     "open_track",
     "parse_entry",
-    "put_track",
     "read_track",
     "read_version",
     "show_track",
@@ -216,7 +215,7 @@ def write_track(
         ds, granule=granule, beam=beam, inputs=inputs, parameters=parameters, origin=origin
     )
     objects = encode(ready)
-    entry = new_entry(granule, beam, objects, dict(ready.attrs), run)
+    entry = _new_entry(granule, beam, objects, dict(ready.attrs), run)
     put = False
     while True:  # more than one turn only when another run writes the same track
         have, tag, fault = _current(root, granule, beam)
@@ -224,7 +223,7 @@ def write_track(
             entry, outcome = have, "skipped"
             break
         if not put:
-            put_track(root, entry, objects)
+            root.put_all({f"{track_path(entry)}/{name}": raw for name, raw in objects.items()})
             put = True
         if root.swap(entry_key(granule, beam), entry_bytes(entry), tag):
             show_track(root, entry)
@@ -241,7 +240,7 @@ def write_track(
     }
 
 
-def new_entry(
+def _new_entry(
     granule: str, beam: str, objects: Mapping[str, bytes], attrs: Mapping[str, Any], run: str = ""
 ) -> dict[str, Any]:
     """Entry of a track: its digest, the checksum of its metadata, its inputs and attributes."""
@@ -257,12 +256,6 @@ def new_entry(
         "made": epoch.now(),
         "attributes": json.loads(json.dumps(dict(attrs), default=str)),
     }
-
-
-def put_track(root: Location, entry: Mapping[str, Any], objects: Mapping[str, bytes]) -> None:
-    """Put the objects of a track into their place, where nothing names them yet."""
-    path = track_path(entry)
-    root.put_all({f"{path}/{name}": raw for name, raw in objects.items()})
 
 
 def show_track(root: Location, entry: Mapping[str, Any]) -> None:
@@ -779,7 +772,7 @@ def _of_group(
     import zarr
 
     where, attrs = str(source.path or source), dict(source.attrs)
-    check_group(attrs, where)
+    check_version(attrs, where)
     if "beam" in attrs:
         return _single(source, where, build)
     open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)

@@ -17,7 +17,7 @@ from is2ice.io.urls import public_url, scrub
 
 from .layout import check_version
 
-__all__ = ["check_group", "cube", "missing_value", "open_group", "pick_beams"]
+__all__ = ["cube", "missing_value", "open_group", "pick_beams"]
 
 #: Variables of a stored track that a dataset in memory does without (``crs`` and ``granule`` say it).
 _STORE_ONLY = ("spatial_ref", "trajectory")
@@ -52,18 +52,8 @@ def open_group(root: Location, path: str = "", checksum: str = "") -> Any:
         raise
     except Exception as error:
         raise _unreadable(root, path, error) from None
-    check_group(dict(group.attrs), f"{root.name}/{path}".rstrip("/"))
+    check_version(dict(group.attrs), f"{root.name}/{path}".rstrip("/"))
     return group
-
-
-def check_group(attrs: dict[str, Any], where: str) -> None:
-    """Refuse a Zarr group that is not of this package's tracks, or of another schema version.
-
-    Raises
-    ------
-    StoreError
-    """
-    check_version(attrs, where)
 
 
 def missing_value(name: str, dtype: np.dtype[Any]) -> Any:
