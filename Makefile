@@ -18,6 +18,8 @@ export UV_LINK_MODE ?= copy
 # One BLAS/OpenMP thread per process: parallelism here is over tracks.
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Python keeps compiled modules: without them every start compiles its libraries again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests run in as many processes as there are cores; a file stays in one, so that its fixtures are made once.
 PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
@@ -29,8 +31,12 @@ help:  ## list the targets
 
 env: $(READY)  ## build .venv from the lock (Python 3.11, or PYTHON=python3.13; compilers and Java are installed by apt if missing)
 
+# The picture of the sample shows that all is there, and compiles the loops and modules that the first command needs.
 $(READY): $(VENV)/.horovod pyproject.toml
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@mkdir -p build
+	$(BIN)/is2ice quicklook --quiet sample_data/ATL03_20191116193412_07410510_006_01.h5 gt1r \
+	    --truth sample_data/truth/truth.nc --out build/sample.png
 	@touch $@
 
 $(VENV)/.locked: $(wildcard $(LOCK)) cluster/system.sh
@@ -81,9 +87,8 @@ test: lint types $(AZURITE)  ## formatting, lint, types, doctests and every test
 test-quick: lint types $(AZURITE)  ## the same without the heavy suites
 	$(BIN)/python -m pytest $(PARALLEL) --doctest-modules is2ice tests -m "not slow"
 
-bench: $(READY)  ## speed and memory, printed (writes a 30-million-photon beam to build/ first)
-	$(BIN)/python benchmarks/segments.py
-	$(BIN)/python benchmarks/engines.py
+bench: $(READY)  ## speed beside plain tools, one table, and build/bench.json (some minutes)
+	$(BIN)/python benchmarks/run.py
 
 kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder and a bucket (some minutes)
 	$(BIN)/python benchmarks/kills.py --seed 1

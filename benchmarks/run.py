@@ -2,20 +2,21 @@
 
     python benchmarks/run.py [--only photons --only stores] [--out build/bench.json] [--repeat 3]
 
-Each row is the processor time of one task, the processor time of its yardstick on the same input in the same
-process (plain h5py, `to_zarr`, `cp`, rasterio, a bare interpreter), and the ratio of the two. Processor time is used
-since it depends less on what else the machine does. The JSON file also holds the machine, its load and the
-commit; benchmarks/compare.py sets two of them side by side.
+Each row is the time of one task, that of its yardstick on the same input (plain h5py, `to_zarr`, `cp`, a plain
+upload, fsspec, rasterio, plain Keras, a bare interpreter), and the ratio of the two. It is processor time, which
+depends less on what else the machine does, but where a task waits for others it is that of the clock. The JSON
+file also holds the machine, its load and the commit; benchmarks/compare.py sets two of them side by side. The scripts
+beside this one measure more of each section.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -34,13 +35,14 @@ SAMPLE = HERE.parent / "sample_data"
 
 @dataclass(frozen=True)
 class Row:
-    """One task beside its yardstick, seconds of the processor."""
+    """One task beside its yardstick, seconds of the processor, or of the clock where waiting is the cost."""
 
     section: str
     task: str
     seconds: float
     yardstick: str
     yardstick_seconds: float
+    of: str = "CPU"
 
     @property
     def ratio(self) -> float:
@@ -70,7 +72,8 @@ def start_up(repeat: int, folder: Path) -> Iterator[Row]:
     """Starting the package and its command line, against a bare interpreter."""
 
     def python(*words: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # as users start it
+        return lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True, env=env)
 
     bare = clock(python("-c", "pass"), repeat)
     granule = next(SAMPLE.glob("ATL03*.h5"))
@@ -88,7 +91,7 @@ def photons(repeat: int, folder: Path) -> Iterator[Row]:
 
     from is2ice.twin.icesat2.flat_beam import write_beam
 
-    for n in (600_000, 10_000_000):
+    for n in (600_000, 3_600_000, 10_000_000):
         path = folder / f"beam_{n}.h5"
         write_beam(path, n)
         yield Row(
@@ -99,34 +102,66 @@ def photons(repeat: int, folder: Path) -> Iterator[Row]:
 
 
 def stores(repeat: int, folder: Path) -> Iterator[Row]:
-    """Writing, opening and publishing tracks, against xarray's own writer and `cp -r`."""
+    """Writing, publishing and opening tracks (benchmarks/stores.py), against xarray, plain copies and uploads."""
     import is2ice
+    import stores as parts
 
-    granule = next(SAMPLE.glob("ATL03*.h5"))
-    track = is2ice.one_track(granule, "gt2r").load()
-    numbers = iter(range(10**6))
+    track = is2ice.one_track(next(SAMPLE.glob("ATL03*.h5")), "gt1r").load()
+    with contextlib.redirect_stdout(sys.stderr):
+        rows = parts.written(track, folder, repeat)
+        rows += parts.published(track, folder, 50)
+        rows += parts.listed(track, folder, [10, 1_000], repeat)
+    for row in rows:
+        yield Row("stores", *row)
 
-    def plain() -> None:
-        track.to_zarr(folder / f"plain_{next(numbers)}", consolidated=False)
 
-    def ours() -> None:
-        is2ice.write_track(track, folder / f"ours_{next(numbers)}")
+def streaming(repeat: int, folder: Path) -> Iterator[Row]:
+    """First opening of a 50 km box at 50 ms a request (benchmarks/streaming.py), against fsspec; by the clock."""
+    import streaming as parts
 
+    home = HERE.parent / "build" / "stream"
+    with contextlib.redirect_stdout(sys.stderr):
+        found = parts.compare(parts.granule(home / "120", "006", 120.0), "gt2r", "006", 0.05)
+    for name in ("is2ice", "is2ice, with index"):
+        yield Row("streaming", f"50 km box, {name}", found[name], "fsspec", found["plain fsspec"], "clock")
+
+
+def engines(repeat: int, folder: Path) -> Iterator[Row]:
+    """A task that does nothing on each engine (benchmarks/engines.py), against a pool of processes; by the clock."""
+    import engines as parts
+
+    from is2ice.reports import scaling
+
+    each = {}
+    for name in ("processes", "dask", "spark"):
+        with parts.started(name, 1) as how:
+            each[name] = scaling.overhead(how["engine"], how.get("workers"), tasks=200)
+    for name in ("dask", "spark"):
+        yield Row(
+            "engines", f"task that does nothing, {name}", each[name], "processes", each["processes"], "clock"
+        )
+
+
+def training(repeat: int, folder: Path) -> Iterator[Row]:
+    """An epoch of the paper's LSTM (benchmarks/training.py), against plain Keras and one rank; by the clock."""
+    told = folder / "training.json"
+    words = ["--windows", "30000", "--epochs", "3", "--skip-inference", "--json", str(told)]
+    subprocess.run([sys.executable, str(HERE / "training.py"), *words], check=True, stdout=sys.stderr)
+    rows = json.loads(told.read_text())["rows"]
+    keras = rows["plain Keras fit"]["best"]
     yield Row(
-        "stores", "write one track to a new store", clock(ours, repeat), "to_zarr", clock(plain, repeat)
+        "training", "epoch, one thread", rows["is2ice, one thread"]["best"], "plain Keras", keras, "clock"
     )
-    store = folder / "store"
-    is2ice.run([granule], store, engine="serial")
-
-    def published() -> None:
-        is2ice.publish(store, folder / f"published_{next(numbers)}", declaration="demo")
-
-    def copied() -> None:
-        shutil.copytree(store, folder / f"copied_{next(numbers)}", symlinks=True)
-
-    yield Row(
-        "stores", "publish the sample's store", clock(published, repeat), "cp -r", clock(copied, repeat)
-    )
+    for name, row in rows.items():
+        if "2 ranks" in name:
+            yield Row(
+                "training",
+                f"epoch, {name[8:]}",
+                row["s_an_epoch"],
+                "one rank",
+                row["alone_s_an_epoch"],
+                "clock",
+            )
 
 
 def images(repeat: int, folder: Path) -> Iterator[Row]:
@@ -173,7 +208,7 @@ def maps(repeat: int, folder: Path) -> Iterator[Row]:
     )  # fmt: skip
 
 
-SECTIONS = {f.__name__: f for f in (start_up, photons, stores, images, maps)}
+SECTIONS = {f.__name__: f for f in (start_up, photons, stores, streaming, images, maps, engines, training)}
 
 
 def surroundings() -> dict[str, object]:
@@ -202,19 +237,19 @@ def main() -> int:
     options.add_argument("--repeat", type=int, default=3)
     given = options.parse_args()
     rows, held = [], {"before": surroundings()}
-    print(f"{'':<44}{'CPU s':>9}   {'yardstick':<18}{'CPU s':>9}{'ratio':>8}")
+    print(f"{'':<48}{'seconds':>9}   {'yardstick':<18}{'seconds':>9}{'ratio':>8}")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
     for name in given.only or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             for row in SECTIONS[name](given.repeat, Path(folder)):
                 rows.append(asdict(row) | {"ratio": row.ratio})
                 print(
-                    f"{row.task:<44}{row.seconds:>9.3f}   {row.yardstick:<18}{row.yardstick_seconds:>9.3f}"
-                    f"{row.ratio:>8.2f}",
+                    f"{row.task:<48}{row.seconds:>9.3f}   {row.yardstick:<18}{row.yardstick_seconds:>9.3f}"
+                    f"{row.ratio:>8.2f}{'' if row.of == 'CPU' else '  clock'}",
                     flush=True,
                 )
-    held |= {"rows": rows, "load after": os.getloadavg()[0]}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(held, indent=1) + "\n")
+        held |= {"rows": rows, "load after": os.getloadavg()[0]}
+        given.out.write_text(json.dumps(held, indent=1) + "\n")  # kept if a later section fails
     print(f"{given.out}: load {held['before']['load']:.1f} before and {held['load after']:.1f} after")
     return 0
 

@@ -15,6 +15,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +189,7 @@ def moves(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
 
 def borrowed(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
     """Print the errors of two beams that have no lead beside one that has, and what no lead in any beam gives."""
-    beams, invented = [], 0
+    beams, invented, nilas = [], 0, []
     for cube, truth in cases:
         code = cube["surface_class"].values.copy()
         for k in range(code.shape[0]):
@@ -200,11 +201,16 @@ def borrowed(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
         beams += [beam for k, beam in enumerate(found) if k != len(found) // 2]
         none = np.where(code == schema.OPEN_WATER, schema.THICK_ICE, code)
         empty = VARIANTS["evidence joint"](cube.assign(surface_class=(dims, none)))
-        invented += int(empty["h_ref"].notnull().sum())
+        carried = schema.H_REF_FLAGS[5]
+        flags = empty["h_ref_flag"].values
+        invented += int((empty["h_ref"].notnull().values & (flags != 5)).sum())
+        nilas += [b for b in errors(empty, truth) if np.isfinite(b["e"]).any()]
     print("\nleads in the middle beam alone, errors of the other two:")
     print(summary("evidence joint", beams))
     print("\n".join(by_flag(beams)))
-    print(f"no lead in any beam: {invented} cells with a sea surface")
+    print(f"no lead in any beam: {invented} cells with a sea surface from leads; {carried}:")
+    if nilas:
+        print(summary("evidence joint", nilas))
 
 
 def clean_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
@@ -236,6 +242,83 @@ def clean_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
             )
 
 
+def z_numbers(z: np.ndarray) -> str:
+    """Root mean square, mean and robust spread of normalised errors."""
+    z = z[np.isfinite(z)]
+    if z.size < 100:
+        return f"{'-':>5} {'-':>6} {'-':>5}"
+    low, high = np.quantile(z, [0.16, 0.84])
+    return f"{np.sqrt((z**2).mean()):5.2f} {z.mean():6.2f} {(high - low) / 2:5.2f}"
+
+
+def calibration(cases: list[tuple[str, xr.Dataset, xr.Dataset]]) -> None:
+    """Print errors over stated errors of heights by surface, sea surface and freeboard, by preset."""
+    kinds = {"snow ice": (0,), "ridge": (1,), "thin ice": (2, 3), "bright water": (4,), "dark water": (5,)}
+    print(
+        "\nerrors over stated errors (rms, mean, robust spread); heights more than 12 m from a change of surface"
+    )
+    groups: dict[str, dict[str, list[np.ndarray]]] = {}
+    for preset, cube, truth in cases:
+        out = VARIANTS["evidence joint"](cube)
+        rows = groups.setdefault(preset, {})
+        h, u = cube["height"].values.astype(float), cube["height_uncertainty"].values.astype(float)
+        sea, su = out["h_ref"].values.astype(float), out["h_ref_uncertainty"].values.astype(float)
+        real = truth["footprint_height"].values.astype(float)
+        for k in range(h.shape[0]):
+            inside = alike(truth["point_kind"].values[k], 6)
+            z = (h[k] - real[k] - truth["h_ref"].values[k]) / u[k]
+            for name, codes in kinds.items():
+                rows.setdefault(name, []).append(z[inside & np.isin(truth["point_kind"].values[k], codes)])
+            rows.setdefault("sea surface", []).append((sea[k] - truth["h_ref"].values[k]) / su[k])
+            both = np.hypot(u[k], su[k])
+            rows.setdefault("freeboard", []).append(((h[k] - sea[k] - real[k]) / both)[inside])
+    names = [*kinds, "sea surface", "freeboard"]
+    print(f"{'':34}" + "".join(f"{name:^21}" for name in names))
+    for preset, rows in groups.items():
+        print(f"{preset:34}" + "  ".join(f"{z_numbers(np.concatenate(rows[name])):19}" for name in names))
+
+
+def alike(kind: np.ndarray, reach: int) -> np.ndarray:
+    """Cells whose neighbours, as far as so many cells, are all of one kind."""
+    change = np.concatenate([[0], np.cumsum(np.diff(kind) != 0)])
+    k = np.arange(kind.size)
+    return np.asarray(change[np.minimum(k + reach, k.size - 1)] == change[np.maximum(k - reach, 0)])
+
+
+def leads_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
+    """Print errors of single leads in use, by light and width, before and after what the footprint model takes out."""
+    names = {"n": 6, "raw": 7, "taken": 6, "may add": 8, "error": 7, "weighed": 8, "z rms": 6, "z mean": 7}
+    print(f"\n{'leads in use, cm':24}" + " ".join(f"{name:>{w}}" for name, w in names.items()))
+    for kind in ("truth", "tree"):
+        parts = []
+        for cube, truth in cases:
+            found = seasurface.surfaces(with_classes(cube, truth, kind))
+            x = cube["x_atc"].values + 1.0
+            for k, one in enumerate(found):
+                t, real = one.leads, truth["h_ref"].values[k]
+                good = np.isfinite(real)
+                error = t["height"].values - np.interp(t["x"].values, x[good], real[good])
+                columns = (t[n].values for n in ("length", "brightness", "sigma", "offset", "beside"))
+                parts.append(np.stack([error, *columns])[:, t["used"].values])
+        error, length, light, sigma, offset, beside = np.concatenate(parts, axis=1)
+        z = error / np.hypot(sigma, 0.008)
+        weight = np.hypot(sigma, 0.008) ** -2.0
+        for name, here in (("dark", light < 1.0), ("bright", light >= 1.0)):
+            for low, high in pairwise((0.0, 8.0, 12.0, 18.0, 26.0, 40.0, 80.0, np.inf)):
+                m = here & (length >= low) & (length < high)
+                if m.sum() < 5:
+                    continue
+                values = (error + offset, offset, beside, error)
+                text = " ".join(
+                    f"{CM * v[m].mean():{w}.2f}" for v, w in zip(values, (7, 6, 8, 7), strict=True)
+                )
+                print(
+                    f"{kind:5} {name:6} {low:4g} to {high:3g} m {m.sum():6d} {text} "
+                    f"{CM * np.average(error[m], weights=weight[m]):8.2f} {np.sqrt((z[m] ** 2).mean()):6.2f} "
+                    f"{z[m].mean():7.2f}"
+                )
+
+
 def speed() -> None:
     """Print the time of three joint beams of 300 km with a lead about every 2 km."""
     rng = np.random.default_rng(0)
@@ -264,16 +347,29 @@ def main() -> None:
     parser.add_argument("--length-km", type=float, default=60.0)
     parser.add_argument("--folder", type=Path, default=Path("build/sea_surface"))
     parser.add_argument("--planted", type=int, default=6, help="passes in which false leads are planted")
-    parser.add_argument("--skip", nargs="*", choices=("clean", "borrowed", "planted", "speed"), default=[])
+    parser.add_argument(
+        "--presets", nargs="*", default=[], help="presets as they stand whose calibration is printed, too"
+    )
+    parts = ("clean", "leads", "borrowed", "planted", "calibration", "speed")
+    parser.add_argument("--skip", nargs="*", choices=parts, default=[])
     args = parser.parse_args()
     warnings.filterwarnings("ignore", "Mean of empty slice")
-    cases = [prepare(Case(args.first + k, args.length_km), args.folder) for k in range(args.passes)]
+    made = [Case(args.first + k, args.length_km) for k in range(args.passes)]
+    cases = [prepare(case, args.folder) for case in made]
     if "clean" not in args.skip:
         clean_table(cases)
+    if "leads" not in args.skip:
+        leads_table(cases)
     if "borrowed" not in args.skip:
         borrowed(cases)
     if "planted" not in args.skip:
         moves(cases[: args.planted])
+    if "calibration" not in args.skip:
+        named = [(case.kind, *both) for case, both in zip(made, cases, strict=True)]
+        for preset in args.presets:
+            for k in range(2):
+                named.append((preset, *prepare(Case(args.first + k, args.length_km, preset), args.folder)))
+        calibration(named)
     if "speed" not in args.skip:
         speed()
 

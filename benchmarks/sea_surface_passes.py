@@ -1,8 +1,8 @@
 """Simulated passes with drawn physics for the benchmark of the sea surface, kept in a folder for reuse.
 
 Each pass draws its ice, leads and light from the twin's ranges (:mod:`is2ice.twin.scene.physics`) and its sea from
-those below; every second one has the twin's second optics. A case keeps the classified segments of its strong beams and
-the truth beside them.
+those below; every second one has the twin's second optics. Or it is a preset as it stands. A case keeps the classified
+segments of its strong beams and the truth beside them.
 """
 
 from __future__ import annotations
@@ -24,17 +24,25 @@ FACTORS = {"ssh_slope": (0.5, 2.0), "ssh_undulation": (0.5, 1.6)}
 
 @dataclass(frozen=True)
 class Case:
-    """One simulated pass, by seed."""
+    """One simulated pass, by seed: of a preset as it stands, or with physics drawn for it."""
 
     seed: int
     length_km: float = 60.0
+    preset: str = ""
 
     @property
     def name(self) -> str:
-        return f"pass_{self.seed:03d}_{self.length_km:g}km"
+        return f"{self.preset or 'pass'}_{self.seed:03d}_{self.length_km:g}km"
+
+    @property
+    def kind(self) -> str:
+        """Preset, with or without drawn physics."""
+        return self.preset or f"{PRESETS[self.seed % len(PRESETS)]}, drawn"
 
     def scene(self) -> twin.Scene:
         """Preset and perturbation of this seed."""
+        if self.preset:
+            return twin.Scene.preset(self.preset, seed=7000 + self.seed, length_km=self.length_km)
         rng = np.random.default_rng([self.seed, 14])
         made = perturbed(PRESETS[self.seed % len(PRESETS)], 7000 + self.seed)
         factors = {k: float(np.exp(rng.uniform(*np.log(span)))) for k, span in FACTORS.items()}
@@ -44,7 +52,7 @@ class Case:
     @property
     def optics(self) -> str:
         """Optics of the twin."""
-        return "rays" if self.seed % 2 else "strip"
+        return "rays" if self.seed % 2 and not self.preset else "strip"
 
 
 def prepare(case: Case, folder: Path) -> tuple[xr.Dataset, xr.Dataset]:

@@ -41,6 +41,9 @@ SAMPLE = ROOT / "sample_data" / "ATL03_20191116193412_07410510_006_01.h5"
 sys.path.insert(0, str(ROOT / "tests"))
 import services  # noqa: E402
 
+#: A task and its yardstick, with the processor seconds of each.
+Row = tuple[str, float, str, float]
+
 
 def timed(fn: Callable[[], Any], repeat: int = 1) -> tuple[float, float]:
     """Median wall-clock and processor seconds of some calls."""
@@ -53,8 +56,9 @@ def timed(fn: Callable[[], Any], repeat: int = 1) -> tuple[float, float]:
     return median(walls), median(cpus)
 
 
-def written(track: xr.Dataset, folder: Path, repeat: int) -> None:
+def written(track: xr.Dataset, folder: Path, repeat: int) -> list[Row]:
     """Print the time of writing one track by this package and by xarray, to a folder and to S3."""
+    rows: list[Row] = []
     plain = describe(track, granule="plain", beam="gt1r", inputs="")
     encoding = schema.encoding(plain)
     print(f"one track: {track.sizes['x_atc']:,} segments, {len(plain.variables)} arrays")
@@ -94,10 +98,13 @@ def written(track: xr.Dataset, folder: Path, repeat: int) -> None:
                 f"{theirs * 1e3:.0f} ms (processor {their_cpu * 1e3:.0f}); ratio {ratio:.2f}",
                 flush=True,
             )
+            rows.append((f"write one track to {name}", cpu, "to_zarr", their_cpu))
+    return rows
 
 
-def published(track: xr.Dataset, folder: Path, n: int) -> None:
+def published(track: xr.Dataset, folder: Path, n: int) -> list[Row]:
     """Print the time of publishing tracks to a folder and to S3, against copies of the same objects."""
+    out: list[Row] = []
     root = FolderLocation(str(folder / "work"))
     for k in range(n):
         store.write_track(track.assign_attrs(granule=f"g{k:06d}"), root, parameters={"a": 1})
@@ -123,6 +130,8 @@ def published(track: xr.Dataset, folder: Path, n: int) -> None:
                 f"{theirs / n * 1e3:.0f} ms (processor {their_cpu / n * 1e3:.0f}); ratio {mine / theirs:.2f}",
                 flush=True,
             )
+            out.append((f"publish {n} tracks to {name}", cpu, other, their_cpu))
+    return out
 
 
 def filled(root: FolderLocation, n: int, track: xr.Dataset) -> None:
@@ -143,8 +152,9 @@ def filled(root: FolderLocation, n: int, track: xr.Dataset) -> None:
         path.write_bytes(entry_bytes(fresh))
 
 
-def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> None:
-    """Print the cost of listing and opening in stores of several sizes."""
+def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> list[Row]:
+    """Print the cost of listing and opening in stores of several sizes; plain xarray opens the track by its address."""
+    rows: list[Row] = []
     for n in counts:
         root = FolderLocation(str(folder / f"listed{n}"))
         filled(root, n, track)
@@ -153,6 +163,8 @@ def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> N
         assert len(store.open_store(root)) == n
         opened = timed(partial(store.open_store, root), repeat)
         one = timed(lambda root=root: store.open_track(root, "g"), repeat)
+        address = store.open_store(root).path("g", "gt1r")
+        plain = timed(lambda address=address: xr.open_zarr(address, chunks=None).close(), repeat)
 
         def more(root: FolderLocation = root) -> None:
             granule = f"h{time.time_ns()}"
@@ -169,7 +181,9 @@ def listed(track: xr.Dataset, folder: Path, counts: list[int], repeat: int) -> N
             f"write one more and add it to the index {write[0] * 1e3:.0f} ms ({write[1] * 1e3:.0f})",
             flush=True,
         )
+        rows.append((f"open one track of {n:,}", one[1], "xr.open_zarr", plain[1]))
         shutil.rmtree(root.folder)
+    return rows
 
 
 def _model() -> dict[str, Any]:

@@ -71,8 +71,9 @@ def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule
     return time.perf_counter() - start, g
 
 
-def compare(path: Path, beam: str, release: str, latency: float) -> None:
-    """Read the box in each way, and print what it took."""
+def compare(path: Path, beam: str, release: str, latency: float) -> dict[str, float]:
+    """Read the box in each way, print what it took, and return the seconds."""
+    found = {}
     subset, size = box(path, beam), path.stat().st_size
     chunks = weight(path, beam, subset)
     print(f"release {release}: {size / 1e6:.0f} MB; chunks of the box {chunks / 1e6:.2f} MB")
@@ -86,6 +87,7 @@ def compare(path: Path, beam: str, release: str, latency: float) -> None:
             seconds, _ = timed(open_it, beam, subset)
             after = cloud.traffic
             sent, asked = after.sent - before.sent, after.requests - before.requests
+            found[name] = seconds
             print(f"  {name:22} {seconds:6.2f} s  {sent / 1e6:8.2f} MB in {asked:4} requests")
             return seconds, sent
 
@@ -106,6 +108,7 @@ def compare(path: Path, beam: str, release: str, latency: float) -> None:
         os.environ.pop("IS2ICE_INDEX")
         weighs = sum(p.stat().st_size for p in Path(kept).iterdir())
         print(f"  index of {weighs / 1e3:.0f} kB: {ours / again:.1f} times as fast as without")
+    return found
 
 
 def main() -> None:

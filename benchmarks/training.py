@@ -6,7 +6,8 @@ Prints seconds an epoch (the fastest after the first, which compiles and is give
 
 - plain Keras: the same network with a softmax, ``compile`` and ``fit`` with Keras's focal loss;
 - ``is2ice.classifiers.training.fit``, on one thread and on all;
-- the same under ``horovodrun`` with one and two ranks, and what one collective operation costs;
+- the same under ``horovodrun`` with one and two ranks, and what one collective operation costs; and two ranks that
+  take 64 steps alone between two averages of their weights (local SGD);
 
 then windows/s of inference, normalisation and softmax included, and of the default model along a track, where each
 cell is embedded once. Each is measured in a process of its own, one
@@ -28,6 +29,7 @@ import numpy as np
 
 STEPS, FEATURES = 5, 6
 TWO = "is2ice, 2 ranks of Horovod"
+LOCAL = "is2ice, 2 ranks, averages every 64 steps"
 
 
 def windows(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +77,7 @@ def plain(n: int, epochs: int, batch: int) -> dict[str, float]:
     return clock.result()
 
 
-def ours(n: int, epochs: int, batch: int, threads: int) -> dict[str, float]:
+def ours(n: int, epochs: int, batch: int, threads: int, every: int = 1) -> dict[str, float]:
     """The package's training, in as many replicas as there are."""
     from is2ice.classifiers import architectures, training
     from is2ice.classifiers.replicas import launched
@@ -86,11 +88,11 @@ def ours(n: int, epochs: int, batch: int, threads: int) -> dict[str, float]:
     model = architectures.build("lstm", STEPS, FEATURES)
     options = {**architectures.ARCHITECTURES["lstm"].training, "epochs": epochs, "batch": batch}
     data, clock = windows(n), Clock()
-    training.fit(model, data, replicas=replicas, progress=clock.lap, **options)
+    done = training.fit(model, data, replicas=replicas, progress=clock.lap, average_every=every, **options)
     cost = 1e3 * collective(replicas, model.count_params()) if replicas.size > 1 else 0.0
     if not replicas.is_root:
         return {}
-    return clock.result() | {"collective_ms": cost}
+    return clock.result() | {"collective_ms": cost, "accuracy": done.epochs[-1]["accuracy"]} | done.speed
 
 
 def collective(replicas, size: int, times: int = 1000) -> float:
@@ -190,15 +192,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32, help="of each rank")
     parser.add_argument("--skip-ranks", action="store_true")
+    parser.add_argument("--skip-inference", action="store_true")
     parser.add_argument("--json", type=Path, help="also write the rows of training there")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        kind, _, threads = args.one.partition(":")
+        kind, threads, every = [*args.one.split(":"), "1", "1"][:3]
         if kind == "plain":
             measured = plain(args.windows, args.epochs, args.batch)
         elif kind == "ours":
-            measured = ours(args.windows, args.epochs, args.batch, int(threads))
+            measured = ours(args.windows, args.epochs, args.batch, int(threads), int(every))
         else:
             measured = inference(args.windows, int(threads))
         if os.environ.get("HOROVOD_RANK", "0") == "0":
@@ -215,7 +218,11 @@ def main() -> None:
         "plain Keras fit": ("plain", 0),
         "is2ice, one thread": ("ours:1", 0),
         "is2ice, all threads": ("ours:0", 0),
-        **({"is2ice, 1 rank of Horovod": ("ours:1", 1), TWO: ("ours:1", 2)} if ranks else {}),
+        **(
+            {"is2ice, 1 rank of Horovod": ("ours:1", 1), TWO: ("ours:1", 2), LOCAL: ("ours:1:64", 2)}
+            if ranks
+            else {}
+        ),
     }
     rows: dict[str, dict[str, float]] = {}
     for name, (kind, size) in what.items():
@@ -232,6 +239,13 @@ def main() -> None:
             f"{steps:,} steps of an epoch; the rest is that steps are called one by one, not compiled as one loop, and "
             "that both ranks and Horovod's threads share the cores"
         )
+        for name in (TWO, LOCAL):
+            row = rows[name]
+            print(
+                f"{name}: {row['samples_per_s']:,.0f} samples/s, {row['share_in_averages']:.0%} in averages; "
+                f"one rank alone {row['alone_s_an_epoch']:.2f} s, both {row['s_an_epoch']:.2f} s: "
+                f"{row['alone_s_an_epoch'] / row['s_an_epoch']:.2f} x; accuracy {row['accuracy']:.4f}"
+            )
     if args.json is not None:
         cores, now = os.cpu_count() or 1, os.getloadavg()[0]
         about = {
@@ -242,6 +256,8 @@ def main() -> None:
         }
         about["busy"] = load > 0.5 * cores  # before the first measurement
         args.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
+    if args.skip_inference:
+        return
     print(f"{'inference, windows/s':44}{'one thread':>12}{'all threads':>13}")
     one, all_ = child("inference:1", args), child("inference:0", args)
     for name in one:

@@ -1,6 +1,7 @@
 """One rank of a training under ``horovodrun``, for ``test_horovod.py``: prints what it saw as JSON.
 
-Usage: horovodrun -np 2 python tests/horovod_ranks.py FOLDER [EPOCH AT WHICH THE LAST RANK IS KILLED]
+Usage: horovodrun -np 2 python tests/horovod_ranks.py FOLDER [EPOCH AT WHICH THE LAST RANK IS KILLED, 0 FOR NONE]
+       [STEPS BETWEEN AVERAGES]
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def digest(samples: Samples) -> str:
     ).hexdigest()
 
 
-def main(folder: Path, kill_at: int | None) -> None:
+def main(folder: Path, kill_at: int = 0, every: int = 1) -> None:
     replicas = launched()
-    reads = kill_at is None and (folder / "labelled.txt").exists()
+    reads = not kill_at and (folder / "labelled.txt").exists()
     own, samples = read_share(folder, replicas) if reads else ([], "")
     data = np.load(folder / "data.npz", allow_pickle=False)
     train, held = (data["x"], data["y"]), (data["x_held"], data["y_held"])
@@ -68,8 +69,9 @@ def main(folder: Path, kill_at: int | None) -> None:
         held,
         epochs=6,
         class_weights="balanced",
+        average_every=every,
         checkpoint=folder / f"checkpoint-{'root' if replicas.is_root else replicas.rank}.npz",
-        replicas=replicas if kill_at is None else Doomed(replicas, kill_at),
+        replicas=Doomed(replicas, kill_at) if kill_at else replicas,
     )
     seen = {
         "rank": replicas.rank,
@@ -79,6 +81,7 @@ def main(folder: Path, kill_at: int | None) -> None:
         "weights": hashlib.sha256(b"".join(v.numpy().tobytes() for v in model.weights)).hexdigest(),
         "history": [{k: v for k, v in row.items() if k != "seconds"} for row in history.epochs],
         "resumed_at": history.resumed_at,
+        "card": history.card(),
         "own": own,
         "samples": samples,
         "accuracy": float(np.mean(model(held[0]).numpy().argmax(1) == held[1])),
@@ -87,4 +90,4 @@ def main(folder: Path, kill_at: int | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -343,6 +343,10 @@ def test_the_schema_and_the_engines_load_no_engine() -> None:
     }
 
 
+def test_a_granule_is_described_without_the_compiler() -> None:
+    assert "numba" not in loaded_by("import is2ice.io.icesat2.atl03, is2ice.science.seasurface")
+
+
 def test_areas_load_no_reader_of_files() -> None:
     assert "h5py" not in loaded_by("import is2ice.io.catalogs.seas")
 

@@ -19,7 +19,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +27,7 @@ from is2ice import schema
 from is2ice.errors import ModelError
 from is2ice.io.documents import read_json
 from is2ice.science.along_track import spots
+from is2ice.science.compiled import njit
 from is2ice.science.features import FEATURE_SETS, build
 
 from .base import add_classes
@@ -154,7 +154,7 @@ class Forest:
         return e / e.sum(axis=1, keepdims=True)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _walk(
     x: NDArray[Any],
     root: NDArray[Any],

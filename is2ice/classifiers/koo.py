@@ -96,7 +96,7 @@ class Koo(Trained):
             model, (norm.apply(x[used]), y[used]), seed=seed, progress=progress, **{**TRAINING, **options}
         )
         document |= {
-            "training": {**history.settings, "history": history.to_dict()},
+            "training": history.card(),
             "data": {"train": len(used), "test": len(held), "classes": np.bincount(y, minlength=3).tolist()},
         }
         made = cls(model, document)

@@ -154,7 +154,7 @@ class Neural(Trained):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": settings.seed,
             "data": _data(train, held),
-            "training": {**history.settings, "history": history.to_dict()},
+            "training": history.card(),
             **(card or {}),
         }
         made = cls(model, document)

@@ -61,12 +61,16 @@ class History:
         First epoch of this call: above 0 after a restart.
     settings : dict
         Loss, weights, rate and so on, as JSON can hold them.
+    speed : dict
+        Of several replicas, measured here: ``samples_per_s`` of all, ``share_in_averages`` of the training's time, and
+        ``alone_s_an_epoch``, the seconds that one replica needs for the samples of all, beside ``s_an_epoch``.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best: int = -1
     resumed_at: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    speed: dict[str, float] = field(default_factory=dict)
 
     def column(self, name: str) -> list[float]:
         """One quantity over the epochs."""
@@ -75,6 +79,11 @@ class History:
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {"epochs": self.epochs, "best": self.best, "settings": self.settings}
+
+    def card(self) -> dict[str, Any]:
+        """Return what a model's card holds of its training."""
+        speed = {"speed": {k: round(v, 4) for k, v in self.speed.items()}} if self.speed else {}
+        return {**self.settings, **speed, "history": self.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,10 @@ class Settings:
         Seed of shuffling and dropout. Initial weights are the caller's (the root's, in many replicas).
     patience : int, optional
         Stop after this number of epochs without a lower validation loss.
+    average_every : int
+        Steps between two averages over the replicas. At 1 the gradients of each step are averaged: the result is
+        that of one process with a larger batch. Above 1 each replica takes that number of steps alone, compiled as
+        one loop, then weights and Adam's moments are averaged (local SGD): fewer averages, and another result.
     compiled : bool, optional
         Let XLA compile the steps. By default so for windows, not for images, whose convolutions the
         libraries of TensorFlow do faster.
@@ -110,6 +123,7 @@ class Settings:
     learning_rate: float = 0.003
     seed: int = 0
     patience: int | None = None
+    average_every: int = 1
     compiled: bool | None = None
 
     def check(self, classes: int) -> None:
@@ -129,6 +143,8 @@ class Settings:
                 f"training: expected epochs and batch of at least 1 and a learning_rate above 0, got {self.epochs}, "
                 f"{self.batch} and {self.learning_rate}"
             )
+        if not isinstance(self.average_every, int) or self.average_every < 1:
+            raise ValueError(f"average_every={self.average_every!r}: expected a number of steps, at least 1")
         if not 0 <= self.gamma < np.inf:
             raise ValueError(f"gamma={self.gamma!r}: expected 0 (cross entropy) or more")
         if self.patience is not None and self.patience < 1:
@@ -145,6 +161,7 @@ class Settings:
         loss = (
             self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", repr(self.loss))
         )
+        local = {"average_every": self.average_every} if self.average_every > 1 and replicas > 1 else {}
         return {
             "loss": loss,
             "class_weights": None if weights is None else [float(w) for w in weights],
@@ -153,6 +170,7 @@ class Settings:
             "learning_rate": self.learning_rate,
             "seed": self.seed,
             "replicas": replicas,
+            **local,
         }
 
 
@@ -235,6 +253,8 @@ def fit(
             log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4g}" for k, v in row.items()))
             if progress is not None:
                 progress(row)
+    if replicas.size > 1:
+        history.speed = step.speed(x, y, mine)
     state.take_best()
     return history
 
@@ -249,7 +269,8 @@ def _train_step(model: Any, settings: Settings, weights: Any, samples: int, repl
     compiled = len(model.input_shape) <= 3 if settings.compiled is None else settings.compiled
     loss = _loss(settings.loss, weights, settings.gamma)
     batch = min(settings.batch, share)
-    return TrainStep(model, loss, settings.learning_rate, batch, replicas, compiled)
+    every = settings.average_every if replicas.size > 1 else 1
+    return TrainStep(model, loss, settings.learning_rate, batch, replicas, compiled, every)
 
 
 def split_options(kind: type[T], options: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
@@ -307,7 +328,7 @@ def training_fingerprint(model: Any, x: Any, y: NDArray[Any], settings: dict[str
     some = np.unique(np.linspace(0, len(y) - 1, 64).astype(int))
     crc = zlib.crc32(np.ascontiguousarray(x[some]).tobytes(), zlib.crc32(np.ascontiguousarray(y).tobytes()))
     shapes = [tuple(w.shape) for w in model.weights]
-    kept = sorted((k, v) for k, v in settings.items() if k != "replicas")
+    kept = sorted((k, v) for k, v in settings.items() if k not in ("replicas", "average_every"))
     return f"{zlib.crc32(repr((shapes, len(y), kept)).encode()):08x}{crc:08x}"
 
 
@@ -322,11 +343,13 @@ class TrainStep:
         batch: int,
         replicas: Replicas,
         jit: bool,
+        every: int = 1,
     ) -> None:
         import keras
         import tensorflow as tf
 
-        self.model, self.batch, self.replicas = model, batch, replicas
+        self.model, self.batch, self.replicas, self.every = model, batch, replicas, every
+        self.laps: list[tuple[float, float]] = []  # seconds of each epoch's steps, and those in averages
         variables = model.trainable_variables
         self.optimizer = optimizer = keras.optimizers.Adam(rate)
         optimizer.build(variables)
@@ -352,14 +375,17 @@ class TrainStep:
             parts = tf.split(flat, sizes)
             optimizer.apply([tf.reshape(p, s) for p, s in zip(parts, shapes, strict=True)], variables)
 
-        @tf.function(jit_compile=jit)
-        def together(xs: Any, ys: Any, count: Any) -> Any:
-            sums = tf.zeros(3)
-            for k in tf.range(count):
-                flat, one = gradients(xs[k], ys[k])
-                apply(replicas.average(flat))
-                sums += one
-            return sums
+        def loop(average: Callable[[Any], Any]) -> Any:
+            @tf.function(jit_compile=jit)
+            def together(xs: Any, ys: Any, count: Any) -> Any:
+                sums = tf.zeros(3)
+                for k in tf.range(count):
+                    flat, one = gradients(xs[k], ys[k])
+                    apply(average(flat))
+                    sums += one
+                return sums
+
+            return together
 
         @tf.function(jit_compile=jit)
         def onward(flat: Any, xb: Any, yb: Any) -> tuple[Any, Any]:
@@ -384,30 +410,97 @@ class TrainStep:
             got = tf.reshape(tf.one_hot(tf.argmax(logits, -1), classes), [-1, classes])
             return tf.stack(measures(yb, logits)), tf.matmul(hot, got, transpose_a=True)
 
-        self._steps, self._check, self._as = together if replicas.compiles else apart, check, tf.constant
+        moving = [*variables, *(v for v in optimizer.variables if tuple(v.shape))]  # not its counter and rate
+        lengths = [int(np.prod(v.shape)) for v in moving]
+
+        @tf.function
+        def average_state() -> None:
+            flat = replicas.average(tf.concat([tf.reshape(v.value, [-1]) for v in moving], 0))
+            for v, part in zip(moving, tf.split(flat, lengths), strict=True):
+                v.assign(tf.reshape(part, v.shape))
+
+        @tf.function
+        def average_nothing(times: Any) -> Any:
+            flat = tf.zeros(sum(sizes))
+            for _ in tf.range(times):
+                flat = replicas.average(flat)
+            return flat
+
+        self._alone = loop(lambda flat: flat)
+        self._average_state, self._average_nothing = average_state, average_nothing
+        if every > 1:
+            self._steps = self._alone
+        else:
+            self._steps = loop(replicas.average) if replicas.compiles else apart
+        self._check, self._as, self._moving = check, tf.constant, [*variables, *optimizer.variables]
 
     def train(self, x: Any, y: NDArray[Any], order: NDArray[np.int64], epoch: int) -> dict[str, float]:
         """One epoch over this replica's samples in the order given."""
-        batch = self.batch
-        count = len(order) // batch
-        block = int(np.clip(_BLOCK // (batch * _bytes(x)), 1, min(_STEPS, count)))
-        sums = np.zeros(3)
+        count, block = self._blocks(x, order)
+        sums, started, averaging = np.zeros(3), time.perf_counter(), 0.0
         for first in range(0, count, block):
             k = min(block, count - first)
-            rows = order[first * batch : (first + k) * batch]
-            # The last block is padded with repeated samples that are not used: one shape, compiled once.
-            rows = np.resize(rows, block * batch)
-            xs = _floats(x, rows).reshape(block, batch, *x.shape[1:])
-            ys = y[rows].astype("i4").reshape(block, batch, *y.shape[1:])
-            sums += self._steps(self._as(xs), self._as(ys), self._as(k)).numpy()
+            xs, ys = self._block(x, y, order[first * self.batch : (first + k) * self.batch], block)
+            sums += self._steps(xs, ys, self._as(k)).numpy()
+            if self.every > 1:
+                averaging += self._timed(self._average_state)
             if not np.isfinite(sums[0]):
                 raise TrainingError(
                     f"epoch {epoch + 1}: the loss is not a number. Are there NaN or unscaled values in x? "
                     "Otherwise try a lower learning_rate"
                 )
+        self.laps.append((time.perf_counter() - started, averaging))
         total = self.replicas.total({"loss": sums[0], "right": sums[1], "known": sums[2]})
         known = max(float(total["known"]), 1.0)
         return {"loss": float(total["loss"]) / known, "accuracy": float(total["right"]) / known}
+
+    def _blocks(self, x: Any, order: NDArray[np.int64]) -> tuple[int, int]:
+        """Return the number of steps of an epoch, and of those that are handed over at once."""
+        count = len(order) // self.batch
+        most = min(_STEPS, count, self.every if self.every > 1 else count)
+        return count, int(np.clip(_BLOCK // (self.batch * _bytes(x)), 1, most))
+
+    def _block(self, x: Any, y: NDArray[Any], rows: NDArray[np.int64], block: int) -> tuple[Any, Any]:
+        """Return samples as batches. A short block repeats samples that are not used: one shape, compiled once."""
+        rows = np.resize(rows, block * self.batch)
+        xs = _floats(x, rows).reshape(block, self.batch, *x.shape[1:])
+        ys = y[rows].astype("i4").reshape(block, self.batch, *y.shape[1:])
+        return self._as(xs), self._as(ys)
+
+    @staticmethod
+    def _timed(work: Callable[..., Any], *given: Any) -> float:
+        started = time.perf_counter()
+        done = work(*given)
+        if done is not None:
+            done.numpy()
+        return time.perf_counter() - started
+
+    def speed(self, x: Any, y: NDArray[Any], order: NDArray[np.int64]) -> dict[str, float]:
+        """Compare the epochs of several replicas with what one of them needs for all samples.
+
+        The first epoch compiles and is left out if there are others. Weights stay as they are.
+        """
+        if not self.laps:
+            return {}
+        count, block = self._blocks(x, order)
+        seconds, averaging = (float(np.median(v)) for v in np.transpose(self.laps[1:] or self.laps))
+        if self.every == 1:
+            times = 20
+            self._average_nothing(self._as(2)).numpy()
+            averaging = count * self._timed(self._average_nothing, self._as(times)) / times
+        before = [v.numpy() for v in self._moving]
+        given = (*self._block(x, y, order[: block * self.batch], block), self._as(block))
+        self._alone(*given).numpy()
+        alone = min(self._timed(self._alone, *given) for _ in range(3)) / block
+        for v, value in zip(self._moving, before, strict=True):
+            v.assign(value)
+        samples = self.replicas.size * count * self.batch
+        return {
+            "samples_per_s": samples / seconds,
+            "share_in_averages": min(1.0, averaging / seconds),
+            "alone_s_an_epoch": self.replicas.size * count * alone,
+            "s_an_epoch": seconds,
+        }
 
     def validate(self, x: Any, y: NDArray[Any], classes: int) -> dict[str, float]:
         """Loss, accuracy and macro F1 over all replicas' shares of the validation set."""

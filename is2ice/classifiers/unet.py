@@ -239,7 +239,7 @@ class UNet(Trained):
                 "veiled": clouds,
                 "copies": tiles.copies,
             },
-            "training": {**history.settings, "history": history.to_dict()},
+            "training": history.card(),
             **(card or {}),
         }
         return cls(model, document)

@@ -82,7 +82,7 @@ COMMANDS = {
     "stats": Entry(
         "stats:app",
         _WORK,
-        "Measure lead fraction, widths and spacing, floe chords, ridges and roughness, track by track.",
+        "Measure leads, openings (widths, spacing), floe chords, ridges and roughness, track by track.",
         "is2ice map {store} --out map.nc",
     ),
     "compare": Entry(
@@ -101,7 +101,7 @@ COMMANDS = {
         "maps:app",
         _WORK,
         "Map stores or ATL10 granules: length-weighted means, spread, counts, lead fraction, uncertainty.",
-        "is2ice publish STORE s3://bucket/name --dry-run",
+        "is2ice publish {sources[0]} s3://bucket/name --dry-run",
     ),
     "export": Entry(
         "export:app",

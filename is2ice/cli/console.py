@@ -109,13 +109,16 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def check_picture(path: str) -> None:
-    """Refuse a picture that cannot be written, before the work.
+    """Refuse a picture that cannot be drawn or written, before the work.
 
     Raises
     ------
+    MissingExtraError
+        No matplotlib.
     ValueError
         Another ending than that of a picture, or no such folder.
     """
+    from is2ice.errors import require
     from is2ice.io.remote.location import is_url
     from is2ice.io.remote.whole_files import suffix
 
@@ -123,6 +126,7 @@ def check_picture(path: str) -> None:
         raise ValueError(f"{path}: expected a picture ending in .png, .pdf, .svg or .jpg")
     if not is_url(path) and not Path(path).parent.is_dir():
         raise ValueError(f"{path}: no such folder as {Path(path).parent}")
+    require("matplotlib")
 
 
 def progress(as_json: bool) -> bool | None:

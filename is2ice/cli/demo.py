@@ -49,6 +49,7 @@ def demo(
 
     Example: is2ice demo --preset marginal_ice_zone --seed 3 --out demo
     """
+    from is2ice.errors import require
     from is2ice.twin.icesat2.atl03 import make_granule
     from is2ice.twin.scene.presets import PRESETS
     from is2ice.twin.scene.scene import Scene
@@ -59,6 +60,7 @@ def demo(
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    require("matplotlib")
     started = time.perf_counter()
 
     def step(text: str) -> None:
@@ -68,7 +70,12 @@ def demo(
     step(f"simulating {length_km:.0f} km of {preset} (seed {seed}), three strong beams, photon by photon")
     scene = Scene.preset(preset, seed=seed, length_km=length_km)
     truth_path = out / "truth.nc"
-    granule_path = make_granule(scene, out, truth_path=truth_path)
+    granule_path = make_granule(
+        scene,
+        out,
+        truth_path=truth_path,
+        progress=lambda beam, share: step(f"photons of {beam}") if share == 1.0 else None,
+    )
     step(f"{granule_path.name}: {granule_path.stat().st_size / 1e6:.0f} MB as the archive would serve it")
 
     store = out / "demo.zarr"

@@ -180,8 +180,9 @@ def _common(
         bool,
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
 ) -> None:
-    state.debug, state.quiet, out.quiet = debug, False, False
+    state.debug, state.quiet, out.quiet = debug, quiet, quiet
     handler = logging.StreamHandler()
     handler.setFormatter(_Scrubbed("%(name)s %(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, Km, cell, check_picture, out, print_json, print_table
+from .console import AsJson, Km, cell, check_picture, out, print_json, print_table, state
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -153,6 +153,9 @@ def _show_store(store: str, granule: str | None, beam: str | None, as_json: bool
         columns = ["granule", "beam", "beam_strength", "time_coverage_start", "n_filled", "n_leads"]
         print_table(rows, [*columns, "n_freeboard", "freeboard_mean", "freeboard_median"])
         out.print(repr(listed)[1:-1])
+    if rows:
+        more = f" --granule {rows[0]['granule']}" if len(listed.granules) > 1 else ""
+        state.next = f"is2ice quicklook {store} {rows[0]['beam']}{more}"
 
 
 @quicklook_app.command(

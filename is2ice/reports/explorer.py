@@ -336,6 +336,7 @@ def _profile(segments: Any) -> tuple[Any, Any]:
         HoverTool(tooltips=[("km", "@km{0.00}"), ("freeboard", "@freeboard{0.00} m"), ("class", "@name")])
     )
     for name, colour in ((NAMES[c], COLOURS[c]) for c in (0, 1, 2)):
-        below.scatter([], [], color=colour, legend_label=name)
+        # Without a point the legend has no mark.
+        below.scatter([np.nan], [np.nan], color=colour, size=6, legend_label=name)
     below.xgrid.grid_line_color = above.xgrid.grid_line_color = FREEBOARD + "22"
     return above, below

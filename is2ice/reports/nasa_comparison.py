@@ -35,7 +35,16 @@ from . import point_density
 if TYPE_CHECKING:
     from is2ice.classifiers.koo import Koo
 
-__all__ = ["Comparison", "alike_places", "compare", "match", "not_comparable", "overlaps"]
+__all__ = [
+    "Comparison",
+    "alike_places",
+    "compare",
+    "in_order",
+    "match",
+    "not_comparable",
+    "overlaps",
+    "surface_leads",
+]
 
 F8 = NDArray[np.float64]
 #: Half the footprint, m: leads whose edges are this near to each other overlap on the ground.
@@ -288,12 +297,37 @@ def _heights(joined: xr.Dataset) -> dict[str, Any]:
     )
 
 
+def in_order(segments: xr.Dataset) -> xr.Dataset:
+    """Take the segments of a product that lie beyond all before them: genuine ones repeat some distances."""
+    x = segments["x_atc"].values.astype(float)
+    before = np.fmax.accumulate(np.concatenate([[-np.inf], x[:-1]]))
+    return segments.isel(segment=np.flatnonzero(x > before))
+
+
+def surface_leads(segments: xr.Dataset, surface: NDArray[np.bool_]) -> xr.Dataset:
+    """Leads of a product's segments, with heights as ATL10 weighs them.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        Of increasing distance (:func:`in_order`).
+    surface : numpy.ndarray of bool, shape (segment,)
+        Segments that are sea surface.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`is2ice.science.leads.find_leads`.
+    """
+    breaks = np.concatenate([[False], np.diff(segments["segment_id"].values) != 1])[: surface.size]
+    x, height, sigma = (segments[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
+    return find_leads(x, height, sigma, surface, breaks=breaks, method="nasa", min_sigma=1e-6)
+
+
 def _atl07_leads(joined: xr.Dataset) -> xr.Dataset:
-    """Sea surface of ATL07 itself: heights of its runs of sea-surface segments, weighed as ATL10 does, with ours."""
-    surface = joined["ssh_flag"].values > 0
-    breaks = np.concatenate([[False], np.diff(joined["segment_id"].values) != 1])
-    x, height, sigma = (joined[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
-    table = find_leads(x, height, sigma, surface, breaks=breaks, method="nasa", min_sigma=1e-6)
+    """Sea surface of ATL07 itself: heights of its runs of sea-surface segments, with ours."""
+    joined = in_order(joined)
+    table = surface_leads(joined, joined["ssh_flag"].values > 0)
     weight = table["weight"].values
     out = table[["x", "height", "sigma", "n"]]
     for name in ("ours_h_ref", "ours_h_ref_uncertainty"):

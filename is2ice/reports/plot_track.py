@@ -247,9 +247,13 @@ def _shares(ax: Axes, km: F8, codes: NDArray[Any], edges: F8, rows: tuple[float,
     share = np.stack([np.bincount(column[codes == c], minlength=columns) for c in order])
     with np.errstate(invalid="ignore", divide="ignore"):
         tops = rows[0] + (rows[1] - rows[0]) * np.cumsum(share, axis=0) / share.sum(axis=0)
+    from matplotlib.patches import StepPatch
+
     bottom = np.full(columns, rows[0])
     for top, code in zip(tops, order, strict=True):
-        ax.stairs(top, edges, baseline=bottom, fill=True, color=COLOURS[code], lw=0)
+        # Not ax.stairs: it looks for the limits of the axes, which are set, column by column for seconds.
+        base: Any = bottom  # an array, which its stub does not know
+        ax.add_artist(StepPatch(top, edges, baseline=base, fill=True, color=COLOURS[code], lw=0))
         bottom = top
 
 

@@ -30,10 +30,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy.special import erfcx
 
+from .compiled import njit
 from .first_photon_bias import DEAD_TIME, M_PER_NS, PIXELS, SPAN_10_90, FirstPhotonBias
 
 __all__ = ["FEW", "density", "of_core", "pulse_zero"]
@@ -55,6 +54,8 @@ FEW = np.array([[0.0, -0.006, -0.006, -0.002, -0.002, -0.001, 0.0], [1.0, 1.12, 
 
 def density(t: F8, sigma: float) -> F8:
     """Arrival density of the pulse on a surface of roughness sigma, ns, about the peak."""
+    from scipy.special import erfcx
+
     s = float(np.hypot(PULSE, sigma))
     core = np.exp(-0.5 * (t / s) ** 2) / (s * np.sqrt(2 * np.pi))
     out = (1.0 - sum(share for share, _ in TAILS)) * core

@@ -21,9 +21,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import njit
 from .photon_kernels import bilinear
 
 __all__ = ["FirstPhotonBias", "detected", "from_cal19", "from_model", "incident", "renewal_table"]

@@ -19,7 +19,8 @@ added up:
 
 Classifiers err more on some passes than on others. On each, among the runs that are darker than ice, brighter, or like
 it, the share that stands too high to be sea is counted. False leads that stand on low ice are as many as those heights
-tell, and the probabilities of all runs of the kind are moved together until they say as much.
+tell, and the probabilities of all runs of the kind are moved together until they say as much; those of runs as bright
+as ice are not moved up.
 
 The pieces are not independent, so each has a weight. The weights were fitted (logistic regression, equal weight of each
 pass) to 14,525 runs of two classifiers, one of them with planted errors, on seventeen simulated passes by day and by
@@ -34,10 +35,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["REASONS", "beside", "film", "flatness", "low_level", "prior", "reasons", "terms"]
+from .compiled import njit
+from .surface_process import NILAS
+
+__all__ = ["REASONS", "beside", "film", "film_height", "flatness", "low_level", "prior", "reasons", "terms"]
 
 F8 = NDArray[np.float64]
 
@@ -55,6 +58,8 @@ SCATTER, WATER_DENSITY, MOST_BRIGHTNESS = 0.15, 0.22, 2.0
 CLASS, LIGHT, CONTRAST, BACKGROUND, FLAT, HIGH, ANY = 0.4, 0.7, 1.3, 2.0, 0.5, 1.0, 0.8
 #: Log-odds of a run whose light nobody gives: most true leads are told by it.
 UNSEEN = -0.35
+#: Scatters of the ice's brightness beyond its range from which a run is brighter or darker than ice.
+CLEARLY = 2.0
 #: Bound of the log-odds of height.
 MOST_HEIGHT = 15.0
 #: Brightness of ice that is dark for its surroundings, over their brightest tenth; what contrast says nothing.
@@ -70,6 +75,8 @@ TOO_HIGH, BETRAYED, MOST_WRONG = 2.5, 0.6, 0.97
 RUNS, MOST_LOWER, MOST_HIGHER = 10.0, 8.0, 2.0
 #: Share of nilas, which is as dark as rough water and stands 0 to 4 cm above it, among dark and bright runs of water.
 NILAS_DARK, NILAS_BRIGHT = 0.2, 0.02
+#: Brightness of the thickest nilas over that of the ice about it; least height of nilas as a share of the greatest.
+NILAS_THICKEST, LEAST_FILM = 0.5, 0.1
 #: Why a lead is left out.
 REASONS = (
     "",
@@ -225,7 +232,8 @@ def prior(leads: xr.Dataset) -> F8:
         # Errors that heights betray stand for those that they do not.
         expected = np.mean(1.0 / (1.0 + np.exp(odds[mine])))
         wrong = (high[mine].sum() / BETRAYED + RUNS * expected) / (mine.sum() + RUNS)
-        odds[mine] += _shift(odds[mine], 1.0 - min(wrong, MOST_WRONG))
+        # Runs as bright as ice are not raised: where their heights betray nothing, their light still is that of ice.
+        odds[mine] += _shift(odds[mine], 1.0 - min(wrong, MOST_WRONG), MOST_HIGHER if kind else 0.0)
     return 1.0 / (1.0 + np.exp(-odds - height))
 
 
@@ -234,18 +242,25 @@ def film(leads: xr.Dataset) -> F8:
     return np.array([NILAS_DARK, NILAS_BRIGHT, NILAS_DARK, 0.0])[_kinds(leads)]
 
 
+def film_height(leads: xr.Dataset) -> F8:
+    """Greatest height of nilas by brightness, m: the darker the thinner."""
+    share = np.nan_to_num(leads["brightness"].values, nan=1.0) / NILAS_THICKEST
+    return NILAS * np.clip(share, LEAST_FILM, 1.0)
+
+
 def _kinds(leads: xr.Dataset) -> NDArray[np.int8]:
     """0 for runs like the ice about them, 1 for brighter and 2 for darker ones, 3 for those of unknown light."""
+    beyond = np.exp(CLEARLY * SCATTER)
     with np.errstate(invalid="ignore"):
-        bright = (leads["brightness"] > leads["ice_bright"]).values
-        dark = (leads["brightness"] < leads["ice_dark"]).values
+        bright = (leads["brightness"] > leads["ice_bright"] * beyond).values
+        dark = (leads["brightness"] < leads["ice_dark"] / beyond).values
     kind = np.where(bright, 1, np.where(dark, 2, 0))
     return np.where(np.isfinite(leads["brightness"].values), kind, 3).astype(np.int8)
 
 
-def _shift(odds: F8, share: float) -> float:
-    """Log-odds that bring the mean probability to a share."""
-    low, high = -MOST_LOWER, MOST_HIGHER
+def _shift(odds: F8, share: float, most: float) -> float:
+    """Log-odds, at most so high, that bring the mean probability to a share."""
+    low, high = -MOST_LOWER, most
     for _ in range(30):
         middle = 0.5 * (low + high)
         if np.mean(1.0 / (1.0 + np.exp(-odds - middle))) > share:

@@ -20,6 +20,12 @@ counts as lead), and that the height of the ice within a footprint of the edge i
 (0.7)
 of the offset stands for all that and for the angle, which is not known.
 
+**Saturated leads.** Cells whose photon rate exceeds what the detector can count are left out of a lead
+(``PHOTON_RATE_SATURATED``). Those that stay beside them are below the limit by chance: they hold fewer photons than the
+lead sends, and their first-photon bias, which is taken from these few, is too small. Their height is too high by about
+:data:`SATURATION` times the share of water cells left out within a footprint, give or take half as much: 0.6 cm where a
+third is left out, 1.8 cm where three quarters are.
+
 Dark leads of 8-12, 12-18 and 18-26 m, true classes, on fourteen simulated passes with drawn physics: 7.5, 5.2 and
 3.1 cm
 too high before, 0.4, -0.3 and 0.0 cm after.
@@ -31,10 +37,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["offsets"]
+from .compiled import njit
+
+__all__ = ["offsets", "saturation"]
 
 F8 = NDArray[np.float64]
 
@@ -48,6 +55,8 @@ DARKEST = 0.1
 UNSEEN = 0.4
 #: Error of the offset as a share of it, and the most that may come from the ice before nothing is corrected.
 SHARE, MOST = 0.7, 0.6
+#: Height of a lead of which almost all cells are saturated, m, and its standard error.
+SATURATION, SATURATION_ERROR = 0.02, 0.01
 #: Gauss-Legendre cosines and weights of the integral over the angle.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
 COSINES, WEIGHTS = np.sqrt(1.0 - (0.5 * (_NODES + 1.0)) ** 2), 0.5 * _WEIGHTS
@@ -150,6 +159,31 @@ def _offsets(
             out[0, k] += part * step_height
             out[1, k] += (SHARE * part * step_height) ** 2
     return out[0], np.sqrt(out[1])
+
+
+def saturation(saturated: F8, leads: tuple[NDArray[np.intp], NDArray[np.intp]], reach: int) -> tuple[F8, F8]:
+    """Offset of leads beside cells that saturate the detector, and its standard error.
+
+    Parameters
+    ----------
+    saturated : numpy.ndarray, shape (n,)
+        1 for saturated cells of open water, 0 for others of open water, NaN elsewhere.
+    leads : tuple of numpy.ndarray
+        First and last row of each lead.
+    reach : int
+        Cells on both sides that count.
+
+    Returns
+    -------
+    offset, error : numpy.ndarray, shape (lead,)
+        Metres to subtract from the heights, and their standard errors.
+    """
+    first, last = leads
+    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(saturated))])
+    count = np.concatenate([[0], np.cumsum(np.isfinite(saturated))])
+    begin, end = np.maximum(first - reach, 0), np.minimum(last + 1 + reach, saturated.size)
+    share = (total[end] - total[begin]) / np.maximum(count[end] - count[begin], 1)
+    return SATURATION * share, SATURATION_ERROR * share
 
 
 def offsets(

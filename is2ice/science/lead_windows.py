@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
+from .compiled import njit
 from .leads import CROSSFIT, LEAD_METHODS, MINIMUM, NASA
 
 F8 = NDArray[np.float64]

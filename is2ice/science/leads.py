@@ -62,10 +62,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from is2ice.errors import SchemaError
+
+from .compiled import njit
 
 __all__ = [
     "FOOTPRINT",

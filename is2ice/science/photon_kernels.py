@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiled import njit
 
 #: Longest run of consecutive pulses without any photon that is filled in, pulses (71 m).
 MAX_SILENT_PULSES = 100

@@ -93,7 +93,16 @@ from .lead_windows import (
 )
 from .leads import EDGE, FOOTPRINT, LEAD_METHODS, LeadOptions, check_track, find_leads, lead_index
 
-__all__ = ["METHODS", "OPTIONS", "SeaSurface", "check_options", "estimate", "find_leads", "sea_surface"]
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "SeaSurface",
+    "check_options",
+    "estimate",
+    "find_leads",
+    "sea_surface",
+    "surfaces",
+]
 
 log = logging.getLogger("is2ice")
 
@@ -124,9 +133,9 @@ class SeaSurface:
         Row of `leads`, -1 outside leads.
     leads : xarray.Dataset
         As of :func:`is2ice.science.leads.find_leads`; with ``used``, False for a lead left out (by ``crossfit``: in
-        every window). Of ``evidence`` also ``prior`` and ``probability`` that it is sea surface, and ``reason``, a
-        row of
-        :data:`is2ice.science.lead_evidence.REASONS`.
+        every window). Of ``evidence`` also ``prior`` and ``probability`` that it is sea surface, ``reason``, a row of
+        :data:`is2ice.science.lead_evidence.REASONS`, ``offset`` that was taken from its height, and ``beside``, the
+        mean height that the light of the ice beside may add (m).
     windows : xarray.Dataset
         On ``window``: centre, x (position of the value), height, sigma, n_leads; NaN without leads.
     """
@@ -289,12 +298,17 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     )
     out |= _surroundings(beam, leads["weight"].values, first, end - 1)
     leads = leads.assign({name: ("lead", value) for name, value in out.items()})
-    return _without_ice(beam, leads).drop_vars("weight")
+    return _without_ice(beam, leads, _spacing(beam)).drop_vars("weight")
+
+
+def _spacing(beam: _Beam) -> float:
+    """Distance of a beam's segments, m."""
+    return float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
 
 
 def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
     """Light of the ice beside leads, and how flat they are."""
-    columns, spacing = beam.evidence or {}, float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
+    columns, spacing = beam.evidence or {}, _spacing(beam)
     skip, cells = round(FOOTPRINT / spacing), round(BESIDE / spacing)
     # Cells that are neither water nor missing: the classifier's ice.
     water = beam.is_lead | ~np.isfinite(beam.height)
@@ -311,19 +325,35 @@ def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArra
     return out | {"flatness": lead_evidence.flatness(inner, beam.sigma, first, last)}
 
 
-def _without_ice(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
-    """Leads without the light of the ice beside them."""
-    brightness = (beam.evidence or {}).get("brightness")
-    if brightness is None:
-        return leads.assign(offset=("lead", np.zeros(leads.sizes["lead"])))
-    rows = leads["first"].values, leads["last"].values, leads["height"].values
-    offset, error = lead_footprint.offsets(
-        beam.x, beam.height, beam.sigma, np.asarray(brightness, float), leads["weight"].values, rows
-    )
+def _without_ice(beam: _Beam, leads: xr.Dataset, spacing: float) -> xr.Dataset:
+    """Leads without the light of the ice beside bright ones, and without the offset of saturated cells beside them.
+
+    What the ice beside may add to dark ones is a column of its own, since it lifts some and others not at all.
+    """
+    columns = beam.evidence or {}
+    nothing = np.zeros(leads.sizes["lead"])
+    offset, error, beside = nothing, nothing, nothing
+    rows = leads["first"].values, leads["last"].values
+    if "brightness" in columns:
+        found = lead_footprint.offsets(
+            beam.x,
+            beam.height,
+            beam.sigma,
+            np.asarray(columns["brightness"], float),
+            leads["weight"].values,
+            (*rows, leads["height"].values),
+        )
+        dark = leads["brightness"].values < 1.0
+        offset, error = (np.where(dark, 0.0, value) for value in found)
+        beside = np.where(dark, found[0], 0.0)
+    if "saturated" in columns:
+        more = lead_footprint.saturation(columns["saturated"], rows, round(FOOTPRINT / spacing))
+        offset, error = offset + more[0], np.hypot(error, more[1])
     return leads.assign(
         height=leads["height"] - offset,
         sigma=("lead", np.hypot(leads["sigma"].values, error)),
         offset=("lead", offset),
+        beside=("lead", beside),
     )
 
 
@@ -357,6 +387,8 @@ class _Leads:
             prior[order],
             np.repeat(self.tracks, sizes)[order].astype(np.intp),
             film[order],
+            lead_evidence.film_height(xr.concat(self.tables, "lead"))[order],
+            self.column("beside")[order],
         )
         return found, order
 
@@ -487,8 +519,8 @@ def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Datas
     """Find runs of nilas or dark water of a beam out of reach of all leads."""
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
-    if "thin_or_water" in columns and beam.x.size > 1:
-        dim = nilas.cells(columns, round(FOOTPRINT / 2 / float(np.median(np.diff(beam.x)))))
+    if "thin_or_water" in columns:
+        dim = nilas.cells(columns, round(FOOTPRINT / 2 / _spacing(beam)))
     one = replace(beam, is_lead=dim)
     runs = _with_evidence(one, one.leads(rules)[0])
     keep = nilas.are_nilas(runs)
@@ -698,6 +730,9 @@ def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
     for k, (p, photons, pulses, kind, n_pix) in enumerate(zip(*columns, pixels, strict=True)):
         one = {"water_probability": p.astype(float), "photons": photons.astype(float)}
         one["thin_or_water"] = np.isin(kind, (schema.THIN_ICE, schema.OPEN_WATER)).astype(float)
+        if "segment_quality" in ds:
+            flagged = np.atleast_2d(ds["segment_quality"].values)[k] & schema.Quality.PHOTON_RATE_SATURATED
+            one["saturated"] = np.where(kind == schema.OPEN_WATER, (flagged > 0).astype(float), np.nan)
         if "background_rate" in ds:
             one["background"] = np.atleast_2d(ds["background_rate"].values)[k].astype(float)
         out.append(one | _brightness(photons, pulses, kind, n_pix, x_atc))
@@ -792,6 +827,39 @@ def estimate(
     >>> estimate(ds, "crossfit").h_ref_flag.values[[0, 1999]]
     array([0, 0], dtype=int8)
     """
+    how: dict[str, Any] = {
+        "leads": leads,
+        "min_probability": min_probability,
+        "sigma": sigma,
+        "bridge": bridge,
+    }
+    results = surfaces(segments, method, beams=beams, **how, **options)
+    return _with_surface(segments, results, method, check_options(method, options)[1])
+
+
+def surfaces(
+    segments: xr.Dataset,
+    method: str = "evidence",
+    *,
+    beams: str = "joint",
+    leads: str | ArrayLike | xr.DataArray = "water",
+    min_probability: float = 0.0,
+    sigma: str | float = "standard_error",
+    bridge: float = 0.0,
+    **options: Any,
+) -> list[SeaSurface]:
+    """Local sea surface of classified segments, with the tables of leads that it rests on.
+
+    Parameters
+    ----------
+    segments, method, beams, leads, min_probability, sigma, bridge, **options
+        As of :func:`estimate`.
+
+    Returns
+    -------
+    list of SeaSurface
+        One for each beam.
+    """
     if "height" not in segments:
         raise SchemaError("height: missing; the sea surface needs segments with a corrected height")
     if beams not in ("joint", "alone"):
@@ -809,16 +877,14 @@ def estimate(
     rules, windows, model = check_options(method, defaults | options)
     tracks = _beams(segments, leads, min_probability, sigma, length + bridge)
     if method != "evidence":
-        results = [_windowed(beam, method, rules, windows, model) for beam in tracks]
-    elif beams == "joint":
+        return [_windowed(beam, method, rules, windows, model) for beam in tracks]
+    if beams == "joint":
         # In the order of their names, so that the same bits come from any order of the beams.
         order = np.argsort(np.atleast_1d(segments["beam"].values).astype(str)) if len(tracks) > 1 else [0]
         across = _across(segments)
         found = _by_evidence([tracks[k] for k in order], [across[k] for k in order], rules, model)
-        results = [found[k] for k in np.argsort(order)]
-    else:
-        results = [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
-    return _with_surface(segments, results, method, windows)
+        return [found[k] for k in np.argsort(order)]
+    return [_by_evidence([beam], [0.0], rules, model)[0] for beam in tracks]
 
 
 def _beams(

@@ -19,14 +19,15 @@ negative:
           + (1-\pi) \Big[ \alpha \tfrac1w \int_0^w N(h - f - c, \sigma^2)\,dc
           + (1-\alpha) \lambda \int_0^\infty e^{-\lambda c} N(h - f - c, \sigma^2)\,dc \Big] .
 
-The first is water (with a share of :data:`WILD` in wider tails; where nilas may cover it unseen, with the probability
-that its light leaves, heights from 0 to 4 cm are smeared over it), the second thin ice of any height to w, the third
+The first is water (lifted, where it is dark, by the light of the ice beside, :mod:`is2ice.science.lead_footprint`; with
+a share of :data:`WILD` in wider tails; where nilas may cover it unseen, with the probability that its light leaves,
+heights from 0 to 4 cm, less for darker ones, are smeared over it), the second thin ice of any height to w, the third
 thick ice. So a false lead says that the sea is not above it, and hardly more: it cannot pull the sea up. Products of
 such terms have no closed form; expectation propagation replaces each by the normal distribution that gives the right
-mean and variance of f, beside all other leads (the three terms have closed moments). The same step gives the
-probability q that a lead is sea surface. Leads of q under one half are left out, and the surface is made from the
-others. Where nothing else is near, the other leads say nothing and q stays near :math:`\pi`: a lone lead has to be
-plausible by itself.
+mean and variance of f, beside all other leads (the terms have closed moments). The same step gives the probability q
+that a lead is sea surface. Leads of q under one half are left out: they count nowhere, and those that are no sea for
+certain (q under :data:`NO_SEA`) have no say in the surface. Where nothing else is near, the other leads say nothing and
+q stays near :math:`\pi`: a lone lead has to be plausible by itself.
 
 The process is Markov, so a Kalman filter and a smoother (modified Bryson-Frazier, without inverses) take time in
 proportion to the length of the track.
@@ -38,9 +39,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
+
+from .compiled import njit
 
 __all__ = ["Observations", "Process", "Surface", "fit", "surface_at"]
 
@@ -55,12 +57,15 @@ SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.008, 0.8)
 LEVEL = 1.0
 #: Ice taken for a lead: share and greatest height of thin ice, m, and mean height of thick ice, m.
 THIN, THICKEST_THIN, THICK = 0.4, 0.10, 0.30
+#: Least mean height that light from beside adds, in errors of the lead; less is taken for nothing.
+LEAST_LIFT = 0.05
 #: Greatest height of nilas over the water, m.
 NILAS = 0.04
 #: Share of true leads with a height further off than its error says, and the standard deviation of that, m.
 WILD, WILD_ERROR = 0.02, 0.08
-#: A lead less probable than this by its own evidence has no say; one less probable with the others is left out.
-NO_SAY, LEAST = 0.05, 0.5
+#: A lead less probable than this by its own evidence has no say; one less probable with the others is left out, and
+#: less probable than the third is no sea.
+NO_SAY, LEAST, NO_SEA = 0.05, 0.5, 0.1
 #: Passes of expectation propagation, the change of probability at which they end, and the least precision of a site
 #: over that of its lead.
 PASSES, STILL, FAINT = 30, 2e-3, 1e-3
@@ -76,8 +81,10 @@ class Observations:
         Distance and height, m; variance of the height, m2; probability that it is sea surface by its own evidence.
     track : numpy.ndarray of int, shape (n,)
         Number of the ground track, from 0.
-    film : numpy.ndarray, shape (n,)
-        Probability that sea surface is covered by nilas.
+    film, film_height : numpy.ndarray, shape (n,)
+        Probability that sea surface is covered by nilas, and its greatest height, m.
+    beside : numpy.ndarray, shape (n,)
+        Mean height that the light of the ice beside may add, m: exponential, for it cannot be negative.
     """
 
     x: F8
@@ -86,6 +93,8 @@ class Observations:
     prior: F8
     track: NDArray[np.intp]
     film: F8
+    film_height: F8
+    beside: F8
 
     def of(self, rows: NDArray[np.bool_]) -> Observations:
         """Return some of the leads."""
@@ -267,7 +276,7 @@ def _normal(r: F8, variance: F8) -> tuple[F8, F8, F8]:
     return n, -r / variance * n, (r * r / variance - 1.0) / variance * n
 
 
-def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
+def _thin(r: F8, variance: F8, most: Any) -> tuple[F8, F8, F8]:
     """Return normal density smeared over heights from 0 to that of thin ice, and its first two derivatives."""
     s = np.sqrt(variance)
     near, far = _normal(r, variance), _normal(r - most, variance)
@@ -275,23 +284,32 @@ def _thin(r: F8, variance: F8, most: float) -> tuple[F8, F8, F8]:
     return density, (near[0] - far[0]) / most, (near[1] - far[1]) / most
 
 
-def _thick(r: F8, variance: F8) -> tuple[F8, F8, F8]:
-    """Return normal density smeared over exponential heights of thick ice, and its first two derivatives."""
-    rate, s = 1.0 / THICK, np.sqrt(variance)
+def _above(r: F8, variance: F8, mean: Any) -> tuple[F8, F8, F8]:
+    """Return normal density smeared over heights of an exponential distribution, and its first two derivatives."""
+    rate, s = 1.0 / mean, np.sqrt(variance)
     near = _normal(r, variance)
     density = rate * np.exp(0.5 * rate * rate * variance - rate * r + log_ndtr(r / s - rate * s))
     first = rate * (near[0] - density)
     return density, first, rate * (near[1] - first)
 
 
-def _mixture(r: F8, variance: F8, prior: F8, film: F8) -> tuple[F8, F8, F8, F8]:
+def _water(r: F8, variance: F8, beside: F8) -> tuple[F8, F8, F8]:
+    """Return density of water that the light of the ice beside may lift, and its first two derivatives."""
+    near = _normal(r, variance)
+    lifted = beside > LEAST_LIFT * np.sqrt(variance)
+    smeared = _above(r, variance, np.where(lifted, beside, 1.0))
+    return tuple(np.where(lifted, b, a) for a, b in zip(near, smeared, strict=True))  # type: ignore[return-value]
+
+
+def _mixture(r: F8, variance: F8, leads: Observations) -> tuple[F8, F8, F8, F8]:
     """Density of a lead `r` above the predicted sea, its first two derivatives, and the part that is sea surface."""
+    prior, film = leads.prior, leads.film
     parts = (
-        (prior * (1.0 - WILD) * (1.0 - film), _normal(r, variance)),
-        (prior * (1.0 - WILD) * film, _thin(r, variance, NILAS)),
+        (prior * (1.0 - WILD) * (1.0 - film), _water(r, variance, leads.beside)),
+        (prior * (1.0 - WILD) * film, _thin(r, variance, leads.film_height)),
         (prior * WILD, _normal(r, variance + WILD_ERROR**2)),
         ((1.0 - prior) * THIN, _thin(r, variance, THICKEST_THIN)),
-        ((1.0 - prior) * (1.0 - THIN), _thick(r, variance)),
+        ((1.0 - prior) * (1.0 - THIN), _above(r, variance, THICK)),
     )
     total, first, second = (np.sum([share * part[k] for share, part in parts], axis=0) for k in range(3))
     sea = np.sum([share * part[0] for share, part in parts[:3]], axis=0)
@@ -308,15 +326,16 @@ class _Sites:
     @classmethod
     def first(cls, leads: Observations) -> _Sites:
         """Leads by their own evidence, each with the error that being ice would bring."""
-        precision = 1.0 / (leads.variance / leads.prior + (1.0 - leads.prior) * THICK**2)
-        return cls(precision, precision * leads.height)
+        ice = (1.0 - leads.prior) * THICK**2 + leads.beside**2
+        precision = 1.0 / (leads.variance / leads.prior + ice)
+        return cls(precision, precision * (leads.height - leads.beside))
 
     def better(self, leads: Observations, height: F8, spread: F8) -> tuple[_Sites, F8]:
         """Half a step towards sites that fit the posterior of all, and the probability of each lead."""
         without = np.maximum(1.0 / spread - self.precision, 1.0 / LEVEL**2)
         mean = (height / spread - self.shift) / without
         wide = 1.0 / without + leads.variance
-        total, first, second, sea = _mixture(leads.height - mean, wide, leads.prior, leads.film)
+        total, first, second, sea = _mixture(leads.height - mean, wide, leads)
         gradient, curve = -first / total, second / total - (first / total) ** 2
         moved, variance = mean + gradient / without, np.maximum((1.0 + curve / without) / without, 1e-12)
         precision = np.maximum(1.0 / variance - without, FAINT / leads.variance)
@@ -393,10 +412,11 @@ def fit(leads: Observations, node: F8, across: F8) -> Surface:
     heard = replace(heard, height=heard.height - base)
     _, q, process = _propagate(heard, across)
     probability[said] = q
-    kept = heard.of(q >= LEAST)
-    if not kept.x.size:
+    if not (q >= LEAST).any():
         return Surface(nothing, nothing, probability, process)
-    # Once more with what is kept, so that nothing is left of the others.
+    # Once more without those that are no sea, so that nothing is left of them. Leads of which that is not certain stay
+    # in the mixture: to drop the high ones of them would leave the low ones, and lower the sea.
+    kept = heard.of(q >= NO_SEA)
     sites, _, process = _propagate(kept, across)
     at = sites.as_leads(kept)
     _, _, height, spread = surface_at(at, at.variance, node, process, across)

@@ -33,7 +33,7 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 
 from .epoch import EPOCH_DAY
-from .snow import SNOW, WARREN_SOUTH, Snow, Warren
+from .snow import SNOW, WARREN_SOUTH, Snow, Warren, snow_model
 
 __all__ = ["Densities", "compute"]
 
@@ -63,8 +63,9 @@ def compute(
     ----------
     segments : xarray.Dataset
         Any dims: freeboard, freeboard_uncertainty, latitude, longitude, delta_time; surface_class if known.
-    snow : {"auto", "constant", "olmi", "warren"} or Snow
-        "auto" is olmi in the south and warren in the north.
+    snow : str or Snow
+        A word of :func:`is2ice.science.snow.snow_model`, such as ``"constant:0.25"``. "auto" is olmi in the south and
+        warren in the north.
     densities : Densities, optional
     classes : tuple of int
         Segments of other classes (open water) are NaN.
@@ -154,11 +155,8 @@ def _snow(snow: str | Snow, latitude: F8) -> Snow:
     if snow == "auto":
         north = bool(np.nanmean(latitude) > 0) if np.isfinite(latitude).any() else False
         snow = "warren" if north else "olmi"
-    if snow not in SNOW:
-        raise ValueError(
-            f"snow {snow!r}: expected auto, {', '.join(SNOW)}, or a snow object such as Climatology"
-        )
-    return SNOW[snow]()
+    found = snow_model(snow)
+    return SNOW[found]() if isinstance(found, str) else found
 
 
 def _month(delta_time: F8) -> NDArray[np.int64]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from is2ice.science.compiled import njit
 
 U1 = NDArray[np.uint8]
 I1 = NDArray[np.int8]

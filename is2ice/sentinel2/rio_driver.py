@@ -11,7 +11,7 @@ from typing import Any
 from odc.loader._rio import RioDriver, RioReader
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from .stac_item import explain
+from .stac_item import check_format, explain
 
 __all__ = ["NamingDriver"]
 
@@ -25,6 +25,7 @@ class _NamingReader:
 
     def read(self, *args: Any, **options: Any) -> Any:
         try:
+            check_format(self._href)
             return self._reader.read(*args, **options)
         except RasterioError as fault:
             told = explain(fault, self._name, self._href)

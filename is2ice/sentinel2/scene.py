@@ -22,10 +22,12 @@ from .stac_item import (
     COLOURS,
     SceneError,
     assets_of,
+    check_address,
     gdal_settings,
     grid_of,
     numbers_of,
     read_small,
+    stated,
     verified,
 )
 
@@ -85,6 +87,8 @@ def open_scene(
         band: signed(str(found.assets[key]["href"]), found.collection, retries=retries, timeout=timeout)
         for band, key in keys.items()
     }
+    for band, href in hrefs.items():
+        check_address(href, f"{found.scene}: asset {keys[band]}")
     colours = [b for b in keys if b != "SCL"]
     finest = next((b for b in ("B02", "B03", "B04", "B08") if b in keys), next(iter(keys)))
     require("rasterio")
@@ -116,13 +120,15 @@ def _load(item: SceneItem, keys: dict[str, str], hrefs: dict[str, str], box: Any
 
     from .rio_driver import NamingDriver
 
+    with stated(item.scene):
+        time = pystac.utils.str_to_datetime(str(item.time))
     whole = box.extent.to_crs("EPSG:4326").boundingbox
     slim = pystac.Item(
         id=item.scene,
         # Outline and box are not used, since the grid is given; the real ones may cross the antimeridian.
         geometry=box.extent.to_crs("EPSG:4326").json,
         bbox=list(whole.bbox),
-        datetime=pystac.utils.str_to_datetime(str(item.time)),
+        datetime=time,
         properties={},
         collection="scene",
     )
@@ -158,12 +164,13 @@ def _reflectance(raw: xr.Dataset, item: SceneItem, numbers: dict[str, Any]) -> x
     p = item.properties
     first = next(iter(numbers.values()), None)
     attrs = {k: getattr(item, k) for k in ("scene", "tile", "platform", "level", "baseline", "cloud_cover")}
+    with stated(item.scene):
+        zenith = float(p.get("s2:mean_solar_zenith", np.nan))
+        sun = float(p.get("view:sun_elevation", 90.0 - zenith))
     attrs |= {
         "time": str(item.time).replace("+00:00", "Z"),
         "crs": str(raw.odc.crs),
-        "sun_elevation": float(
-            p.get("view:sun_elevation", 90.0 - float(p.get("s2:mean_solar_zenith", np.nan)))
-        ),
+        "sun_elevation": sun,
     }
     if first is not None:
         attrs |= {"offset": first.offset, "offset_source": first.source, "scale": first.scale}

@@ -8,10 +8,13 @@ carry 1000 more, in scenes reprocessed since (Collection 1) whatever the sensing
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +24,7 @@ from numpy.typing import NDArray
 from is2ice.errors import Is2IceError, require
 from is2ice.io.catalogs.sentinel2 import SceneItem
 from is2ice.io.catalogs.stac_endpoints import endpoints, settings
+from is2ice.io.urls import local_path
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -30,11 +34,15 @@ __all__ = [
     "Numbers",
     "SceneError",
     "assets_of",
+    "check_address",
+    "check_format",
     "explain",
     "gdal_settings",
     "grid_of",
     "numbers_of",
+    "open_image",
     "read_small",
+    "stated",
 ]
 
 logger = logging.getLogger("is2ice")
@@ -42,6 +50,10 @@ logger = logging.getLogger("is2ice")
 #: Bands of 10 m in colour.
 COLOURS = ("B02", "B03", "B04")
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+#: GDAL's names of the formats that assets may have.
+FORMATS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
+#: Most pixels of an edge of a scene.
+LARGEST = 200_000
 #: Reflectance lower than this in more than this share of pixels cannot be: the offset is out already.
 _IMPOSSIBLE, _SHARE = -0.03, 0.01
 
@@ -68,6 +80,33 @@ class Numbers:
     source: str
 
 
+@contextmanager
+def stated(where: str) -> Iterator[None]:
+    """Name the item and asset whose fields are not what STAC defines.
+
+    Raises
+    ------
+    SceneError
+        In place of an error of Python.
+    """
+    try:
+        yield
+    except Is2IceError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as fault:
+        said = f"{type(fault).__name__}: {fault}"[:200]
+        raise SceneError(
+            f"{where}: a field of the item is not what STAC defines ({said}); fetch the item again"
+        ) from fault
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{value!r} is not finite")
+    return number
+
+
 def assets_of(item: SceneItem, bands: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
     """Asset of each band, by the names any catalogue uses or by the band each asset says it holds.
 
@@ -80,7 +119,8 @@ def assets_of(item: SceneItem, bands: tuple[str, ...], optional: tuple[str, ...]
     out: dict[str, str] = {}
     for band in (*bands, *optional):
         names = settings()["assets"].get(band, [band])
-        found = next((n for n in names if n in have), None) or _by_band(have, band)
+        with stated(f"{item.scene}: assets"):
+            found = next((n for n in names if n in have), None) or _by_band(have, band)
         if found is not None:
             out[band] = found
     missing = [b for b in bands if b not in out]
@@ -95,8 +135,8 @@ def assets_of(item: SceneItem, bands: tuple[str, ...], optional: tuple[str, ...]
 def _by_band(assets: Mapping[str, Any], band: str) -> str | None:
     fits = []
     for key, asset in assets.items():
-        stated = [*(asset.get("eo:bands") or ()), *(asset.get("bands") or ())]
-        if len(stated) == 1 and stated[0].get("name") == band:
+        bands = [*(asset.get("eo:bands") or ()), *(asset.get("bands") or ())]
+        if len(bands) == 1 and bands[0].get("name") == band:
             fits.append((float(asset.get("gsd", asset.get("raster:spatial_resolution", 99))), key))
     return min(fits)[1] if fits else None
 
@@ -118,18 +158,19 @@ def numbers_of(item: SceneItem, key: str, offset: int | None = None) -> Numbers:
         The offset is stated nowhere, or by two values that differ.
     """
     asset, properties = item.assets[key], item.properties
-    stated = next(iter(asset.get("raster:bands") or asset.get("bands") or [{}]))
-    scale = float(_first(stated.get("scale"), stated.get("raster:scale"), asset.get("raster:scale"), 1e-4))
+    with stated(f"{item.scene}: asset {key}"):
+        band = next(iter(asset.get("raster:bands") or asset.get("bands") or [{}]))
+        scale = _finite(_first(band.get("scale"), band.get("raster:scale"), asset.get("raster:scale"), 1e-4))
+        own = _first(band.get("offset"), band.get("raster:offset"), asset.get("raster:offset"))
+        by_item = None if own is None else round(_finite(own) / scale)
     if offset is not None:
         return Numbers(scale, int(offset), "given")
     if any(properties.get(flag) is True for flag in _FLAGS):
         return Numbers(scale, 0, "taken out of the files (boa_offset_applied)")
     baseline = item.baseline
     by_baseline = None if baseline is None else -1000 if float(baseline) >= 4.0 else 0
-    own = _first(stated.get("offset"), stated.get("raster:offset"), asset.get("raster:offset"))
     where = f"{item.scene}: asset {key}"
-    if own is not None:
-        by_item = round(float(own) / scale)
+    if by_item is not None:
         if by_baseline is not None and by_item != by_baseline:
             raise SceneError(
                 f"{where} states a DN offset of {by_item}, but processing baseline {baseline} means {by_baseline}; "
@@ -215,10 +256,16 @@ def grid_of(item: SceneItem, key: str, href: str) -> GeoBox:
     code = next((d[k] for d in (asset, p) for k in ("proj:code", "proj:epsg") if d.get(k)), None)
     if shape and transform and code:
         try:
-            crs = CRS.from_user_input(code)
+            with stated(f"{item.scene}: asset {key}"):
+                crs = CRS.from_user_input(code)
         except CRSError as fault:
             raise SceneError(f"{item.scene}: asset {key}: unknown CRS {code!r}") from fault
-        box = GeoBox((int(shape[0]), int(shape[1])), Affine(*transform[:6]), crs)
+        with stated(f"{item.scene}: asset {key}"):
+            rows, columns = int(shape[0]), int(shape[1])
+            numbers = [_finite(v) for v in transform[:6]]
+            if not (0 < rows <= LARGEST and 0 < columns <= LARGEST and numbers[0] and numbers[4]):
+                raise ValueError(f"proj:shape {shape}, proj:transform {transform[:6]}"[:100])
+            box = GeoBox((rows, columns), Affine(*numbers), crs)
     else:
         with _opened(item, key, href) as f:
             if f.crs is None:
@@ -232,6 +279,53 @@ def grid_of(item: SceneItem, key: str, href: str) -> GeoBox:
     return box
 
 
+def check_address(href: str, where: str) -> None:
+    """Refuse an address of an asset that is neither on the network nor a file of its own.
+
+    Raises
+    ------
+    SceneError
+        GDAL's own addresses and documents, which name other files; pipes and folders.
+    """
+    if "://" in href and not href.startswith("file:"):
+        return
+    path = local_path(href)
+    if path.startswith(("/vsi", "<")) or not os.path.exists(path):
+        raise SceneError(f"{where} ({href[:200]}): no such file; expected an address, or a file on disk")
+    if not os.path.isfile(path):
+        raise SceneError(f"{where} ({href[:200]}): expected a file, got a folder, pipe or device")
+
+
+@lru_cache(maxsize=256)
+def check_format(href: str) -> None:
+    """Check that an asset is of a format that names no other files.
+
+    Raises
+    ------
+    rasterio.errors.RasterioError
+        As :func:`open_image`.
+    """
+    open_image(href).close()
+
+
+def open_image(href: str) -> Any:
+    """Open an asset as one of :data:`FORMATS`.
+
+    Raises
+    ------
+    rasterio.errors.RasterioError
+        It is of another format, such as a virtual one that names other files, or cannot be read.
+    """
+    import rasterio
+
+    for name in FORMATS:
+        try:
+            return rasterio.open(href, driver=name)
+        except rasterio.errors.RasterioError as fault:
+            if "not recognized" not in str(fault) or name == FORMATS[-1]:
+                raise
+
+
 class _opened:
     """An open file of an asset, whose faults are explained."""
 
@@ -242,7 +336,7 @@ class _opened:
         import rasterio
 
         try:
-            self.file = rasterio.open(self.href)
+            self.file = open_image(self.href)
         except rasterio.errors.RasterioError as fault:
             raise explain(fault, self.name, self.href) from fault
         return self.file

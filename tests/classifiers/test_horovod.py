@@ -140,6 +140,22 @@ def test_two_ranks_are_as_accurate_as_one(two_runs):
     assert two > 0.8
 
 
+def test_steps_alone_between_averages_are_as_accurate_and_the_card_holds_the_cost(two_runs, tmp_path):
+    write_data(tmp_path)
+    run = horovodrun(tmp_path, "0", "8")
+    assert run.returncode == 0, run.stderr[-3000:]
+    a, b = told(tmp_path)
+    assert a["weights"] == b["weights"]  # averaged last
+    accuracy = told(two_runs[3])[0]["accuracy"]
+    assert abs(a["accuracy"] - accuracy) < 4 * np.sqrt(2 * accuracy * (1 - accuracy) / 801)
+    assert a["card"]["average_every"] == 8
+    for card in (a["card"], told(two_runs[3])[0]["card"]):
+        speed = card["speed"]
+        assert 0 < speed["share_in_averages"] <= 1
+        assert speed["samples_per_s"] == pytest.approx(2 * 800 / speed["s_an_epoch"], rel=0.01)
+        assert speed["alone_s_an_epoch"] > 0
+
+
 def test_mpi_where_it_is_built(tmp_path):
     hvd = pytest.importorskip("horovod.tensorflow")
     if not hvd.mpi_built():

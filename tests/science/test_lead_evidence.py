@@ -213,7 +213,7 @@ def test_filter_and_smoother_are_the_gaussian_process():
     k = k[np.ix_(back, back)]
     solve = np.linalg.solve(k[:14, :14] + np.diag(variance), np.column_stack([height, k[:14, 14:]]))
     expected, spread = k[14:, :14] @ solve[:, 0], np.diag(k[14:, 14:] - k[14:, :14] @ solve[:, 1:])
-    leads = Observations(x, height, variance, np.ones(14), track, np.zeros(14))
+    leads = Observations(x, height, variance, np.ones(14), track, np.zeros(14), np.ones(14), np.zeros(14))
     _, _, mean, var = surface_process.surface_at(leads, variance, at, process, across)
     np.testing.assert_allclose(mean[1], expected, atol=2e-4)
     np.testing.assert_allclose(np.sqrt(var[1]), np.sqrt(spread), rtol=0.02)
@@ -228,7 +228,7 @@ def test_a_false_lead_bounds_the_sea_and_does_not_pull_it_up():
         h = np.array([0.0, *height[:2], 0.0, 0.0, *height[2:], 0.0, 0.0, 0.0])
         p = np.where(h > 0, prior, 0.97)
         one = np.ones(x.size)
-        leads = Observations(x, h, one * 0.03**2, p, np.zeros(x.size, int), 0.0 * one)
+        leads = Observations(x, h, one * 0.03**2, p, np.zeros(x.size, int), 0.0 * one, one, 0.0 * one)
         return float(surface_process.fit(leads, node, across).height[0, 0])
 
     clean = sea([], 0.5)

@@ -154,7 +154,7 @@ def test_water_and_missing_freeboard_have_no_thickness():
 def test_wrong_requests():
     with pytest.raises(SchemaError, match="freeboard_uncertainty: missing"):
         thickness.compute(ice(0.3).drop_vars("freeboard_uncertainty"))
-    with pytest.raises(ValueError, match="expected auto, constant, olmi, warren"):
+    with pytest.raises(ValueError, match="expected auto, olmi, warren"):
         thickness.compute(ice(0.3), "deep")
     with pytest.raises(SchemaError, match="expected month with x and y"):
         thickness.compute(ice(0.3), Climatology(xr.DataArray(np.zeros(12), dims="month")))

@@ -284,6 +284,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
     require("geopandas", "shapely")
     import geopandas
     import pandas as pd
+    from shapely.errors import ShapelyError
     from shapely.geometry import shape
 
     rows, shapes = [], []
@@ -292,8 +293,19 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
         if not document.get("geometry"):
             logger.warning("%s: the item has no geometry; left out", document.get("id"))
             continue
+        try:
+            if (around := outline(shape(document["geometry"]))).is_empty:
+                raise ValueError("it is empty")
+        except (LookupError, TypeError, ValueError, AttributeError, ShapelyError) as fault:
+            logger.warning(
+                "%s: the geometry of the item is none (%s: %s); left out",
+                document.get("id"),
+                type(fault).__name__,
+                fault,
+            )
+            continue
         rows.append(SceneItem.parse(document).row() | {"endpoint": endpoint})
-        shapes.append(outline(shape(document["geometry"])))
+        shapes.append(around)
     frame = geopandas.GeoDataFrame(
         pd.DataFrame(rows, columns=list(COLUMNS)), geometry=shapes, crs="EPSG:4326"
     )
@@ -377,6 +389,10 @@ class SceneItem:
     def parse(cls, document: Mapping[str, Any]) -> SceneItem:
         """Read the dictionary of an item."""
         p = document.get("properties") or {}
+        if not isinstance(p, Mapping) or not isinstance(document.get("assets") or {}, Mapping):
+            raise CatalogError(
+                f"{document.get('id')}: expected a STAC item, whose properties and assets are objects; fetch it again"
+            )
         named_by = (document.get("id"), p.get("s2:product_uri"), p.get("sentinel:product_id"))
         identity = " ".join(map(str, named_by))
         named = _NAME.search(identity)
@@ -403,7 +419,8 @@ class SceneItem:
     @property
     def assets(self) -> Mapping[str, Any]:
         """Assets by name."""
-        return self.document.get("assets") or {}
+        found = self.document.get("assets") or {}
+        return {k: v for k, v in found.items() if isinstance(v, Mapping) and isinstance(v.get("href"), str)}
 
     @property
     def properties(self) -> Mapping[str, Any]:

@@ -210,7 +210,9 @@ def _table(group: Group | None, kind: str) -> xr.Dataset:
     found = {name: item for name, item in found.items() if not name.startswith("ds_")}
     lengths = Counter(item.shape[0] for item in found.values() if item.ndim)
     size = max(lengths, key=lambda n: (lengths[n], n), default=0)
-    notes: list[str] = []
+    notes = []
+    if group is not None and not found:
+        notes.append(f"{group.name.lstrip('/')} holds no variable: taken as an empty table")
     data = _columns(found, kind, size, notes)
     if (
         group is None or not size or not {"x_atc", "height", "delta_time"} & set(data)

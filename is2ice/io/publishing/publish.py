@@ -168,6 +168,8 @@ class _Publication:
         STAC items of the tracks that were checked.
     new : bool
         True if this publication makes the place: no track needs to be looked for there.
+    sent : list of str
+        Keys of the tracks that it put there.
     """
 
     root: Location
@@ -177,6 +179,7 @@ class _Publication:
     base: Document | None = None
     items: dict[str, Document] = field(default_factory=dict)
     new: bool = False
+    sent: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -241,16 +244,25 @@ class _Publication:
         try:
             size = self.each(self.put, keys)
         except StoreError:
-            # A publisher that came meanwhile has tracks in use, or will miss the items of those that go and say so.
             if self.new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
-                place.delete([*place.objects("tracks/"), META])
-                if isinstance(place, FolderLocation) and not before:
-                    with suppress(OSError):  # someone has put a file there
-                        place.folder.rmdir()
+                self.withdraw(folder=not before)
             raise
         if place is not self.root:
             self.each(self._take, keys, PARALLEL)
         return size
+
+    def withdraw(self, *, folder: bool) -> None:
+        """Remove what this publication has put; the place and its `folder` too if no other publisher uses them.
+
+        One that relied on a track which goes misses its item before it points to it, and says so.
+        """
+        place = self.place
+        place.delete([k for path in self.sent for k in (f"{path}.json", *place.objects(f"{path}/"))])
+        if not place.objects("tracks/"):
+            place.delete([META])
+            if isinstance(place, FolderLocation) and folder:
+                with suppress(OSError):  # someone has put a file there
+                    place.folder.rmdir()
 
     def put(self, key: str) -> int:
         """Put a track and its item into the place, where no version names it yet; return the bytes copied."""
@@ -261,6 +273,7 @@ class _Publication:
             there = {} if self.new else self.place.objects(f"{path}/")
             lacking = {f"{path}/{name}": raw for name, raw in objects.items()}
             lacking = {k: raw for k, raw in lacking.items() if k not in there or there[k].size != len(raw)}
+            self.sent.append(path)
             if not self.place.copy(self.root, {k: k for k in lacking}):
                 self.place.put_all(lacking)
             copied = sum(map(len, lacking.values()))

@@ -180,12 +180,13 @@ def collection_of(
         Addresses of the items, from where the collection lies.
     """
     require("shapely")
-    from shapely.geometry import shape
-    from shapely.ops import unary_union
+    from shapely.geometry import GeometryCollection, shape
 
     starts = [i["properties"]["start_datetime"] for i in items]
     ends = [i["properties"]["end_datetime"] for i in items]
-    box = bounding_box(unary_union([shape(i["geometry"]) for i in items]))
+    # Not their union: tracks cross each other, thousands of them in millions of points.
+    shapes = [shape(i["geometry"]) for i in items]
+    box = bounding_box(GeometryCollection([part for s in shapes for part in getattr(s, "geoms", [s])]))
     made = [{schema.SIMULATED: i["properties"].get(f"is2ice:{schema.SIMULATED}", "")} for i in items]
     count = sum(map(bool, map(schema.simulated_by, made)))
     description = (declared.description if declared else "") or (

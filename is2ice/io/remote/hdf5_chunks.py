@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
 from is2ice.errors import GranuleError
+from is2ice.science.compiled import njit
 
 from . import hdf5_prefetch
 from .hdf5_file import checked_size, damage

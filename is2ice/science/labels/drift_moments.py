@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from is2ice.errors import SchemaError
+from is2ice.science.compiled import njit
 
 from .image_grid import Grid, read_near, segment_positions
 

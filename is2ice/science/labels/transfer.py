@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numba import njit
 from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.schema import LabelFlag
+from is2ice.science.compiled import njit
 from is2ice.science.epoch import EPOCH
 
 from .image_grid import Grid, grid_of, read_near, segment_crs, segment_positions

@@ -194,6 +194,20 @@ def test_unfit_tracks_are_refused_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "public").exists()
 
 
+def test_an_unfit_publication_leaves_what_another_has_put_meanwhile(tmp_path, monkeypatch):
+    target, create = tmp_path / "public", FolderLocation.create
+
+    def with_another(self, key, data):
+        if (self.folder, key) == (target, "zarr.json"):
+            self.put("tracks/other/gt1l/0/zarr.json", b"{}")
+        return create(self, key, data)
+
+    monkeypatch.setattr(FolderLocation, "create", with_another)
+    with pytest.raises(StoreError, match="not fit to be published"):
+        publish(made(tmp_path / "unfit.zarr", track(release=""), track(SECOND)), target)
+    assert everything(target).keys() == {"zarr.json", "tracks/other/gt1l/0/zarr.json"}
+
+
 def test_each_object_of_a_track_is_read_once(tmp_path, monkeypatch):
     local = made(tmp_path / "s.zarr", track(), track(SECOND))
     seen, read = [], FolderLocation.read

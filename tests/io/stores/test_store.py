@@ -794,7 +794,7 @@ def test_not_a_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a web server is read only; write to a folder"):
         location.location("https://host/s.zarr").put("a", b"")
     (tmp_path / "zarr.json").write_text("{broken")
-    with pytest.raises(StoreError, match="not Zarr metadata"):
+    with pytest.raises(StoreError, match=r"zarr\.json: not JSON"):
         store.open_store(tmp_path)
 
 
