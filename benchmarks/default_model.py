@@ -157,51 +157,60 @@ def fit_both(learn: list[Cells], settings: Settings) -> tuple[Any, Any]:
     return results[-1][0], fit(both, learn, settings)
 
 
-def calibrate(probability: Sequence[F8], held: list[Cells]) -> tuple[float, list[float]]:
-    """Temperature and bias for cells of many physics.
-
-    Those that make the true classes likeliest come first. Then the bias moves towards the rare classes: to where
-    macro-F1 and the mean of the recalls of thin ice and water away from edges are greatest together, as long as the
-    expected calibration error stays below :data:`MOST_ERROR`. A missed lead costs freeboard for kilometres, a few
-    cells of ice beside a lead cost little.
+class Calibration:
+    """Probabilities of cells of many physics, to be made likelier by a temperature and a bias.
 
     Parameters
     ----------
     probability : sequence of numpy.ndarray, shape (n, 3)
         Of the cells of each track; NaN where there is none.
-    held : list of Cells
+    held : sequence of Cells
         The tracks, which the model was not trained on.
     """
-    from scipy.optimize import minimize
 
-    fine = [np.isfinite(p).all(axis=1) & (c.y >= 0) for p, c in zip(probability, held, strict=True)]
-    z = np.concatenate([np.log(np.maximum(p[f], 1e-9)) for p, f in zip(probability, fine, strict=True)])
-    y = np.concatenate([c.y[f] for c, f in zip(held, fine, strict=True)])
-    inside = np.concatenate([c.edge[f] > INTERIOR for c, f in zip(held, fine, strict=True)])
+    def __init__(self, probability: Sequence[F8], held: Sequence[Cells]) -> None:
+        fine = [np.isfinite(p).all(axis=1) & (c.y >= 0) for p, c in zip(probability, held, strict=True)]
+        log = [np.log(np.maximum(p[f], 1e-9)) for p, f in zip(probability, fine, strict=True)]
+        self.z, self.y = (
+            np.concatenate(log),
+            np.concatenate([c.y[f] for c, f in zip(held, fine, strict=True)]),
+        )
+        self.inside = np.concatenate([c.edge[f] > INTERIOR for c, f in zip(held, fine, strict=True)])
 
-    def probabilities(v: F8) -> F8:
-        q = z / np.exp(v[0]) + np.array([0.0, v[1], v[2]])
+    def probabilities(self, v: F8) -> F8:
+        """Probabilities with the logarithm of the temperature and the biases of thin ice and water."""
+        q = self.z / np.exp(v[0]) + np.array([0.0, v[1], v[2]])
         q = np.exp(q - q.max(axis=1, keepdims=True))
         return np.asarray(q / q.sum(axis=1, keepdims=True))
 
-    def loss(v: F8) -> float:
-        return float(-np.log(probabilities(v)[np.arange(y.size), y] + 1e-12).mean())
+    def likeliest(self) -> F8:
+        """Values that make the true classes likeliest."""
+        from scipy.optimize import minimize
 
-    def worth(v: F8) -> float:
-        p = probabilities(v)
-        score = score_classes(y, p)
+        def loss(v: F8) -> float:
+            return float(-np.log(self.probabilities(v)[np.arange(self.y.size), self.y] + 1e-12).mean())
+
+        found = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7})
+        return np.asarray(found.x)
+
+    def towards_the_rare(self) -> F8:
+        """The same with the bias moved towards thin ice and water, for models that hardly call anything water.
+
+        It goes to where macro-F1 and the mean recall of both away from edges are greatest together, as long as the
+        expected calibration error stays below :data:`MOST_ERROR`. The forests gain nothing from it.
+        """
+        best, steps = self.likeliest(), (0.0, 0.4, 0.8, 1.2, 1.6)
+        tried = [best + np.array([0.0, a, b]) for a in steps for b in steps]
+        return tried[int(np.argmax([self._worth(v) for v in tried]))]
+
+    def _worth(self, v: F8) -> float:
+        p = self.probabilities(v)
+        score = score_classes(self.y, p)
         assert score.reliability is not None
         if score.reliability.expected_error > MOST_ERROR:
             return -1.0
-        recall = score_classes(y[inside], p[inside]).confusion.recall
+        recall = score_classes(self.y[self.inside], p[self.inside]).confusion.recall
         return float(score.confusion.macro_f1 + np.mean(recall[1:]))
-
-    best = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-7}).x
-    steps = (0.0, 0.4, 0.8, 1.2, 1.6)
-    tried = [np.array([best[0], best[1] + a, best[2] + b]) for a in steps for b in steps]
-    values = [worth(v) for v in tried]
-    best = tried[int(np.argmax(values))]
-    return float(np.exp(best[0])), [0.0, float(best[1]), float(best[2])]
 
 
 def outside_limit(model: Boosted, held: list[Cells]) -> float:
@@ -268,7 +277,8 @@ def finish(first: Forest, second: Forest, chosen: F4, held: list[Cells], home: P
     }
     raw = Boosted(first, second, card, "keep")
     probability = [raw.probabilities(c.track, int(c.track.attrs["spot"]), c.x) for c in held]
-    card["temperature"], card["bias"] = calibrate(probability, held)
+    fitted = Calibration(probability, held).likeliest()
+    card["temperature"], card["bias"] = float(np.exp(fitted[0])), [0.0, float(fitted[1]), float(fitted[2])]
     card["outside_limit"] = outside_limit(Boosted(first, second, card, "keep"), held)
     Boosted(first, second, card, "keep").save(home)
     return Boosted.load(home)

@@ -1,7 +1,7 @@
 """The paper's LSTM and MLP, trained as the shipped model is: on the same cells of the same simulated passes.
 
-They take the paper's six features of five cells. Temperature and a bias of the classes are fitted on the same passes
-and by the same rule as the shipped model's; the bias goes into the last layer.
+They take the paper's six features of five cells. Temperature and a bias of the classes are fitted on the same passes as
+the shipped model's; the bias goes into the last layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from default_model import Cells, calibrate
+from default_model import Calibration, Cells
 from physics_passes import CHOOSE, TRAIN
 
 from is2ice import schema
@@ -83,7 +83,9 @@ def make(learn: list[Cells], held: list[Cells], home: Path) -> dict[str, Neural]
 
 def _calibrate(model: Neural, held: list[Cells]) -> None:
     probability = [model.evaluate(model.features(c.track)).astype("f8") for c in held]
-    temperature, bias = calibrate(probability, held)
-    whole = float(model.card["temperature"]) * temperature
+    fitted = Calibration(probability, held).towards_the_rare()
+    whole = float(model.card["temperature"]) * float(np.exp(fitted[0]))
     model.card["temperature"] = whole
-    model.model.get_layer("logits").bias.assign_add(np.asarray(bias, "f4") * np.float32(whole))
+    model.model.get_layer("logits").bias.assign_add(
+        np.array([0.0, fitted[1], fitted[2]], "f4") * np.float32(whole)
+    )

@@ -285,6 +285,33 @@ def alike(kind: np.ndarray, reach: int) -> np.ndarray:
     return np.asarray(change[np.minimum(k + reach, k.size - 1)] == change[np.maximum(k - reach, 0)])
 
 
+def reliability(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
+    """Print how often runs that the tree calls water are sea, by probability: over half of their cells stand as low."""
+    prior, after, sea = [], [], []
+    for cube, truth in cases:
+        for k, one in enumerate(seasurface.surfaces(cube)):
+            low = (truth["footprint_class"].values[k] == schema.OPEN_WATER) | (
+                truth["footprint_height"].values[k] < seasurface.nilas.ERROR
+            )
+            for i, j in zip(one.leads["first"].values, one.leads["last"].values, strict=True):
+                sea.append(low[i : j + 1].mean() > 0.5)
+            prior.append(one.leads["prior"].values)
+            after.append(one.leads["probability"].values)
+    are = np.array(sea)
+    print("\nshare of leads that are sea, by probability (number)")
+    for name, value in (
+        ("by their own evidence", np.concatenate(prior)),
+        ("with the others", np.concatenate(after)),
+    ):
+        row = []
+        for low, high in pairwise((0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.01)):
+            m = (value >= low) & (value < high)
+            row.append(
+                f"{low:.1f}-{min(high, 1):.1f}: {are[m].mean() if m.any() else np.nan:.2f} ({m.sum()})"
+            )
+        print(f"{name:22} " + "  ".join(row))
+
+
 def leads_table(cases: list[tuple[xr.Dataset, xr.Dataset]]) -> None:
     """Print errors of single leads in use, by light and width, before and after what the footprint model takes out."""
     names = {"n": 6, "raw": 7, "taken": 6, "may add": 8, "error": 7, "weighed": 8, "z rms": 6, "z mean": 7}
@@ -360,6 +387,7 @@ def main() -> None:
         clean_table(cases)
     if "leads" not in args.skip:
         leads_table(cases)
+        reliability(cases)
     if "borrowed" not in args.skip:
         borrowed(cases)
     if "planted" not in args.skip:

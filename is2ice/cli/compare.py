@@ -32,7 +32,7 @@ class OutsideFlags:
         typer.Option(
             "--points",
             help="Table of another instrument, in place of a product: ATM L2 (ILATM2_*.csv), a mooring's sonar (with "
-            "--at), or any table with time, latitude, longitude and height, freeboard or draft.",
+            "--at), or any table with time, latitude, longitude and height, freeboard, radar_freeboard or draft.",
         ),
     ] = None
     at: Annotated[
@@ -111,9 +111,7 @@ def compare(
 
 def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_json: bool) -> None:
     """Compare with a table of another instrument and print the numbers."""
-    from is2ice.reports import outside_tables
-    from is2ice.reports.outside_data import compare_points, lidar_height
-    from is2ice.science import thickness
+    from is2ice.reports import outside_data, outside_tables
 
     assert outside.points is not None
     if outside.at is not None:
@@ -122,16 +120,16 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
         points = outside_tables.read_atm(outside.points)
     else:
         points = outside_tables.read_points(outside.points)
-    theirs = next(name for name in ("draft", "freeboard", "height") if name in points)
-    name = theirs
-    if name == "height":  # a lidar's heights are above the ellipsoid
-        name = "height_above_ellipsoid"
-        track = track.assign({name: lidar_height(track)})
-    if name == "draft":
-        track = thickness.compute(track)
-        track["draft"] = track["thickness"] - (track["freeboard"] - track["snow_depth"])
+    ours = {
+        "draft": outside_data.draft,
+        "radar_freeboard": outside_data.radar_freeboard,
+        "height": outside_data.lidar_height,
+    }
+    name = next(name for name in (*ours, "freeboard") if name in points)
+    if name in ours:
+        track = track.assign({name: ours[name](track)})
     how: dict[str, Any] = {"radius": outside.radius, "hours": outside.hours, "drift": outside.drift}
-    numbers, _ = compare_points(track, points, name=name, theirs=theirs, **how)
+    numbers, _ = outside_data.compare_points(track, points, name=name, **how)
     text = json.dumps(numbers, indent=1)
     if path is not None:
         with written(path) as file:

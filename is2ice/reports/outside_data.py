@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from is2ice.science import thickness
 from is2ice.science.epoch import EPOCH
 from is2ice.science.labels.image_grid import segment_crs, transformer
 
-__all__ = ["compare_points", "lidar_height", "match_points"]
+__all__ = ["compare_points", "draft", "lidar_height", "match_points", "radar_freeboard"]
 
 F8 = NDArray[np.float64]
 
@@ -36,6 +37,29 @@ def lidar_height(track: xr.Dataset) -> xr.DataArray:
     return height.rename("height_above_ellipsoid").assign_attrs(
         units="m", long_name="surface above the ellipsoid, without first-photon bias"
     )
+
+
+def draft(track: xr.Dataset) -> xr.DataArray:
+    """Return the draft of the ice, as a sonar measures it, m; thickness and snow are computed if absent."""
+    ds = track if "thickness" in track else thickness.compute(track)
+    return (ds["thickness"] - (ds["freeboard"] - ds["snow_depth"])).assign_attrs(units="m", long_name="draft")
+
+
+def radar_freeboard(track: xr.Dataset) -> xr.DataArray:
+    r"""Return the freeboard that a radar altimeter measures, m; thickness and snow are computed if absent.
+
+    Its pulse is taken to return from the ice below the snow, in which it runs slower: with a depth of snow
+    :math:`h_s` of density :math:`\rho` (g/cm3), the radar's freeboard is ours less :math:`h_s (1 + 0.51 \rho)^{1.5}`.
+    A pulse that returns from within the snow gives more.
+
+    References
+    ----------
+    Ulaby et al. 1986, Microwave Remote Sensing, vol. 3; Tilling et al. 2018, Adv. Space Res. 62, 1203.
+    """
+    ds = track if "thickness" in track else thickness.compute(track)
+    density = float(ds["thickness"].attrs["density_snow"][0]) / 1000.0
+    found = ds["freeboard"] - ds["snow_depth"] * (1.0 + 0.51 * density) ** 1.5
+    return found.assign_attrs(units="m", long_name="freeboard of a radar that sees the ice below the snow")
 
 
 def match_points(

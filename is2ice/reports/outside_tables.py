@@ -1,8 +1,8 @@
 """Plain tables of other instruments: airborne lidar, upward-looking sonar, radar altimeter.
 
 Every reader gives a Dataset with dim ``point``: ``time`` (datetime64, UTC), ``latitude``, ``longitude`` (degrees,
-WGS84) and one or more of ``height`` (m above the ellipsoid), ``freeboard`` (m; that of a radar is radar freeboard) and
-``draft`` (m), with ``uncertainty`` (m) where the table gives one. Columns that a table lacks are absent.
+WGS84) and one or more of ``height`` (m above the ellipsoid), ``freeboard`` (m, snow included), ``radar_freeboard`` (m)
+and ``draft`` (m), with ``uncertainty`` (m) where the table gives one. Columns that a table lacks are absent.
 
 Layouts read:
 
@@ -37,13 +37,12 @@ NAMES = {
     "fb": "freeboard",
     "beam_fb_height": "freeboard",
     "beam_fb_unc": "uncertainty",
-    "radar_freeboard": "freeboard",
     "sigma": "uncertainty",
     "freeboard_uncertainty": "uncertainty",
     "radar_freeboard_uncertainty": "uncertainty",
     "utc": "time",
 }
-VALUES = ("height", "freeboard", "draft")
+VALUES = ("height", "freeboard", "radar_freeboard", "draft")
 _ATM = ("seconds", "latitude", "longitude", "height", "slope_north", "slope_east", "rms_cm")
 
 

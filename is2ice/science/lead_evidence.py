@@ -25,8 +25,8 @@ as ice are not moved up.
 The pieces are not independent, so each has a weight. The weights were fitted (logistic regression, equal weight of each
 pass) to 14,525 runs of two classifiers, one of them with planted errors, on seventeen simulated passes by day and by
 night with drawn physics and both optics of the twin, which serve no benchmark; on them the probability was right within
-0.05 wherever it exceeds 0.5. What is not known of a lead counts
-nothing, but for its light.
+0.05 wherever it exceeds 0.5. `benchmarks/sea_surface.py` prints, for passes that had no part in the fit, how often
+leads of each probability are sea. What is not known of a lead counts nothing, but for its light.
 """
 
 from __future__ import annotations

@@ -370,7 +370,7 @@ class _Leads:
         return np.concatenate([leads[name].values for leads in self.tables])
 
     def parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
-        """Values of all leads, by beam."""
+        """Split values of all leads by beam."""
         return np.split(values, np.cumsum([leads.sizes["lead"] for leads in self.tables])[:-1])
 
     def observed(
@@ -519,7 +519,7 @@ def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Datas
     """Find runs of nilas or dark water of a beam out of reach of all leads."""
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
-    if "thin_or_water" in columns:
+    if "thin_or_water" in columns and "brightness" in columns:
         dim = nilas.cells(columns, round(FOOTPRINT / 2 / _spacing(beam)))
     one = replace(beam, is_lead=dim)
     runs = _with_evidence(one, one.leads(rules)[0])

@@ -59,6 +59,8 @@ LEVEL = 1.0
 THIN, THICKEST_THIN, THICK = 0.4, 0.10, 0.30
 #: Least mean height that light from beside adds, in errors of the lead; less is taken for nothing.
 LEAST_LIFT = 0.05
+#: Share of dark leads that light from beside lifts at all.
+LIFTED = 0.5
 #: Greatest height of nilas over the water, m.
 NILAS = 0.04
 #: Share of true leads with a height further off than its error says, and the standard deviation of that, m.
@@ -298,7 +300,9 @@ def _water(r: F8, variance: F8, beside: F8) -> tuple[F8, F8, F8]:
     near = _normal(r, variance)
     lifted = beside > LEAST_LIFT * np.sqrt(variance)
     smeared = _above(r, variance, np.where(lifted, beside, 1.0))
-    return tuple(np.where(lifted, b, a) for a, b in zip(near, smeared, strict=True))  # type: ignore[return-value]
+    share = np.where(lifted, LIFTED, 0.0)
+    first, second, third = ((1.0 - share) * a + share * b for a, b in zip(near, smeared, strict=True))
+    return first, second, third
 
 
 def _mixture(r: F8, variance: F8, leads: Observations) -> tuple[F8, F8, F8, F8]:

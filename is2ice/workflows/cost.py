@@ -83,11 +83,10 @@ class Cost:
 
 def _text(name: str, value: float) -> str:
     if name.startswith("bytes"):
-        return (
-            f"{value / 1e6:,.2f} MB {name.removeprefix('bytes ')}"
-            if value < 1e12
-            else f"{value / 1e12:,.2f} TB {name[6:]}"
+        size, unit = next(
+            (s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if value >= s or u == "MB"
         )
+        return f"{value / size:,.2f} {unit} {name.removeprefix('bytes ')}"
     return f"{value:,.1f} {name}"
 
 

@@ -76,8 +76,10 @@ def absences(track: xr.Dataset) -> list[str]:
         notes.append("no corrected height: a correction is missing everywhere")
     if counts.get("n_unlabelled", 0) == counts["n_cells"]:
         notes.append("no segment could be classified")
-    if counts.get("n_leads") == 0:
+    if counts.get("n_leads") == 0 and not counts.get("n_h_ref"):
         notes.append("no lead: no local sea surface and no freeboard")
+    elif counts.get("n_leads") == 0:
+        notes.append("no lead of its own: other beams or nilas carry the sea surface (h_ref_flag)")
     elif 0 < counts.get("n_h_ref", n) < 0.99 * n:
         share = 100.0 * (1.0 - counts["n_h_ref"] / n)
         notes.append(f"{share:.0f} % of the segments lie beyond the reach of any lead: no freeboard there")

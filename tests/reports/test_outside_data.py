@@ -10,8 +10,9 @@ from pyproj import Transformer
 
 from is2ice import schema
 from is2ice.io.stores import store
-from is2ice.reports.outside_data import compare_points, lidar_height, match_points
+from is2ice.reports.outside_data import compare_points, lidar_height, match_points, radar_freeboard
 from is2ice.reports.outside_tables import TableError, read_atm, read_mooring, read_points
+from is2ice.science import thickness
 
 CRS = "EPSG:3976"
 TO_MAP = Transformer.from_crs("EPSG:4326", CRS, always_xy=True)
@@ -138,13 +139,21 @@ def test_crossovers_of_a_radar_and_wrong_tables(tmp_path):
         f"delta_time,lat,lon,radar_freeboard\n{passed + 3600 * HOURS},{lat[0]},{lon[0]},0.21\n"
     )
     points = read_points(tmp_path / "cs2.csv")
+    own = radar_freeboard(ds)
+    snow = thickness.compute(ds).snow_depth
+    # Snow of 300 kg/m3 delays the pulse as 1.238 times its depth of air would.
+    np.testing.assert_allclose(own, ds.freeboard - snow * 1.2381, atol=1e-4)
+    numbers, _ = compare_points(
+        ds.assign(radar_freeboard=own), points, name="radar_freeboard", drift=DRIFT, radius=150.0
+    )
+    assert numbers["ours"]["mean"] == pytest.approx(float(own[922:1078].mean()), abs=0.01)
     near = match_points(ds, points, drift=DRIFT, radius=150.0)
     assert near.ours_n.values[0] == pytest.approx(156, abs=2)  # of 1.92 m on the map
     assert near.hours.values[0] == pytest.approx(HOURS, abs=0.01)
     assert np.isfinite(near.ours.values[0])
     for text, why in (
         ("lat,lon,fb\n1,2,3\n", "lacks time"),
-        ("time,lat,lon\n2019-01-01,1,2\n", "height or freeboard or draft"),
+        ("time,lat,lon\n2019-01-01,1,2\n", "height or freeboard or radar"),
         ("time,lat,lon,fb\n2019-01-01,-170,-75,0.3\n", "swapped"),
         ("time,lat,lon,fb\nnever,1,2,3\n", "no row"),
         ("", "not a table"),

@@ -154,5 +154,5 @@ def test_few_photons_lie_lower_and_scatter_more():
         core = np.abs(few - np.median(few, axis=1, keepdims=True)) <= core_mean.TRIM
         mean = np.where(core.any(1), (few * core).sum(1) / np.maximum(core.sum(1), 1), few.mean(1))
         low, wide = core_mean.FEW[:, n]
-        assert mean.mean() - many.mean() == pytest.approx(low, abs=0.004)
-        assert mean.std() * np.sqrt(n) / many.std() == pytest.approx(wide, abs=0.06)
+        assert mean.mean() - many.mean() == pytest.approx(low, abs=0.001)
+        assert mean.std() * np.sqrt(n) / many.std() == pytest.approx(wide, abs=0.035)

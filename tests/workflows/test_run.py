@@ -390,6 +390,8 @@ def test_notes_say_what_is_absent() -> None:
     ds = fake_derive(fake_load("a.h5", "gt1r", Options(), threads=1), Options())
     assert absences(ds) == []
     bare = ds.assign(lead_index=ds["lead_index"] * 0 - 1, background_rate=ds["background_rate"] * np.nan)
+    assert "no lead of its own: other beams or nilas carry the sea surface (h_ref_flag)" in absences(bare)
+    bare["h_ref"] = bare["h_ref"] * np.nan
     text = "\n".join(absences(bare))
     assert "no lead: no local sea surface and no freeboard" in text
     assert "no background rate" in text

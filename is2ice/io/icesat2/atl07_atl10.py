@@ -103,7 +103,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "longitude": (-180.0, 360.0),
     "height": (-100.0, 200.0),  # m above the mean sea surface
     "height_uncertainty": (0.0, 100.0),
-    "length": (0.0, 1e5),
+    "length": (0.1, 1e5),
     "freeboard": (-100.0, 200.0),
     "freeboard_uncertainty": (0.0, 100.0),
     "h_ref": (-100.0, 100.0),
@@ -117,8 +117,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "ssh_n": (0.0, 1e6),
     "solar_elevation": (-90.0, 90.0),
 }
-#: Largest share of segments that may lie behind the one before; genuine files hold a few.
-BACKWARD = 0.05
+#: Largest share of segments that may lie at or behind the one before; genuine files hold a few.
+BACKWARD = 0.2
 #: Track and cycle in the name of a granule.
 _PASS = re.compile(r"ATL\d\d-\d\d_\d{14}_(\d{4})(\d{2})\d{2}_")
 _KEPT = ("units", "long_name", "description", "flag_meanings")
@@ -178,11 +178,11 @@ def _placed(ds: xr.Dataset, dim: str, where: str, notes: list[str]) -> xr.Datase
     if lost:
         notes.append(f"{where}: {lost:,} of {x.size:,} rows have no distance along the track: left out")
         ds = ds.isel({dim: np.flatnonzero(np.isfinite(x))})
-    back = int((np.diff(ds["x_atc"].values) < 0).sum())
+    back = int((np.diff(ds["x_atc"].values) <= 0).sum())
     if back > max(2, BACKWARD * x.size):
         raise GranuleError(
-            f"{where}: the distances along the track fall {back:,} times in {x.size:,} rows, so they are in no order; "
-            "fetch the file again"
+            f"{where}: the distances along the track do not rise {back:,} times in {x.size:,} rows, so they are in no "
+            "order; fetch the file again"
         )
     return ds
 

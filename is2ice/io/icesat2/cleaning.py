@@ -76,10 +76,9 @@ def never_written(h: NDArray, least: int = 50) -> Mask:
     out = np.zeros(h.size, bool)
     if np.count_nonzero(same) < least - 1:
         return out
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-    for start, stop in edges.reshape(-1, 2):
-        if stop - start >= least - 1:
-            out[start : stop + 1] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8))).reshape(-1, 2)
+    for start, stop in edges[np.diff(edges)[:, 0] >= least - 1]:
+        out[start : stop + 1] = True
     return out
 
 
@@ -186,10 +185,9 @@ def standing_rows(moved: F8, dist_x: F8, least: int = 5) -> Mask:
     still = moved < 0.01 * np.diff(dist_x)
     if np.count_nonzero(still) < least:
         return out
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(np.int8)))
-    for start, stop in edges.reshape(-1, 2):
-        if stop - start >= least:
-            out[start : stop + 1] = True
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], still, [False]]).astype(np.int8))).reshape(-1, 2)
+    for start, stop in edges[np.diff(edges)[:, 0] >= least]:
+        out[start : stop + 1] = True
     return out
 
 

@@ -687,7 +687,7 @@ def changed(tmp_path):
     [
         ("heights/height_segment_height", -9e9),
         ("heights/height_segment_height", np.inf),
-        ("heights/height_segment_length_seg", -5.0),
+        ("heights/height_segment_length_seg", 0.0),
         ("heights/height_segment_type", 128),
         ("beam_fb_height", 3e5),
         ("latitude", 91.0),
@@ -729,7 +729,7 @@ def test_rows_of_a_product_without_a_place_are_left_out_and_disorder_is_refused(
 
     path = changed("ATL07", shuffled)
     assert "in no order" in " ".join(atl07_atl10.open_atl07(path).attrs["notes"])
-    with pytest.raises(GranuleError, match=r"fall .* times in 874 rows"):
+    with pytest.raises(GranuleError, match=r"do not rise .* times in 874 rows"):
         atl07_atl10.open_atl07(path, "gt1r")
 
 
