@@ -635,8 +635,8 @@ def sea_surface(
         rate over the median of that of the ice within 5 km), ``ice_dark`` and ``ice_bright`` (lower quarter and upper
         tenth of the ice's rate there) and ``light`` (rate of the mean over a footprint of cells that are no water), all
         over that median; ``background`` (1/s); ``thin_or_water`` (1 where the classifier says thin ice or open water,
-        else 0: cells of which runs of nilas may be made); ``saturated`` (1 for cells of open water that saturate the
-        detector, 0 for others of open water, NaN elsewhere);
+        else 0: cells of which runs of nilas may be made; leave it out in the melt season);
+        ``saturated`` (1 for cells of open water that saturate the detector, 0 for others of open water, NaN elsewhere);
         and fields of :class:`~is2ice.science.leads.LeadOptions`,
         :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
 
