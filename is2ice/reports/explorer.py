@@ -94,7 +94,8 @@ def explore(
     listed = stores.open_store(store, version=version)
     tracks = []
     for granule, beam in sorted(listed.tracks):
-        ds = listed.open_track(granule, [beam], chunks=None, variables=_VARIABLES).isel(beam=0)
+        ds = listed.open_track(granule, [beam]).isel(beam=0)
+        ds = ds[[name for name in _VARIABLES if name in ds]].load()
         tracks.append(_read(schema.segments_of(ds), f"{granule} {beam}", points))
         if progress is not None:
             progress(f"{granule} {beam}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import update_wrapper
+from threading import RLock
 from typing import Any
 
 __all__ = ["njit"]
+
+#: Held while a loop takes its compiled form, by one thread at a time; a loop may compile the ones that it calls.
+_COMPILING = RLock()
 
 
 class _Loop:
@@ -25,16 +29,18 @@ class _Loop:
         """Hand the loop, and first the loops that it calls, to numba; put them into their modules' names."""
         import numba
 
-        if self._compiled is None:
+        with _COMPILING:
+            if self._compiled is not None:
+                return self._compiled
             names = self._function.__globals__
             for name in self._function.__code__.co_names:
-                if isinstance(names.get(name), _Loop):
-                    names[name] = names[name].compile()
+                if isinstance(loop := names.get(name), _Loop):
+                    names[name] = loop.compile()
             self._compiled = numba.njit(**self._options)(self._function)
             home = vars(sys.modules[self._function.__module__])
             if home.get(self._function.__name__) is self:
                 home[self._function.__name__] = self._compiled
-        return self._compiled
+            return self._compiled
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import services
 import xarray as xr
@@ -78,6 +79,9 @@ def test_the_same_bits_everywhere(kind: str, clouds: Any, expected: dict, monkey
 
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
+    lazy = store.open_track(where, SAMPLE.stem)["height"]
+    assert lazy.data.dask
+    assert np.isfinite(lazy.values).any()
     for command in (["show", where], ["report", where], ["verify", place / "public"]):
         shown = CliRunner().invoke(cli.app, [str(word) for word in command])
         assert shown.exit_code == 0, shown.output

@@ -565,7 +565,7 @@ class Granule(Identity):
         table = self.table(beam)
         out = {
             f"{FOUND}{kind}": np.stack([rows := np.flatnonzero(counts), counts[rows]])
-            for kind, counts in table.damage.items()
+            for kind, counts in table.damage_found().items()
         }
         return out | {f"{FOUND}notes": np.array(table.notes, str)}
 
@@ -580,8 +580,7 @@ class Granule(Identity):
                 else:
                     counts = np.zeros(table.dist_x.size, np.int64)
                     counts[block[name][0]] = block[name][1]
-                    np.maximum(counts, table.damage.get(kind, 0), out=counts)
-                    table.damage[kind] = counts
+                    table.add_damage(kind, counts)
         return {name: a for name, a in block.items() if not name.startswith(FOUND)}
 
     def new_notes(self, beam: str) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ REGIONS = {
 }  # fmt: skip
 #: Seconds that a granule may take after the time in its name.
 LONGEST_SECONDS = 1200.0
+#: Held while numbers of damaged photons are counted, since several threads read the blocks of a track.
+_COUNTING = Lock()
 #: Notes on damaged photons, by kind.
 DAMAGE = {
     "confidence": "signal_conf_ph of {n:,} photons is no code of the product: these count as no signal",
@@ -174,9 +177,18 @@ class BeamTable:
     def count_damage(self, kind: str, segment: NDArray[np.int64], bad: NDArray[np.bool_]) -> None:
         """Keep the number of damaged photons by geosegment, so that blocks that overlap count each photon once."""
         if (own := bad & (segment >= 0)).any():
-            found = np.bincount(segment[own], minlength=self.dist_x.size)
+            self.add_damage(kind, np.bincount(segment[own], minlength=self.dist_x.size))
+
+    def add_damage(self, kind: str, found: NDArray[np.int64]) -> None:
+        """Take over numbers of damaged photons by geosegment; blocks are read by several threads."""
+        with _COUNTING:
             counts = self.damage.setdefault(kind, np.zeros(self.dist_x.size, np.int64))
             np.maximum(counts, found, out=counts)
+
+    def damage_found(self) -> dict[str, NDArray[np.int64]]:
+        """Return the numbers of damaged photons by kind and geosegment, as they are now."""
+        with _COUNTING:
+            return {kind: counts.copy() for kind, counts in self.damage.items()}
 
 
 def text(value: Any) -> str:
@@ -426,8 +438,13 @@ class _Reader:
         named = PASS_NAME.search(self.id)
         if named is None:
             return
-        if known.size:
-            late = float(np.median(known)) - delta_time(named[1])
+        try:
+            named_time = delta_time(named[1])
+        except ValueError:
+            named_time = np.nan
+            self.notes.append(f"{beam}: the name of the granule holds no possible time ({named[1]})")
+        if known.size and np.isfinite(named_time):
+            late = float(np.median(known)) - named_time
             if not -60.0 < late < LONGEST_SECONDS:
                 self.notes.append(
                     f"{beam}: delta_time lies {late:,.0f} s after the time in the granule's name: times are doubtful"
@@ -517,7 +534,7 @@ class _Reader:
 
 def photon_notes(beam: str, table: BeamTable) -> dict[str, str]:
     """Return notes by kind on what was damaged of the photons that were read, with their number."""
-    counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage.items()}
+    counts = {kind: int(by_segment.sum()) for kind, by_segment in table.damage_found().items()}
     return {kind: f"{beam}: {DAMAGE[kind].format(n=counts[kind])}" for kind in DAMAGE if counts.get(kind)}
 
 

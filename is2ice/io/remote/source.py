@@ -178,11 +178,16 @@ class Source:
             return locked
         if "truncated" in text.lower():
             return f"{self.name}: the file is truncated ({text.split('(', 1)[-1].rstrip(')')}); download it again"
-        head = b""
+        if isinstance(error, PermissionError):
+            return f"{self.name}: may not be read ({error.strerror}); ask for the right to read it"
         if self.path is not None:
+            heads = []
             with suppress(OSError), open(self.path, "rb") as f:
-                head = f.read(8)
-            if head != SIGNATURE:
+                for at in USER_BLOCKS:
+                    f.seek(at)
+                    heads.append(f.read(8))
+            if heads and SIGNATURE not in heads:
+                head = heads[0]
                 got = f"it starts with {head!r}" if head else "it is empty"
                 return f"{self.name}: not an HDF5 file ({got}). An error page saved in place of the granule?"
         if self.url is not None:

@@ -34,6 +34,9 @@ class WholeTrack(WrapperStore[Any]):
         super().__init__(store)
         self.name, self.path, self.checksum = name, path, checksum
 
+    def __str__(self) -> str:  # obstore's text of a container of Azure needs its account among the options
+        return self.name or super().__str__()
+
     def _with_store(self, store: Any) -> WholeTrack:
         return type(self)(store, self.name, self.path, self.checksum)
 

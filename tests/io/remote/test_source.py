@@ -106,3 +106,14 @@ def test_a_pipe_is_no_granule(tmp_path):
     for path in (tmp_path / NAME, "/dev/zero"):
         with pytest.raises(GranuleError, match="got a pipe or device"):
             open_track(path)
+
+
+def test_a_damaged_file_with_a_user_block_is_called_damaged(tmp_path):
+    """The signature of HDF5 may stand behind a block of the user's own; what follows it is cut here."""
+    path = tmp_path / "cut.h5"
+    path.write_bytes(b"#!/bin/sh".ljust(512, b"\n") + b"\x89HDF\r\n\x1a\n" + bytes(40))
+    with pytest.raises(GranuleError, match=r"cut\.h5.*(damaged|truncated)"):
+        open_track(path)
+    path.write_bytes(b"<html>" + bytes(2000))
+    with pytest.raises(GranuleError, match="it starts with b'<html>"):
+        open_track(path)
