@@ -150,7 +150,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="ICESat-2 ATL03 photons to 2 m sea-ice class, local sea surface and freeboard.\n\n"
-    "Exit codes: 0 success, 1 some tracks failed or an order is incomplete, 2 wrong usage or input, 3 an unexpected error.\n\n"
+    "Exit codes: 0 success, 1 some tracks failed or an order is incomplete, 2 wrong usage or input, "
+    "3 an unexpected error.\n\n"
     "Options also come from is2ice.toml (a table for each command; IS2ICE_CONFIG names another file) and from the "
     "environment, such as IS2ICE_RUN_ENGINE.",
     epilog="Example: is2ice run ATL03_20191104195311_05940510_006_01.h5 --store ross_sea.zarr",
