@@ -739,3 +739,34 @@ def test_commands(tmp_path):
     one = json.loads(run(cli.app, ["declarations", "demo", "--json"]).output)
     assert one[0]["licence"] == "MIT"
     assert publishing.publish(local, target).bytes == 0
+
+
+def test_the_page_is_of_the_current_version(tmp_path):
+    pytest.importorskip("bokeh")
+    from is2ice.reports.explorer import page_version
+
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    page = target / "explore.html"
+    args = ["publish", str(local), str(target)]
+    assert CliRunner().invoke(cli.app, args).exit_code == 0
+    assert page_version(page) == 1
+    made(local, track(beam="gt1r"))
+    assert CliRunner().invoke(cli.app, [*args, "--no-page"]).exit_code == 0
+    assert page_version(page) == 1  # it says itself that it is out of date
+    assert CliRunner().invoke(cli.app, args).exit_code == 0  # nothing new but the page
+    assert page_version(page) == 2
+    assert f"{FIRST} gt1r" in page.read_text()
+    before = page.stat().st_mtime_ns
+    assert CliRunner().invoke(cli.app, args).exit_code == 0
+    assert page.stat().st_mtime_ns == before
+
+
+def test_a_page_that_cannot_be_read_does_not_fail_a_publication(tmp_path):
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    args = ["publish", str(local), str(target)]
+    assert CliRunner().invoke(cli.app, [*args, "--no-page"]).exit_code == 0
+    (target / "explore.html").symlink_to("explore.html")  # a loop, which the system refuses to open
+    done = CliRunner().invoke(cli.app, args)
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "no page: " in done.stderr
+    assert "explore.html: cannot be read" in done.stderr
