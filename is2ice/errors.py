@@ -92,6 +92,8 @@ EXTRAS = {
     "botocore": ("buckets of S3 with a profile or a role", "fsspec"),
     "dask_ml": ("scaled features of many tracks", "ml"),
     "earthaccess": ("searches and downloads at NASA", "earthdata"),
+    "icepyx": ("descriptions of products and orders", "earthdata"),
+    "harmony": ("orders of parts of granules", "earthdata"),
     "geopandas": ("tables with geometry and GeoParquet files", "tables"),
     "bokeh": ("pages of stores", "explore"),
     "pyarrow": ("tables in Parquet", "tables"),

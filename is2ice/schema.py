@@ -49,7 +49,7 @@ SCHEMA_VERSION = "1.1"
 EPOCH_DATE = "2018-01-01"
 EPOCH_TIME = np.datetime64(EPOCH_DATE, "ns")
 EPOCH = f"seconds since {EPOCH_DATE}T00:00:00Z"
-#: Length of a segment, m, unless told otherwise.
+#: Length of a segment, m, by default.
 SEGMENT_LENGTH = 2.0
 #: Cells in one Zarr chunk and in one shard (the shard is the write unit) along ``x_atc``.
 CHUNK = 16_384

@@ -23,7 +23,12 @@ def without(package: str, code: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_extra_is_declared_and_names_its_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    distribution = {"skimage": "scikit-image", "tensorflow": "tensorflow-cpu", "rasterio": "odc-stac"}
+    distribution = {
+        "skimage": "scikit-image",
+        "tensorflow": "tensorflow-cpu",
+        "rasterio": "odc-stac",
+        "harmony": "harmony-py",
+    }
     for package, (_, extra) in EXTRAS.items():
         name = distribution.get(package, package.replace("_", "-").replace(".", "-"))
         assert any(line.startswith(name) for line in declared[extra]), f"{package} in {extra}"
@@ -50,6 +55,13 @@ def test_the_command_line_ends_with_status_2() -> None:
     assert "is2ice: error: pictures need matplotlib: pip install 'is2ice[plot]'" in " ".join(
         done.stderr.split()
     )
+
+
+def test_an_order_without_its_client_names_the_extra() -> None:
+    code = "from is2ice.cli.main import main\nmain(['order', 'ATL03_x', '--area', 'ross_sea'])"
+    done = without("harmony", code)
+    assert done.returncode == 2, done.stderr
+    assert "need harmony: pip install 'is2ice[earthdata]'" in " ".join(done.stderr.split())
 
 
 def test_a_blocked_package_raises_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import ModelError
+from is2ice.science.melt_season import in_season
 
-from .melt import NOTE, in_season, ponds
+from .melt import NOTE, ponds
 
 #: Adds the probability of open water to that of thick ice.
 _WATER_IS_ICE = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])

@@ -15,29 +15,15 @@ from numpy.typing import NDArray
 from is2ice import schema
 from is2ice.science.along_track import running_sum, spots
 from is2ice.science.feature_columns import FeatureColumns
+from is2ice.science.melt_season import in_season
 
-__all__ = ["NOTE", "in_season", "ponds"]
+__all__ = ["NOTE", "ponds"]
 
-#: Days of the year, and latitude, degrees north.
-FIRST_DAY, LAST_DAY, NORTH_OF = 152, 258, 60.0
 #: Shortest run of open water, height above the low level that it may have, and length of track that it needs, m.
 SHORTEST, HIGHEST, STRETCH = 40.0, 0.08, 5000.0
 #: Quantile of heights over 22 m, within 10 km, that is the low level.
 LOWEST = 0.002
 NOTE = "melt season: classes are not to be trusted"
-
-
-def in_season(segments: xr.Dataset) -> bool:
-    """Return True for a track of the Arctic summer, and False where time or place is not known."""
-    if not {"delta_time", "latitude"} <= set(segments.variables):
-        return False
-    time, latitude = (np.asarray(segments[n].values, "f8") for n in ("delta_time", "latitude"))
-    known = np.isfinite(time) & np.isfinite(latitude)
-    if not known.any():
-        return False
-    date = np.datetime64("2018-01-01") + np.timedelta64(int(np.median(time[known])), "s")
-    day = int((date - date.astype("datetime64[Y]")) / np.timedelta64(1, "D")) + 1
-    return bool(FIRST_DAY <= day <= LAST_DAY and np.median(latitude[known]) > NORTH_OF)
 
 
 def ponds(segments: xr.Dataset, code: NDArray[np.int8]) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """Command line: ``is2ice`` or ``python -m is2ice``.
 
-Exit codes: 0 success, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected error, 130 interrupted.
+Exit codes: 0 success, 1 some tracks failed or an order is incomplete, 2 wrong usage or input, 3 an unexpected error,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _print_next(ctx: Any, template: str) -> None:
     if state.quiet or ctx.params.get("as_json"):
         return
     values = {k: v if v is not None else k.upper() for k, v in ctx.params.items()}
-    err.print(f"next: {state.next or template.format_map(values)}")
+    err.print(scrubbed(f"next: {state.next or template.format_map(values)}"))
 
 
 app = typer.Typer(
@@ -149,7 +150,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="ICESat-2 ATL03 photons to 2 m sea-ice class, local sea surface and freeboard.\n\n"
-    "Exit codes: 0 success, 1 some tracks failed, 2 wrong usage or input, 3 an unexpected error.\n\n"
+    "Exit codes: 0 success, 1 some tracks failed or an order is incomplete, 2 wrong usage or input, "
+    "3 an unexpected error.\n\n"
     "Options also come from is2ice.toml (a table for each command; IS2ICE_CONFIG names another file) and from the "
     "environment, such as IS2ICE_RUN_ENGINE.",
     epilog="Example: is2ice run ATL03_20191104195311_05940510_006_01.h5 --store ross_sea.zarr",

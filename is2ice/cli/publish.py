@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import AsJson, err, out, print_json, state
+from .console import AsJson, err, out, print_json, scrubbed, state
 
 if TYPE_CHECKING:
     from is2ice.io.publishing.publish import Published
@@ -68,22 +68,25 @@ def publish(
 
 
 def _write_page(target: str, done: Published) -> str | None:
-    """Write the page of a published store, unless it is there and nothing changed; return its address."""
-    from is2ice.errors import StoreError, extra_hint, installed
-    from is2ice.io.remote.whole_files import exists
-    from is2ice.reports.explorer import explore
+    """Write the page of a published store, unless it is there for this version; return its address.
+
+    The store is published by now: without a page, the command succeeds all the same and says why.
+    """
+    from is2ice.errors import Is2IceError, extra_hint, installed
+    from is2ice.reports.explorer import explore, page_version
 
     path = f"{target.rstrip('/')}/explore.html"
-    if not (done.added or done.replaced or done.declared) and exists(path):
-        return path
-    if not installed("bokeh"):
-        err.print(f"no page: {extra_hint('bokeh')}")
-        return None
     try:
+        if page_version(path) == done.version:
+            return path
+        if not installed("bokeh"):
+            err.print(f"no page: {extra_hint('bokeh')}")
+            return None
         with err.status("reading tracks for the page") as status:
-            return str(explore(target, path, progress=None if state.quiet else status.update))
-    except StoreError as error:  # such as tracks of both hemispheres: the store is published all the same
-        err.print(f"no page: {error}")
+            shown = None if state.quiet else status.update
+            return str(explore(target, path, version=done.version, progress=shown))
+    except (Is2IceError, OSError) as error:  # such as tracks of both hemispheres, or a bucket that refuses
+        err.print(f"no page: {scrubbed(str(error))}")
         return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ from is2ice.io.stores import store as stores
 
 from .plot_style import COLOURS, FREEBOARD, NAMES, SEA
 
-__all__ = ["explore"]
+__all__ = ["explore", "page_version"]
 
 #: Points of a profile, and of a line on the map: tracks are nearly straight there.
 POINTS, LINE = 600, 16
 #: Profiles hold whole millimetres; this stands for a value that is absent.
 ABSENT = -(2**20)
+#: Version of the published store that a page shows, as it stands in the head of the page.
+_VERSION = re.compile(rb'<meta name="is2ice-version" content="(\d+)">')
 _HEIGHTS = ("height", "h_ref", "freeboard", "freeboard_uncertainty")
 _VARIABLES = (*_HEIGHTS, "surface_class", "n_photons")
 
@@ -54,6 +57,7 @@ def explore(
     path: str | os.PathLike[str] = "explore.html",
     *,
     points: int = POINTS,
+    version: int | str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Path | str:
     """Write a page with a map of the tracks of a store; a click on a track shows its profile.
@@ -66,6 +70,8 @@ def explore(
         Page to write (``.html``).
     points : int
         Segments shown of each track, evenly spaced among the filled ones.
+    version : int or "draft", optional
+        Version of a published store; a number is written into the page (:func:`page_version`).
     progress : callable, optional
         Takes the name of each track that was read.
 
@@ -85,10 +91,11 @@ def explore(
     if suffix(path) != ".html":
         raise ValueError(f"{path}: expected a page ending in .html")
     place_of(path)
-    listed = stores.open_store(store)
+    listed = stores.open_store(store, version=version)
     tracks = []
     for granule, beam in sorted(listed.tracks):
-        ds = listed.open_track(granule, [beam], chunks=None, variables=_VARIABLES).isel(beam=0)
+        ds = listed.open_track(granule, [beam]).isel(beam=0)
+        ds = ds[[name for name in _VARIABLES if name in ds]].load()
         tracks.append(_read(schema.segments_of(ds), f"{granule} {beam}", points))
         if progress is not None:
             progress(f"{granule} {beam}")
@@ -98,8 +105,22 @@ def explore(
     if len(crs) > 1:
         raise StoreError(f"{store}: tracks of several projections ({', '.join(crs)}); explore one hemisphere")
     with written(path) as part:
-        part.write_text(_page(tracks, crs[0], listed.location))
+        part.write_text(_page(tracks, crs[0], listed))
     return address(path)
+
+
+def page_version(path: str | os.PathLike[str]) -> int | None:
+    """Return the version of the published store that a page shows; None if it names none, or there is no page.
+
+    Raises
+    ------
+    StoreError
+        The page cannot be read.
+    """
+    place, name = place_of(path)
+    held = place.read(name)
+    named = _VERSION.search(held[0][:4096]) if held else None
+    return int(named[1]) if named else None
 
 
 def _read(ds: xr.Dataset, name: str, points: int) -> _Track:
@@ -166,7 +187,7 @@ unpacked.then((buffer) => {
 """
 
 
-def _page(tracks: list[_Track], crs: str, store: str) -> str:
+def _page(tracks: list[_Track], crs: str, store: stores.Store) -> str:
     """Write the page, its profiles last: the map does not wait for them."""
     from bokeh.embed import file_html
     from bokeh.layouts import column, row
@@ -174,7 +195,7 @@ def _page(tracks: list[_Track], crs: str, store: str) -> str:
     from bokeh.resources import INLINE
 
     simulated = ["SIMULATED: " if t.simulated else "" for t in tracks]
-    title = f"{max(simulated)}{store}, {len(tracks)} tracks"
+    title = f"{max(simulated)}{store.location}, {len(tracks)} tracks"
     source = ColumnDataSource(
         {
             "xs": [t.x.round(2).tolist() for t in tracks],
@@ -205,6 +226,8 @@ def _page(tracks: list[_Track], crs: str, store: str) -> str:
     profiles = [
         f'<script type="text/plain" id="profile-{k}">{t.profile}</script>' for k, t in enumerate(tracks)
     ]
+    if isinstance(store.version, int):
+        head = head.replace("<title>", f'<meta name="is2ice-version" content="{store.version}">\n<title>', 1)
     return "\n".join([head, *profiles, end + tail])
 
 

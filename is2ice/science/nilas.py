@@ -1,16 +1,20 @@
 r"""Runs of dim, smooth cells that carry the sea surface where no lead is in reach.
 
 New ice and rough water send back as little light, and both are flat: light cannot tell them apart. Nilas stands 0 to
-4 cm above the water (:data:`is2ice.science.surface_process.NILAS`), so a run that may be either stands 2 cm above the
-sea, give or take 1.2 cm; and since the ice of one pass has one history, that error is shared by all runs of a stretch.
-Where leads are, it is better not used. Where none is in reach it is worth far more than nothing, as long as it is said:
-such surfaces have the flag ``from_nilas``.
+4 cm above the water (:data:`is2ice.science.surface_process.NILAS`), the darker the lower: a run is taken to stand
+anywhere between 0 and :func:`is2ice.science.lead_evidence.film_height` above the sea, which by the mean is 1.2 cm at a
+brightness of 0.3 of the ice about it, 0.8 cm at 0.2 and 0.4 cm at 0.1. How high the nilas of a pass really stands is
+not known, and since its ice has one history, that error is shared by all runs of a stretch. So :data:`ERROR`, the
+standard deviation of heights anywhere between 0 and 4 cm, is added (in squares) to the error of the surface.
+
+Where leads are, nilas is better not used. Where none is in reach it is worth far more than nothing, as long as it is
+said: such surfaces have the flag ``from_nilas``.
 
 A run counts if all its cells are thin ice or water to the classifier, as dim as nilas and water are (:data:`DIM`, mean
 over a footprint, over the median of the ice within 5 km), if it is longer than two footprints, smooth, and not above
-the lowest surface about it. Brighter runs are thicker: up to 0.4 of the ice they stood 1.3 cm higher than this says, up
-to 0.3 half a centimetre and less (eleven passes with drawn physics that judge nothing; `benchmarks/sea_surface.py
---first 300` prints the errors by flag, and those where no beam has a lead).
+the lowest surface about it. Brighter runs are thicker ice. In the melt season of the Arctic none counts
+(:mod:`is2ice.science.melt_season`): a pond is as dim and flat, and on a floe without leads it is the lowest surface.
+`benchmarks/sea_surface.py` prints the errors by flag, and those where no beam has a lead.
 """
 
 from __future__ import annotations
@@ -28,11 +32,12 @@ __all__ = ["ERROR", "PRIOR", "are_nilas", "cells"]
 
 F8 = NDArray[np.float64]
 
-#: Brightest cell, over the ice about; least length of a run, m.
+#: Brightest mean over a footprint, over the ice about; least length of a run, m.
 DIM, LONG = 0.30, 24.0
 #: Least log-odds of smoothness, and most height over the low level in its errors.
 SMOOTH, HIGH = 0.0, 2.5
-#: Probability that such a run is no thicker than nilas, and the standard error that all runs of a stretch share, m.
+#: Probability that such a run is no thicker than nilas, and the standard error that all runs of a stretch share, m:
+#: that of heights anywhere between 0 and 4 cm.
 PRIOR, ERROR = 0.85, 0.012
 
 

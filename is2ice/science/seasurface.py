@@ -22,10 +22,11 @@ uncertainty of that correction (:mod:`is2ice.science.lead_footprint`). The sea o
 process of level, slopes along and across, and small departures of each ground track. A lead is sea, or else ice of
 unknown height above it; which, it settles with the others or by its own evidence
 (:mod:`is2ice.science.surface_process`). A lone implausible lead makes no surface. What is left out is listed with its
-reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``). Where none has any, runs of
-dim smooth cells, nilas or dark water, carry the surface with an offset and an error that say so (flag ``from_nilas``,
-:mod:`is2ice.science.nilas`). Where the standard error exceeds `most_error` (6 cm) there is no surface.
-`benchmarks/sea_surface.py` compares it with ``crossfit`` over passes with drawn physics and planted errors.
+reason. Beams without leads in reach borrow from the others (flag ``from_other_beams``). Where none has any, runs of dim
+smooth cells, nilas or dark water, carry the surface with an offset and an error that say so (flag ``from_nilas``,
+:mod:`is2ice.science.nilas`); not in the melt season, when such runs are ponds. Where the standard error exceeds
+`most_error` (6 cm) there is no surface. `benchmarks/sea_surface.py` compares it with ``crossfit`` over passes with
+drawn physics and planted errors.
 
 **Position.** The mean of leads at :math:`x_k` with weights :math:`a_k` is the height of a sloping sea at
 :math:`\sum a_k x_k`, whatever the slope. Put at the centre of the window instead it is wrong by slope times the
@@ -57,7 +58,8 @@ excess is added.
 **Reach.** Beyond the outermost leads the surface is given as far as `reach` (10 km), between two leads as far as
 `between` (20 km) from the nearer, for there it is held from both sides: over eleven simulated passes of the Ross Sea
 (33 beams) it was 2.2 cm off between leads 10 to 20 km from the nearest, and 6.3 cm within 10 km beyond the last
-(`benchmarks/closed_loop.py` tells errors by flag). Elsewhere there is no sea surface: NaN, flag -1.
+(`benchmarks/closed_loop.py` tells errors by flag). Elsewhere there is no sea surface (NaN, flag -1), unless by
+``evidence`` runs of nilas carry it (flag 5, ``from_nilas``).
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ from numpy.typing import ArrayLike, NDArray
 from is2ice import schema
 from is2ice.errors import SchemaError
 
-from . import lead_evidence, lead_footprint, nilas, surface_process
+from . import lead_evidence, lead_footprint, melt_season, nilas, surface_process
 from .along_track import local_quantile, running_sum, spots
 from .first_photon_bias import PIXELS, incident
 from .lead_windows import (
@@ -427,7 +429,7 @@ def _by_evidence(
         out.append(SeaSurface(h_ref, error, flag, index, table, _nodes(node, surface, tracks[k])))
     if all((one.flag >= 0).all() for one in out):
         return out
-    return _with_nilas(beams, leads, out, (probability, film), rules, model)
+    return _with_nilas(beams, leads, out, (prior, probability, film), rules, model)
 
 
 def _at_nodes(
@@ -467,12 +469,12 @@ def _with_nilas(
     beams: Sequence[_Beam],
     leads: _Leads,
     surfaces: list[SeaSurface],
-    judged: tuple[F8, F8],
+    judged: tuple[F8, F8, F8],
     rules: LeadOptions,
     model: SurfaceModel,
 ) -> list[SeaSurface]:
     """Return the surfaces, and where they have none, those that runs of nilas out of reach of all leads carry."""
-    probability, film = judged
+    prior, probability, film = judged
     used = probability >= surface_process.LEAST
     everyone = np.sort(leads.column("x")[used])
     dim = [_nilas(beam, rules, everyone, model.reach) for beam in beams]
@@ -494,7 +496,8 @@ def _with_nilas(
             ]
         )
 
-    observed, _ = both.observed(joined(probability, nilas.PRIOR), joined(film, 1.0), model.lead_floor)
+    # By their own evidence, as in the first fit: their probability with the others already holds their heights.
+    observed, _ = both.observed(joined(prior, nilas.PRIOR), joined(film, 1.0), model.lead_floor)
     node, surface = _at_nodes(beams, observed, leads.across)
     out = []
     for k, (beam, one) in enumerate(zip(beams, surfaces, strict=True)):
@@ -631,7 +634,9 @@ def sea_surface(
         (n,), of which any may be left out: ``water_probability``; ``photons`` (number); ``brightness`` (incident photon
         rate over the median of that of the ice within 5 km), ``ice_dark`` and ``ice_bright`` (lower quarter and upper
         tenth of the ice's rate there) and ``light`` (rate of the mean over a footprint of cells that are no water), all
-        over that median; ``background`` (1/s);
+        over that median; ``background`` (1/s); ``thin_or_water`` (1 where the classifier says thin ice or open water,
+        else 0: cells of which runs of nilas may be made); ``saturated`` (1 for cells of open water that saturate the
+        detector, 0 for others of open water, NaN elsewhere);
         and fields of :class:`~is2ice.science.leads.LeadOptions`,
         :class:`~is2ice.science.lead_windows.WindowOptions` and :class:`~is2ice.science.lead_windows.SurfaceModel`.
 
@@ -726,10 +731,13 @@ def _evidence(ds: xr.Dataset, leads: Any) -> list[dict[str, F8]]:
     except ValueError:
         pixels = [PIXELS["strong"]] * rows
     x_atc = ds["x_atc"].values.astype(float)
+    # Melt ponds are as dim, flat and low as nilas, but lie on floes: then no such run carries the sea surface.
+    melting = melt_season.in_season(ds)
     out = []
     for k, (p, photons, pulses, kind, n_pix) in enumerate(zip(*columns, pixels, strict=True)):
         one = {"water_probability": p.astype(float), "photons": photons.astype(float)}
-        one["thin_or_water"] = np.isin(kind, (schema.THIN_ICE, schema.OPEN_WATER)).astype(float)
+        if not melting:
+            one["thin_or_water"] = np.isin(kind, (schema.THIN_ICE, schema.OPEN_WATER)).astype(float)
         if "segment_quality" in ds:
             flagged = np.atleast_2d(ds["segment_quality"].values)[k] & schema.Quality.PHOTON_RATE_SATURATED
             one["saturated"] = np.where(kind == schema.OPEN_WATER, (flagged > 0).astype(float), np.nan)
@@ -812,7 +820,8 @@ def estimate(
     -------
     xarray.Dataset
         The segments with lead_index, h_ref, h_ref_uncertainty and h_ref_flag; where no lead is in reach,
-        NaN and -1. ``evidence`` adds lead_probability.
+        NaN and -1, unless by ``evidence`` runs of nilas carry the surface (flag 5, ``from_nilas``). ``evidence`` adds
+        lead_probability.
 
     Raises
     ------

@@ -57,9 +57,11 @@ SLOPE_PRIOR, DEPARTURE_PRIOR = (1e-5, 0.5), (0.008, 0.8)
 LEVEL = 1.0
 #: Ice taken for a lead: share and greatest height of thin ice, m, and mean height of thick ice, m.
 THIN, THICKEST_THIN, THICK = 0.4, 0.10, 0.30
-#: Least mean height that light from beside adds, in errors of the lead; less is taken for nothing.
+#: A dark lead counts as lifted only if the mean lift exceeds this share of the error of its height over the sea that
+#: the other leads give; less is within that error, and large exponents would cancel in its density.
 LEAST_LIFT = 0.05
-#: Share of dark leads that light from beside lifts at all.
+#: Share of dark leads that light from beside lifts at all (from the passes of `benchmarks/sea_surface.py --first 300
+#: --passes 10`, other seeds than those that judge).
 LIFTED = 0.5
 #: Greatest height of nilas over the water, m.
 NILAS = 0.04
@@ -330,6 +332,8 @@ class _Sites:
     @classmethod
     def first(cls, leads: Observations) -> _Sites:
         """Leads by their own evidence, each with the error that being ice would bring."""
+        # A start only: all are taken for lifted, and the first pass knows the share that is. Another start ends within
+        # what is left at STILL.
         ice = (1.0 - leads.prior) * THICK**2 + leads.beside**2
         precision = 1.0 / (leads.variance / leads.prior + ice)
         return cls(precision, precision * (leads.height - leads.beside))

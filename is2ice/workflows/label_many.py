@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ from is2ice.io.catalogs.sentinel2 import item_of
 from is2ice.io.documents import parse_json
 from is2ice.io.remote.location import Location, location
 from is2ice.io.stores import store as stores
+from is2ice.io.urls import scrub
 from is2ice.version import __version__
 
 from . import label_pass, segment_blocks
@@ -39,6 +41,8 @@ from .run_record import Earlier, resumable, resumed
 from .track import Item, survey
 
 __all__ = ["label_many", "resume"]
+
+log = logging.getLogger("is2ice")
 
 
 def label_many(
@@ -355,7 +359,13 @@ class _Label:
         key = f"{self._key(source)}-plan.json"
         held = self.parts.read(key) if self.parts else None
         if held is not None:
-            return dict(parse_json(held[0], key, error=StoreError, nan=True, kind=dict))
+            try:
+                plan = parse_json(held[0], key, error=StoreError, nan=True, kind=dict)
+                return {"items": list(plan["items"]), "reach": list(plan["reach"])}
+            except (StoreError, KeyError, TypeError) as error:
+                log.warning(
+                    "plan of %s is damaged; it is made again: %s", named(source)[0], scrub(str(error))
+                )
         options, drift = self._options()
         found = label_pass.overlaps(source, self.scenes(source), self.beams, drift, options.within)
         items: list[Any] = [item_of(item) for item in found.drop_duplicates("scene")["item"]]

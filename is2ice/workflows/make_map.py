@@ -115,7 +115,7 @@ class _Sum:
 
             tree = open_atl10(source)
             for note in tree.attrs["notes"]:
-                log.warning("%s", note)
+                log.warning("%s: %s", tree.attrs["granule"], note)
             return grids.product_sums(tree, options.on(), period=options.period)
         from is2ice.io.stores.store import open_track
 

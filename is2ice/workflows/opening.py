@@ -50,7 +50,7 @@ def open_track(
     granule: str | None = None,
     version: int | None = None,
     chunks: int = schema.CHUNK,
-    variables: Iterable[str] | None = None,
+    variables: str | Iterable[str] | None = None,
     **segments: Unpack[SegmentKeywords],
 ) -> xr.Dataset:
     """Open the 2 m segments of a granule, or the tracks of a store, as a lazy cube.
@@ -70,7 +70,7 @@ def open_track(
         Version of a published store; the current one by default.
     chunks : int
         Cells in one Dask block along ``x_atc``.
-    variables : iterable of str, optional
+    variables : name or names, optional
         Only these variables, beside the coordinates; all by default.
     **segments
         ``bbox``, ``time`` and ``x_atc`` select a part; ``length``, ``confidence``, ``quality``, ``corrections``,
@@ -118,7 +118,7 @@ def open_track(
     return _only(schema.with_coordinates(cube), variables)
 
 
-def _only(ds: xr.Dataset, variables: Iterable[str] | None) -> xr.Dataset:
+def _only(ds: xr.Dataset, variables: str | Iterable[str] | None) -> xr.Dataset:
     """Return a dataset with some of its variables, still able to be closed."""
     if variables is None:
         return ds

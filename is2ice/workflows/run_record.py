@@ -96,14 +96,21 @@ class Reporting:
 
 
 def _put_receipt(root: Location, folder: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a receipt, or return the one there, of an earlier attempt whose worker died before it could answer."""
+    """Write a receipt, or return the one there, of an earlier attempt whose worker died before it could answer.
+
+    A damaged one is replaced.
+    """
     key = f"{folder}/{receipt['granule'] or _unnamed(receipt)}/{receipt['beam'] or '-'}.json"
     if root.create(key, json_line(receipt).encode()):
         return dict(receipt)
     held = root.read(key)
-    earlier = {} if held is None else parse_json(held[0], key, error=StoreError, nan=True, kind=dict)
-    if earlier.get("outcome") == "done" or receipt["outcome"] != "done":
-        return earlier or dict(receipt)
+    earlier: dict[str, Any] = {}
+    try:
+        earlier = {} if held is None else parse_json(held[0], key, error=StoreError, nan=True, kind=dict)
+    except StoreError as error:
+        log.warning("a damaged receipt is replaced: %s", error)
+    if "outcome" in earlier and (earlier["outcome"] == "done" or receipt["outcome"] != "done"):
+        return earlier
     root.put(key, json_line(receipt).encode())
     return dict(receipt)
 

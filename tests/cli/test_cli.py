@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
+import services
 
 import is2ice
 from is2ice import schema
@@ -21,6 +24,10 @@ from is2ice.io.stores import store
 from is2ice.twin.icesat2.flat_beam import write_beam
 
 NAME = "ATL03_20181014002445_02350104_006_02"
+
+
+class Folder(services.Quiet, SimpleHTTPRequestHandler):
+    """A folder over HTTP."""
 
 
 @pytest.fixture
@@ -303,6 +310,15 @@ def test_secrets_stay_out_of_tracebacks(cli) -> None:  # type: ignore[no-untyped
     assert code == 2
     assert "https://127.0.0.1:9/s.zarr" in err
     assert "Traceback" in err
+    assert "s3cret" not in out + err
+
+
+def test_secrets_stay_out_of_the_next_step(cli, small_store: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    store.consolidate(small_store)
+    with services.http_server(partial(Folder, directory=str(tmp_path))) as server:
+        code, out, err = cli("show", f"{server.url}/small.zarr?token=s3cret")
+    assert code == 0, err
+    assert f"next: is2ice quicklook {server.url}/small.zarr gt1r" in err
     assert "s3cret" not in out + err
 
 

@@ -128,7 +128,6 @@ def test_hostile_documents_of_stores_areas_and_results_are_refused(tmp_path, raw
     (tmp_path / "area.geojson").write_bytes(raw)
     with pytest.raises(ValueError, match=r"area\.geojson: "):
         area(tmp_path / "area.geojson")
-    (tmp_path / "runs").mkdir()
     (tmp_path / run_record.FOLDER).mkdir(exist_ok=True)
     (tmp_path / run_record.FOLDER / "a.json").write_bytes(raw)
     with pytest.raises(StoreError, match="not a whole manifest"):
@@ -137,6 +136,20 @@ def test_hostile_documents_of_stores_areas_and_results_are_refused(tmp_path, raw
         (tmp_path / "scaling.json").write_bytes(raw)
         with pytest.raises(DocumentError, match=r"scaling\.json: "):
             read_measured(tmp_path)
+
+
+@pytest.mark.parametrize("raw", [b"", b'{"outco', b"{}"])
+def test_a_damaged_receipt_of_an_earlier_attempt_is_replaced(tmp_path, raw):
+    from is2ice.io.remote.location import location
+    from is2ice.workflows.run_record import Reporting
+
+    receipt = {"outcome": "failed", "granule": "g", "beam": "gt1l"}
+    path = tmp_path / "receipts" / "g" / "gt1l.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(raw)
+    report = Reporting(lambda item: receipt, location(tmp_path), "receipts")
+    assert report(None) == [(receipt, True)]
+    assert json.loads(path.read_bytes()) == receipt
 
 
 def test_a_damaged_receipt_costs_itself(tmp_path, caplog):

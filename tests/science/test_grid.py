@@ -7,6 +7,7 @@ import random
 import shutil
 
 import checkers
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -239,6 +240,15 @@ def engine_options(request):
         Client(cluster, set_as_default=False) as client,
     ):
         yield {"client": client}
+
+
+def test_notes_on_products_name_their_granule(tmp_path, caplog):
+    path = shutil.copy(SAMPLE, tmp_path / "ATL10-01_noted.h5")
+    with h5py.File(path, "r+") as f:
+        beam = next(b for b in schema.BEAMS if f"{b}/leads" in f)
+        del f[f"{beam}/leads"]
+    make_map.make_map(path)
+    assert f"ATL10-01_noted: {beam}/leads is missing" in caplog.text
 
 
 # A Gateway's workers are Dask's, behind a server that tests of the engines start.

@@ -258,10 +258,15 @@ def test_light_from_beside_lifts_some_and_lowers_none(lifted, most):
     lift = rng.exponential(0.08, x.size) * (rng.random(x.size) < lifted)
     height = lift + rng.normal(0, 0.02, x.size)
     none = 0.0 * one
-    leads = Observations(x, height, one * 0.02**2, 0.97 * one, np.zeros(60, int), none, one, 0.08 * one)
-    assert abs(surface_process.fit(leads, np.array([20e3]), np.zeros(1)).height[0, 0]) < most
-    # Neither the heights as they are nor all of them less the mean lift come as near in every case.
-    assert max(abs(height.mean()), abs(height.mean() - 0.08)) > most
+
+    def sea(beside: float) -> float:
+        rows = np.zeros(60, int)
+        leads = Observations(x, height, one * 0.02**2, 0.97 * one, rows, none, one, beside * one)
+        return float(surface_process.fit(leads, np.array([20e3]), np.zeros(1)).height[0, 0])
+
+    assert abs(sea(0.08)) < most
+    # Without knowing of the lift, the surface follows the lifted leads, and no others.
+    assert (sea(0.0) > most + 0.01) == (lifted > 0)
 
 
 # --- the surface ------------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ def test_items_without_a_geometry_that_can_be_are_left_out(item, caplog):
 
 
 @pytest.mark.parametrize("part", ["properties", "assets"])
-def test_an_item_whose_parts_are_no_objects_is_refused(item, part):
+def test_an_item_whose_parts_are_no_objects_is_refused(item, part, caplog):
     with pytest.raises(CatalogError, match="whose properties and assets are objects"):
         SceneItem.parse(item | {part: [1]})
+    assert len(scene_frame([item | {part: [1]}, item])) == 1  # a frame leaves it out
+    assert "whose properties and assets are objects; fetch it again; left out" in caplog.text

@@ -118,6 +118,27 @@ def test_scenes_of_one_pass_go_to_many_workers(pass_and_image, tmp_path, monkeyp
         assert not (store_ / ".parts").exists()
 
 
+def test_a_damaged_plan_of_a_pass_is_made_again(pass_and_image, tmp_path, caplog):
+    from is2ice.io.remote.location import location
+    from is2ice.workflows import label_many
+    from is2ice.workflows.track import Item
+
+    granule, item = pass_and_image
+    parts, scenes = location(tmp_path / "parts"), label_many._Same(str(item), str(item))
+    label = label_many._Label(
+        location(tmp_path / "s.zarr"), scenes, "gt2r", "different", "serial", {"drift": "none"}, parts=parts
+    )
+    assert label.plan(Item(granule, "", "")) == 1
+    (plan,) = (tmp_path / "parts").glob("*-plan.json")
+    whole = plan.read_bytes()
+    for damaged in (b'{"items', b"{}"):
+        caplog.clear()
+        plan.write_bytes(damaged)
+        assert label.plan(Item(granule, "", "")) == 1
+        assert plan.read_bytes() == whole
+        assert "is damaged; it is made again" in caplog.text
+
+
 def test_scenes_are_recorded_by_their_ids(pass_and_image, tmp_path):
     """Two items, or two frames, have two records: labels by one are not taken for labels by the other."""
     from is2ice.workflows.label_many import label_many

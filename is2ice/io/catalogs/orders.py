@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from is2ice.errors import CatalogError
+from is2ice.errors import CatalogError, require
 from is2ice.io.remote.earthdata import login, token
 from is2ice.science.epoch import span
 
@@ -69,6 +69,7 @@ def product_info(product: str = "ATL03", release: str | int | None = None) -> Pr
     """
     if product not in PRODUCTS:
         raise ValueError(f"product={product!r}: expected one of {', '.join(PRODUCTS)}")
+    require("icepyx")
     with _words():
         from icepyx.core import is2ref
 
@@ -100,6 +101,7 @@ def product_variables(source: str | os.PathLike[str]) -> list[str]:
     source : str or path
         A granule on disk; or a product's name, for which icepyx asks its own list on the web.
     """
+    require("icepyx")
     with _words():
         from icepyx.core.variables import Variables
 
@@ -129,23 +131,51 @@ class Order:
             return dict(self._order().status())
 
     def wait(self, seconds: float = 3600.0, every: float = 5.0) -> dict[str, Any]:
-        """Wait until the order is done or stands still, and tell its status.
+        """Wait until the order is done or stands still, and return its status.
+
+        A status of "paused" or "complete_with_errors" means that files are absent: see :meth:`resume`.
 
         Raises
         ------
         CatalogError
             It failed, or was not done in time.
         """
+        ended = self.follow(seconds, every)
+        if ended["status"] in ("failed", "canceled"):
+            raise CatalogError(f"order {self.job}: {ended['status']}: {ended.get('message', '')}"[:300])
+        return ended
+
+    def follow(self, seconds: float = 3600.0, every: float = 5.0) -> dict[str, Any]:
+        """Wait until nothing more happens, and return the status, whatever it is.
+
+        Raises
+        ------
+        CatalogError
+            Still at work after that time.
+        """
         until = clock.monotonic() + seconds
-        while (told := self.status())["status"] not in ENDED:
+        while (now := self.status())["status"] not in ENDED:
             if clock.monotonic() > until:
                 raise CatalogError(
-                    f"order {self.job}: {told['progress']} % done after {seconds:g} s; wait again"
+                    f"order {self.job}: {now['progress']} % done after {seconds:g} s; wait again"
                 )
             clock.sleep(every)
-        if told["status"] in ("failed", "canceled"):
-            raise CatalogError(f"order {self.job}: {told['status']}: {told.get('message', '')}"[:300])
-        return told
+        return now
+
+    def resume(self) -> None:
+        """Let an order continue that Harmony paused after its preview, or skip the preview at work.
+
+        Raises
+        ------
+        CatalogError, LoginError
+        """
+        with _words():
+            order = self._order()
+            status = order.status()["status"]
+            if status == "paused":
+                order.resume()
+            elif status == "previewing":
+                order.skip_preview()
 
     def download(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Files of a finished order; those that are there already are not fetched again."""
@@ -196,6 +226,7 @@ def order(
     ValueError
         Nothing to order, or nothing to cut by.
     """
+    require("icepyx", "harmony")
     import harmony
 
     names = _names(granules)
@@ -237,6 +268,7 @@ def _release(parts: Iterable[str]) -> str | None:
 
 def _harmony() -> Any:
     """Return icepyx's client of Harmony, with the token of our own login in place of a name and a password."""
+    require("icepyx", "harmony")
     import harmony
     from icepyx.core.auth import EarthdataAuthMixin
     from icepyx.core.harmony import HarmonyApi

@@ -296,6 +296,10 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
         try:
             if (around := outline(shape(document["geometry"]))).is_empty:
                 raise ValueError("it is empty")
+            row = SceneItem.parse(document).row()
+        except CatalogError as fault:
+            logger.warning("%s; left out", fault)
+            continue
         except (LookupError, TypeError, ValueError, AttributeError, ShapelyError) as fault:
             logger.warning(
                 "%s: the geometry of the item is none (%s: %s); left out",
@@ -304,7 +308,7 @@ def scene_frame(items: Iterable[Any], *, endpoint: str = "") -> geopandas.GeoDat
                 fault,
             )
             continue
-        rows.append(SceneItem.parse(document).row() | {"endpoint": endpoint})
+        rows.append(row | {"endpoint": endpoint})
         shapes.append(around)
     frame = geopandas.GeoDataFrame(
         pd.DataFrame(rows, columns=list(COLUMNS)), geometry=shapes, crs="EPSG:4326"

@@ -628,7 +628,7 @@ class Granule(Identity):
 
     # -- photons --------------------------------------------------------------------------------------
     def _why_nothing(self, beam: str, selection: Selection, span: tuple[int, int]) -> str:
-        """Which rule took how many photons of geosegments, where none is left (the first million)."""
+        """Name the rules that took all photons of geosegments, with counts of each (of the first million)."""
         table = self.table(beam)
         where = f"{self.id} {beam}"
         if not table.count[span[0] : span[1]].any():

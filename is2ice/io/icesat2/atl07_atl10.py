@@ -37,7 +37,7 @@ from is2ice.io.remote.source import Source
 from is2ice.io.urls import local_path
 from is2ice.schema import BEAMS, SIMULATED
 
-from .identity import simulation
+from .identity import simulation, whole_number
 
 __all__ = ["match_leads", "named_variables", "open_atl07", "open_atl10"]
 
@@ -332,9 +332,8 @@ def _beams(file: h5py.File, path: Any, beam: str | None, inside: tuple[str, ...]
 
 def _beam_attributes(group: h5py.Group, name: str) -> dict[str, Any]:
     attrs: dict[str, Any] = {"beam": name}
-    if "atlas_spot_number" in group.attrs:
-        spot = str(_text(group.attrs["atlas_spot_number"]))
-        attrs |= {"spot": int(spot)} if spot in "123456" and spot else {}
+    if (spot := whole_number(group.attrs.get("atlas_spot_number"), 1, 6)) is not None:
+        attrs["spot"] = spot
     if "atlas_beam_type" in group.attrs:
         attrs["beam_strength"] = _text(group.attrs["atlas_beam_type"])
     return attrs

@@ -128,7 +128,7 @@ class Subset:
     x_atc: tuple[float, float] | None = None
 
     def rows(self, table: BeamTable, where: str) -> NDArray[np.bool_]:
-        """Which geosegments of a table belong to the subset."""
+        """Return True for each geosegment of a table that belongs to the subset."""
         keep = np.ones(table.dist_x.size, bool)
         if self.bbox is not None:
             keep &= in_area(table.longitude, table.latitude, area_of(self.bbox))
@@ -284,7 +284,7 @@ class _Reader:
             if (values := cleaned(group, name, used)) is not None:
                 columns[name] = values
         if "solar_elevation" not in columns:
-            self.notes.append(f"{beam}: no usable solar_elevation: day and night are not told apart")
+            self.notes.append(f"{beam}: no usable solar_elevation: day and night are not distinguished")
         reference_surface = self._mean_sea_surface(beam, columns, cleaned, used, dist_x)
         south = float(np.nanmean(latitude)) < 0 if np.isfinite(latitude).any() else False
         x, y = _projector(crs_of(south)).transform(longitude, latitude)

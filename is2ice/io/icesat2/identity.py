@@ -18,7 +18,7 @@ from is2ice.io.remote.hdf5_file import Hdf5, damage
 
 from .geolocation import text
 
-__all__ = ["ORIENTATION", "Identity", "simulation"]
+__all__ = ["ORIENTATION", "Identity", "simulation", "whole_number"]
 
 #: Where these facts lie, besides the beams.
 PLACES = (
@@ -70,7 +70,7 @@ class Identity:
             self.simulated = simulation(f)
             self._identify(f, name)
             self.beams = self._find_beams(f, name)
-        said = {b: _whole(f[b].attrs.get("atlas_spot_number"), 1, 6) for b in self.beams}
+        said = {b: whole_number(f[b].attrs.get("atlas_spot_number"), 1, 6) for b in self.beams}
         self._spots = {b: spot for b, spot in said.items() if spot is not None}
         with damage(name, "orbit_info/sc_orient"):
             self.orientation = self._find_orientation(f)
@@ -89,15 +89,15 @@ class Identity:
         if said is None and meta is not None:
             said = meta.attrs.get("VersionID")
         if said is not None:
-            release = number if (number := _whole(said, 1, 999)) is not None else release
+            release = number if (number := whole_number(said, 1, 999)) is not None else release
         if release is None:
             self.notes.append("release unknown: not in ancillary_data, METADATA or the file name")
         self.release = f"{release:03d}" if release is not None else "unknown"
         if "orbit_info" not in f:
             self.notes.append("no orbit_info: orientation from the attributes of the beam groups")
         elif rgt is None:
-            rgt = _whole(_value(f, "orbit_info/rgt"), 1, 1387)
-            cycle = _whole(_value(f, "orbit_info/cycle_number"), 0, 127)
+            rgt = whole_number(_value(f, "orbit_info/rgt"), 1, 1387)
+            cycle = whole_number(_value(f, "orbit_info/cycle_number"), 0, 127)
             if rgt is None or cycle is None:
                 self.notes.append(
                     "track or cycle unknown: orbit_info holds none that can be, nor does the file name"
@@ -189,7 +189,7 @@ class Identity:
         if self.orientation == 2:
             raise TransitionOrbitError(
                 f"{self.id}: sc_orient is 2 (transition): the spacecraft was turning and pointing is degraded, so "
-                "strong and weak beams cannot be told apart. Use another granule."
+                "strong and weak beams cannot be distinguished. Use another granule."
             )
         spot = self.spot(beam)
         if spot is None:
@@ -256,7 +256,7 @@ def _value(f: Hdf5, path: str) -> Any:
     return values[0] if values.size else None
 
 
-def _whole(value: Any, low: int, high: int) -> int | None:
+def whole_number(value: Any, low: int, high: int) -> int | None:
     """Return a whole number in a range, of an attribute or a value; None for anything else."""
     if value is None:
         return None

@@ -3,7 +3,8 @@
 A store is published in its place, or to another one, a folder or a bucket, which gets the tracks it lacks. Tracks and
 their STAC items go first, to places that no version names yet; then the list of the version, which the publisher owns
 who creates it; then its index and collection; then the pointer, in the root. An interrupted publication leaves the
-published version unchanged, and the same command completes it.
+published version unchanged, and the same command completes it. No publisher removes anything, since another may rely
+on it: all tracks of a first publication are checked before anything is written.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import xarray as xr
@@ -27,7 +28,6 @@ from is2ice.io.remote.location import PARALLEL, FolderLocation, Location, beside
 from is2ice.io.stores import store as stores
 from is2ice.io.stores.declarations import Declaration, find_declaration
 from is2ice.io.stores.layout import (
-    CURRENT,
     META,
     entry_bytes,
     entry_key,
@@ -49,6 +49,8 @@ __all__ = ["Published", "check_apart", "check_track", "publish", "source"]
 log = logging.getLogger("is2ice")
 #: Tracks that are checked and put at a time.
 AT_ONCE = 4
+#: Bytes of tracks that are kept from their check to their upload; those beyond are read twice.
+KEPT = 256_000_000
 Document = dict[str, Any]
 COLLECTION = "collection.json"
 #: Global attributes without which a track is not fit to be found or cited (ACDD-1.3, CF-1.11).
@@ -150,6 +152,7 @@ def publish(
     else:
         manifest = work.base or {}
     if manifest:
+        size += work.mend(manifest)
         _complete(work.place, manifest)
     return work.result(first, _number(manifest), fresh, size)
 
@@ -171,8 +174,10 @@ class _Publication:
         STAC items of the tracks that were checked.
     new : bool
         True if this publication makes the place: no track needs to be looked for there.
-    sent : list of str
-        Keys of the tracks that it put there.
+    sent : set of str
+        Tracks that it put there, with their items.
+    kept : dict
+        Objects of tracks that were checked and are still to be put.
     """
 
     root: Location
@@ -182,7 +187,8 @@ class _Publication:
     base: Document | None = None
     items: dict[str, Document] = field(default_factory=dict)
     new: bool = False
-    sent: list[str] = field(default_factory=list)
+    sent: set[str] = field(default_factory=set)
+    kept: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -237,52 +243,72 @@ class _Publication:
         return objects
 
     def put_all(self, keys: Iterable[str]) -> int:
-        """Check tracks, put them into the place, and make them part of it; return the bytes copied.
+        """Put tracks into the place, and make them part of it; return the bytes copied.
 
-        Each is read once. If one is unfit, a place that held nothing before holds nothing afterwards.
+        Each is checked before. If one is unfit, a place that held nothing stays as it is.
         """
-        place = self.place
-        before = isinstance(place, FolderLocation) and place.folder.exists()
-        self.new |= not holds_store(place) and place.create(META, root_meta())
-        try:
-            size = self.each(self.put, keys)
-        except StoreError:
-            if self.new and not (place.objects(f"{CURRENT}/") or place.objects("versions/")):
-                self.withdraw(folder=not before)
-            raise
-        if place is not self.root:
+        if not holds_store(self.place):
+            self.check_all(keys)
+            self.new = self.place.create(META, root_meta())
+        size = self.each(self.put, keys)
+        if self.place is not self.root:
             self.each(self._take, keys, PARALLEL)
         return size
 
-    def withdraw(self, *, folder: bool) -> None:
-        """Remove what this publication has put; the place and its `folder` too if no other publisher uses them.
+    def check_all(self, keys: Iterable[str]) -> None:
+        """Check and describe tracks, and keep the objects of the first ones."""
+        order = sorted(keys)
+        totals = accumulate(self.wanted[key]["bytes"] for key in order)
+        first = {key for key, total in zip(order, totals, strict=True) if total <= KEPT}
 
-        One that relied on a track which goes misses its item before it points to it, and says so.
-        """
-        place = self.place
-        place.delete([k for path in self.sent for k in (f"{path}.json", *place.objects(f"{path}/"))])
-        if not place.objects("tracks/"):
-            place.delete([META])
-            if isinstance(place, FolderLocation) and folder:
-                with suppress(OSError):  # someone has put a file there
-                    place.folder.rmdir()
+        def step(key: str) -> int:
+            objects = self.check(key)
+            if key in first:
+                self.kept[key] = objects
+            return 0
+
+        self.each(step, order)
 
     def put(self, key: str) -> int:
         """Put a track and its item into the place, where no version names it yet; return the bytes copied."""
-        if key in self.items:  # put before another publisher was first
+        if key in self.sent:  # put before another publisher was first
             return 0
-        path, copied, objects = track_path(self.wanted[key]), 0, self.check(key)
+        objects = self.kept.pop(key, None)
+        if objects is None:
+            objects = self.check(key)
+        path, copied = track_path(self.wanted[key]), 0
         if self.place is not self.root:
             there = {} if self.new else self.place.objects(f"{path}/")
             lacking = {f"{path}/{name}": raw for name, raw in objects.items()}
             lacking = {k: raw for k, raw in lacking.items() if k not in there or there[k].size != len(raw)}
-            self.sent.append(path)
             if not self.place.copy(self.root, {k: k for k in lacking}):
                 self.place.put_all(lacking)
             copied = sum(map(len, lacking.values()))
         self.place.put(f"{path}.json", json.dumps(self.items[key]).encode())
+        self.sent.add(key)
         log.info("%s: %s, %d bytes copied", self.place.name, path, copied)
         return copied
+
+    def mend(self, manifest: Document) -> int:
+        """Put again what a version that is not pointed to yet names and the place lacks; return the bytes copied."""
+        before, _ = _pointed(self.place)
+        if before >= manifest["version"]:
+            return 0
+        new = _changed(self.place, manifest, before)
+        mine = [k for k, entry in new.items() if self.wanted.get(k, {}).get("digest") == entry["digest"]]
+        self.new = False
+        return self.each(self._mend, mine, PARALLEL)
+
+    def _mend(self, key: str) -> int:
+        entry = self.wanted[key]
+        path = track_path(entry)
+        held = self.place.objects(f"{path}/").values()
+        whole = (len(held), sum(one.size for one in held)) == (entry["objects"], entry["bytes"])
+        if whole and self.place.read(f"{path}.json") is not None:
+            return 0
+        log.warning("%s: %s is incomplete; it is put again", self.place.name, path)
+        self.sent.discard(key)
+        return self.put(key)
 
     def _take(self, key: str) -> int:
         """Make a track part of the place, unless a run wrote another one there that is not published yet."""
@@ -448,10 +474,15 @@ def _items(place: Location, manifest: Document, before: int) -> dict[str, Docume
     return {key: declared_item(known[key], declared) for key in tracks}
 
 
+def _changed(place: Location, manifest: Document, before: int) -> dict[str, Document]:
+    """Return the entries of a version that an earlier one (0: none) lacks, or holds made otherwise."""
+    old = stores.read_version(place, before)["tracks"] if before else {}
+    return {k: e for k, e in manifest["tracks"].items() if old.get(k, {}).get("digest") != e["digest"]}
+
+
 def _revise(place: Location, manifest: Document, before: int) -> None:
     """Note in each track that a version changes since when it is so: opening it then needs no list of all."""
-    old = stores.read_version(place, before)["tracks"] if before else {}
-    new = [e for key, e in manifest["tracks"].items() if old.get(key, {}).get("digest") != e["digest"]]
+    new = _changed(place, manifest, before).values()
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(partial(stores.add_revision, place, manifest["version"]), new))
 

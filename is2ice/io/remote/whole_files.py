@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -194,5 +194,7 @@ def _move_in(part: Path, folder: Path) -> None:
         raise
     if old.exists():
         for hidden in old.glob(".*"):  # of other programs, such as .DS_Store
-            os.rename(hidden, folder / hidden.name)
+            with suppress(OSError):  # the replacement stands; what cannot be moved goes with the old folder
+                if not os.path.lexists(folder / hidden.name):
+                    os.rename(hidden, folder / hidden.name)
     shutil.rmtree(old, ignore_errors=True)

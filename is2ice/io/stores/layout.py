@@ -24,8 +24,10 @@ import gzip
 import hashlib
 import json
 import os
+import time
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -72,6 +74,8 @@ _BOILERPLATE = frozenset(
         "geospatial_vertical_units geospatial_vertical_positive geospatial_bounds_vertical_crs title"
     ).split()
 )
+#: Seconds that the answer of a web server holds, and that it is waited for, where an address may be that of a store.
+_HOLDS, _PATIENCE = 300.0, 10.0
 COMMENT = (
     "A store of is2ice: is2ice.open_store opens this address. Each track is a Zarr group of its own, "
     "tracks/<granule>/<beam>/<digest>, which xarray.open_zarr opens; current/<granule>/<beam>.json names its digest, "
@@ -109,7 +113,7 @@ def unpacked(raw: bytes) -> Any:
     Raises
     ------
     ValueError
-        It is not that.
+        The bytes are no compressed JSON.
     """
     try:
         return json.loads(gzip.decompress(raw))
@@ -287,7 +291,8 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
 def is_store(source: Any) -> bool:
     """Return True for the address of a store, a granule or a track in it, rather than of a file.
 
-    A URL counts by its name alone, a path by what lies there; a web server is asked if the name has no ending.
+    A URL counts by its name alone, a path by what lies there; a web server is asked if the name has no ending, once in
+    five minutes.
     """
     if isinstance(source, Location):
         return True
@@ -304,7 +309,7 @@ def is_store(source: Any) -> bool:
             and "." not in folder.rpartition("/")[2]
             and ".zarr/" not in folder
         ):
-            return _served(text)
+            return _served(text, int(time.monotonic() // _HOLDS))
         return folder.endswith(".zarr") or ".zarr/" in folder or parts.scheme in ("s3", "gs", "az", "abfs")
     path = local_path(text)
     if not path.strip() or os.path.isfile(os.path.expanduser(path)):
@@ -318,10 +323,14 @@ def is_store(source: Any) -> bool:
     return False
 
 
-def _served(url: str) -> bool:
-    """Return True if a web server has the root of a store at an address."""
+@lru_cache(maxsize=1024)
+def _served(url: str, period: int) -> bool:
+    """Return True if a web server has the root of a store at an address; `period` ends the validity of an answer."""
+    from aiohttp import ClientTimeout
+
     try:
-        return root_attributes(location(url)) is not None
+        options = {"client_kwargs": {"timeout": ClientTimeout(total=_PATIENCE)}}
+        return root_attributes(location(url, options)) is not None
     except StoreError:
         return False
 

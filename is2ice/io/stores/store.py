@@ -157,7 +157,7 @@ def json_attribute(attrs: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        It is not that.
+        The attribute is no JSON object.
     """
     where = f"attribute {name} of {attrs.get('granule', '')} {attrs.get('beam', '')}".rstrip()
     found = parse_json(str(attrs.get(name, "{}")), where, error=StoreError, nan=True, kind=dict)
@@ -663,7 +663,7 @@ def open_track(
     chunks: int | Literal["auto"] | None = "auto",
     storage_options: Mapping[str, Any] | None = None,
     version: int | str | None = None,
-    variables: Iterable[str] | None = None,
+    variables: str | Iterable[str] | None = None,
 ) -> xr.Dataset:
     """Open a stored granule as a cube, or one stored track.
 
@@ -679,8 +679,8 @@ def open_track(
         Cells in one Dask block along ``x_atc``; "auto" is the shard, None loads.
     storage_options, version
         As for :func:`open_store`.
-    variables : iterable of str, optional
-        Those to open beside the coordinates, where they are stored; all by default.
+    variables : name or names, optional
+        Those to open beside the coordinates; all by default.
 
     Returns
     -------
@@ -695,10 +695,13 @@ def open_track(
         Not a store, another schema version, or a granule or beam that is not there.
     DamagedTrackError
         An object of the track is absent or changed; also when its values are computed.
+    ValueError
+        Chunks that are not possible; a variable that no track of the granule holds.
     """
     if not (chunks is None or chunks == "auto" or (isinstance(chunks, int) and chunks > 0)):
         raise ValueError(f"chunks={chunks!r}: expected a positive number of cells, 'auto' or None")
-    build = partial(cube, chunk=schema.SHARD if chunks == "auto" else chunks, only=variables)
+    only = [variables] if isinstance(variables, str) else variables and list(variables)
+    build = partial(cube, chunk=schema.SHARD if chunks == "auto" else chunks, only=only)
     if hasattr(source, "store_path"):
         return _of_group(source, granule, beams, build)
     place = resolve(source, storage_options)

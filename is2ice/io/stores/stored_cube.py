@@ -80,12 +80,19 @@ def cube(
     chunk : int or None
         Cells a Dask block; None loads.
     only : iterable of str, optional
-        Variables to open beside the coordinates; all by default. Names that no track holds are skipped.
+        Variables to open beside the coordinates; all by default.
 
     Returns
     -------
     xarray.Dataset
         Dims ``(beam, x_atc)``; cells a beam does not reach are empty (NaN, 0 or -1).
+
+    Raises
+    ------
+    StoreError
+        Beams of different segment lengths.
+    ValueError
+        A variable that no track holds.
     """
     attrs = [dict(g.attrs) for g in groups]
     lengths = {float(a["segment_length"]) for a in attrs}
@@ -106,7 +113,11 @@ def cube(
     variables: dict[str, xr.Variable] = {}
     names = set().union(*arrays)
     if only is not None:
-        names &= {*only, "delta_time", *schema.COORDINATES}
+        own = {"delta_time", *schema.COORDINATES, "beam", "spot", "x_atc"}
+        if lacks := sorted({*only} - names - own):
+            held_here = ", ".join(sorted(names - own - {*_STORE_ONLY}))
+            raise ValueError(f"{where}: variables: no {', '.join(lacks)} here; there are {held_here}")
+        names &= {*only, *own}
     for name in sorted(names):
         if name in (*_STORE_ONLY, "x_atc"):
             continue

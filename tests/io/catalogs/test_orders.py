@@ -147,7 +147,8 @@ def test_the_commands(nasa, tmp_path, cli):
     data = [{"rel": "data", "href": f"{nasa.url}/{NAME}_subsetted.h5"}]
     nasa.jobs[:] = [job("running", 5), job("successful", 100, links=data)]
     code, text, rest = cli("order", NAME, "--area", "ross_sea")
-    assert (code, text.split("\n")[:2]) == (0, [f"order {JOB}", "running, 5 % done: is running"])
+    assert (code, text) == (0, f"order {JOB}: running, 5 % done: is running\n")
+    assert rest.startswith(f"order {JOB}\n")
     assert f"next: is2ice order --job {JOB} --out FOLDER" in rest
     code, text, _ = cli("order", "--job", JOB, "--out", tmp_path / "got", "--json")
     assert [Path(f).name for f in json.loads(text)["files"]] == [f"{NAME}_subsetted.h5"]
@@ -159,6 +160,39 @@ def test_the_commands(nasa, tmp_path, cli):
         code, _, rest = cli("order", *wrong)
         assert code == 2
         assert why in rest
+
+
+def test_the_number_of_an_order_is_printed_before_the_wait(nasa, tmp_path, cli):
+    nasa.jobs[:] = [job("running", 5)]
+    code, text, rest = cli("order", NAME, "--area", "ross_sea", "--json", "--out", tmp_path, "--wait", 0)
+    assert code == 2
+    assert "5 % done after 0 s; wait again" in rest
+    assert text == ""
+    assert rest.startswith(f"order {JOB}\n")
+
+
+@pytest.mark.parametrize("status", ["paused", "complete_with_errors", "failed", "canceled"])
+def test_an_order_that_is_not_successful_ends_with_status_1(nasa, tmp_path, cli, status):
+    data = [{"rel": "data", "href": f"{nasa.url}/{NAME}_subsetted.h5"}]
+    nasa.jobs[:] = [job(status, 100 if status == "complete_with_errors" else 10, links=data)]
+    code, _, rest = cli("order", "--job", JOB, "--out", tmp_path / "got")
+    assert code == 1
+    assert f"order {JOB} is {status}, not successful: is {status}" in rest
+    there = [p.name for p in (tmp_path / "got").glob("*")]
+    assert there == ([] if status in ("failed", "canceled") else [f"{NAME}_subsetted.h5"])
+    assert ("--skip-preview" in rest) == (status == "paused")
+
+
+def test_the_preview_is_skipped_and_a_paused_order_is_resumed(nasa, cli):
+    nasa.jobs[:] = [job("running", 5)]
+    cli("order", NAME, "--area", "ross_sea")
+    assert "skipPreview" not in str(nasa.asked) + str(nasa.bodies)
+    cli("order", NAME, "--area", "ross_sea", "--skip-preview")
+    assert "skipPreview" in str(nasa.asked) + str(nasa.bodies)
+    assert not [path for _, path, *_ in nasa.asked if path.endswith("/resume")]
+    nasa.jobs[:] = [job("paused", 5)]
+    cli("order", "--job", JOB, "--skip-preview")
+    assert [path for _, path, *_ in nasa.asked if path.endswith("/resume")]
 
 
 def test_orders_that_go_wrong(nasa, monkeypatch):

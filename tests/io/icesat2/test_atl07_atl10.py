@@ -135,6 +135,14 @@ def recompute(beam):
     return there, np.reshape(own, (-1, 2)), np.reshape(theirs, (-1, 2))
 
 
+@pytest.mark.parametrize(("said", "spot"), [(b"3", 3), (4, 4), (b"12", None), (b"", None), (b"7", None)])
+def test_spots_are_numbers_from_1_to_6(tmp_path, said, spot):
+    path = write_atl10(tmp_path / "ATL10-01_x_006_01.h5", "freeboard_segment")
+    with h5py.File(path, "r+") as f:
+        f["gt1l"].attrs["atlas_spot_number"] = said
+    assert atl07_atl10.open_atl10(path, "gt1l").attrs.get("spot") == spot
+
+
 @pytest.mark.parametrize("layout", atl07_atl10.SEGMENT_GROUPS)
 def test_both_layouts(tmp_path, layout):
     tree = atl07_atl10.open_atl10(write_atl10(tmp_path / "ATL10-01_x_006_01.h5", layout))

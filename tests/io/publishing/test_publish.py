@@ -194,18 +194,74 @@ def test_unfit_tracks_are_refused_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "public").exists()
 
 
-def test_an_unfit_publication_leaves_what_another_has_put_meanwhile(tmp_path, monkeypatch):
-    target, create = tmp_path / "public", FolderLocation.create
+@pytest.mark.parametrize("error", [KeyError, ValueError, KeyboardInterrupt])
+def test_a_track_that_cannot_be_described_leaves_nothing_behind(tmp_path, monkeypatch, error):
+    def describe(ds, **options):
+        if ds.attrs["granule"] == SECOND:
+            raise error("rgt")
+        return {}
 
-    def with_another(self, key, data):
-        if (self.folder, key) == (target, "zarr.json"):
-            self.put("tracks/other/gt1l/0/zarr.json", b"{}")
+    monkeypatch.setattr(publishing, "item_of_track", describe)
+    with pytest.raises(error):
+        publish(made(tmp_path / "s.zarr", track(), track(SECOND)), tmp_path / "public")
+    assert not (tmp_path / "public").exists()
+
+
+def test_a_failing_first_publication_leaves_what_another_relies_on(tmp_path, monkeypatch):
+    """The other one publishes the same track: it has seen the objects there when the first one fails."""
+    target, put, create = tmp_path / "public", FolderLocation.put_all, FolderLocation.create
+    there, seen, faults = threading.Event(), threading.Event(), []
+
+    def failing(self, objects):
+        put(self, objects)
+        if not there.is_set():
+            there.set()
+            assert seen.wait(30)
+            raise StoreError("disk full")
+
+    def waiting(self, key, data):
+        if key.startswith("current/"):
+            seen.set()
+            first.join(30)
         return create(self, key, data)
 
-    monkeypatch.setattr(FolderLocation, "create", with_another)
-    with pytest.raises(StoreError, match="not fit to be published"):
-        publish(made(tmp_path / "unfit.zarr", track(release=""), track(SECOND)), target)
-    assert everything(target).keys() == {"zarr.json", "tracks/other/gt1l/0/zarr.json"}
+    def publish_first():
+        with pytest.raises(StoreError, match="disk full") as caught:
+            publish(local, target)
+        faults.append(caught.value)
+
+    local = made(tmp_path / "s.zarr")
+    monkeypatch.setattr(FolderLocation, "put_all", failing)
+    monkeypatch.setattr(FolderLocation, "create", waiting)
+    first = threading.Thread(target=publish_first)
+    first.start()
+    assert there.wait(30)
+    assert publish(local, target).version == 1
+    assert len(faults) == 1
+    assert maintenance.verify(target).ok
+    np.testing.assert_array_equal(store.open_track(target, FIRST)["height"][0], track()["height"])
+
+
+@pytest.mark.parametrize("lost", ["gt2r/*/height/c/0", "gt2r/*.json"])
+def test_lost_before_the_pointer_moves_is_put_again(tmp_path, monkeypatch, lost):
+    local, target, create = made(tmp_path / "s.zarr"), tmp_path / "public", FolderLocation.create
+
+    def losing(self, key, data):
+        done = create(self, key, data)
+        if key.startswith("versions/"):
+            next((target / "tracks" / FIRST).glob(lost)).unlink()
+        return done
+
+    monkeypatch.setattr(FolderLocation, "create", losing)
+    assert publish(local, target).version == 1
+    assert maintenance.verify(target).ok
+    assert store.open_store(target).granules == (FIRST,)
+
+
+def test_tracks_beyond_what_is_kept_in_memory_are_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "KEPT", 1)
+    assert len(publish(made(tmp_path / "s.zarr"), tmp_path / "public").added) == 1
+    assert maintenance.verify(tmp_path / "public").ok
 
 
 def test_each_object_of_a_track_is_read_once(tmp_path, monkeypatch):
@@ -683,3 +739,34 @@ def test_commands(tmp_path):
     one = json.loads(run(cli.app, ["declarations", "demo", "--json"]).output)
     assert one[0]["licence"] == "MIT"
     assert publishing.publish(local, target).bytes == 0
+
+
+def test_the_page_is_of_the_current_version(tmp_path):
+    pytest.importorskip("bokeh")
+    from is2ice.reports.explorer import page_version
+
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    page = target / "explore.html"
+    args = ["publish", str(local), str(target)]
+    assert CliRunner().invoke(cli.app, args).exit_code == 0
+    assert page_version(page) == 1
+    made(local, track(beam="gt1r"))
+    assert CliRunner().invoke(cli.app, [*args, "--no-page"]).exit_code == 0
+    assert page_version(page) == 1  # it says itself that it is out of date
+    assert CliRunner().invoke(cli.app, args).exit_code == 0  # nothing new but the page
+    assert page_version(page) == 2
+    assert f"{FIRST} gt1r" in page.read_text()
+    before = page.stat().st_mtime_ns
+    assert CliRunner().invoke(cli.app, args).exit_code == 0
+    assert page.stat().st_mtime_ns == before
+
+
+def test_a_page_that_cannot_be_read_does_not_fail_a_publication(tmp_path):
+    local, target = made(tmp_path / "s.zarr"), tmp_path / "public"
+    args = ["publish", str(local), str(target)]
+    assert CliRunner().invoke(cli.app, [*args, "--no-page"]).exit_code == 0
+    (target / "explore.html").symlink_to("explore.html")  # a loop, which the system refuses to open
+    done = CliRunner().invoke(cli.app, args)
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "no page: " in done.stderr
+    assert "explore.html: cannot be read" in done.stderr

@@ -154,8 +154,11 @@ def test_beams_align_on_the_common_grid(tmp_path: Path) -> None:
     assert "written to a Zarr store" in cube.attrs["history"]
     loaded = store.open_track(tmp_path / "s.zarr", chunks=None)
     xr.testing.assert_identical(loaded, cube.compute())
-    part = store.open_track(tmp_path / "s.zarr", chunks=None, variables=["height", "not_stored"])
-    xr.testing.assert_identical(part, loaded[["height", "delta_time"]])
+    for names in ("height", ["height"]):
+        part = store.open_track(tmp_path / "s.zarr", chunks=None, variables=names)
+        xr.testing.assert_identical(part, loaded[["height", "delta_time"]])
+    with pytest.raises(ValueError, match=r"no not_stored here; there are .*height"):
+        store.open_track(tmp_path / "s.zarr", variables=["height", "not_stored"])
 
 
 def test_slicing_reads_only_its_blocks(tmp_path: Path) -> None:
@@ -219,6 +222,19 @@ def test_read_over_http(tmp_path: Path) -> None:
     with services.http_server(partial(Folder, directory=str(tmp_path / "s.zarr"))) as server:
         at_root = opening.open_track(server.url)  # a name without an ending: the server is asked
         np.testing.assert_array_equal(at_root["height"].isel(beam=0), ds["height"])
+
+
+def test_a_server_is_asked_once_for_an_address_without_an_ending() -> None:
+    asked = []
+
+    class Counting(services.Quiet, SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with services.http_server(Counting) as server:
+        assert [store.is_store(f"{server.url}/granule") for _ in range(3)] == [False] * 3
+    assert asked == ["/granule/zarr.json"]
 
 
 @contextmanager
@@ -367,7 +383,6 @@ KILLED = """
 import sys, time
 from is2ice import publish, schema
 from is2ice.io.remote import location
-from is2ice.io.remote.whole_files import written, written_folder
 from is2ice.io.stores import store
 def stop(*args, **kwargs):
     print("there", flush=True)
@@ -898,3 +913,8 @@ def test_a_replaced_folder_keeps_hidden_files_of_other_programs(tmp_path):
     with written_folder(tmp_path / "map", "new") as part:
         (part / "new").write_text("new")
     assert files(tmp_path) == {"map", "map/.DS_Store", "map/new"}
+    with written_folder(tmp_path / "map", "new") as part:
+        (part / "new").write_text("new")
+        (part / ".DS_Store").write_text("of the new one")
+    assert files(tmp_path) == {"map", "map/.DS_Store", "map/new"}
+    assert (tmp_path / "map" / ".DS_Store").read_text() == "of the new one"
