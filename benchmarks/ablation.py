@@ -6,7 +6,7 @@ STUDY is the folder of `recipes/paper.py --offline`; labels of the images judge,
 corrections, first-photon bias, mean of the core of the photons, subset of beams. Each is left out or changed alone,
 segments are made again from the photons, and the classes are scored against the labels of the same cells. The median
 freeboard of ice says what a step does to heights. `--sweep` trains an architecture over dropout, epochs and learning
-rate by Hyperband with whole scenes held out (dask-ml).
+rate by Hyperband with whole scenes held out (dask-ml); these scenes both choose and score.
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ def main() -> None:
 
         samples = labelled_samples(str(args.study / "labelled.zarr"), "paper", 2).thin(args.samples)
         out["sweep"] = sweep(samples, GRID, architecture=args.sweep, epochs=args.epochs)
-        print(f"sweep of {args.sweep}, macro-F1 on a quarter of the scenes, held out whole:")
+        print(
+            f"sweep of {args.sweep}, macro-F1 on a quarter of the scenes, held out whole; they also chose what was"
+        )
+        print("trained longer, so the best row is too good a judgement of itself:")
         for row in out["sweep"]:
             print(f"  {100 * row['macro_f1']:6.2f}  {row['epochs']:2} epochs  {row['params']}")
     if args.json is not None:

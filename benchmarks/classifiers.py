@@ -1,16 +1,17 @@
-"""Classifiers on physics they were not trained on, by the width of leads; the models that the package ships.
+"""Classifiers on passes they were not trained on, by the width of leads; the models that the package ships.
 
     python benchmarks/classifiers.py prepare        # simulate the passes (about 10 minutes of a processor)
     python benchmarks/classifiers.py make-default   # train the shipped models and write them into the package
     python benchmarks/classifiers.py score          # the tables: every classifier on every judge
-    python benchmarks/classifiers.py choose         # the ablation: without some features, on passes kept for choosing
+    python benchmarks/classifiers.py choose         # on passes for choosing: without some features; both calibrations
     python benchmarks/classifiers.py shift          # how far each feature moves between physics
 
 Passes are kept in `--folder` (build/classifiers). The shipped models learn from the truth of simulated passes whose
-physics are drawn for each of them (:mod:`is2ice.twin.scene.physics`); they are judged by passes of other seeds, and by
-a second optical model that nothing learns from (:mod:`is2ice.twin.icesat2.rays`). Cells are judged by the class at
-their centre; a cell without class counts as wrong. A lead is found if at least half of its cells are called water.
-Freeboards are compared where those of the first two classifiers, of the true classes and of the truth exist.
+physics are drawn for each of them (:mod:`is2ice.twin.scene.physics`); they are judged by other draws of the same
+ranges, and by a second optical model that nothing learns from (:mod:`is2ice.twin.icesat2.rays`). Cells are judged by
+the class at their centre; a cell without class counts as wrong. A lead is found if at least half of its cells are
+called water. Freeboards are compared where those of the first two classifiers, of the true classes and of the truth
+exist.
 """
 
 from __future__ import annotations
@@ -102,13 +103,15 @@ def make_default(folder: Path, home: Path, *, levels: bool = True) -> None:
 
 
 def verdict(scores: Mapping[str, Any]) -> str:
-    """Compare the model with the tree where it counts: physics and optics that nothing was trained on."""
+    """Compare the model with the tree: on other draws of the ranges, by the second optics, on the preset's physics."""
     parts = []
-    for where in ("perturbed physics", "second optics"):
+    for where in ("perturbed physics", "second optics", "default physics"):
         tree, ours = (scores[where][name] for name in ("radiometric", "default"))
         part = f"{where}: macro-F1 {tree['everything']['macro_f1']:.3f} (tree), {ours['everything']['macro_f1']:.3f}"
         water = [r["interior"]["recall"][schema.OPEN_WATER] for r in (tree, ours)]
         part += f"; water recall away from edges {water[0]:.2f}, {water[1]:.2f}"
+        water = [r["everything"]["precision"][schema.OPEN_WATER] for r in (tree, ours)]
+        part += f"; water precision {water[0]:.2f}, {water[1]:.2f}"
         if "freeboard_rmse_m" in tree:
             rmse = [100 * r["freeboard_rmse_m"] for r in (tree, ours)]
             part += f"; freeboard RMSE {rmse[0]:.1f}, {rmse[1]:.1f} cm"
@@ -128,10 +131,11 @@ GROUPS = {
 
 
 def choose(folder: Path) -> None:
-    """Scores of the first forest on the choosing passes, whole and without a group of features."""
+    """Score both calibrations of the shipped model on the choosing passes, and first forests without some features."""
     learn, held = default_model.cells_of(TRAIN, folder), default_model.cells_of(CHOOSE, folder)
     names = FEATURE_SETS[default_model.FEATURES].names
     print(f"{sum(int(c.chosen.sum()) for c in learn):,} cells to learn from, {len(held)} tracks to choose by")
+    print(table(default_model.calibrations(by_name("default"), held)), flush=True)
     for label, starts in {"all": (), **GROUPS}.items():
         columns = np.array([k for k, n in enumerate(names) if not (starts and n.startswith(starts))])
         forest = default_model.fit([c.x[:, columns] for c in learn], learn, default_model.Settings(rounds=30))
@@ -222,7 +226,7 @@ def freeboard_of(classified: xr.Dataset) -> NDArray[np.float64]:
 
 
 def with_classes(track: xr.Dataset, code: NDArray[np.int8]) -> xr.Dataset:
-    """The track with classes that are certain."""
+    """Return the track with classes that are certain."""
     p = np.where(code[:, None] >= 0, np.eye(len(schema.CLASSES))[np.maximum(code, 0)], np.nan)
     return add_classes(track, p, code >= 0, "truth")
 

@@ -20,7 +20,7 @@ import xarray as xr
 from is2ice.cli.products import lines_atl07, lines_atl10
 from is2ice.errors import GranuleError
 from is2ice.io.icesat2.atl07_atl10 import SPECULAR, open_atl07, open_atl10
-from is2ice.reports.nasa_comparison import in_order, surface_leads
+from is2ice.reports.nasa_comparison import columns, in_order, surface_leads
 from is2ice.reports.nasa_product_checks import check_atl07, check_atl10
 from is2ice.science import seasurface
 
@@ -35,8 +35,7 @@ def of_atl07(beam: str, ds: xr.Dataset) -> list[str]:
         return [
             f"{beam}: {ds.sizes['segment']} segments, none flagged and none specular: no sea surface of its own"
         ]
-    breaks = np.concatenate([[False], np.diff(ds["segment_id"].values) != 1])
-    x, height, sigma = (ds[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
+    x, height, sigma, breaks = columns(ds)
     leads = surface_leads(ds, surface)
     row = f"{beam}: {surface.sum()} of {surface.size} segments {what}, {leads.sizes['lead']} leads"
     for method in ("evidence", "crossfit"):

@@ -1,7 +1,8 @@
 """Simulated passes whose physics are drawn for each of them, kept in a folder for reuse.
 
-Passes to learn from, passes with the first optics to judge by (other seeds) and passes with the second optics, which
-nothing learns from. A pass is one strong and one weak beam, resampled, with the truth beside it.
+Passes to learn from, passes with the first optics to judge by (other draws of the same ranges), and passes with the
+second optics, which nothing learns from (draws of the same ranges, too). A pass is one strong and one weak beam,
+resampled, with the truth beside it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ CHOOSE = (
     *(Pass(EDGE, seed, 12.0) for seed in range(2100, 2103)),
     *(Pass(NIGHT, seed, 12.0) for seed in range(2200, 2203)),
 )
-#: To judge by: looked at once a model is made.
+#: To judge by, after a model is made. For the shipped model they were looked at more than once, and a rule of its
+#: calibration was changed in between (``default_model.RULE``).
 JUDGES = {
     "default physics": tuple(Pass(ROSS, seed, 20.0, "default") for seed in range(3400, 3404)),
     "perturbed physics": tuple(Pass(ROSS, seed, 20.0) for seed in range(3300, 3308)),

@@ -184,8 +184,10 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Search parameters by Hyperband, and score each combination on scenes that no training has seen.
 
-    Many combinations begin with few epochs; the better third is trained three times as long, and so forth. The search
-    runs on the Dask client in use, else on a thread of this process.
+    Many combinations begin with few epochs; the better third is trained three times as long, and so forth. The scenes
+    that score also choose which combinations are trained on, so that the best score is too good by what the choice
+    gained on these scenes: judge the combination that is taken on further scenes. The search runs on the Dask client
+    in use, else on a thread of this process.
 
     Parameters
     ----------
@@ -197,7 +199,7 @@ def sweep(
     epochs : int
         Most epochs of a combination.
     held : sequence of str, optional
-        Scenes to score on; by default the last quarter of them in order of name, at least one.
+        Scenes to score on and to choose by; by default the last quarter of them in order of name, at least one.
     seed : int
 
     Returns

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -62,8 +62,9 @@ class History:
     settings : dict
         Loss, weights, rate and so on, as JSON can hold them.
     speed : dict
-        Of several replicas, measured here: ``samples_per_s`` of all, ``share_in_averages`` of the training's time, and
-        ``alone_s_an_epoch``, the seconds that one replica needs for the samples of all, beside ``s_an_epoch``.
+        Speed of several replicas, measured here: ``samples_per_s`` of all, ``share_in_averages`` of the training's
+        time, and ``alone_s_an_epoch``, the seconds that one replica needs for the samples of all, beside
+        ``s_an_epoch``.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -109,7 +110,8 @@ class Settings:
     average_every : int
         Steps between two averages over the replicas. At 1 the gradients of each step are averaged: the result is
         that of one process with a larger batch. Above 1 each replica takes that number of steps alone, compiled as
-        one loop, then weights and Adam's moments are averaged (local SGD): fewer averages, and another result.
+        one loop, then weights and Adam's moments are averaged (local SGD): fewer averages, and another result. They are
+        averaged at the end of each epoch, too.
     compiled : bool, optional
         Let XLA compile the steps. By default so for windows, not for images, whose convolutions the
         libraries of TensorFlow do faster.
@@ -438,11 +440,10 @@ class TrainStep:
         """One epoch over this replica's samples in the order given."""
         count, block = self._blocks(x, order)
         sums, started, averaging = np.zeros(3), time.perf_counter(), 0.0
-        for first in range(0, count, block):
-            k = min(block, count - first)
+        for first, k in self._spans(count, block):
             xs, ys = self._block(x, y, order[first * self.batch : (first + k) * self.batch], block)
             sums += self._steps(xs, ys, self._as(k)).numpy()
-            if self.every > 1:
+            if self.every > 1 and ((first + k) % self.every == 0 or first + k == count):
                 averaging += self._timed(self._average_state)
             if not np.isfinite(sums[0]):
                 raise TrainingError(
@@ -459,6 +460,15 @@ class TrainStep:
         count = len(order) // self.batch
         most = min(_STEPS, count, self.every if self.every > 1 else count)
         return count, int(np.clip(_BLOCK // (self.batch * _bytes(x)), 1, most))
+
+    def _spans(self, count: int, block: int) -> Iterator[tuple[int, int]]:
+        """Give first step and number of steps of each block; none reaches beyond the next average of the states."""
+        first = 0
+        while first < count:
+            k = min(block, count - first)
+            k = min(k, self.every - first % self.every) if self.every > 1 else k
+            yield first, k
+            first += k
 
     def _block(self, x: Any, y: NDArray[Any], rows: NDArray[np.int64], block: int) -> tuple[Any, Any]:
         """Return samples as batches. A short block repeats samples that are not used: one shape, compiled once."""

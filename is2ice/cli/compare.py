@@ -125,7 +125,8 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
         "radar_freeboard": outside_data.radar_freeboard,
         "height": outside_data.lidar_height,
     }
-    name = next(name for name in (*ours, "freeboard") if name in points)
+    # Freeboard before height: a table with both was made for its freeboard, and needs no sea surface of ours to match.
+    name = next(n for n in ("draft", "radar_freeboard", "freeboard", "height") if n in points)
     if name in ours:
         track = track.assign({name: ours[name](track)})
     how: dict[str, Any] = {"radius": outside.radius, "hours": outside.hours, "drift": outside.drift}

@@ -14,7 +14,10 @@ from is2ice.workflows.run_record import read
 
 __all__ = ["CLASSIFIER_HELP", "EngineFlags", "OverwriteFlag", "engine_options", "refuse_changes"]
 
-CLASSIFIER_HELP = "default (trained), radiometric (tree), paper_lstm, paper_mlp, or a model folder."
+CLASSIFIER_HELP = (
+    "default (trained), radiometric (tree), or a model folder; paper_lstm and paper_mlp are there to be compared with "
+    "the paper, not for use (they miss over 90 % of the water)."
+)
 
 OverwriteFlag = Annotated[
     str, typer.Option("--overwrite", help="Replace stored tracks: different, always or never.")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "alike_places",
+    "columns",
     "compare",
     "in_order",
     "match",
@@ -49,7 +50,7 @@ __all__ = [
 F8 = NDArray[np.float64]
 #: Half the footprint, m: leads whose edges are this near to each other overlap on the ground.
 FOOT = 5.5
-#: Bounds of the classes of width in which the precision of leads is told, m.
+#: Bounds of the classes of width for which the precision of leads is given, m.
 WIDTHS = (0.0, 12.0, 25.0, 50.0, np.inf)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -304,13 +305,36 @@ def in_order(segments: xr.Dataset) -> xr.Dataset:
     return segments.isel(segment=np.flatnonzero(x > before))
 
 
+def columns(segments: xr.Dataset) -> tuple[F8, F8, F8, NDArray[np.bool_]]:
+    """Return what a sea surface is made of: distances, heights and their errors (m), and the breaks between segments.
+
+    Parameters
+    ----------
+    segments : xarray.Dataset
+        Segments of increasing distance (:func:`in_order`).
+
+    Returns
+    -------
+    x, height, sigma : numpy.ndarray, shape (segment,)
+    breaks : numpy.ndarray of bool, shape (segment,)
+        True where a segment does not follow on the one before.
+    """
+    x, height, sigma = (segments[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
+    return (
+        x,
+        height,
+        sigma,
+        np.diff(segments["segment_id"].values, prepend=segments["segment_id"].values[:1] - 1) != 1,
+    )
+
+
 def surface_leads(segments: xr.Dataset, surface: NDArray[np.bool_]) -> xr.Dataset:
     """Leads of a product's segments, with heights as ATL10 weighs them.
 
     Parameters
     ----------
     segments : xarray.Dataset
-        Of increasing distance (:func:`in_order`).
+        Segments of increasing distance (:func:`in_order`).
     surface : numpy.ndarray of bool, shape (segment,)
         Segments that are sea surface.
 
@@ -319,8 +343,7 @@ def surface_leads(segments: xr.Dataset, surface: NDArray[np.bool_]) -> xr.Datase
     xarray.Dataset
         As of :func:`is2ice.science.leads.find_leads`.
     """
-    breaks = np.concatenate([[False], np.diff(segments["segment_id"].values) != 1])[: surface.size]
-    x, height, sigma = (segments[k].values.astype(float) for k in ("x_atc", "height", "height_uncertainty"))
+    x, height, sigma, breaks = columns(segments)
     return find_leads(x, height, sigma, surface, breaks=breaks, method="nasa", min_sigma=1e-6)
 
 

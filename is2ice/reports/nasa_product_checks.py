@@ -34,10 +34,10 @@ FREEBOARDS = {
     "clipped": "negative, and set to 0 by the product",
     "unsmoothed": "height less the mean of the section's own leads, before neighbours were averaged in",
     "interpolated": "height less the reference interpolated along the track",
+    "outside_file": "of a section that the file does not hold",
     "differs": "another value",
     "refused": "none, though height and reference are there",
     "no_reference": "none: the section has no reference",
-    "outside_file": "of a section that the file does not hold",
 }
 
 
@@ -280,7 +280,8 @@ def _kinds_of_freeboard(
         "differs": given & np.isfinite(own),
         "refused": np.isfinite(own) & np.isfinite(height),
     }
-    return np.select(list(tests.values()), list(tests), "no_reference")
+    order = [name for name in FREEBOARDS if name in tests]
+    return np.select([tests[name] for name in order], order, "no_reference")
 
 
 def check_atl07(tree: xr.DataTree) -> dict[str, Any]:

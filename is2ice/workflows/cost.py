@@ -62,13 +62,23 @@ class Cost:
         ----------
         granules : int
         km : float, optional
-            Length of the tracks of one granule; by default as measured. Seconds and bytes grow with it, requests do
-            not.
+            Length of the tracks of one granule; by default as measured. Seconds and bytes grow with it. Requests lie
+            between two bounds: those for metadata do not grow, those for photons do where ranges are long (each of
+            4 MiB is a request) or lie apart, and receipts do not tell the two from each other.
+
+        Returns
+        -------
+        dict
+            Amounts by name: hours, bytes, ``requests`` (with another `km` than measured ``requests at least`` and
+            ``requests at most``), km.
         """
         own = self.km / max(self.granules, 1)
         longer = 1.0 if km is None or not own else km / own
         one = self.per_granule()
-        grow = {k: v * granules * (1.0 if k == "requests" else longer) for k, v in one.items()}
+        grow = {k: v * granules * longer for k, v in one.items()}
+        if longer != 1.0:
+            bounds = sorted([self.requests / max(self.granules, 1) * granules, grow.pop("requests")])
+            grow |= dict(zip(("requests at least", "requests at most"), bounds, strict=True))
         return {k.replace("seconds", "hours"): v / 3600 if "seconds" in k else v for k, v in grow.items()}
 
     def report(self, granules: int, km: float | None = None) -> str:

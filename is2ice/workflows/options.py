@@ -58,8 +58,8 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"default"`` (trained, in the package), ``"radiometric"``, ``"paper_lstm"``, ``"paper_mlp"``, or the folder or
-        address of a trained model.
+        ``"default"`` (trained, in the package), ``"radiometric"``, ``"paper_lstm"`` or ``"paper_mlp"`` (for comparison
+        with the paper only), or the folder or address of a trained model.
     classifier_checksum : str
         Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
         another result.

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from is2ice import schema
+from is2ice.classifiers import by_name
 from is2ice.classifiers.boosted import Boosted, Forest
 from is2ice.classifiers.context import NAMES as CONTEXT
 from is2ice.classifiers.context import context
@@ -169,8 +170,6 @@ def test_a_copy_of_the_folder_is_the_model(model, tmp_path):
 def test_the_shipped_model_is_small_and_is_the_one_that_was_measured():
     from importlib.resources import files
 
-    from is2ice.classifiers import by_name
-
     home = files("is2ice.classifiers").joinpath("default")
     assert sum(len(f.read_bytes()) for f in home.iterdir()) < 2e6
     assert (
@@ -179,3 +178,18 @@ def test_the_shipped_model_is_small_and_is_the_one_that_was_measured():
     )
     out = by_name("default").predict(segments(n=2000))
     schema.conform(out, "classified")
+
+
+def test_the_readme_shows_the_judgements_of_the_card_those_without_gain_included():
+    scores = by_name("default").card["scores"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rmse = []
+    for judge in ("perturbed physics", "second optics", "default physics"):
+        tree, ours = (scores[judge][name] for name in ("radiometric", "default"))
+        f1, water = (
+            " / ".join(f"{value(row['everything']):{form}}" for row in (tree, ours))
+            for value, form in ((lambda e: e["macro_f1"], ".3f"), (lambda e: e["precision"][2], ".2f"))
+        )
+        assert f"macro-F1 {f1}, water precision {water}" in readme, judge
+        rmse.append(" / ".join(f"{100 * row['freeboard_rmse_m']:.1f}" for row in (tree, ours)))
+    assert f"RMSE {', '.join(rmse)} cm" in readme

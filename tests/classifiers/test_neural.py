@@ -418,6 +418,31 @@ def test_the_published_networks_come_trained(name):
     assert model.card["weights"]["sha256"] == WEIGHTS[name]
     assert model.card["scores"]["second optics"][name]["interior"]["recall"]
     assert pin_classifier(Options(classifier=name)).classifier_checksum == ""
-    out = model.predict(a_track(300))
+    track = a_track(300)
+    track["n_photons"][100:140] = 0
+    for cells in ("h_mean", "h_core"):
+        track[cells][100:140] = np.nan
+    out = model.predict(track)
     schema.conform(out, "classified")
-    assert (out["surface_class"].values >= 0).any()
+    p, code = out["class_probability"].values, out["surface_class"].values
+    known = code >= 0
+    assert not known[100:140].any()
+    assert known[2:98].all()  # windows of five cells
+    assert np.isnan(p[~known]).all()
+    np.testing.assert_allclose(p[known].sum(axis=1), 1.0, atol=1e-5)
+    assert (p[known] >= 0).all()
+    np.testing.assert_array_equal(code[known], p[known].argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_cards_of_the_published_networks_say_that_they_are_for_comparison(name):
+    """Help and cards speak of over 90 % of the water missed: the scores on the cards say so for every judge."""
+    from is2ice.classifiers import by_name
+    from is2ice.cli.engine_options import CLASSIFIER_HELP
+
+    card = by_name(name).card
+    assert "comparison with the paper" in card["not_for"][0]
+    assert "over 90 % of the water" in CLASSIFIER_HELP
+    for judge, rows in card["scores"].items():
+        assert rows[name]["everything"]["recall"][schema.OPEN_WATER] < 0.1, judge
+        assert rows[name]["everything"]["macro_f1"] < 0.41, judge

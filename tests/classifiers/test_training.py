@@ -273,6 +273,25 @@ def test_no_training_is_no_training(wrong):
         training.fit(small(), windows(4), **wrong)
 
 
+def test_states_are_averaged_as_often_as_asked_for_whatever_is_handed_over_at_once(monkeypatch):
+    import tensorflow as tf
+
+    class Noting(Alone):
+        size, compiles = 2, False
+
+        def average(self, flat):
+            tf.py_function(lambda: seen.append(int(step.optimizer.iterations.numpy())), [], [])
+            return flat
+
+    seen: list[int] = []
+    x, y = windows(18 * 4)
+    monkeypatch.setattr(training, "_STEPS", 3)
+    step = training.TrainStep(small(), losses.focal(None, 2.0), 0.003, 4, Noting(), False, every=7)
+    for epoch in range(2):
+        step.train(x, y, np.arange(len(y)), epoch)
+    assert seen == [7, 14, 18, 18 + 7, 18 + 14, 36]
+
+
 def test_steps_called_one_by_one_train_as_steps_compiled_together():
     """What replicas that no compiler sees do between two averages changes nothing but rounding."""
 

@@ -294,3 +294,15 @@ def test_command_line(tmp_path, capsys):
             main(wrong)
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_segments_that_do_not_follow_break_a_lead():
+    """Two runs of one surface, parted by a number that is left out; no segment is no break."""
+    number = np.array([7, 8, 10, 11])
+    table = xr.Dataset({"segment_id": ("segment", number), "x_atc": ("segment", 30.0 * number)})
+    table["height"] = table["height_uncertainty"] = ("segment", np.full(4, 0.1))
+    assert room.columns(table)[3].tolist() == [False, False, True, False]
+    assert room.surface_leads(table, np.ones(4, bool)).sizes["lead"] == 2
+    empty = table.isel(segment=slice(0))
+    assert room.columns(empty)[3].size == 0
+    assert room.surface_leads(empty, np.zeros(0, bool)).sizes["lead"] == 0

@@ -104,6 +104,18 @@ def test_the_layout_of_atm(tmp_path, cli):
         read_atm(tmp_path / "flight.csv")
 
 
+def test_of_a_table_with_freeboard_and_height_the_freeboard_is_compared(tmp_path, cli):
+    ds = track(2000)
+    lat, lon, when = positions(ds, np.arange(400, 1600, 100))
+    rows = [f"{t},{a},{o},-54.5,0.31\n" for t, a, o in zip(when, lat, lon, strict=True)]
+    (tmp_path / "flight.csv").write_text("time,lat,lon,height,freeboard\n" + "".join(rows))
+    granule = "ATL03_20191104195311_05940510_006_01"
+    store.write_track(ds.assign_attrs(granule=granule, beam="gt2r"), tmp_path / "s")
+    call = ("compare", tmp_path / "s", "gt2r", "--points", tmp_path / "flight.csv", "--drift", *DRIFT)
+    assert "meet our freeboard" in cli(*call)[1]
+    assert json.loads(cli(*call, "--json")[1])["theirs"]["mean"] == pytest.approx(0.31)
+
+
 def test_a_mooring_sees_the_ice_that_drifts_over_it(tmp_path):
     """The sonar stands still: each record meets another piece of ice, along the drift."""
     ds = track()

@@ -38,7 +38,10 @@ def test_receipts_add_up_and_grow():
     assert one["bytes read"] == pytest.approx(6.5e6)
     month = cost.project(1000, km=450.0)  # ten times as long as measured
     assert month["processor hours"] == pytest.approx(3.0 * 1000 * 10 / 3600)
-    assert month["requests"] == pytest.approx(23.5 * 1000)
+    assert month["requests at least"] == pytest.approx(23.5 * 1000)  # all for metadata
+    assert month["requests at most"] == pytest.approx(23.5 * 1000 * 10)  # all for photons
+    assert "23,500.0 requests at least" in cost.report(1000, 450.0)
+    assert cost.project(1000)["requests"] == pytest.approx(23.5 * 1000)
     assert "not measured" in cost.report(1000)
     bare = cost_of(Run("s", (), "dask", 1.0))
     assert "processor seconds" not in bare.per_granule()

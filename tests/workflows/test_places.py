@@ -136,7 +136,7 @@ def test_the_provider_copies(kind: str, clouds: Any, monkeypatch: Any) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["their end is told", "their end is not told"])
 @pytest.mark.parametrize("kind", ["gs", "az"])
 def test_credentials_that_end_are_asked_for_again(kind: str, told: bool, clouds: Any) -> None:
-    """Of Azure by Azurite, which checks signature and end; of Google by a server before the emulator."""
+    """Azurite checks signature and end for Azure; a server before the emulator does so for Google."""
     place, given, lasts = clouds[kind], [], 2.0
 
     def provider() -> dict[str, Any]:

@@ -105,6 +105,9 @@ def publish(
 ) -> Published:
     """Publish a store: new and changed tracks become part of a new version; without any, nothing changes.
 
+    The explorer's page beside the collection is written by the command ``is2ice publish`` only; in Python write it with
+    :func:`is2ice.reports.explorer.explore`.
+
     Parameters
     ----------
     store : str or Path
