@@ -440,7 +440,10 @@ def _at_nodes(
         return np.empty(0), None
     ends = min(b.x[0] for b in beams if b.x.size), max(b.x[-1] for b in beams if b.x.size)
     node = NODE * np.arange(np.floor(ends[0] / NODE), np.ceil(ends[1] / NODE) + 1)
-    return node, surface_process.fit(observed, node, across)
+    surface = surface_process.fit(observed, node, across)
+    if surface is not None:
+        surface = replace(surface, variance=surface.variance + lead_footprint.COMMON**2)
+    return node, surface
 
 
 def _on_track(
