@@ -233,7 +233,7 @@ def test_page_holds_figures_numbers_and_statements(result, tmp_path):
     for statement in result.statements:
         assert statement.split("'")[0] in page
     assert "precision" in page
-    assert page.count("<table>") == 6
+    assert page.count("<table>") == 7
     assert "<pre>" not in page
     row = page[page.index("<th>sea surface by section</th>") :].split("</tr>")[0]
     assert "<td>1</td>" in row  # one section has no spread

@@ -376,8 +376,8 @@ def test_statistics_of_a_store(small_store, capsys):
     assert not stopped.value.code
     told = json.loads(capsys.readouterr().out)
     assert [(t["granule"], t["beam"]) for t in told] == [("ATL03_a", "gt1r"), ("ATL03_b", "gt1r")]
-    assert told[0]["leads"]["complete"] == 4
-    assert 90 <= told[0]["leads"]["width_median"] <= 110
+    assert told[0]["openings"]["complete"] == 4
+    assert 90 <= told[0]["openings"]["width_median"] <= 110
     with pytest.raises(SystemExit) as stopped:
         main(["stats", str(small_store), "--granule", "ATL03_a"])
     assert "lead fraction: 0.0" in capsys.readouterr().out
