@@ -33,7 +33,7 @@ third is left out, 1.5 cm where three quarters are. Both numbers come from the p
 
 `benchmarks/sea_surface.py` prints the errors of leads in use by light and width. On fourteen passes with drawn physics
 their weighed means were within 0.5 cm from 12 m on with true classes, dark or bright; with the tree's 0.3 to 1.1 cm for
-dark ones, 0.0 to 0.3 for bright ones. Such an error is common to the leads of a pass: many leads do not average it away.
+dark ones, 0.0 to 0.3 for bright ones. Such an error is common to the leads of a pass, and many do not average it away.
 The sea surface therefore states :data:`COMMON` (0.5 cm) besides the errors of single leads.
 """
 

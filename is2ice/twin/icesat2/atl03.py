@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.twin.scene.scene import Scene
-from is2ice.twin.scene.tracks import GEOSEGMENT, GROUND_SPEED, SHOT_INTERVAL
+from is2ice.twin.scene.tracks import GEOSEGMENT, SHOT_INTERVAL
 
 from . import atl03_ancillary, atl03_layout, instrument
 from . import beam as simulate
 from .atl03_layout import Column, set_attrs
 from .beam import BeamData
-from .instrument import C
+from .instrument import GROUND_SPEED, C
 
 __all__ = ["GranuleOptions", "granule_name", "make_granule", "resolve_beams"]
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from is2ice.errors import GranuleError
 from is2ice.schema import BEAMS
-from is2ice.twin.scene.tracks import GROUND_SPEED
 
 from .atl03_layout import set_attrs
 from .atl07 import SECTION, make_atl07, section_of
@@ -36,6 +35,7 @@ from .atl07_atl10_layout import (
     text,
     write_group,
 )
+from .instrument import GROUND_SPEED
 
 __all__ = ["Leads", "Sections", "find_leads", "make_atl10", "reference_surfaces"]
 

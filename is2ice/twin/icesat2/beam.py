@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice.twin.scene.scene import Scene
-from is2ice.twin.scene.tracks import GROUND_SPEED, SHOT_INTERVAL, BeamTrack
+from is2ice.twin.scene.tracks import SHOT_INTERVAL, BeamTrack
 
 from . import instrument, photons, rays
-from .instrument import NS, C
+from .instrument import GROUND_SPEED, NS, C
 from .strip import SIGMA_FOOTPRINT, Footprints, make_strip
 
 __all__ = ["BeamData", "background_rate", "simulate_beam"]

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 __all__ = [
     "DEAD_TIME",
+    "GROUND_SPEED",
     "PIXELS",
     "C",
     "first_photon_bias_table",
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 #: Speed of light, m/s; metres of height per ns of delay.
 C = 299_792_458.0
 NS = C / 2 * 1e-9
+#: Speed of the footprint, m/s.
+GROUND_SPEED = 7096.0
 #: Receiver pixels of a strong and of a weak beam.
 PIXELS = {"strong": 16, "weak": 4}
 #: Mean dead time of a pixel, ns (measured on orbit: 2.98 and 3.05; no genuine same-pixel delay is under

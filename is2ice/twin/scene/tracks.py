@@ -12,13 +12,13 @@ from scipy.interpolate import CubicSpline
 
 from is2ice import schema
 from is2ice.science.epoch import EPOCH_DATETIME
+from is2ice.twin.icesat2.instrument import GROUND_SPEED
 
-__all__ = ["GEOSEGMENT", "GROUND_SPEED", "SHOT_INTERVAL", "BeamTrack", "delta_time", "make_tracks", "sun"]
+__all__ = ["GEOSEGMENT", "SHOT_INTERVAL", "BeamTrack", "delta_time", "make_tracks", "sun"]
 
 #: Length of an ATL03 geosegment, m.
 GEOSEGMENT = 20.0057
-#: Speed of the footprint, m/s, and time between laser pulses, s.
-GROUND_SPEED = 7096.0
+#: Time between laser pulses, s.
 SHOT_INTERVAL = 1e-4
 #: Offset of each beam from the reference track, positive to the left, m.
 ACROSS = {"gt1l": 3345.0, "gt1r": 3255.0, "gt2l": 45.0, "gt2r": -45.0, "gt3l": -3255.0, "gt3r": -3345.0}
