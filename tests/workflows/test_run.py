@@ -289,8 +289,9 @@ def test_a_run_whose_tracks_all_fail_removes_nothing_of_the_user(tmp_path: Path)
     for folder in (hidden / ".git", other, empty):
         folder.mkdir(parents=True)
     (hidden / ".git" / "HEAD").write_text("ref: main")
-    with pytest.raises(StoreError, match=r"not empty \(it holds .git\)"):
-        pipeline.run(["broken.h5"], hidden, chain=FAKE)
+    assert len(pipeline.run(["broken.h5"], hidden, chain=FAKE).failed) == 1
+    assert [p.name for p in hidden.iterdir()] == [".git"]
+    assert (hidden / ".git" / "HEAD").read_text() == "ref: main"
     (other / "precious").write_text("x")
 
     def survey(
