@@ -93,7 +93,7 @@ def test_workers_share_nothing_with_the_driver(engine, far, driver, bucket, clou
     assert (names, home.endswith("home")) == ([], True)
     granule = f"{cloud.url}/{SAMPLE.name}"
     options = is2ice.Options(classifier=str(driver / "model"))
-    here = is2ice.run(SAMPLE, driver / "here.zarr", options=options)
+    here = is2ice.run(SAMPLE, driver / f"here-{engine}.zarr", options=options)
     # Two beams, and the run resumed; then all three, whose sea surface is another since they are joined.
     there = f"{bucket}/{engine}.zarr"
     first = is2ice.run(granule, there, options=options, engine=far, beams=["gt1r", "gt2r"])
