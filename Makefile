@@ -20,8 +20,9 @@ export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Python keeps compiled modules: without them every start compiles its libraries again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests run in as many processes as there are cores; a file stays in one, so that its fixtures are made once.
-PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
+# Tests run in one process more than there are cores, since many wait for servers; a file stays in one process, so that
+# its fixtures are made once.
+PARALLEL ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env lock demo default-model test test-quick lint types bench docs gallery fuzz kills validate clean

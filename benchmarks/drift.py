@@ -11,6 +11,7 @@ displacement, with the estimate and with the true one. Classes are those of ``is
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,18 @@ def accuracy(
     return 100.0 * right / total
 
 
-def measure(true: np.ndarray, item: Path) -> list[dict[str, Any]]:
-    """One row for reflectance and one for classes: displacement, and labels with none, it and the true one."""
+def measure(
+    true: np.ndarray, item: Path, sources: Sequence[str] = ("reflectance", "classes")
+) -> list[dict[str, Any]]:
+    """Return a row for reflectance and one for classes: displacement, and labels with none, it and the true one."""
     home = item.parents[2]
     segments = radiometric.classify(open_cube(next(home.glob("*.h5"))).load())
     reflectance, classes = read_image(item)
     truth = open_truth(home / "truth.nc")
     rows = []
-    for source, image in (("reflectance", reflectance), ("classes", classes)):
-        found = drift.estimate(segments, image)
+    images = {"reflectance": reflectance, "classes": classes}
+    for source in sources:
+        found = drift.estimate(segments, images[source])
         shifts = {
             "none": (0.0, 0.0),
             "estimated": (found.dx, found.dy),

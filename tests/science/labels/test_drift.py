@@ -255,8 +255,9 @@ def test_twin_with_leads(bench, tmp_path):
     """Two scenes with many leads, displaced by 691 and 302 m."""
     errors = []
     for seed, velocity, minutes in ((41, (0.15, -0.12), 60), (42, (-0.10, 0.05), 45)):
-        rows = bench.measure(*bench.make(tmp_path, "ross_sea_november", seed, velocity, minutes, 14.0, 1))
-        check(rows[:1])
+        made = bench.make(tmp_path, "ross_sea_november", seed, velocity, minutes, 14.0, 1)
+        rows = bench.measure(*made, sources=["reflectance"])
+        check(rows)
         errors.append([rows[0]["found"].dx, rows[0]["found"].dy] - rows[0]["true"])
         assert rows[0]["none"] < rows[0]["estimated"] - 1.0
     assert np.sqrt(np.mean(np.square(errors))) < 10.0
@@ -296,7 +297,8 @@ def test_twin_over_seeds_and_shifts(bench, tmp_path):
     """Within 10 m (1 sigma) along each axis for displacements up to 700 m, from images averaged as genuine."""
     errors = []
     for k, seed in enumerate((21, 22, 23, 24, 26)):
-        row, _ = bench.measure(*bench.make(tmp_path, "ross_sea_november", seed, *bench.DRIFTS[k], 14.0))
+        made = bench.make(tmp_path, "ross_sea_november", seed, *bench.DRIFTS[k], 14.0)
+        (row,) = bench.measure(*made, sources=["reflectance"])
         check([row])
         errors.append([row["found"].dx, row["found"].dy] - row["true"])
     assert (np.sqrt(np.mean(np.square(errors), axis=0)) < 10.0).all()
@@ -310,7 +312,8 @@ def test_twin_in_small_images(bench, tmp_path):
     """Images of 9 km: within 10 m (1 sigma) along each axis; two of eight hold too few leads and are refused."""
     errors, accepted = [], 0
     for k, seed in enumerate(range(41, 49)):
-        row, _ = bench.measure(*bench.make(tmp_path, "ross_sea_november", seed, *bench.DRIFTS[k % 5], 9.0))
+        made = bench.make(tmp_path, "ross_sea_november", seed, *bench.DRIFTS[k % 5], 9.0)
+        (row,) = bench.measure(*made, sources=["reflectance"])
         errors.append([row["found"].dx, row["found"].dy] - row["true"])
         accepted += row["found"].accepted
     assert accepted >= 6
