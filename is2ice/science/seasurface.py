@@ -300,17 +300,22 @@ def _with_evidence(beam: _Beam, leads: xr.Dataset) -> xr.Dataset:
     )
     out |= _surroundings(beam, leads["weight"].values, first, end - 1)
     leads = leads.assign({name: ("lead", value) for name, value in out.items()})
-    return _without_ice(beam, leads, _spacing(beam)).drop_vars("weight")
+    return _without_ice(beam, leads, _spacing(beam.x)).drop_vars("weight")
 
 
-def _spacing(beam: _Beam) -> float:
-    """Distance of a beam's segments, m."""
-    return float(np.median(np.diff(beam.x))) if beam.x.size > 1 else 2.0
+def _spacing(x: F8) -> float:
+    """Distance of segments, m."""
+    return float(np.median(np.diff(x))) if x.size > 1 else 2.0
+
+
+def _length(ds: xr.Dataset) -> float:
+    """Length of the segments, m: their distance where no attribute names it."""
+    return float(ds.attrs.get("segment_length", _spacing(ds["x_atc"].values.astype(float))))
 
 
 def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
     """Light of the ice beside leads, and how flat they are."""
-    columns, spacing = beam.evidence or {}, _spacing(beam)
+    columns, spacing = beam.evidence or {}, _spacing(beam.x)
     skip, cells = round(FOOTPRINT / spacing), round(BESIDE / spacing)
     # Cells that are neither water nor missing: the classifier's ice.
     water = beam.is_lead | ~np.isfinite(beam.height)
@@ -484,18 +489,17 @@ def _with_nilas(
     here = np.sort(np.concatenate([runs["x"].values for runs in dim]))
     if not here.size:
         return surfaces
-    kept = [table.isel(lead=mine) for table, mine in zip(leads.tables, leads.parts(used), strict=True)]
+    mine = leads.parts(used)
+    kept = [table.isel(lead=keep) for table, keep in zip(leads.tables, mine, strict=True)]
     both = _Leads(
         [xr.concat(pair, "lead") for pair in zip(kept, dim, strict=True)], leads.tracks, leads.across
     )
 
     def joined(of_leads: F8, of_nilas: float) -> F8:
-        parts = leads.parts(of_leads)
-        keep = leads.parts(used)
         return np.concatenate(
             [
-                np.append(a[mine], np.full(runs.sizes["lead"], of_nilas))
-                for a, mine, runs in zip(parts, keep, dim, strict=True)
+                np.append(a[keep], np.full(runs.sizes["lead"], of_nilas))
+                for a, keep, runs in zip(leads.parts(of_leads), mine, dim, strict=True)
             ]
         )
 
@@ -526,7 +530,7 @@ def _nilas(beam: _Beam, rules: LeadOptions, leads: F8, reach: float) -> xr.Datas
     columns = beam.evidence or {}
     dim = np.zeros(beam.x.size, bool)
     if "thin_or_water" in columns and "brightness" in columns:
-        dim = nilas.cells(columns, round(FOOTPRINT / 2 / _spacing(beam)))
+        dim = nilas.cells(columns, round(FOOTPRINT / 2 / _spacing(beam.x)))
     one = replace(beam, is_lead=dim)
     runs = _with_evidence(one, one.leads(rules)[0])
     keep = nilas.are_nilas(runs)
@@ -754,7 +758,7 @@ def _brightness(photons: NDArray, pulses: NDArray, kind: NDArray, n_pix: int, x_
     """Incident rate of each segment, of the ice about it and the range of that ice, over its median."""
     if not x_atc.size:
         return {name: np.empty(0) for name in ("brightness", "light", "ice_dark", "ice_bright")}
-    length = float(np.median(np.diff(x_atc))) if x_atc.size > 1 else 2.0
+    length = _spacing(x_atc)
     half = max(0, round(FOOTPRINT / length))
     # The range of ice is that of means over two footprints: single cells scatter by their few photons.
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -876,8 +880,7 @@ def surfaces(
         raise SchemaError("height: missing; the sea surface needs segments with a corrected height")
     if beams not in ("joint", "alone"):
         raise ValueError(f"beams={beams!r}: expected 'joint' or 'alone'")
-    x_atc = segments["x_atc"].values.astype(float)
-    length = float(segments.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
+    length = _length(segments)
     dims = segments["height"].dims
     if dims not in (("x_atc",), ("beam", "x_atc")):
         raise SchemaError(f"height: expected dims (x_atc,) or (beam, x_atc), got {dims}")
@@ -903,9 +906,7 @@ def _beams(
     ds: xr.Dataset, leads: Any, min_probability: float, sigma: str | float, spacing: float
 ) -> list[_Beam]:
     """Return the beams of a dataset as arrays."""
-    x_atc = ds["x_atc"].values.astype(float)
-    length = float(ds.attrs.get("segment_length", np.median(np.diff(x_atc)) if x_atc.size > 1 else 2.0))
-    x = x_atc + length / 2
+    x = ds["x_atc"].values.astype(float) + _length(ds) / 2
     check_track(x)
     height = np.atleast_2d(np.asarray(ds["height"].values, float))
     mask = np.atleast_2d(_is_lead(ds, leads, min_probability))
