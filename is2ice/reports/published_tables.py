@@ -159,10 +159,12 @@ def _scaling(kind: str, title: str, measured: Any, notes: Sequence[str]) -> str:
 
 
 def machine_state(measured: Any) -> str:
-    """Describe the machine while it was measured: cores, load, and a warning if it was busy."""
+    """Describe the machine while it was measured: cores, load, other programs, and a warning if it was busy."""
     if not {"cores", "load_average"} <= set(measured or ()):
         return ""
     text = f", {_counted(measured['cores'], 'core')}, load {measured['load_average']:.1f} at the end"
+    if measured.get("others") is not None:
+        text += f", {measured['others']:.2f} cores at other work"
     return text + ("; BUSY with other work: these times mean little" if measured.get("busy") else "")
 
 
@@ -230,7 +232,8 @@ def table_3(measured: Any = None, study: Any = None) -> str:
             "leaking feature; rows 'by scene' hold out whole scenes; scores against the truth are of whole passes that "
             "training has not seen. Only the first kind is comparable with the paper.",
             "Cells without a class (a gap in their window) count as wrong in the accuracy; the last column says how "
-            "many there are, and the accuracy without them.",
+            "many there are, and the accuracy without them. Rows 'all labelled cells' are of whole passes: they "
+            "hold cells that training saw, and those that no window reaches.",
             "The introduction has 91.84 % for the MLP, the table 91.80 %; figure 4 has 60.35 % for water, the text "
             "60.25 %.",
         ),
