@@ -425,6 +425,40 @@ def annotate(ds: xr.Dataset, *stages: str) -> xr.Dataset:
     return ds
 
 
+def segment_length(ds: xr.Dataset) -> float:
+    """Return the length of segments in m: the attribute, else the median step of ``x_atc``, else 2 m.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Segments along ``x_atc``.
+
+    Raises
+    ------
+    SchemaError
+        The attribute ``segment_length`` is no positive number.
+
+    Examples
+    --------
+    >>> track = mock_segments(4)
+    >>> segment_length(track), segment_length(track.isel(x_atc=slice(None, None, 5)).drop_attrs())
+    (2.0, 2.0)
+    """
+    if "segment_length" in ds.attrs:
+        try:
+            length = float(ds.attrs["segment_length"])
+        except (TypeError, ValueError):
+            length = np.nan
+        if not 0 < length < np.inf:
+            raise SchemaError(
+                "attribute segment_length: expected a positive number of metres, "
+                f"got {ds.attrs['segment_length']!r}"
+            )
+        return length
+    x = ds["x_atc"].values if "x_atc" in ds.variables else np.empty(0)
+    return float(np.median(np.diff(x))) if x.ndim == 1 and x.size > 1 else SEGMENT_LENGTH
+
+
 def segments_of(ds: xr.Dataset) -> xr.Dataset:
     """Return segments with ``delta_time`` in seconds, as all computations take them, without coordinates of the face.
 
@@ -605,7 +639,7 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
     faults = _faults(ds.rename(time="delta_time") if in_a_file else ds, stages, values)
     if "segments" in stages and "x_atc" in ds.coords and ds["x_atc"].ndim == 1 and ds.sizes["x_atc"] > 1:
         step = np.diff(ds["x_atc"].values)
-        length = float(ds.attrs.get("segment_length", step[0]))
+        length = segment_length(ds)
         if not np.allclose(step, length, rtol=0, atol=1e-6 * max(1.0, length)):
             worst = step[np.argmax(np.abs(step - length))]
             faults.append(f"x_atc: not a regular grid of {length:g} m (a step of {worst:g} m)")

@@ -90,3 +90,15 @@ def test_table_in_the_documents_is_current():
     assert page.read_text() == schema.markdown_table() + "\n", (
         "run: python -m is2ice schema > stores/SCHEMA.md"
     )
+
+
+def test_length_of_segments():
+    track = schema.mock_segments(50)
+    track.attrs["segment_length"] = 10
+    assert schema.segment_length(track) == 10.0
+    bare = track.drop_attrs().assign_coords(x_atc=np.delete(np.arange(55) * 5.0, slice(20, 25)))
+    assert schema.segment_length(bare) == 5.0
+    assert schema.segment_length(bare.isel(x_atc=[0])) == schema.SEGMENT_LENGTH
+    for wrong in (0, "wide", np.nan, [2.0, 2.0]):
+        with pytest.raises(SchemaError, match="segment_length"):
+            schema.segment_length(track.assign_attrs(segment_length=wrong))

@@ -209,7 +209,7 @@ class Boosted:
         ModelError
             Segments of another length than the model was trained on, if the tree is not to classify them.
         """
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        length = schema.segment_length(segments)
         if length != self.card["segment_length"] and self.outside != "tree":
             raise ModelError(
                 f"{segments.attrs.get('granule', 'segments')}: segments of {length:g} m, the default model was trained "
@@ -235,7 +235,7 @@ class Boosted:
 
     def _look(self, track: xr.Dataset, spot: int) -> _Look:
         """One track: probabilities of the model or, out of its depth, of the tree."""
-        if float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH)) != self.card["segment_length"]:
+        if schema.segment_length(track) != self.card["segment_length"]:
             return _Look(_of_tree(track, spot), 1.0, True)
         values = build(track.assign_attrs(spot=spot), self.card["features"]).values
         known = np.isfinite(values).all(axis=1)

@@ -284,7 +284,7 @@ class Neural(Trained):
         return feats.feature_set(self.card["features"]["set"], self.card["features"]["leaking"])
 
     def _agree(self, segments: xr.Dataset) -> None:
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        length = schema.segment_length(segments)
         release = str(segments.attrs.get("release", "unknown"))
         agree(self.card, str(segments.attrs.get("granule", "segments")), release, length, self.folder)
 

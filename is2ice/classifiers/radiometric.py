@@ -87,7 +87,7 @@ class Radiometric:
         xarray.Dataset
         """
         spot = spots(segments)
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        length = schema.segment_length(segments)
         x0 = float(segments["x_atc"].values[0]) if segments.sizes["x_atc"] else 0.0
         names = ("n_photons", "n_pulses", "h_spread", "background_rate", "solar_elevation")
         columns = {name: np.atleast_2d(np.asarray(segments[name], "f8")) for name in names}

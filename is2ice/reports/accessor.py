@@ -40,7 +40,7 @@ class IS2IceAccessor:
         ds = self._ds
         named = ds["beam"].values.ravel() if "beam" in ds.coords else [ds.attrs.get("beam", "?")]
         beams = ", ".join(map(str, named))
-        km = ds.sizes["x_atc"] * float(ds.attrs.get("segment_length", 2.0)) / 1e3
+        km = ds.sizes["x_atc"] * schema.segment_length(ds) / 1e3
         about = f"is2ice segments of {ds.attrs.get('granule', '?')}: {beams}; {km:.1f} km"
         return f"<{schema.titled(about, ds.attrs)}>"
 

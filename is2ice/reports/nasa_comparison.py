@@ -114,7 +114,7 @@ def match(track: xr.Dataset, segments: xr.Dataset) -> xr.Dataset:
         weighted by photons over cells that hold them, m) and their ``_uncertainty``, ``ours_class`` (of most cells),
         ``ours_correction`` (what was taken from our heights, m).
     """
-    step = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    step = schema.segment_length(track)
     centre = track["x_atc"].values + step / 2
     half = segments["length"].values / 2
     a = np.searchsorted(centre, segments["x_atc"].values - half)

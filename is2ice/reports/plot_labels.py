@@ -88,7 +88,7 @@ def straighten(
         out = np.full(row.shape, np.nan if part.dtype.kind == "f" else -1, part.dtype)
         out[inside] = part[row[inside].astype(int) - row0, column[inside].astype(int) - column0]
         values.append(out)
-    step = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    step = schema.segment_length(track)
     return float(track["x_atc"].values[0]) + (at + 0.5) * step, offset, values
 
 
@@ -132,7 +132,7 @@ def draw_labels(
     from .picture import Picture
 
     track = _one_track(track, x_atc)
-    x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
+    x = track["x_atc"].values + 0.5 * schema.segment_length(track)
     ratios = [2.0, 2.0, 0.7, 3.2, 1.6] if reflectance is not None else [2.0, 0.7, 3.2, 1.6]
     figure = Picture(figsize=(13, 1.05 * sum(ratios) + 1.0), layout="constrained")
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
@@ -180,7 +180,7 @@ def draw_stretch(
     from matplotlib.figure import Figure
 
     track = _one_track(track, x_atc)
-    x = track["x_atc"].values + 0.5 * float(track.attrs.get("segment_length", 2.0))
+    x = track["x_atc"].values + 0.5 * schema.segment_length(track)
     figure = Figure(figsize=(9.5, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     top, heights, strip = figure.subplots(

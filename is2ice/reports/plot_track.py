@@ -74,7 +74,7 @@ def quicklook(
         track = track.isel(beam=0).assign_attrs(beam=str(track["beam"].values[0]))
     track = schema.segments_of(track)
     start = float(track["x_atc"].values[0])
-    km = (track["x_atc"].values + float(track.attrs.get("segment_length", 2.0)) / 2 - start) / 1e3
+    km = (track["x_atc"].values + schema.segment_length(track) / 2 - start) / 1e3
     lo, hi = x if x is not None else _span(track, km)
     inside = (km >= lo) & (km <= hi)
     if not inside.any():
@@ -190,7 +190,7 @@ def _photons(
 ) -> None:
     """Photons at their corrected height: each takes the correction of its place from the segments."""
     offset = _values(track, "h_mean") - _values(track, "height")
-    at = track["x_atc"].values + float(track.attrs.get("segment_length", 2.0)) / 2
+    at = track["x_atc"].values + schema.segment_length(track) / 2
     good = np.isfinite(offset)
     if not good.any() or photons.sizes["photon"] == 0:
         return

@@ -83,7 +83,7 @@ def points(track: xr.Dataset, joined: xr.Dataset) -> dict[str, Any]:
         cell filled; ``theirs``, their :func:`layout`. None where there is nothing to divide by.
     """
     km = float(np.ptp(track["x_atc"].values)) / 1e3 or np.nan
-    step = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    step = schema.segment_length(track)
     theirs = layout(joined)
     n = joined.sizes["segment"]
     low, high = _edges(joined)

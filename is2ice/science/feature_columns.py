@@ -59,7 +59,7 @@ class FeatureColumns:
         self._read: dict[str, F8] = {}
         self.strong = spot % 2 == 1
         self.pixels = PIXELS["strong" if self.strong else "weak"]
-        self.length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        self.length = schema.segment_length(segments)
         self.size = segments.sizes["x_atc"]
         self.x0 = float(segments["x_atc"].values[0]) if self.size else 0.0
 

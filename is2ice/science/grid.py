@@ -201,7 +201,7 @@ def cell_sums(
             f"{', '.join(missing)}: missing; a map needs {', '.join(needed)}. Take segments with freeboard",
             [f"{name}: missing" for name in missing],
         )
-    length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    length = schema.segment_length(segments)
     beams = range(segments.sizes["beam"]) if "beam" in segments.dims else ()
     parts = []
     for track in [segments.isel(beam=k) for k in beams] or [segments]:

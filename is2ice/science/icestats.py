@@ -50,7 +50,7 @@ def _track(segments: xr.Dataset, *names: str) -> tuple[F8, float]:
             f"{', '.join(missing)}: missing; these statistics need {', '.join(names)}",
             [f"{name}: missing" for name in missing],
         )
-    length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    length = schema.segment_length(segments)
     return segments["x_atc"].values.astype(float) + length / 2, length
 
 

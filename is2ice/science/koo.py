@@ -132,7 +132,7 @@ def label_segments(
     xarray.Dataset
         With ``label`` (int8); -1 where the cells bear no label or do not agree.
     """
-    step = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    step = schema.segment_length(track)
     centre, label = track["x_atc"].values + step / 2, np.asarray(track["label"].values)
     half = segments["length"].values.astype(float) / 2
     x = segments["x_atc"].values.astype(float)

@@ -64,6 +64,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from is2ice import schema
 from is2ice.errors import SchemaError
 
 from .compiled import njit
@@ -440,7 +441,7 @@ def lead_extents(segments: xr.Dataset) -> F8:
     index = used_lead_index(segments)
     inside = index >= 0
     x = np.asarray(segments["x_atc"], float)
-    length = float(segments.attrs.get("segment_length", 2.0))
+    length = schema.segment_length(segments)
     row = np.flatnonzero(inside)
     _, first = np.unique(index[row], return_index=True)
     _, back = np.unique(index[row][::-1], return_index=True)

@@ -50,7 +50,7 @@ def add_statistics(
     """
     if missing := [n for n in ("x_atc", "signal_conf", "quality", "pulse") if n not in photons]:
         raise SchemaError(f"photons: {', '.join(missing)} missing; photon statistics need them")
-    length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    length = schema.segment_length(segments)
     chosen = (photons["signal_conf"].values >= confidence) & np.isin(photons["quality"].values, quality)
     _, pulse = np.unique(photons["pulse"].values, return_inverse=True)
     count = {"pcnt": np.bincount(pulse)[pulse], "pcnth": np.bincount(pulse, weights=chosen)[pulse]}
@@ -77,7 +77,7 @@ def _background(name: str, segments: xr.Dataset, photons: xr.Dataset) -> F8:
     known = np.isfinite(values)
     if not known.any():
         return np.full(photons.sizes["photon"], np.nan)
-    half = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH)) / 2
+    half = schema.segment_length(segments) / 2
     return np.interp(photons["x_atc"].values, segments["x_atc"].values[known] + half, values[known])
 
 

@@ -308,11 +308,6 @@ def _spacing(x: F8) -> float:
     return float(np.median(np.diff(x))) if x.size > 1 else 2.0
 
 
-def _length(ds: xr.Dataset) -> float:
-    """Length of the segments, m: their distance where no attribute names it."""
-    return float(ds.attrs.get("segment_length", _spacing(ds["x_atc"].values.astype(float))))
-
-
 def _surroundings(beam: _Beam, weight: F8, first: NDArray[np.intp], last: NDArray[np.intp]) -> dict[str, F8]:
     """Light of the ice beside leads, and how flat they are."""
     columns, spacing = beam.evidence or {}, _spacing(beam.x)
@@ -880,7 +875,7 @@ def surfaces(
         raise SchemaError("height: missing; the sea surface needs segments with a corrected height")
     if beams not in ("joint", "alone"):
         raise ValueError(f"beams={beams!r}: expected 'joint' or 'alone'")
-    length = _length(segments)
+    length = schema.segment_length(segments)
     dims = segments["height"].dims
     if dims not in (("x_atc",), ("beam", "x_atc")):
         raise SchemaError(f"height: expected dims (x_atc,) or (beam, x_atc), got {dims}")
@@ -906,7 +901,7 @@ def _beams(
     ds: xr.Dataset, leads: Any, min_probability: float, sigma: str | float, spacing: float
 ) -> list[_Beam]:
     """Return the beams of a dataset as arrays."""
-    x = ds["x_atc"].values.astype(float) + _length(ds) / 2
+    x = ds["x_atc"].values.astype(float) + schema.segment_length(ds) / 2
     check_track(x)
     height = np.atleast_2d(np.asarray(ds["height"].values, float))
     mask = np.atleast_2d(_is_lead(ds, leads, min_probability))

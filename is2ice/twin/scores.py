@@ -215,7 +215,7 @@ def _by_beam(truth: str | Path | xr.Dataset | Mapping[str, xr.Dataset]) -> dict[
 
 def _aligned(track: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """Truth at the centre of each segment of one track."""
-    length = float(track.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    length = schema.segment_length(track)
     x, cell = track["x_atc"].values, truth["x_atc"].values
     k = np.searchsorted(cell, x + 0.5 * length, side="right") - 1
     known = (k >= 0) & (x + 0.5 * length < cell[-1] + schema.SEGMENT_LENGTH)

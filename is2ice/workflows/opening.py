@@ -156,7 +156,7 @@ def matches(source: Any) -> list[Any]:
 def _stored_subset(ds: xr.Dataset, subset: Options, where: str) -> xr.Dataset:
     """Cut a part out of a stored cube: trimmed along ``x_atc``, and emptied between as a granule's subset is."""
     ds = schema.segments_of(ds)
-    half = float(ds.attrs["segment_length"]) / 2
+    half = schema.segment_length(ds) / 2
     if subset.x_atc is not None:
         centre = ds["x_atc"].values + half
         ds = ds.isel(x_atc=(centre >= subset.x_atc[0]) & (centre < subset.x_atc[1]))
@@ -187,7 +187,7 @@ def _refuse_other(ds: xr.Dataset, where: str, asked: Mapping[str, Any]) -> None:
     """Raise an error if stored segments were made with other options than asked for."""
     attrs = ds.attrs
     stored = stores.json_attribute(attrs, "processing_parameters") | {
-        "length": float(attrs["segment_length"]),
+        "length": schema.segment_length(ds),
         "reference": attrs.get("height_reference"),
         "first_photon": attrs.get("first_photon"),
     }

@@ -46,7 +46,7 @@ def summary(track: xr.Dataset) -> dict[str, Any]:
     out: dict[str, Any] = {
         "n_cells": filled.size,
         "n_filled": int(filled.sum()),
-        "length_km": round(filled.size * float(track.attrs.get("segment_length", 2.0)) / 1e3, 3),
+        "length_km": round(filled.size * schema.segment_length(track) / 1e3, 3),
     }
     if "surface_class" in track:
         codes = np.asarray(track["surface_class"])

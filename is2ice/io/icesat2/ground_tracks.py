@@ -77,7 +77,7 @@ def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
     if missing:
         raise ValueError(f"segments: no {', '.join(missing)}; expected a segment cube or track with {needed}")
     granule = str(segments.attrs.get("granule", "segments"))
-    step = max(1, round(SPACING / float(segments.attrs.get("segment_length", 2.0))))
+    step = max(1, round(SPACING / schema.segment_length(segments)))
     parts = (
         [segments.isel(beam=k) for k in range(segments.sizes["beam"])]
         if "beam" in segments.dims
@@ -91,7 +91,7 @@ def _of_segments(segments: xr.Dataset) -> Iterator[GroundTrack]:
         latitude, longitude = part["latitude"].values, part["longitude"].values
         filled = np.flatnonzero(np.isfinite(time) & np.isfinite(latitude) & np.isfinite(longitude))
         # One segment in each stretch of the spacing, whichever is filled.
-        cell = part["x_atc"].values[filled] // (step * float(segments.attrs.get("segment_length", 2.0)))
+        cell = part["x_atc"].values[filled] // (step * schema.segment_length(segments))
         few = filled[np.unique(cell, return_index=True)[1]]
         if few.size:
             yield GroundTrack(

@@ -141,7 +141,7 @@ def _dimensions(track: xr.Dataset) -> dict[str, Any]:
             "type": "distance",
             "description": "along-track distance of the segment's lower edge",
             "extent": [float(x[0]), float(x[-1])],
-            "step": float(track.attrs["segment_length"]),
+            "step": schema.segment_length(track),
             "unit": "m",
         }
     }

@@ -201,7 +201,7 @@ class Corrections:
         granule = segments.attrs.get("granule")
         if granule is None or "label" not in segments or "label_flags" not in segments:
             raise SchemaError("corrections need labelled segments: label, label_flags and attrs['granule']")
-        length = float(segments.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+        length = schema.segment_length(segments)
         middle = segments["x_atc"].values + 0.5 * length
         if "beam" in segments.dims:
             beams = [str(b) for b in segments["beam"].values]
@@ -383,7 +383,7 @@ def review(segments: xr.Dataset, *, shortest: float = 20.0, bridge: float = 10.0
 
 def _stretches(ds: xr.Dataset, track: str, shortest: float, bridge: float) -> list[dict[str, object]]:
     label, predicted = ds["label"].values, ds["surface_class"].values
-    x, length = ds["x_atc"].values, float(ds.attrs.get("segment_length", schema.SEGMENT_LENGTH))
+    x, length = ds["x_atc"].values, schema.segment_length(ds)
     (wrong,) = np.nonzero((label >= 0) & (predicted >= 0) & (label != predicted))
     out: list[dict[str, object]] = []
     if not wrong.size:

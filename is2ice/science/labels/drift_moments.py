@@ -12,6 +12,7 @@ from scipy.ndimage import median_filter
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.science.compiled import njit
 
@@ -120,7 +121,7 @@ def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
 
 
 def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
-    size = max(1, round(length / float(ds.attrs.get("segment_length", 2.0))))
+    size = max(1, round(length / schema.segment_length(ds)))
     n = ds.sizes["x_atc"] // size
     if n < _FEWEST:
         return None
