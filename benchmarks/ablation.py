@@ -1,6 +1,6 @@
 """What each step of the preprocessing and each setting of the network is worth: one table.
 
-    python benchmarks/ablation.py STUDY [--classifiers radiometric lstm] [--sweep mlp] [--json FILE]
+    python benchmarks/ablation.py STUDY [--classifiers lstm mlp radiometric] [--sweep mlp lstm] [--json FILE]
 
 STUDY is the folder of `recipes/paper.py --offline`; labels of the images judge, no truth is read. Steps: confidence,
 corrections, first-photon bias, mean of the core of the photons, subset of beams. Each is left out or changed alone,
@@ -46,31 +46,39 @@ def granules(study: Path) -> list[Path]:
     return found
 
 
-def classified(path: Path, beam: str, classifier: str, options: dict) -> xr.Dataset:
-    """A track with classes, sea surface and freeboard."""
-    own = {k: v for k, v in options.items() if k != "core"}
-    chosen = pin_classifier(Options(classifier=classifier, **own))
-    segments = load(path, beam, chosen)
+def variant_of(path: Path, beam: str, options: dict) -> xr.Dataset:
+    """Segments of a track, made as a variant says."""
+    segments = load(path, beam, Options(**{k: v for k, v in options.items() if k != "core"}))
     if not options.get("core", True):
         segments["height"] = (segments["height"] + segments["h_mean"] - segments["h_core"]).astype("f4")
-    return derive(segments, chosen)
+    return segments
 
 
-def score(study: Path, classifier: str, options: dict, beams: list[str] | None, most: int) -> dict:
+def scores(study: Path, classifiers: list[str], options: dict, beams: list[str] | None, most: int) -> dict:
+    """Scores of a variant by classifier; a track is resampled once for all."""
     held = stores.open_store(study / "labelled.zarr")
-    total, freeboard = Confusion(np.zeros((3, 4), np.int64)), []
-    name = str(study / "models" / classifier) if (study / "models" / classifier).is_dir() else classifier
+    total = {name: Confusion(np.zeros((3, 4), np.int64)) for name in classifiers}
+    freeboard: dict[str, list[np.ndarray]] = {name: [] for name in classifiers}
+    own = {k: v for k, v in options.items() if k != "core"}
     for path in granules(study)[:most]:
         for beam in held.beams(path.stem):
             if beams and beam not in beams:
                 continue
             label = held.open_track(path.stem, [beam], chunks=None)["label"].isel(beam=0)
-            ours = classified(path, beam, name, options)
-            code = ours["surface_class"].reindex(x_atc=label["x_atc"], fill_value=schema.UNLABELLED)
-            total += Confusion.of(label.values, code.values)
-            ice = np.isin(ours["surface_class"].values, (0, 1))
-            freeboard.append(np.asarray(ours["freeboard"].values, float)[ice])
-    values = np.concatenate(freeboard) if freeboard else np.empty(0)
+            segments = variant_of(path, beam, options)
+            for name in classifiers:
+                model = study / "models" / name
+                chosen = pin_classifier(Options(classifier=str(model) if model.is_dir() else name, **own))
+                ours = derive(segments.copy(), chosen)
+                code = ours["surface_class"].reindex(x_atc=label["x_atc"], fill_value=schema.UNLABELLED)
+                total[name] += Confusion.of(label.values, code.values)
+                ice = np.isin(ours["surface_class"].values, (0, 1))
+                freeboard[name].append(np.asarray(ours["freeboard"].values, float)[ice])
+    return {name: summary(total[name], freeboard[name]) for name in classifiers}
+
+
+def summary(total: Confusion, freeboard: list[np.ndarray]) -> dict:
+    values = np.concatenate([*freeboard, np.empty(0)])
     values = values[np.isfinite(values)]
     return {
         "accuracy": total.accuracy,
@@ -86,42 +94,52 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", type=Path)
-    parser.add_argument("--classifiers", nargs="+", default=["radiometric", "lstm"])
+    parser.add_argument("--classifiers", nargs="+", default=["lstm", "mlp", "radiometric"])
     parser.add_argument("--most", type=int, default=4, help="passes")
-    parser.add_argument("--sweep", help="architecture to sweep: mlp or lstm")
+    parser.add_argument("--no-ablation", action="store_true", help="sweep only")
+    parser.add_argument("--sweep", nargs="+", default=[], help="architectures to sweep: mlp, lstm")
     parser.add_argument("--epochs", type=int, default=9, help="most epochs of a combination in the sweep")
     parser.add_argument("--samples", type=int, default=4000, help="samples of each class in the sweep")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    out: dict = {"ablation": {}}
-    print(
-        f"{'classifier':12}{'variant':40}{'accuracy':>9}{'macro-F1':>9}{'thin':>7}{'water':>7}{'freeboard':>10}"
-    )
-    variants = {**{k: (v, None) for k, v in VARIANTS.items()}, "one beam, gt2r": ({}, ["gt2r"])}
-    for classifier in args.classifiers:
-        for variant, (options, beams) in variants.items():
-            row = score(args.study, classifier, options, beams, args.most)
-            out["ablation"][f"{classifier}: {variant}"] = row
-            middle = "-" if row["freeboard_median"] is None else f"{row['freeboard_median']:.3f}"
-            print(
-                f"{classifier:12}{variant:40}{100 * row['accuracy']:9.2f}{100 * row['macro_f1']:9.2f}"
-                f"{100 * row['recall'][1]:7.1f}{100 * row['recall'][2]:7.1f}{middle:>10}",
-                flush=True,
-            )
-    if args.sweep:
-        from is2ice.classifiers.sklearn_like import sweep
-        from is2ice.workflows.train import labelled_samples
-
-        samples = labelled_samples(str(args.study / "labelled.zarr"), "paper", 2).thin(args.samples)
-        out["sweep"] = sweep(samples, GRID, architecture=args.sweep, epochs=args.epochs)
-        print(
-            f"sweep of {args.sweep}, macro-F1 on a quarter of the scenes, held out whole; they also chose what was"
-        )
-        print("trained longer, so the best row is too good a judgement of itself:")
-        for row in out["sweep"]:
-            print(f"  {100 * row['macro_f1']:6.2f}  {row['epochs']:2} epochs  {row['params']}")
+    out: dict = {"ablation": {} if args.no_ablation else ablation(args), "sweep": {}}
+    for architecture in args.sweep:
+        out["sweep"][architecture] = swept(args, architecture)
     if args.json is not None:
         args.json.write_text(json.dumps(out, indent=1))
+
+
+def ablation(args: argparse.Namespace) -> dict:
+    """Print and return the scores of each variant and classifier."""
+    out = {}
+    head = ("accuracy", "macro-F1", "thin", "water", "freeboard")
+    print(f"{'variant':40}{'classifier':12}" + "".join(f"{h:>10}" for h in head))
+    variants = {**{k: (v, None) for k, v in VARIANTS.items()}, "one beam, gt2r": ({}, ["gt2r"])}
+    for variant, (options, beams) in variants.items():
+        for classifier, row in scores(args.study, args.classifiers, options, beams, args.most).items():
+            out[f"{classifier}: {variant}"] = row
+            values = [100 * v for v in (row["accuracy"], row["macro_f1"], *row["recall"][1:])]
+            middle = "-" if row["freeboard_median"] is None else f"{row['freeboard_median']:.3f}"
+            cells = "".join(f"{v:10.2f}" for v in values)
+            print(f"{variant:40}{classifier:12}{cells}{middle:>10}", flush=True)
+    return out
+
+
+def swept(args: argparse.Namespace, architecture: str) -> list[dict]:
+    """Print and return the rows of a sweep."""
+    from is2ice.classifiers.sklearn_like import sweep
+    from is2ice.workflows.train import labelled_samples
+
+    samples = labelled_samples(str(args.study / "labelled.zarr"), "paper", 2).thin(args.samples)
+    rows = sweep(samples, GRID, architecture=architecture, epochs=args.epochs)
+    print(
+        f"sweep of {architecture}, macro-F1 on a quarter of the scenes, held out whole; they also chose what was "
+        "trained longer,\nso the best row is too good a judgement of itself:"
+    )
+    for row in rows:
+        values = ", ".join(f"{k} {v:g}" for k, v in sorted(row["params"].items()))
+        print(f"  {100 * row['macro_f1']:6.2f}  {row['epochs']:2} epochs  {values}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -207,9 +207,12 @@ def main() -> None:
         if os.environ.get("HOROVOD_RANK", "0") == "0":
             print(json.dumps(measured), flush=True)
         return
-    load = os.getloadavg()[0]
+    from is2ice.reports.other_programs import OtherPrograms
+
+    machine = OtherPrograms()
     print(
-        f"{args.windows:,} windows of {STEPS} x {FEATURES}, batch {args.batch}; {os.cpu_count()} cores, load {load:.1f}"
+        f"{args.windows:,} windows of {STEPS} x {FEATURES}, batch {args.batch}; {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f}"
     )
     print(f"{'training':44}{'s/epoch':>9}{'first':>8}{'CPU s':>8}{'times plain':>13}")
     run = Path(sys.executable).with_name("horovodrun")
@@ -247,14 +250,7 @@ def main() -> None:
                 f"{row['alone_s_an_epoch'] / row['s_an_epoch']:.2f} x; accuracy {row['accuracy']:.4f}"
             )
     if args.json is not None:
-        cores, now = os.cpu_count() or 1, os.getloadavg()[0]
-        about = {
-            "windows": args.windows,
-            "epochs": args.epochs,
-            "cores": cores,
-            "load_average": round(now, 2),
-        }
-        about["busy"] = load > 0.5 * cores  # before the first measurement
+        about = {"windows": args.windows, "epochs": args.epochs, **machine.state()}
         args.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
     if args.skip_inference:
         return

@@ -44,6 +44,7 @@ TRAINING = (
     "20000",
     "--epochs",
     "3",
+    "--skip-inference",
 )
 MEASURE = {"scaling": BENCH, "training": TRAINING}
 

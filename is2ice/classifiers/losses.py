@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from is2ice.errors import require
 
-__all__ = ["ALPHA", "balanced", "focal"]
+__all__ = ["ALPHA", "balanced", "balanced_by_counts", "focal", "label_counts"]
 
 #: Class weights of the published notebook: thick ice, thin ice, open water.
 ALPHA = (0.05, 0.45, 0.60)
@@ -56,6 +56,14 @@ def focal(class_weights: Sequence[float] | None = None, gamma: float = 2.0) -> C
     return loss
 
 
+def label_counts(labels: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
+    """Count the labels of each class, a part at a time; codes below 0 are unlabelled."""
+    counts = np.zeros(classes)
+    for part in np.array_split(labels, max(1, labels.size // 2**24)):
+        counts += np.bincount(part[part >= 0].ravel(), minlength=classes)[:classes]
+    return counts
+
+
 def balanced(labels: NDArray[np.integer], classes: int) -> list[float]:
     """Class weights that make every class count alike: inverse share, 1 on average over the samples.
 
@@ -70,9 +78,17 @@ def balanced(labels: NDArray[np.integer], classes: int) -> list[float]:
     ValueError
         Nothing is labelled.
     """
-    counts = np.zeros(classes)
-    for part in np.array_split(labels, max(1, labels.size // 2**24)):
-        counts += np.bincount(part[part >= 0].ravel(), minlength=classes)[:classes]
+    return balanced_by_counts(label_counts(labels, classes))
+
+
+def balanced_by_counts(counts: NDArray[np.float64]) -> list[float]:
+    """Class weights as of :func:`balanced`, from the number of labels of each class.
+
+    Raises
+    ------
+    ValueError
+        Nothing is labelled.
+    """
     if not counts.any():
         raise ValueError("class weights: no sample is labelled")
     present = counts > 0

@@ -30,12 +30,15 @@ class Replicas(Protocol):
         True for the copy that writes checkpoints, logs and the model.
     compiles : bool
         True if ``average`` may stand inside a function that XLA compiles.
+    is_apart : bool
+        True if each copy is given samples of its own, which no other holds.
     """
 
     rank: int
     size: int
     is_root: bool
     compiles: bool
+    is_apart: bool
 
     def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
         """Which of n samples are this copy's: disjoint; equally many in each copy if asked for."""
@@ -61,11 +64,15 @@ class Replicas(Protocol):
         """Return the value of the copy of that rank, in every copy."""
         ...
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Return the values of all copies by rank, in every copy."""
+        ...
+
 
 class Alone:
     """One copy: every sample is its own, and there is nothing to average."""
 
-    rank, size, is_root, compiles = 0, 1, True, True
+    rank, size, is_root, compiles, is_apart = 0, 1, True, True, False
 
     def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
         """All samples."""
@@ -90,9 +97,18 @@ class Alone:
         """Return the value."""
         return value
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Return the value alone."""
+        return [value]
+
 
 class Horovod:
     """One of many processes started by ``horovodrun`` (Gloo) or ``mpirun``.
+
+    Parameters
+    ----------
+    apart : bool
+        True if each is given samples of its own.
 
     Raises
     ------
@@ -102,7 +118,7 @@ class Horovod:
 
     compiles = False  # Horovod registers no XLA kernel on the CPU
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool = False) -> None:
         # Its thread looks for work this often, in ms. At its own 1 ms a step of a small network waits longer for
         # that than it computes; much below this the looking itself takes the processor.
         os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.2")
@@ -115,7 +131,7 @@ class Horovod:
         hvd.init()
         self._hvd = hvd
         self.rank, self.size = int(hvd.rank()), int(hvd.size())
-        self.is_root = self.rank == 0
+        self.is_root, self.is_apart = self.rank == 0, apart
         self._pin_gpu(int(hvd.local_rank()))
 
     @staticmethod
@@ -127,7 +143,9 @@ class Horovod:
             tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
 
     def shard(self, n: int, *, equal: bool = True) -> NDArray[np.int64]:
-        """Every size-th sample, from this copy's rank."""
+        """Every size-th sample, from this copy's rank; all where it was given its own."""
+        if self.is_apart:
+            return np.arange(n)
         mine = np.arange(self.rank, n, self.size)
         return mine[: n // self.size] if equal else mine
 
@@ -159,6 +177,10 @@ class Horovod:
         """Return the value of the copy of that rank, in every copy."""
         return self._hvd.broadcast_object(value, root_rank=rank, name="value")
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Return the values of all copies by rank, in every copy."""
+        return list(self._hvd.allgather_object(value, name="values"))
+
 
 def started_as() -> tuple[int, int]:
     """Rank and number of the processes that a launcher started, from its environment; (0, 1) without one."""
@@ -169,6 +191,12 @@ def started_as() -> tuple[int, int]:
     return 0, 1
 
 
-def launched() -> Replicas:
-    """Return the copies that this process was started as: Horovod under a launcher, alone otherwise."""
-    return Horovod() if started_as()[1] > 1 else Alone()
+def launched(*, apart: bool = False) -> Replicas:
+    """Return the copies that this process was started as: Horovod under a launcher, alone otherwise.
+
+    Parameters
+    ----------
+    apart : bool
+        True if each is given samples of its own, in place of the same set.
+    """
+    return Horovod(apart=apart) if started_as()[1] > 1 else Alone()

@@ -196,7 +196,9 @@ def fit(
     train, validation : (x, y), or an object with ``x`` and ``y``
         ``x``: ``(n, ...)``, an array or whatever gives one when indexed with an array of rows (so a memory
         map or a view of windows stays where it is); ``y``: class codes, ``(n,)`` or ``(n, ...)`` as the
-        logits; -1 is unlabelled and weighs nothing. Every replica is given the same sets and takes its share.
+        logits; -1 is unlabelled and weighs nothing. Every replica is given the same sets and takes its share; or,
+        where they are apart (:func:`~is2ice.classifiers.replicas.launched`), samples of its own, of which an epoch
+        takes equally many from each, drawn again every time.
     settings : Settings, optional
     replicas : Replicas, optional
         :class:`~is2ice.classifiers.replicas.Alone` by default.
@@ -214,7 +216,7 @@ def fit(
     Raises
     ------
     TrainingError
-        The loss is not a number, or there are fewer samples than replicas.
+        The loss is not a number, or a replica has no sample.
     ModelError
         The checkpoint is damaged, or of another training.
 
@@ -230,17 +232,18 @@ def fit(
     held = None if validation is None else _pair(validation, "validation")
     given = chosen.class_weights
     weights = losses.balanced(y, classes) if isinstance(given, str) else given
-    step = _train_step(model, chosen, weights, len(y), replicas)
+    mine = replicas.shard(len(y))
+    share = min(replicas.gathered(len(mine)))
+    step = _train_step(model, chosen, weights, share, replicas)
     state = _State(model, step.optimizer, checkpoint, replicas)
     record = chosen.to_dict(weights, replicas.size)
-    history = state.restore(training_fingerprint(model, x, y, record), record)
-    mine = replicas.shard(len(y))
+    history = state.restore(_mark(training_fingerprint(model, x, y, record), replicas), record)
     for epoch in range(len(history.epochs), chosen.epochs):
         if chosen.patience is not None and epoch - 1 - history.best >= chosen.patience:
             break
         started = time.perf_counter()
         _reseed(model, chosen.seed, epoch, replicas.rank)
-        order = np.random.default_rng([chosen.seed, epoch, replicas.rank]).permutation(mine)
+        order = np.random.default_rng([chosen.seed, epoch, replicas.rank]).permutation(mine)[:share]
         row = step.train(x, y, order, epoch)
         state.average_statistics()
         if held is not None:
@@ -256,17 +259,22 @@ def fit(
             if progress is not None:
                 progress(row)
     if replicas.size > 1:
-        history.speed = step.speed(x, y, mine)
+        history.speed = step.speed(x, y, mine[:share])
     state.take_best()
     return history
 
 
-def _train_step(model: Any, settings: Settings, weights: Any, samples: int, replicas: Replicas) -> TrainStep:
+def _mark(own: str, replicas: Replicas) -> str:
+    """Return the fingerprint of a training: the replicas' own as one, if their samples are not the same."""
+    marks = replicas.gathered(own)
+    return own if len(set(marks)) == 1 else f"{zlib.crc32(' '.join(marks).encode()):08x}"
+
+
+def _train_step(model: Any, settings: Settings, weights: Any, share: int, replicas: Replicas) -> TrainStep:
     """Compile the steps of a training on this replica's share of the samples."""
-    share = len(replicas.shard(samples))
     if not share:
         raise TrainingError(
-            f"{samples} training samples for {replicas.size} replicas; each needs at least one"
+            f"too few training samples for {replicas.size} replicas: one has none; each needs at least one"
         )
     compiled = len(model.input_shape) <= 3 if settings.compiled is None else settings.compiled
     loss = _loss(settings.loss, weights, settings.gamma)

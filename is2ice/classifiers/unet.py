@@ -26,7 +26,8 @@ from is2ice.errors import ModelError, require
 from . import training
 from .architectures import seeded
 from .augmentation import Augmented
-from .replicas import Replicas
+from .losses import balanced_by_counts, label_counts
+from .replicas import Alone, Replicas
 from .trained_model import Trained
 
 __all__ = ["ARCHITECTURES", "DEFAULT_INPUTS", "TileOptions", "UNet", "build"]
@@ -192,6 +193,7 @@ class UNet(Trained):
         train, validation : (x, y), or an object with ``x`` and ``y``
             ``x`` ``(n, size, size, channels)`` on the fixed scale, ``y`` ``(n, size, size)`` class codes, -1
             where there is none (:func:`is2ice.sentinel2.tiles.tiles_of`). Validation tiles are of other scenes.
+            Replicas that are apart are given their own tiles (:func:`is2ice.workflows.train_tiles.labelled_tiles`).
         architecture : {"default", "published"}
         card : mapping, optional
             Further entries of the card.
@@ -207,6 +209,7 @@ class UNet(Trained):
             Channels and inputs differ in number, or an input is unknown.
         """
         x, y = _pair(train)
+        replicas = replicas or Alone()
         tiles, rest = training.split_options(TileOptions, options)
         seed, parameters = int(rest.get("seed", 0)), tiles.parameters or {}
         names = tuple(tiles.inputs or getattr(train, "inputs", None) or DEFAULT_INPUTS)
@@ -214,11 +217,16 @@ class UNet(Trained):
             raise ValueError(f"inputs {names}: expected {x.shape[-1]} of {', '.join(KNOWN_INPUTS)}")
         model = build(architecture, len(names), int(x.shape[1]), seed=seed, **parameters)
         clouds = "grey" not in names if tiles.clouds is None else tiles.clouds
-        augmented = Augmented(x, y, names if clouds else (), copies=tiles.copies, seed=seed)
+        drawn = seed + replicas.rank if replicas.is_apart else seed  # no two replicas lay the same clouds
+        augmented = Augmented(x, y, names if clouds else (), copies=tiles.copies, seed=drawn)
         rest = {"loss": "cross_entropy", "batch": 8, "learning_rate": 0.003, **rest}
         held = None if validation is None else _pair(validation)
+        own = (len(x), label_counts(y, len(schema.CLASSES)), sorted(getattr(train, "scenes", ())))
+        sizes, labels, scenes = zip(*(replicas.gathered(own) if replicas.is_apart else [own]), strict=True)
+        counts = np.sum(labels, 0)
+        if rest.get("class_weights") == "balanced":
+            rest["class_weights"] = balanced_by_counts(counts)
         history = training.fit(model, augmented, held, replicas=replicas, **rest)
-        counts = np.bincount(y[y >= 0].ravel(), minlength=len(schema.CLASSES))
         document = {
             "kind": "tiles",
             "architecture": architecture,
@@ -230,9 +238,9 @@ class UNet(Trained):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seed": seed,
             "data": {
-                "tiles": len(x),
+                "tiles": sum(sizes),
                 "labels": str(getattr(train, "labels", "unknown")),
-                "scenes": sorted(getattr(train, "scenes", ())),
+                "scenes": sorted({name for names in scenes for name in names}),
                 "shares": dict(
                     zip(schema.CLASSES, (counts / max(counts.sum(), 1)).round(6).tolist(), strict=True)
                 ),

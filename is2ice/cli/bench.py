@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +55,7 @@ def scaling(
     """Time labelling and freeboard, in the form of the published tables II and V, and project by a stated model."""
     from is2ice.engines import cpus
     from is2ice.reports import scaling as s
+    from is2ice.reports.other_programs import OtherPrograms
     from is2ice.twin.server.timing_archive import make_archive
 
     names = engine or list(ENGINES)
@@ -68,7 +68,7 @@ def scaling(
     with tempfile.TemporaryDirectory(prefix="is2ice-scaling-") as temporary:
         place = archive.folder or Path(temporary)
         data = make_archive(place / "archive", archive.granules, length_km=archive.length_km)
-        rate = s.bandwidth(place)
+        rate, machine = s.bandwidth(place), OtherPrograms()
         timings, models = [], {}
         for name in names:
             spent = []
@@ -88,14 +88,13 @@ def scaling(
                     task_bytes=mine[0].read / mine[0].tasks,
                     bandwidth=rate,
                 )
-        busy = os.getloadavg()[0] > 1.5 * max(cpus(), *counts)
+        state = machine.state()
         where = {
             "granules": archive.granules,
             "length_km": archive.length_km,
             "megabytes": round(data.bytes / 1e6, 1),
+            **state,
             "cores": cpus(),
-            "load_average": round(os.getloadavg()[0], 2),
-            "busy": busy,
             "disk_mb_s": round(rate / 1e6, 1),
         }
         ahead: dict[str, Any] = {"cores": cores or [16, 64, 1000], "tasks": tasks}
@@ -104,9 +103,10 @@ def scaling(
             return
         out.print(
             f"{archive.granules} granules of {archive.length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, "
-            f"load average {where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
+            f"load average {where['load_average']}, {where['others']} of them at other work, disk "
+            f"{where['disk_mb_s']:.0f} MB/s\n"
         )
-        if busy:
+        if state["busy"]:
             out.print(
                 "The machine is busy with other work: these times, and their projection, mean little.\n"
             )

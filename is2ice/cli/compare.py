@@ -130,7 +130,7 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
     if name in ours:
         track = track.assign({name: ours[name](track)})
     how: dict[str, Any] = {"radius": outside.radius, "hours": outside.hours, "drift": outside.drift}
-    numbers, _ = outside_data.compare_points(track, points, name=name, **how)
+    numbers, joined = outside_data.compare_points(track, points, name=name, **how)
     text = json.dumps(numbers, indent=1)
     if path is not None:
         with written(path) as file:
@@ -138,16 +138,24 @@ def _with_points(track: xr.Dataset, outside: OutsideFlags, path: str | None, as_
     if as_json:
         typer.echo(text)
         return
-    out.print(
-        f"{numbers['n']:,} of {numbers['points']:,} points within {outside.hours:g} hours meet our {name}"
-    )
-    if numbers["n"]:
-        error = numbers["bias_uncertainty"]
+    for count, what in (
+        ("dropped", "rows without time or position"),
+        ("impossible", "impossible values, or none"),
+    ):
+        if points.attrs[count]:
+            out.print(f"left out: {points.attrs[count]:,} {what}")
+    if not numbers["n"]:
         out.print(
-            f"ours less theirs {100 * numbers['bias']:+.1f} cm"
-            + (f" ± {100 * error:.1f}" if error is not None else "")
-            + f", RMSE {100 * numbers['rmse']:.1f} cm, robust sd {100 * numbers['robust_sd']:.1f} cm"
+            f"no point meets our {name}: {outside_data.why_none(track, points, joined, outside.radius)}"
         )
+        return
+    out.print(f"{numbers['n']:,} of {numbers['points']:,} points within {outside.hours:g} h meet our {name}")
+    error = numbers["bias_uncertainty"]
+    out.print(
+        f"ours less theirs {100 * numbers['bias']:+.1f} cm"
+        + (f" ± {100 * error:.1f}" if error is not None else "")
+        + f", RMSE {100 * numbers['rmse']:.1f} cm, robust sd {100 * numbers['robust_sd']:.1f} cm"
+    )
 
 
 def _leads_elsewhere(c: Comparison, atl10: str, beam: str) -> str:

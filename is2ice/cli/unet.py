@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,18 +29,6 @@ class TileFlags:
     ] = "guarded"
     size: Annotated[int, typer.Option("--size", help="Pixels per side of a tile.")] = 256
     white: Annotated[float, typer.Option("--white", help="Reflectance of the value 255.")] = 1.0
-
-    def tiles(self, items: list[str], inputs: Any) -> Any:
-        """Cut labelled tiles out of scenes."""
-        from is2ice.sentinel2 import scene as sentinel2
-        from is2ice.sentinel2 import tiles as s2tiles
-
-        parts = []
-        for item in items:
-            scene = sentinel2.open_scene(item).compute()
-            classes = sentinel2.class_map(scene, self.labels, white=self.white)
-            parts.append(s2tiles.tiles_of(scene, classes, inputs, size=self.size))
-        return s2tiles.Tiles.joined(parts)
 
 
 @dataclass(frozen=True)
@@ -83,6 +71,7 @@ def train(
     from is2ice.classifiers.replicas import launched, started_as
     from is2ice.classifiers.unet import ARCHITECTURES, UNet
     from is2ice.errors import ModelError
+    from is2ice.workflows.train_tiles import labelled_tiles
 
     for flag, value, known in (
         ("--labels", tile.labels, ("guarded", "published", "threshold")),
@@ -102,10 +91,10 @@ def train(
         launch(["unet", "train", *scenes, *words], replicas)
         return
     inputs = ("grey",) if architecture == "published" else None
-    ranks = launched()
+    ranks = launched(apart=True)
     tensorflow_logging.start()
-    tiles = tile.tiles(scenes, inputs)
-    held = tile.tiles(validation, tiles.inputs) if validation else None
+    tiles = labelled_tiles(scenes, inputs, replicas=ranks, **vars(tile))
+    held = labelled_tiles(validation, tiles.inputs, replicas=ranks, **vars(tile)) if validation else None
 
     def report(row: dict[str, float]) -> None:
         if not as_json:
@@ -117,7 +106,9 @@ def train(
         if as_json:
             print_json({**made.card, "checksum": made.checksum})
         else:
-            out.print(f"wrote {model}: {made.model.count_params():,} parameters, {len(tiles)} tiles")
+            out.print(
+                f"wrote {model}: {made.model.count_params():,} parameters, {made.card['data']['tiles']} tiles"
+            )
 
 
 @app.command(epilog="Example: is2ice unet classify item.json --classifier models/s2 --out classes.tif")

@@ -17,7 +17,7 @@ from is2ice.science import thickness
 from is2ice.science.epoch import EPOCH
 from is2ice.science.labels.image_grid import segment_crs, transformer
 
-__all__ = ["compare_points", "draft", "lidar_height", "match_points", "radar_freeboard"]
+__all__ = ["compare_points", "draft", "lidar_height", "match_points", "radar_freeboard", "why_none"]
 
 F8 = NDArray[np.float64]
 
@@ -134,7 +134,7 @@ def match_points(
                 spread = v.std(ddof=1) / np.sqrt(v.size) if v.size > 1 else 0.0
                 columns["ours_uncertainty"][k] = np.hypot(spread, error[kept[some]].mean())
     found: dict[str, Any] = {k: ("point", v) for k, v in columns.items()}
-    return out.assign({"ours_n": ("point", count), **found})
+    return out.assign({"ours_n": ("point", count), **found}).assign_attrs(variable=name)
 
 
 def _seconds(track: xr.Dataset) -> F8:
@@ -207,6 +207,32 @@ def compare_points(
         sigma = np.hypot(joined["ours_uncertainty"].values[good], joined["uncertainty"].values[good])
         numbers["z_rms"] = float(np.sqrt(np.nanmean((d / np.maximum(sigma, 1e-6)) ** 2)))
     return numbers | {"ours": _spread(a[good]), "theirs": _spread(b[good])}, joined
+
+
+def why_none(track: xr.Dataset, points: xr.Dataset, joined: xr.Dataset, radius: float) -> str:
+    """Say why no point met a segment, with what would have to be changed.
+
+    Parameters
+    ----------
+    track, points : xarray.Dataset
+        As given to :func:`match_points`.
+    joined : xarray.Dataset
+        What that returned.
+    radius : float
+        As given to it, m.
+    """
+    if not joined.sizes["point"]:
+        first, last = (str(points["time"].values[k])[:16] for k in (0, -1))
+        passed = str(EPOCH + (np.nanmedian(_seconds(track)) * 1e9).astype("m8[ns]"))[:16]
+        return (
+            f"the points are of {first} to {last}, the pass of {passed} (UTC): another pass, or more --hours"
+        )
+    nearest = float(np.nanmin(np.append(joined["distance"].values, np.inf)))
+    if not np.isfinite(nearest):
+        return f"the track has no {joined.attrs['variable']} anywhere"
+    if nearest > radius:
+        return f"the nearest is {nearest / 1e3:,.1f} km from a segment with a value: another place, --drift or --radius"
+    return "the points near a segment have no value"
 
 
 def _block_error(d: F8, x: F8, block: float) -> float | None:

@@ -12,6 +12,9 @@ Layouts read:
   ``longitude``, and ``height``, ``freeboard`` or ``draft``, ``uncertainty``; names of ATL10 (``beam_fb_height``,
   ``beam_fb_unc``) and of CryoSat-2 tables (``lat``, ``lon``, ``radar_freeboard``) are understood;
 - mooring (BGEP ULS): comment lines ``%``, then ``yyyymmdd hhmmss draft``; the position is given by the caller.
+
+Values that no ice or sea has, such as -999 where there is none, are absent; ``attrs["impossible"]`` counts them, and
+``attrs["dropped"]`` the rows without time or position.
 """
 
 from __future__ import annotations
@@ -42,7 +45,14 @@ NAMES = {
     "radar_freeboard_uncertainty": "uncertainty",
     "utc": "time",
 }
-VALUES = ("height", "freeboard", "radar_freeboard", "draft")
+#: Variables of a table, and the range of what ice or sea can have, m.
+RANGES = {
+    "height": (-200.0, 9000.0),
+    "freeboard": (-5.0, 50.0),
+    "radar_freeboard": (-10.0, 50.0),
+    "draft": (-5.0, 100.0),
+}
+VALUES = tuple(RANGES)
 _ATM = ("seconds", "latitude", "longitude", "height", "slope_north", "slope_east", "rms_cm")
 
 
@@ -63,6 +73,8 @@ def read_points(path: str | os.PathLike[str]) -> xr.Dataset:
     if "time" not in table and "delta_time" in table:
         table["time"] = pd.Timestamp("2018-01-01") + pd.to_timedelta(table["delta_time"], unit="s")
     missing = [n for n in ("time", "latitude", "longitude") if n not in table]
+    if str(table.columns[0]).startswith("%"):
+        raise TableError(f"{path}: looks like the table of a mooring; give its position with --at LAT LON")
     if missing or not any(v in table for v in VALUES):
         raise TableError(
             f"{path}: lacks {', '.join(missing) or ' or '.join(VALUES)}; expected the columns time (or delta_time), "
@@ -118,6 +130,8 @@ def read_mooring(path: str | os.PathLike[str], latitude: float, longitude: float
 def _table(path: str | os.PathLike[str], **how: object) -> pd.DataFrame:
     try:
         return pd.read_csv(path, skipinitialspace=True, **how)  # type: ignore[call-overload,no-any-return]
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}; expected a table of text (CSV)") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: not a table ({error})") from error
 
@@ -137,8 +151,14 @@ def _points(table: pd.DataFrame, path: str | os.PathLike[str]) -> xr.Dataset:
         raise TableError(
             f"{path}: {int(wrong.sum())} positions outside the globe; are latitude and longitude swapped?"
         )
+    impossible = pd.Series(False, numbers.index)
+    for name, (low, high) in RANGES.items():
+        if name in numbers:
+            out = numbers[name].notna() & ~numbers[name].between(low, high)
+            numbers.loc[out, name], impossible = np.nan, impossible | out
     order = np.argsort(time.to_numpy("M8[ns]"), kind="stable")
     data = {"time": ("point", time.to_numpy("M8[ns]")[order])}
     units = {"latitude": "degrees_north", "longitude": "degrees_east"}
     data |= {n: ("point", numbers[n].to_numpy(float)[order], {"units": units.get(n, "m")}) for n in numbers}
-    return xr.Dataset(data, attrs={"source": Path(path).name, "dropped": int((~good).sum())})
+    counts = {"dropped": int((~good).sum()), "impossible": int(impossible.sum())}
+    return xr.Dataset(data, attrs={"source": Path(path).name, **counts})

@@ -377,7 +377,8 @@ def write_page(study: Study, options: PageOptions | None = None) -> Path:
     """
     options = options or PageOptions()
     study.say(f"measure: {STEPS[-1].about}")
-    numbers = measure(study, options.classifier)
+    with study.timed(STEPS[-1].name):
+        numbers = measure(study, options.classifier)
     folder = study.folder / "figures"
     folder.mkdir(exist_ok=True)
     pictures: dict[str, str] = {}
@@ -398,7 +399,7 @@ def write_page(study: Study, options: PageOptions | None = None) -> Path:
             f'<figure id="{name}"><img alt="{caption}" src="data:image/png;base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    tables = [_table_1(study), *_published(study, options), *_own_tables(study, numbers)]
+    tables = [_table_1(study), *_published(study, options), *_own_tables(study, numbers), _seconds(study)]
     page = study.folder / "index.html"
     page.write_text(_page(study, tables, {k: pictures[k] for k in CAPTIONS if k in pictures}))
     study.say(f"page: {page}")
@@ -481,9 +482,20 @@ def _published(study: Study, options: PageOptions) -> list[str]:
                 scores[f"{name.upper()}, {how}"] = card["scores"]["test"]
     if is_model(study.model("koo")):
         scores["Koo's MLP on ATL07, random segments"] = read_card(study.model("koo"))["scores"]["test"]
+    for name in study.classifiers:
+        if stores.is_store(study.tracks(name)):
+            shown = name.upper() if name in ARCHITECTURES else name
+            scores[f"{shown}, all labelled cells"] = _label_score(study, name).to_dict()
     return [
         published_tables.table_2(have["scaling"]),
         published_tables.table_3(have["scores"], scores),
+        published_tables.figure_4(
+            {
+                f"{name.upper()}, here": read_card(study.model(name))["scores"]["test"]["matrix"]
+                for name in ARCHITECTURES
+                if is_model(study.model(name))
+            }
+        ),
         published_tables.table_4(have["training"]),
         published_tables.table_5(have["scaling"]),
     ]
@@ -516,6 +528,19 @@ def _own_tables(study: Study, numbers: Mapping[str, Any]) -> list[str]:
         "| sea surface, Koo | freeboard, Koo | leads: ours / NASA / Koo |\n|---|---|---|---|---|---|---|\n"
     )
     return [first, second + "\n".join(rows) + "\n"]
+
+
+def _seconds(study: Study) -> str:
+    """Seconds of each step in this call; a resumed study finds most of its work done."""
+    rows = [f"| {name.replace('_', ' ')} | {seconds:.0f} |" for name, seconds in study.seconds.items()]
+    settings = study.settings
+    where = f"engine {settings.execution.name}" + (
+        f", {settings.workers} workers" if settings.workers else ""
+    )
+    return (
+        f"### Seconds of this call\n\nHere: {where}. What was there already is kept and costs nothing.\n\n"
+        "| step | s |\n|---|---|\n" + "\n".join(rows) + "\n"
+    )
 
 
 def _against(c: Mapping[str, Any] | None) -> str:

@@ -20,9 +20,11 @@ from is2ice import schema
 from . import cloud_filter
 from .stac_item import SceneError
 
-__all__ = ["OVERLAP", "Network", "Tiles", "classify", "inputs_of", "stacked", "tiles_of"]
+__all__ = ["OVERLAP", "Network", "Tiles", "classify", "inputs_of", "one_kind", "stacked", "tiles_of"]
 
 F4 = NDArray[np.float32]
+#: Inputs, pixels per side, white, level and labels of tiles.
+TileKind = tuple[tuple[str, ...], int, float, str, str]
 
 #: Share of a tile's side that it has in common with the next.
 OVERLAP = 0.25
@@ -92,16 +94,30 @@ class Tiles:
             None, or they differ in inputs, size, scale, level or labels.
         """
         parts = list(parts)
-        kinds = {(p.inputs, p.x.shape[1:], p.white, p.level, p.labels) for p in parts}
-        if len(kinds) != 1:
-            told = "; ".join(f"{k[0]}, {k[1][0]} pixels, white {k[2]:g}, {k[3]}, {k[4]}" for k in kinds)
-            raise SceneError(
-                f"tiles of one kind are needed to train one network, got {told or 'none at all'}"
-            )
-        inputs, _, white, level, labels = kinds.pop()
+        one_kind(p.kind for p in parts)
+        inputs, _, white, level, labels = parts[0].kind
         names = tuple(dict.fromkeys(n for p in parts for n in p.scenes))
         x, y = np.concatenate([p.x for p in parts]), np.concatenate([p.y for p in parts])
         return cls(x, y, inputs, white, level, labels, names)
+
+    @property
+    def kind(self) -> TileKind:
+        """Inputs, pixels per side, white, level and labels, in which the tiles of one training agree."""
+        return self.inputs, self.x.shape[1], self.white, self.level, self.labels
+
+
+def one_kind(kinds: Iterable[TileKind]) -> None:
+    """Refuse tiles that no single network can be trained on.
+
+    Raises
+    ------
+    SceneError
+        No kind, or several.
+    """
+    found = dict.fromkeys(kinds)
+    if len(found) != 1:
+        told = "; ".join(f"{k[0]}, {k[1]} pixels, white {k[2]:g}, {k[3]}, {k[4]}" for k in found)
+        raise SceneError(f"tiles of one kind are needed to train one network, got {told or 'none at all'}")
 
 
 def inputs_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -140,6 +156,7 @@ def tiles_of(
     step: int | None = None,
     least: float = 0.2,
     under_cloud: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> Tiles:
     """Tiles of a scene, labelled by a class map.
 
@@ -159,6 +176,8 @@ def tiles_of(
     under_cloud : bool
         True if the filter's classes below thin cloud and shadow are labels, as in the published work; else
         such pixels are unlabelled.
+    part : (first, step)
+        Cut the first tile of those that are labelled well enough, and every step-th after it.
 
     Returns
     -------
@@ -187,13 +206,14 @@ def tiles_of(
     )
     white = float(class_map.attrs.get("white", 1.0))
     bands = {b: np.asarray(scene[b].transpose("y", "x")) for b in inputs_of(names)}
-    xs, ys = [], []
-    for a in _starts(shape[0], size, step or size):
-        for b in _starts(shape[1], size, step or size):
-            at = (slice(a, a + size), slice(b, b + size))
-            if (label[at] >= 0).mean() >= least:
-                xs.append(stacked({n: v[at] for n, v in bands.items()}, names, white))
-                ys.append(label[at])
+    places = [
+        (slice(a, a + size), slice(b, b + size))
+        for a in _starts(shape[0], size, step or size)
+        for b in _starts(shape[1], size, step or size)
+    ]
+    chosen = [at for at in places if (label[at] >= 0).mean() >= least][part[0] :: part[1]]
+    xs = [stacked({n: v[at] for n, v in bands.items()}, names, white) for at in chosen]
+    ys = [label[at] for at in chosen]
     x = np.stack(xs) if xs else np.empty((0, size, size, len(names)), np.float32)
     y = np.stack(ys) if ys else np.empty((0, size, size), np.int8)
     told = (str(scene.attrs.get("level", "unknown")), str(class_map.attrs.get("method", "unknown")))

@@ -14,7 +14,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -308,6 +310,8 @@ class Study:
         Outcome of each step that ran on the engine.
     failed : dict of str to str
         Reasons by step and pass.
+    seconds : dict of str to float
+        Duration of each step in this call, s.
     """
 
     folder: Path
@@ -322,6 +326,7 @@ class Study:
     say: Callable[[str], None] = log.info
     runs: dict[str, Run] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
@@ -354,7 +359,17 @@ class Study:
             if step.name.startswith("train") and not self.epochs:
                 continue
             self.say(f"{step.name}: {step.about}")
-            getattr(self, step.name)()
+            with self.timed(step.name):
+                getattr(self, step.name)()
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Keep the seconds of a step."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = time.perf_counter() - began
 
     def label(self) -> None:
         """Label all passes; those whose displacement is refused, or that have no image, are reported."""

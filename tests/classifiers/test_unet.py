@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -24,6 +25,7 @@ from is2ice.sentinel2 import tiles as s2tiles
 from is2ice.sentinel2.stac_item import SceneError
 from is2ice.twin.scene.scene import Scene
 from is2ice.twin.sentinel2.make_scene import make_scene
+from is2ice.workflows import train_tiles
 from is2ice.workflows.make_class_maps import make_class_maps, open_class_map
 
 SMALL = {"filters": (8, 16, 24)}
@@ -107,6 +109,10 @@ def test_tiles_hold_pixels_and_labels_of_their_places():
         s2tiles.tiles_of(scene, classes)
     with pytest.raises(SceneError, match="of one kind"):
         s2tiles.Tiles.joined([tiles, grey])
+    halves = [s2tiles.tiles_of(scene, classes, size=32, part=(k, 2)) for k in (0, 1)]
+    for k, half in enumerate(halves):
+        np.testing.assert_array_equal(half.x, tiles.x[k::2])
+        np.testing.assert_array_equal(half.y, tiles.y[k::2])
     both = s2tiles.Tiles.joined([tiles, clear])
     assert (len(both), both.scenes) == (32, ("mock",))
 
@@ -314,6 +320,18 @@ def test_commands(items, tmp_path):
     assert abs(sum(json.loads(done.stdout)["shares"][k] for k in schema.CLASSES) - 1) < 1e-6
 
 
+@pytest.mark.parametrize("scenes", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_tile_of_every_scene_is_cut_by_one_replica(scenes, size):
+    cut = [
+        (scene, tile)
+        for rank in range(size)
+        for scene, (first, step) in train_tiles.shares(scenes, SimpleNamespace(rank=rank, size=size))
+        for tile in range(12)[first::step]
+    ]
+    assert sorted(cut) == [(scene, tile) for scene in range(scenes) for tile in range(12)]
+
+
 @pytest.mark.slow
 def test_two_replicas_share_the_tiles(items, tmp_path, cli):
     if not Path(sys.executable).with_name("horovodrun").exists():
@@ -321,7 +339,10 @@ def test_two_replicas_share_the_tiles(items, tmp_path, cli):
     told = ["--out", tmp_path / "two", "--size", 64, "--epochs", 1, "--copies", 1, "--replicas", 2]
     code, _, error = cli("unet", "train", items["train"], *told)
     assert code == 0, error
-    assert UNet.load(tmp_path / "two").card["training"]["replicas"] == 2
+    card = UNet.load(tmp_path / "two").card
+    assert card["training"]["replicas"] == 2
+    assert card["data"]["tiles"] == 16  # of both replicas, one scene cut in turn
+    assert sum(card["data"]["shares"].values()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_many_scenes_are_classified_on_an_engine(items, tmp_path):

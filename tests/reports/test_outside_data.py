@@ -168,12 +168,36 @@ def test_crossovers_of_a_radar_and_wrong_tables(tmp_path):
         ("time,lat,lon\n2019-01-01,1,2\n", "height or freeboard or radar"),
         ("time,lat,lon,fb\n2019-01-01,-170,-75,0.3\n", "swapped"),
         ("time,lat,lon,fb\nnever,1,2,3\n", "no row"),
+        ("%date time draft\n20191104 195311 1.2\n", "--at LAT LON"),
         ("", "not a table"),
     ):
         (tmp_path / "w.csv").write_text(text)
         with pytest.raises(TableError, match=why):
             read_points(tmp_path / "w.csv")
+    with pytest.raises(TableError, match="No such file"):
+        read_points(tmp_path / "none.csv")
     with pytest.raises(KeyError, match="not among the points"):
         compare_points(ds, points, theirs="draft")
     with pytest.raises(KeyError, match="not in the track"):
         match_points(ds, points, name="draft")
+
+
+def test_what_is_left_out_and_why_no_point_meets_the_track(tmp_path, cli):
+    ds = track(2000)
+    store.write_track(
+        ds.assign_attrs(granule="ATL03_20191104195311_05940510_006_01", beam="gt2r"), tmp_path / "s"
+    )
+    lat, lon, when = positions(ds, np.arange(400, 1600, 100))
+    lines = [f"{t},{a},{o},0.31" for t, a, o in zip(when, lat, lon, strict=True)]
+    lines += [lines[0].replace("0.31", "-999"), lines[0].replace(str(when[0]), "never")]
+    (tmp_path / "flight.csv").write_text("\n".join(["time,lat,lon,freeboard", *lines]))
+
+    def said(*more):
+        return cli("compare", tmp_path / "s", "gt2r", "--points", tmp_path / "flight.csv", *more)[1]
+
+    found = said("--drift", *DRIFT)
+    assert "left out: 1 rows without time or position" in found
+    assert "left out: 1 impossible values" in found
+    assert "12 of 13 points" in found
+    assert "the nearest is 1.9 km from a segment" in said()
+    assert f"the points are of {str(when[0])[:16]}" in said("--hours", 1)

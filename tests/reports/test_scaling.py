@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from is2ice.cli.bench import app
-from is2ice.reports import scaling
+from is2ice.reports import other_programs, scaling
+from is2ice.reports.other_programs import OtherPrograms
 from is2ice.reports.scaling import Model, Timing
 
 
@@ -78,6 +79,26 @@ def test_tables_keep_measured_and_projected_apart() -> None:
 
 
 @pytest.mark.slow
+def test_own_work_is_not_that_of_others() -> None:
+    """Neither this process's work nor that of its children, living or ended, counts; a stranger's does."""
+    spin = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(1, flush=True)"
+    began, machine, own = (clock := OtherPrograms())._began
+    assert machine is not None
+    subprocess.run([sys.executable, "-c", spin], check=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{spin}\ninput()"], stdin=-1, stdout=-1, text=True
+    ) as living:
+        assert living.stdout is not None
+        living.stdout.readline()
+        assert other_programs._own() - own >= 50  # ticks of 10 ms, of both
+        living.communicate("\n")
+    state = clock.state()
+    assert state["others"] is not None
+    assert state["busy"] == (state["others"] > 0.1 * state["cores"])
+    clock._began = began, machine - 10**6, own  # others have done 10,000 s of work
+    assert clock.state()["busy"]
+
+
 def test_a_small_archive_is_timed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "is2ice", "bench", "scaling", "--json", "--folder", str(tmp_path)]
     command += ["--engine", "processes", "--workers", "1", "--granules", "2", "--length-km", "4"]
