@@ -1,6 +1,6 @@
 """The wheel in empty environments: alone, with each extra alone, with all; sizes, and messages for what is missing.
 
-    python benchmarks/extras.py [--python python3.11] [--python python3.13] [--only base,plot] [--folder build/extras]
+    python benchmarks/extras.py [--python 3.11] [--python 3.13] [--only base,plot] [--folder build/extras]
 
 Needs ``uv``. Environments are removed after their row. Sizes are of installed files, without compiled modules. Horovod
 is left out: it is built against the TensorFlow of its environment, which is what ``make env`` does.
@@ -111,7 +111,7 @@ def messages(folder: Path, sample: str, extras: list[str]) -> None:
 def main() -> None:
     """Print one row for each environment."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--python", action="append", help="interpreter; may be repeated")
+    parser.add_argument("--python", action="append", help="version or interpreter, as uv finds it; repeatable")
     parser.add_argument("--only", default="", help="base, all, or extras, separated by commas")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "extras")
     asked = parser.parse_args()
