@@ -111,7 +111,9 @@ def messages(folder: Path, sample: str, extras: list[str]) -> None:
 def main() -> None:
     """Print one row for each environment."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--python", action="append", help="version or interpreter, as uv finds it; repeatable")
+    parser.add_argument(
+        "--python", action="append", help="version or interpreter, as uv finds it; repeatable"
+    )
     parser.add_argument("--only", default="", help="base, all, or extras, separated by commas")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "extras")
     asked = parser.parse_args()
@@ -119,7 +121,7 @@ def main() -> None:
     uv = str(beside) if beside.exists() else "uv"
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     extras = [e for e in declared if e not in ("test", "docs", "all", "horovod")]
-    folder = asked.folder.resolve()
+    folder = (asked.folder / str(os.getpid())).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     built = call(uv, "build", "-q", "--wheel", "-o", folder / "wheel", ROOT)
     if built.returncode:
@@ -129,7 +131,7 @@ def main() -> None:
     chosen = re.findall(r"[\w-]+", asked.only) or ["base", *extras, "all"]
     for python in asked.python or [sys.executable]:
         for extra in chosen:
-            place = folder / "env"
+            place = folder / f"env-{Path(python).name}"
             try:
                 seconds = install(uv, python, place, str(wheel) + (f"[{extra}]" if extra != "base" else ""))
             except RuntimeError as error:
@@ -147,6 +149,7 @@ def main() -> None:
             if extra == "base" and "sample" in found:
                 messages(place, found["sample"], [*extras, "horovod"])
             shutil.rmtree(place)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
