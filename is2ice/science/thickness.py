@@ -64,8 +64,8 @@ def compute(
     segments : xarray.Dataset
         Any dims: freeboard, freeboard_uncertainty, latitude, longitude, delta_time; surface_class if known.
     snow : str, float or Snow
-        A depth in m, or a word of :func:`is2ice.science.snow.snow_model`, such as ``"constant:0.25,0.08"``. "auto" is olmi in the south and
-        warren in the north.
+        A depth in m, or a word of :func:`is2ice.science.snow.snow_model`, such as ``"constant:0.25,0.08"``. "auto" is
+        olmi in the south and warren in the north.
     densities : Densities, optional
     classes : tuple of int
         Segments of other classes (open water) are NaN.
