@@ -4,8 +4,10 @@
 
 STUDY is the folder of `recipes/paper.py --offline`; labels of the images judge, no truth is read. Steps: confidence,
 corrections, first-photon bias, mean of the core of the photons, subset of beams. Each is left out or changed alone,
-segments are made again from the photons, and the classes are scored against the labels of the same cells. The median
-freeboard of ice says what a step does to heights. `--sweep` trains an architecture over dropout, epochs and learning
+segments are made again from the photons, and the classes are scored against the labels of the same cells. A cell
+without class (a gap in its window) counts as wrong, and `known` is the accuracy of the others. The median freeboard of
+ice says what a step does to heights. Simulated photons have confidence 0, 1 or 4, so that 4 only is the same as the
+usual 3 and more. `--sweep` trains an architecture over dropout, epochs and learning
 rate by Hyperband with whole scenes held out (dask-ml); these scenes both choose and score.
 """
 
@@ -28,7 +30,7 @@ from is2ice.workflows.track import derive, load
 VARIANTS = {
     "as it is": {},
     "confidence 4 only": {"confidence": 4},
-    "confidence 2 and more": {"confidence": 2},
+    "confidence 1 and more": {"confidence": 1},
     "no ocean tide, equilibrium tide, DAC": {"corrections": ()},
     "no first-photon bias": {"first_photon": None},
     "above the geoid": {"reference": "geoid"},
@@ -82,6 +84,8 @@ def summary(total: Confusion, freeboard: list[np.ndarray]) -> dict:
     values = values[np.isfinite(values)]
     return {
         "accuracy": total.accuracy,
+        "accuracy_labelled": total.accuracy_labelled,
+        "unlabelled": total.unlabelled,
         "macro_f1": total.macro_f1,
         "recall": total.recall.tolist(),
         "freeboard_median": float(np.median(values)) if values.size else None,
@@ -112,15 +116,16 @@ def main() -> None:
 def ablation(args: argparse.Namespace) -> dict:
     """Print and return the scores of each variant and classifier."""
     out = {}
-    head = ("accuracy", "macro-F1", "thin", "water", "freeboard")
+    head = ("accuracy", "macro-F1", "thin", "water", "no class", "known", "freeboard")
     print(f"{'variant':40}{'classifier':12}" + "".join(f"{h:>10}" for h in head))
     variants = {**{k: (v, None) for k, v in VARIANTS.items()}, "one beam, gt2r": ({}, ["gt2r"])}
     for variant, (options, beams) in variants.items():
         for classifier, row in scores(args.study, args.classifiers, options, beams, args.most).items():
             out[f"{classifier}: {variant}"] = row
-            values = [100 * v for v in (row["accuracy"], row["macro_f1"], *row["recall"][1:])]
+            values = [row["accuracy"], row["macro_f1"], *row["recall"][1:]]
+            values += [row["unlabelled"] / max(row["n"], 1), row["accuracy_labelled"]]
             middle = "-" if row["freeboard_median"] is None else f"{row['freeboard_median']:.3f}"
-            cells = "".join(f"{v:10.2f}" for v in values)
+            cells = "".join(f"{100 * v:10.2f}" for v in values)
             print(f"{variant:40}{classifier:12}{cells}{middle:>10}", flush=True)
     return out
 
