@@ -30,7 +30,7 @@ FURTHER = {
 }
 #: A command that needs the extra; {granule}, {labelled} and {folder} are of the sample.
 NEEDS = {
-    "plot": "quicklook {granule} gt1r --out a.png",
+    "plot": "quicklook {labelled} gt2r --granule {name} --out a.png",
     "tables": "export {labelled} --granule {name} --out a.parquet",
     "explore": "explore {labelled}",
     "earthdata": "search ross_sea 2019-11-01 2019-11-30",
