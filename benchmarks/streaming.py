@@ -9,10 +9,11 @@ of a paged file (release 007), by h5py with HDF5's own page buffer.
 """
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -71,43 +72,61 @@ def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule
     return time.perf_counter() - start, g
 
 
-def compare(path: Path, beam: str, release: str, latency: float) -> dict[str, float]:
-    """Read the box in each way, print what it took, and return the seconds."""
+def first_opening(path: Path, beam: str, latency: float) -> dict[str, float]:
+    """Seconds, MB and requests of the box without and with a kept index, and what plain fsspec takes."""
     found = {}
-    subset, size = box(path, beam), path.stat().st_size
-    chunks = weight(path, beam, subset)
-    print(f"release {release}: {size / 1e6:.0f} MB; chunks of the box {chunks / 1e6:.2f} MB")
+    subset = box(path, beam)
     timed(lambda: path, beam, subset)  # compiles
-    with LocalCloud(path.parent, stac=False) as cloud, tempfile.TemporaryDirectory() as kept:
+    with LocalCloud(path.parent, stac=False) as cloud, tempfile.TemporaryDirectory() as kept, indexed("0"):
         url = cloud.href(path)
         cloud.disturb(latency=latency)
-
-        def row(name: str, open_it: Callable[[], object]) -> tuple[float, int]:
+        ways: dict[str, tuple[str, Callable[[], object]]] = {
+            "is2ice": ("0", lambda: url), "is2ice, keeping index": (kept, lambda: url),
+            "is2ice, with index": (kept, lambda: url), "plain fsspec": ("0", lambda: fsspec.open(url).open()),
+        }  # fmt: skip
+        for name, (index, open_it) in ways.items():
+            os.environ["IS2ICE_INDEX"] = index
             before = cloud.traffic
-            seconds, _ = timed(open_it, beam, subset)
-            after = cloud.traffic
-            sent, asked = after.sent - before.sent, after.requests - before.requests
-            found[name] = seconds
-            print(f"  {name:22} {seconds:6.2f} s  {sent / 1e6:8.2f} MB in {asked:4} requests")
-            return seconds, sent
+            found[name], _ = timed(open_it, beam, subset)
+            found[f"{name}, MB"] = sent = (cloud.traffic.sent - before.sent) / 1e6
+            found[f"{name}, requests"] = asked = cloud.traffic.requests - before.requests
+            print(f"  {name:22} {found[name]:6.2f} s  {sent:8.2f} MB in {asked:4} requests")
+    return found
 
-        plain, _ = row("plain fsspec", lambda: fsspec.open(url).open())
-        if release >= "007":
-            buffer = (("page_buf_size", 32 * 2**20), ("rdcc_nbytes", 8 * 2**20))
-            row(
-                "fsspec, page buffer", lambda: Source("paged", handle=fsspec.open(url).open(), options=buffer)
-            )
-        ours, sent = row("is2ice", lambda: url)
-        print(
-            f"  {sent / size:.2%} of the file, {sent / chunks:.2f} of the chunks' weight, "
-            f"{plain / ours:.1f} times as fast as plain fsspec"
-        )
-        os.environ["IS2ICE_INDEX"] = kept
-        row("is2ice, keeping index", lambda: url)
-        again, _ = row("is2ice, with index", lambda: url)
+
+@contextlib.contextmanager
+def indexed(where: str) -> Iterator[None]:
+    """Set the folder of kept indices, and put back afterwards."""
+    before = os.environ.get("IS2ICE_INDEX")
+    os.environ["IS2ICE_INDEX"] = where
+    try:
+        yield
+    finally:
         os.environ.pop("IS2ICE_INDEX")
-        weighs = sum(p.stat().st_size for p in Path(kept).iterdir())
-        print(f"  index of {weighs / 1e3:.0f} kB: {ours / again:.1f} times as fast as without")
+        if before is not None:
+            os.environ["IS2ICE_INDEX"] = before
+
+
+def compare(path: Path, beam: str, release: str, latency: float) -> dict[str, float]:
+    """Read the box in each way, print what it took, and return the seconds."""
+    size, chunks = path.stat().st_size, weight(path, beam, box(path, beam))
+    print(f"release {release}: {size / 1e6:.0f} MB; chunks of the box {chunks / 1e6:.2f} MB")
+    found = first_opening(path, beam, latency)
+    if release >= "007":
+        buffer = (("page_buf_size", 32 * 2**20), ("rdcc_nbytes", 8 * 2**20))
+        with LocalCloud(path.parent, stac=False) as cloud:
+            cloud.disturb(latency=latency)
+            url = cloud.href(path)
+            paged, _ = timed(
+                lambda: Source("paged", handle=fsspec.open(url).open(), options=buffer), beam, box(path, beam)
+            )
+        print(f"  fsspec, page buffer    {paged:6.2f} s")
+    ours, sent = found["is2ice"], found["is2ice, MB"] * 1e6
+    print(
+        f"  {sent / size:.2%} of the file, {sent / chunks:.2f} of the chunks' weight, "
+        f"{found['plain fsspec'] / ours:.1f} times as fast as plain fsspec, with index "
+        f"{ours / found['is2ice, with index']:.1f} times as fast as without"
+    )
     return found
 
 

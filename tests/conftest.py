@@ -15,6 +15,7 @@ from is2ice import engines
 
 # Servers of tests that fail on purpose are not asked for minutes, by the processes that tests start either.
 os.environ.setdefault("IS2ICE_RETRY_SECONDS", "2")
+os.environ.setdefault("IS2ICE_INDEX", "0")  # files of tests are not met again
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,44 @@ class Photons(NamedTuple):
     counted: NDArray[np.bool_]
     selected: NDArray[np.bool_]
     rejected: NDArray[np.bool_]
-    pulse: NDArray[np.int64]
+    pulse: NDArray[np.int32]
+
+
+@njit(cache=True, nogil=True)
+def photon_masks(
+    h: NDArray[Any],
+    conf: NDArray[np.int8],
+    quality: NDArray[np.int8],
+    least: int,
+    accepted: NDArray[np.bool_],
+    limits: tuple[float, float],
+) -> Any:
+    """Photons that count at all, that are selected, and that quality alone rejects.
+
+    Parameters
+    ----------
+    h, conf, quality : arrays of one length
+        Height (m; NaN for none), confidence and quality code of each photon.
+    least : int
+        Lowest confidence selected.
+    accepted : bool, shape (10,)
+        True for each code of quality accepted.
+    limits : tuple of float
+        Heights between which one is possible, m.
+    """
+    counted, selected, rejected = (
+        np.empty(h.size, np.bool_),
+        np.empty(h.size, np.bool_),
+        np.empty(h.size, np.bool_),
+    )
+    for i in range(h.size):
+        code = quality[i] % 10
+        real = limits[0] < h[i] < limits[1]
+        echo = conf[i] == -2 or code == 3
+        signal = not echo and least <= conf[i] <= 4
+        good = real and accepted[code]
+        counted[i], selected[i], rejected[i] = real and not echo, signal and good, signal and not good
+    return counted, selected, rejected
 
 
 @njit(cache=True, nogil=True)
@@ -45,26 +82,31 @@ def pulse_runs(pulse: NDArray[Any], counted: NDArray[Any], selected: NDArray[Any
     number of pulses says that the pulse numbers decrease somewhere.
     """
     n = pulse.size
-    number = np.empty(n, np.int64)
-    where = np.empty(n, np.float64)
-    n_all = np.zeros(n, np.int32)
-    n_sel = np.zeros(n, np.int32)
-    row = np.full(n, -1, np.int64)
-    k = -1
+    row = np.empty(n, np.int32)
+    k, last = -1, 0
     for i in range(n):
-        if not counted[i]:
-            continue
-        if k < 0 or pulse[i] != number[k]:
-            if k >= 0 and pulse[i] < number[k]:
-                return number, where, n_all, n_sel, row, -1
-            k += 1
-            number[k] = pulse[i]
-            where[k] = x[i]
-        row[i] = k
-        n_all[k] += 1
-        if selected[i]:
-            n_sel[k] += 1
-    return number, where, n_all, n_sel, row, k + 1
+        if counted[i]:
+            if k < 0 or pulse[i] != last:
+                if k >= 0 and pulse[i] < last:
+                    k = -2
+                    break
+                k, last = k + 1, pulse[i]
+            row[i] = k
+        else:
+            row[i] = -1
+    seen = k + 1
+    number = np.empty(max(seen, 0), np.int64)
+    where = np.empty(max(seen, 0), np.float64)
+    n_all, n_sel = np.zeros(max(seen, 0), np.int32), np.zeros(max(seen, 0), np.int32)
+    if seen > 0:
+        for i in range(n):
+            k = row[i]
+            if k >= 0:
+                if n_all[k] == 0:
+                    number[k], where[k] = pulse[i], x[i]
+                n_all[k] += 1
+                n_sel[k] += selected[i]
+    return number, where, n_all, n_sel, row, seen
 
 
 @njit(cache=True, nogil=True)
@@ -115,19 +157,20 @@ def _median(a: NDArray[Any], lo: Any, hi: Any) -> Any:
         return np.median(a[lo:hi])
     upper = m // 2
     lower = upper if m % 2 else upper - 1
-    total = 0.0
+    low = high = np.nan
     for i in range(lo, hi):
         v = a[i]
-        rank = 0
-        for j in range(lo, i):
-            rank += a[j] <= v
-        for j in range(i + 1, hi):
-            rank += a[j] < v
-        if rank == lower:
-            total += v
-        if rank == upper:
-            total += v
-    return 0.5 * total
+        below, upto = 0, 0
+        for j in range(lo, hi):
+            below += a[j] < v
+            upto += a[j] <= v
+        if below <= lower < upto:
+            low = v
+        if below <= upper < upto:
+            high = v
+        if low <= high:  # both are found
+            break
+    return 0.5 * (low + high)
 
 
 @njit(cache=True, nogil=True)

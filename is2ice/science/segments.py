@@ -27,6 +27,7 @@ from .photon_kernels import (
     cell_statistics,
     count_pulses,
     interpolate_nodes,
+    photon_masks,
     pool,
     pulse_runs,
 )
@@ -93,18 +94,16 @@ class Selection:
     confidence: int = 3
     quality: tuple[int, ...] = (0,)
 
+    def __post_init__(self) -> None:
+        if self.confidence not in range(5):
+            raise ValueError(f"confidence={self.confidence!r}: expected a whole number from 0 to 4")
+
     def masks(
         self, h: F8, conf: NDArray[np.int8], quality: NDArray[np.int8]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """Photons that count at all, that are selected, and that quality alone rejects."""
-        code = quality % 10
-        real = possible(h)  # False for NaN, infinite and fill heights, and others that no surface has
-        echo = (conf == -2) | (code == 3)
-        counted = real & ~echo
-        signal = (conf >= self.confidence) & (conf <= 4) & ~echo
-        good = np.isin(code, self.quality) if self.quality != (0,) else code == 0
-        good &= real
-        return counted, signal & good, signal & ~good
+        accepted = np.isin(np.arange(10), self.quality)
+        return photon_masks(h, conf, quality, self.confidence, accepted, ELLIPSOID_HEIGHTS)  # type: ignore[no-any-return]
 
 
 @dataclass
@@ -263,7 +262,7 @@ def _photon_statistics(photons: PhotonArrays, selection: Selection, cells: Cells
         unique, first, inverse = np.unique(pulse[counted], return_index=True, return_inverse=True)
         rows = np.flatnonzero(counted)
         number, where, seen = unique, x[rows[first]], unique.size
-        row = np.full(x.size, -1, np.int64)
+        row = np.full(x.size, -1, np.int32)
         row[rows] = inverse
         n_all = np.bincount(inverse, minlength=seen).astype(np.int32)
         n_sel = np.bincount(row[selected], minlength=seen).astype(np.int32)

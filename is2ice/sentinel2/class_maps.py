@@ -16,8 +16,9 @@ from is2ice import schema
 from is2ice.errors import require
 from is2ice.schema import LabelFlag
 
-from . import cloud_filter
+from . import cloud_filter, pixel_kernels
 from . import tiles as s2tiles
+from .pixel_kernels import STEP
 from .stac_item import COLOURS, SceneError
 
 __all__ = ["FILTERS", "METHODS", "ClassOptions", "class_map", "require_usable", "shares"]
@@ -31,7 +32,6 @@ U1 = NDArray[np.uint8]
 #: Classes of SCL, by what they mean here. Over sea ice SCL is a poor witness: it has called all of a scene
 #: of the Ross Sea water (75 %) or cloud (25 %) and nothing ice.
 _SCL_CLOUD, _SCL_SHADOW, _SCL_LAND = (8, 9, 10), (3,), (4, 5)
-_STEP = 4  # tiles start on multiples of the filter's blocks
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ClassOptions:
     land : {"scl", "none"} or geopandas.GeoDataFrame
         SCL's vegetation and bare ground, nothing, or the outlines of land and ice shelves.
     aperture : int
-        Size of the published filter's background, pixels.
+        Size of the published filter's background, pixels; odd, at most 255.
     per_tile : int, optional
         Only with ``method="published"``: run it on squares of this size, pixels, as if each were an image, as
         the published Spark job did (256). By default its statistics are those of the whole scene.
@@ -84,8 +84,9 @@ class ClassOptions:
             raise ValueError(f"land={self.land!r:.80}: expected 'scl', 'none' or a GeoDataFrame of outlines")
         if not 0 < self.white < np.inf:
             raise ValueError(f"white={self.white!r}: expected the reflectance of the value 255, above 0")
-        if self.aperture < 1 or self.aperture % 2 == 0:
-            raise ValueError(f"aperture={self.aperture!r}: expected an odd number of pixels")
+        if not 1 <= self.aperture <= pixel_kernels.WIDEST or self.aperture % 2 == 0:
+            most = pixel_kernels.WIDEST
+            raise ValueError(f"aperture={self.aperture!r}: expected an odd number of pixels, at most {most}")
         for name in ("per_tile", "tile"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name}={value!r}: expected pixels, at least 1")
@@ -141,16 +142,28 @@ def class_map(
 
     names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
-    chunks = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
+    source = _cloud_source(chosen.cloud, names)
+    alone = source == "none" and not ("SCL" in names and chosen.shadow == "scl")
+    halo = cloud_filter.HALO_COLOURS if alone and method == "guarded" else cloud_filter.HALO
+    chunks = _tiles(scene.sizes["y"], chosen.tile, halo), _tiles(scene.sizes["x"], chosen.tile, halo)
     planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
     arrays = [planes[b].rechunk(chunks) for b in names]
     land = chosen.land if isinstance(chosen.land, str) else "none"
-    evidence = _Evidence(tuple(names), _cloud_source(chosen.cloud, names), chosen.shadow, land)
-    mask = da.map_blocks(evidence.mask, *arrays, dtype=np.uint16, meta=np.zeros((0, 0), np.uint16))
+    evidence = _Evidence(tuple(names), source, chosen.shadow, land, chosen.white)
+    light = _planes(evidence.light, arrays, 4)
+    if method == "published" and chosen.per_tile is None:
+        colours = (
+            arrays if min(map(min, chunks)) >= _depth(chosen.aperture) else _wider(arrays, chosen.aperture)
+        )
+        grey = _planes(evidence.grey, colours, 3)
+        mask = grey[2].astype(np.uint16).rechunk(chunks)
+        classes = _published(grey, chosen.aperture).rechunk(chunks)
+    else:
+        mask = light[3].astype(np.uint16)
     if not isinstance(chosen.land, str):
         mask = mask | da.from_array(_rasterised(chosen.land, scene), chunks=chunks)
-    if method == "published":
-        classes = _published(arrays[:3], chosen.white, chosen.aperture, chosen.per_tile, chunks)
+    if method == "published" and chosen.per_tile is not None:
+        classes = _published_squares(arrays[:3], chosen).rechunk(chunks)
     elif classifier is not None:
         inputs, block = {b: planes[b] for b in own}, max(chosen.tile, 2 * 1024)
         how = {"probabilities": chosen.probabilities}
@@ -158,8 +171,12 @@ def class_map(
         if chosen.probabilities:
             share, classes = classes, classes.argmax(0).astype(np.int8)
         classes = classes.rechunk(chunks)
-    else:
-        classes = _filtered(evidence, method, chosen.white, arrays)
+    elif method == "guarded":
+        blank = np.zeros((0, 0), np.int8)
+        guarded = cloud_filter.guarded_classes
+        classes = _with_neighbours(guarded, light, halo, blank, white=chosen.white, alone=alone)
+    elif method == "threshold":
+        classes = da.map_blocks(cloud_filter.threshold, light[0], dtype=np.int8)
     attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}
     if classifier is not None:
         attrs |= {
@@ -253,8 +270,8 @@ def _cloud_source(cloud: str, names: list[str]) -> str:
 
 def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]:
     """Blocks that start on multiples of the filter's own, none smaller than a halo."""
-    size = max(least, tile // _STEP * _STEP)
-    size += -size % _STEP
+    size = max(least, tile // STEP * STEP)
+    size += -size % STEP
     whole, rest = divmod(n, size)
     sizes = [size] * whole + ([rest] if rest else [])
     if len(sizes) > 1 and sizes[-1] < least:
@@ -263,75 +280,42 @@ def _tiles(n: int, tile: int, least: int = cloud_filter.HALO) -> tuple[int, ...]
 
 
 class _Evidence:
-    """Evidence of cloud, shadow and land in a block; a plain object, so that it can be sent to workers."""
+    """Bytes of a block's pixels, with its cloud, shadow and land; a plain object, so that it can go to workers."""
 
-    def __init__(self, names: tuple[str, ...], cloud: str, shadow: str, land: str) -> None:
-        self.names, self.cloud, self.shadow, self.land = names, cloud, shadow, land
-
-    def bands(self, arrays: tuple[NDArray[Any], ...]) -> dict[str, NDArray[Any]]:
-        return dict(zip(self.names, arrays, strict=True))
-
-    def scl(
-        self, bands: dict[str, NDArray[Any]], classes: tuple[int, ...], wanted: bool
-    ) -> NDArray[np.bool_] | None:
-        return np.isin(bands["SCL"], classes) if wanted and "SCL" in bands else None
-
-    def mask(self, *arrays: NDArray[Any]) -> NDArray[np.uint16]:
-        bands = self.bands(arrays)
-        colours = [bands[b] for b in COLOURS]
-        out = np.zeros(colours[0].shape, np.uint16)
-        valid = np.isfinite(colours[0]) & np.isfinite(colours[1]) & np.isfinite(colours[2])
-        brightest = np.fmax(np.fmax(*colours[:2]), colours[2])
-        if "infrared" in self.cloud:
-            out[cloud_filter.cloud_in_infrared(brightest, bands["B11"])] |= LabelFlag.CLOUD.value
-        for name, classes, wanted in (
-            ("cloud", _SCL_CLOUD, "scl" in self.cloud),
-            ("cloud_shadow", _SCL_SHADOW, self.shadow == "scl"),
-            ("land", _SCL_LAND, self.land == "scl"),
+    def __init__(self, names: tuple[str, ...], cloud: str, shadow: str, land: str, white: float) -> None:
+        self.names, self.cloud, self.white = names, cloud, white
+        self.marks = np.zeros(256, np.uint8)
+        for classes, mark, wanted in (
+            (_SCL_CLOUD, pixel_kernels.CLOUD_MARK, "scl" in cloud),
+            (_SCL_SHADOW, pixel_kernels.SHADOW_MARK, shadow == "scl"),
+            (_SCL_LAND, pixel_kernels.LAND_MARK, land == "scl"),
         ):
-            where = self.scl(bands, classes, wanted)
-            if where is not None:
-                out[where] |= LabelFlag[name.upper()].value
-        out[~valid] = LabelFlag.NO_DATA
-        return out
+            if wanted:
+                self.marks[list(classes)] |= mark
+
+    def light(self, *arrays: NDArray[Any]) -> U1:
+        """Bytes of :func:`cloud_filter.guarded_bytes`."""
+        bands = dict(zip(self.names, arrays, strict=True))
+        codes = bands.get("SCL")
+        marks = None if codes is None else self.marks[np.nan_to_num(codes, copy=False).astype(np.uint8)]
+        infrared = bands["B11"] if "infrared" in self.cloud else None
+        red, green, blue = (bands[b] for b in ("B04", "B03", "B02"))
+        return cloud_filter.guarded_bytes(red, green, blue, infrared, marks, self.white)
+
+    def grey(self, *arrays: NDArray[Any]) -> U1:
+        """Bytes of :func:`cloud_filter.published_bytes`."""
+        bands = dict(zip(self.names, arrays, strict=True))
+        red, green, blue = (bands[b] for b in ("B04", "B03", "B02"))
+        return cloud_filter.published_bytes(red, green, blue, self.light(*arrays), self.white)
 
 
-class _Bytes:
-    """Bytes of a block's pixels that the guarded filter needs; a plain object, so that it can be sent to workers."""
-
-    def __init__(self, evidence: _Evidence, white: float) -> None:
-        self.evidence, self.white = evidence, white
-
-    def __call__(self, *arrays: NDArray[Any]) -> U1:
-        bands, evidence = self.evidence.bands(arrays), self.evidence
-        return cloud_filter.guarded_bytes(
-            bands["B04"],
-            bands["B03"],
-            bands["B02"],
-            bands["B11"] if "infrared" in evidence.cloud else None,
-            evidence.scl(bands, _SCL_CLOUD, "scl" in evidence.cloud),
-            evidence.scl(bands, _SCL_SHADOW, evidence.shadow == "scl"),
-            self.white,
-        )
-
-
-def _filtered(evidence: _Evidence, method: str, white: float, arrays: list[Any]) -> Any:
-    """Apply thresholds or the guarded filter: bands become bytes first, since neighbours are kept in memory."""
+def _planes(function: Any, arrays: list[Any], n: int) -> Any:
+    """Make bytes of bands, which take a fifth of the memory: neighbours are kept while blocks are worked."""
     import dask.array as da
 
-    blank = np.zeros((0, 0), np.int8)
-    if method == "threshold":
-        return da.map_blocks(_thresholded, *arrays[:3], white, dtype=np.int8, meta=blank)
-    rows, columns = arrays[0].chunks
-    planes = da.map_blocks(
-        _Bytes(evidence, white),
-        *arrays,
-        dtype=np.uint8,
-        new_axis=0,
-        chunks=(3, rows, columns),
-        meta=np.zeros((0, 0, 0), np.uint8),
-    )
-    return _with_neighbours(cloud_filter.guarded_classes, planes, cloud_filter.HALO, blank, white=white)
+    blank = np.zeros((0, 0, 0), np.uint8)
+    shape = (n, *arrays[0].chunks)
+    return da.map_blocks(function, *arrays, dtype=np.uint8, new_axis=0, chunks=shape, meta=blank)
 
 
 def _with_neighbours(function: Any, planes: Any, depth: int, blank: NDArray[Any], **how: Any) -> Any:
@@ -345,53 +329,45 @@ def _with_neighbours(function: Any, planes: Any, depth: int, blank: NDArray[Any]
     return da.overlap.trim_internal(found, {0: around[1], 1: around[2]}, "none")
 
 
-def _thresholded(
-    blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float
-) -> NDArray[np.int8]:
-    return cloud_filter.threshold(cloud_filter.brightness(*_eight((blue, green, red), white)))
+def _depth(aperture: int) -> int:
+    """Pixels around a block that the published filter looks at, in whole steps."""
+    depth = aperture // 2 + 3
+    return depth + -depth % STEP
 
 
-def _published(
-    colours: list[Any],
-    white: float,
-    aperture: int,
-    per_tile: int | None,
-    tiles: tuple[tuple[int, ...], tuple[int, ...]],
-) -> Any:
+def _wider(arrays: list[Any], aperture: int) -> list[Any]:
+    """Return the arrays in blocks that hold the neighbourhood of the next."""
+    least = max(_depth(aperture), cloud_filter.HALO)
+    return [a.rechunk(tuple(_tiles(n, least) for n in a.shape)) for a in arrays]
+
+
+def _published_squares(colours: list[Any], options: ClassOptions) -> Any:
+    """Apply the published filter to squares, each as if it were an image."""
+    import dask.array as da
+
+    side, blank = options.per_tile, np.zeros((0, 0), np.int8)
+    squares = [c.rechunk((side, side)) for c in colours]
+    return da.map_blocks(
+        _published_alone, *squares, options.white, options.aperture, dtype=np.int8, meta=blank
+    )
+
+
+def _published(planes: Any, aperture: int) -> Any:
     """Apply the published filter: contrasts by tile with their neighbourhood, then one table of the scene."""
     import dask.array as da
 
     blank = np.zeros((0, 0), np.int8)
-    if per_tile is not None:
-        squares = [c.rechunk((per_tile, per_tile)) for c in colours]
-        alone = da.map_blocks(_published_alone, *squares, white, aperture, dtype=np.int8, meta=blank)
-        return alone.rechunk(tiles)
-    wanted = tiles
-    depth = aperture // 2 + 3
-    depth += -depth % _STEP
-    if min(map(min, tiles)) < depth:  # a tile must hold the neighbourhood of the next
-        colours = [
-            c.rechunk(tuple(_tiles(sum(t), max(depth, cloud_filter.HALO)) for t in tiles)) for c in colours
-        ]
-    planes = da.map_blocks(
-        _greys,
-        *colours,
-        white,
-        dtype=np.uint8,
-        new_axis=0,
-        chunks=(2, *colours[0].chunks),
-        meta=np.zeros((0, 0, 0), np.uint8),
+    coded = _with_neighbours(
+        _contrast, planes, _depth(aperture), np.zeros((0, 0), np.uint16), aperture=aperture
     )
-    coded = _with_neighbours(_contrast, planes, depth, np.zeros((0, 0), np.uint16), aperture=aperture)
     each = tuple((1,) * n for n in coded.numblocks)
     counts = da.map_blocks(
         _histogram, coded, dtype=np.int64, new_axis=2, chunks=(*each, 256), meta=np.zeros((0, 0, 0), np.int64)
     ).sum(axis=(0, 1))
     table = da.map_blocks(_table, counts.rechunk(256), dtype=np.int8, meta=np.zeros(0, np.int8))
-    found = da.blockwise(
+    return da.blockwise(
         _looked_up, "yx", coded, "yx", table, "k", concatenate=True, dtype=np.int8, meta=blank
     )
-    return found.rechunk(wanted)
 
 
 def _eight(colours: tuple[NDArray[Any], ...], white: float) -> tuple[U1, U1, U1]:
@@ -405,13 +381,8 @@ def _published_alone(
     return cloud_filter.published(*_eight((blue, green, red), white), aperture)
 
 
-def _greys(blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any], white: float) -> U1:
-    grey, water = cloud_filter.published_grey(*_eight((blue, green, red), white))
-    return np.stack([grey, water.view(np.uint8)])
-
-
 def _contrast(planes: U1, aperture: int) -> NDArray[np.uint16]:
-    grey, water = planes
+    grey, water = planes[:2]
     return cloud_filter.published_contrast(grey, aperture) + np.uint16(256) * water
 
 

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from is2ice import schema
 from is2ice.errors import require
+from is2ice.schema import LabelFlag
 
 from . import pixel_kernels
+from .pixel_kernels import STEP
 
 __all__ = [
+    "BITS",
     "HALO",
     "PUBLISHED_APERTURE",
     "brightness",
@@ -30,6 +33,7 @@ __all__ = [
     "guarded_bytes",
     "guarded_classes",
     "published",
+    "published_bytes",
     "published_contrast",
     "published_grey",
     "published_table",
@@ -46,6 +50,9 @@ WATER, THIN = 30, 204
 #: Published aperture of the median that stands for the background, pixels.
 PUBLISHED_APERTURE = 155
 _DILATION = 7
+#: Weights of red, green and blue in the published grey, 15-bit fixed point: .299 and .114 change places, since the
+#: file's blue comes first.
+_WEIGHTS = (3735, 19235, 9798)
 
 #: Brightness of sunlit thick ice, reflectance, and the least it has (snow: .85-.95).
 _SNOW, _DULL_SNOW = 0.90, 0.85
@@ -58,17 +65,22 @@ _LEAST_LIGHT = 0.45
 #: Clear surfaces reflect in B11 about a tenth of what they do in the visible: water .006/.05, ice of 5-20 cm
 #: .036/.44-.059/.64, snow .05-.15/.9. Cloud lifts B11 by .1-.3.
 _INFRARED_SHARE, _INFRARED_EXCESS = 0.10, 0.06
-#: Local light is estimated on blocks of this many pixels, in windows of so many blocks (1.56 km; .2 km where
-#: only brightness tells of a shadow), and refined in windows of .44 km.
-_STEP, _WINDOW, _NEAR, _REFINED = 4, 39, 5, 11
+#: Windows of local light, in blocks: 1.56 km, .2 km where only brightness tells of a shadow, .44 km where refined.
+_WINDOW, _NEAR, _REFINED = 39, 5, 11
 #: Bright level of a window: the upper quartile, so that a quarter of thick ice is enough.
 _QUARTILE = 0.75
 #: Colours within a 2 x 2 window of one surface differ by less (noise, relief), 8-bit.
 _FLAT = 20
 
+#: Where colours alone must tell (no B11, no SCL), shade fades: from squares of 3 blocks that are dull beyond doubt it
+#: reaches darker neighbours whose bright level differs by this share, at most this many blocks on, down to this level.
+_FADING, _FAR, _DEEPEST = 0.06, 24, 0.25
+
 #: Pixels that a result may depend on beyond a tile's border, a multiple of the light's blocks: half a window,
 #: half a refining window, a block, and the 5 x 5 of mixed pixels.
-HALO = 4 * -(-(_STEP * (_WINDOW // 2 + _REFINED // 2 + 1) + 4) // 4)
+HALO = 4 * -(-(STEP * (_WINDOW // 2 + _REFINED // 2 + 1) + 4) // 4)
+#: The same where colours alone must tell.
+HALO_COLOURS = HALO + STEP * (_FAR + 2)
 
 
 def eight_bit(reflectance: NDArray[Any], white: float = 1.0) -> U1:
@@ -109,8 +121,8 @@ def published_grey(red: U1, green: U1, blue: U1) -> tuple[U1, Mask]:
     """
     water = brightness(red, green, blue) <= WATER
     r, g, b = (np.where(water, np.uint8(255), c).astype(np.int32) for c in (red, green, blue))
-    # Weights .299 and .114 change places, since the file's blue comes first; 15-bit fixed point.
-    return ((b * 9798 + g * 19235 + r * 3735 + (1 << 14)) >> 15).astype(np.uint8), water
+    of_red, of_green, of_blue = _WEIGHTS
+    return ((r * of_red + g * of_green + b * of_blue + (1 << 14)) >> 15).astype(np.uint8), water
 
 
 def published_contrast(grey: U1, aperture: int = PUBLISHED_APERTURE, dilation: int = _DILATION) -> U1:
@@ -206,31 +218,6 @@ def cloud_in_infrared(value: NDArray[Any], infrared: NDArray[Any]) -> Mask:
     return infrared > _INFRARED_SHARE * value + _INFRARED_EXCESS
 
 
-def _blocks(values: U1, mask: Mask) -> tuple[U1, U1]:
-    """Mean over blocks of the pixels of a mask, and the blocks with a quarter of their pixels in it."""
-    mean, count = pixel_kernels.block_means(values, mask, _STEP)
-    return mean, (count >= _STEP * _STEP // 4).astype(np.uint8)
-
-
-def _light(values: U1, mask: Mask, window: int) -> U1:
-    """Brightness of the bright ice around each block, from the pixels of a mask; 0 where there are none."""
-    require("skimage")
-    from skimage.filters import rank
-
-    mean, known = _blocks(values, mask)
-    square = np.ones((window, window), np.uint8)
-    return np.asarray(rank.percentile(mean, square, mask=known, p0=_QUARTILE))
-
-
-def _refined(values: U1, mask: Mask) -> U1:
-    """Light around each block from the mean of the thick ice in it; 0 where there is none."""
-    require("skimage")
-    from skimage.filters import rank
-
-    mean, known = _blocks(values, mask)
-    return np.asarray(rank.mean(mean, np.ones((_REFINED, _REFINED), np.uint8), mask=known))
-
-
 def guarded(
     red: NDArray[Any],
     green: NDArray[Any],
@@ -247,7 +234,8 @@ def guarded(
 
     1. *Wide thin ice turned thick* (its own background): a neighbourhood counts as shaded only where cloud or
        shadow is marked, or where its bright level lies between .64 and .85: brighter than bare ice up to 30 cm
-       thick, duller than snow in the sun.
+       thick, duller than snow in the sun. Where colours alone must tell, darker neighbours into which that level
+       fades count, too: shade has soft edges, a sheet of thin ice has a step.
     2. *Pure scenes turned thin* (Otsu and min-max stretch whatever is there): no stretch; sunlit pixels are
        compared with the fixed thresholds, others with the local light times a fixed share.
     3. *Tile dependence*: windows of stated size and integer arithmetic, see :data:`HALO`.
@@ -273,11 +261,16 @@ def guarded(
     ndarray of int8
         Class codes; -1 for no data.
     """
-    return guarded_classes(guarded_bytes(red, green, blue, infrared, cloud, shadow, white), white)
+    marks = np.zeros(np.shape(red), np.uint8)
+    for mark, where in ((pixel_kernels.CLOUD_MARK, cloud), (pixel_kernels.SHADOW_MARK, shadow)):
+        if where is not None:
+            marks[where] |= mark
+    alone = infrared is None and cloud is None and shadow is None
+    return guarded_classes(guarded_bytes(red, green, blue, infrared, marks, white), white, alone=alone)
 
 
-#: Kinds of pixel that have a light of their own, in the order of :func:`pixel_kernels.local_light`.
-_CLEAR, _CLOUDED, _SHADED, _NO_DATA = range(4)
+#: Bits of a mask in the bytes of :func:`guarded_bytes`.
+BITS = tuple(int(bit) for bit in (LabelFlag.NO_DATA, LabelFlag.CLOUD, LabelFlag.CLOUD_SHADOW, LabelFlag.LAND))
 
 
 def guarded_bytes(
@@ -285,62 +278,102 @@ def guarded_bytes(
     green: NDArray[Any],
     blue: NDArray[Any],
     infrared: NDArray[Any] | None = None,
-    cloud: Mask | None = None,
-    shadow: Mask | None = None,
+    marks: U1 | None = None,
     white: float = 1.0,
 ) -> U1:
-    """First step of :func:`guarded`, pixel by pixel: three bytes a pixel in place of five bands.
+    """First step of :func:`guarded`, pixel by pixel: four bytes a pixel in place of five bands.
+
+    Parameters
+    ----------
+    red, green, blue : ndarray, shape (rows, columns)
+        Reflectance; NaN for no data.
+    infrared : ndarray, optional
+        Reflectance in B11.
+    marks : uint8 ndarray, optional
+        Cloud, shadow and land from other sources, marked as in :mod:`is2ice.sentinel2.pixel_kernels`.
+    white : float
+        Reflectance of the value 255.
+
+    Returns
+    -------
+    ndarray of uint8, shape (4, rows, columns)
+        Brightness, brightness without the veil of cloud, the kind of light (clear, cloud, shadow, no data), and the
+        bits no_data, cloud, cloud_shadow and land of :data:`is2ice.schema.LABEL_BITS`.
+    """
+    colours, number = _alike(red, green, blue)
+    swir = np.empty((0, 0), number) if infrared is None else np.ascontiguousarray(infrared)
+    marked = np.empty((0, 0), np.uint8) if marks is None else np.ascontiguousarray(marks)
+    cloud = tuple(number(x) for x in (_INFRARED_SHARE, _INFRARED_EXCESS, 1.0 - _INFRARED_SHARE))
+    return pixel_kernels.light_bytes(colours, swir, marked, _scale(white), cloud, BITS)
+
+
+def published_bytes(
+    red: NDArray[Any], green: NDArray[Any], blue: NDArray[Any], light: U1, white: float
+) -> U1:
+    """First steps of :func:`published`, pixel by pixel: grey, water, and the mask of :func:`guarded_bytes`.
 
     Returns
     -------
     ndarray of uint8, shape (3, rows, columns)
-        Brightness, brightness without the veil of cloud, and the kind of light: clear, cloud, shadow, no data.
     """
-    colour = np.fmax(np.fmax(red, green), blue)
-    valid = np.isfinite(red) & np.isfinite(green) & np.isfinite(blue)
-    out = np.empty((3, *colour.shape), np.uint8)
-    value, bare, kind = out
-    value[:] = np.where(valid, eight_bit(colour, white), np.uint8(0))
-    bare[:], kind[:] = value, _CLEAR
-    if shadow is not None:
-        kind[shadow] = _SHADED
-    if cloud is not None:
-        kind[cloud] = _CLOUDED
-    if infrared is not None:
-        veiled = cloud_in_infrared(colour, infrared) & valid
-        bare[veiled] = eight_bit((colour[veiled] - infrared[veiled]) / (1.0 - _INFRARED_SHARE), white)
-        kind[veiled] = _CLOUDED
-    kind[~valid] = _NO_DATA
-    return out
+    return pixel_kernels.grey_bytes(_alike(red, green, blue)[0], light, _scale(white), WATER, _WEIGHTS)
 
 
-def guarded_classes(planes: U1, white: float = 1.0) -> I1:
-    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood of :data:`HALO` pixels."""
-    value, bare, kind = planes
+def _alike(*colours: NDArray[Any]) -> tuple[tuple[NDArray[Any], ...], type]:
+    """Return arrays of one type of float with rows in memory order, and that type."""
+    number = np.result_type(np.float32, *colours).type
+    return tuple(np.ascontiguousarray(c, number) for c in colours), number
+
+
+def _scale(white: float) -> np.float32:
+    """Value of 8 bits of the reflectance 1."""
+    return np.float32(255.0 / white)
+
+
+def guarded_classes(planes: U1, white: float = 1.0, *, alone: bool = False) -> I1:
+    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood.
+
+    Parameters
+    ----------
+    planes : uint8, shape (4, rows, columns)
+        With :data:`HALO` pixels around those whose classes count.
+    white : float
+        Reflectance of the value 255.
+    alone : bool
+        True if colours alone must tell of cloud and shadow; the neighbourhood is then :data:`HALO_COLOURS`.
+    """
+    bare, kind = planes[1], planes[2]
     snow = 255.0 * _SNOW / white
-    light, dark = _local_light(bare, kind, snow)
-    refined = _refined(bare, pixel_kernels.bright_in(bare, light, dark, _THICK_SHARE))
-    limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, _LEAST_LIGHT * snow, snow)
-    found, even = pixel_kernels.classes_in_light(value, bare, light, dark, refined, _STEP, limits)
-    out = unmix(even, found, kind != _NO_DATA)
-    out[kind == _NO_DATA] = schema.UNLABELLED
+    dull = (snow * _BRIGHTEST_THIN / _SNOW, snow * _DULL_SNOW / _SNOW)
+    least = _LEAST_LIGHT * snow
+    levels = _levels(bare, kind)
+    if alone:
+        least = snow * _DEEPEST / _SNOW
+        shade = pixel_kernels.fading_shade(levels[pixel_kernels.CLEAR], dull, least, _FADING, _FAR)
+        levels[pixel_kernels.SHADED] = levels[pixel_kernels.CLEAR]
+        kind = pixel_kernels.shaded_in(kind, shade)
+        planes = np.stack([planes[0], bare, kind])
+    thick = pixel_kernels.bright_means(bare, kind, levels, dull, _THICK_SHARE, least)
+    refined = pixel_kernels.window_mean(*thick, _REFINED)  # from the mean of the thick ice around each block
+    limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, least, snow)
+    found, even = pixel_kernels.classes_in_light(planes, levels, refined, dull, limits)
+    out = unmix(even, found, kind)
+    out[kind == pixel_kernels.NO_DATA] = schema.UNLABELLED
     return out
 
 
-def _local_light(bare: U1, kind: U1, snow: float) -> tuple[NDArray[np.float64], Mask]:
-    """Brightness that thick ice has or would have at each pixel, and where it is less than in full light."""
-    windows = {_CLEAR: _NEAR, _CLOUDED: _WINDOW, _SHADED: _WINDOW}
-    levels = np.zeros((len(windows), *(-(-n // _STEP) for n in bare.shape)), np.uint8)
+def _levels(bare: U1, kind: U1) -> U1:
+    """Brightness of the bright ice around each block, for each kind of light; 0 where there is none."""
+    windows = {pixel_kernels.CLEAR: _NEAR, pixel_kernels.CLOUDED: _WINDOW, pixel_kernels.SHADED: _WINDOW}
+    levels = np.zeros((len(windows), *(-(-n // STEP) for n in bare.shape)), np.uint8)
     for k, window in windows.items():
-        part = kind == k
-        if part.any():
-            levels[k] = _light(bare, part & (bare > WATER), window)
-    dull = (snow * _BRIGHTEST_THIN / _SNOW, snow * _DULL_SNOW / _SNOW)
-    light, dark = pixel_kernels.local_light(levels, kind, _STEP, dull, _LEAST_LIGHT * snow, snow)
-    return light, dark
+        mean, known, there = pixel_kernels.block_means(bare, kind, k, WATER)
+        if there:
+            levels[k] = pixel_kernels.window_quantile(mean, known, window, _QUARTILE)
+    return levels
 
 
-def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
+def unmix(value: U1, classes: I1, kind: U1) -> I1:
     """Give pixels that straddle a border to the side they mostly are of.
 
     A pixel half snow and half water has the brightness of thin ice. A pixel of thin ice that belongs to no
@@ -352,23 +385,14 @@ def unmix(value: U1, classes: I1, valid: Mask | None = None) -> I1:
     value : uint8, shape (rows, columns)
         Brightness in full light.
     classes : int8
-    valid : bool, optional
+    kind : uint8
+        Kind of light of :func:`guarded_bytes`.
 
     Returns
     -------
     ndarray of int8
     """
-    have = np.ones(value.shape, bool) if valid is None else valid
-    low_in, high_in = np.where(have, value, np.uint8(255)), np.where(have, value, np.uint8(0))
-    even = _extreme(np.maximum, high_in, 1, 0) - _extreme(np.minimum, low_in, 1, 0) < _FLAT
-    # The 2 x 2 windows that hold a pixel are its own and those of its right and lower neighbours.
-    mixed = np.flatnonzero((classes == schema.THIN_ICE) & ~_extreme(np.maximum, even, 0, 1) & have)
-    high = _extreme(np.maximum, high_in, 2, 2).ravel()[mixed]
-    low = _extreme(np.minimum, low_in, 2, 2).ravel()[mixed]
-    bright = 2.0 * value.ravel()[mixed] >= high.astype(float) + low
-    out = classes.astype(np.int8)
-    out.ravel()[mixed] = threshold(np.where(bright, high, low))
-    return out
+    return pixel_kernels.unmix(value, classes, kind, _FLAT, (WATER, THIN))
 
 
 def _extreme(which: np.ufunc, values: NDArray[Any], before: int, after: int) -> NDArray[Any]:

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from is2ice.errors import require
 from is2ice.io.catalogs.sentinel2 import SceneItem, item_of
 from is2ice.io.catalogs.stac_endpoints import signed
 
+from . import pixel_kernels
 from .class_maps import FILTERS, METHODS, class_map, require_usable, shares
 from .stac_item import (
     COLOURS,
@@ -149,11 +151,18 @@ def _load(item: SceneItem, keys: dict[str, str], hrefs: dict[str, str], box: Any
     return loaded.isel(time=0, drop=True)
 
 
+def _scaled(numbers: NDArray[np.uint16], offset: float, scale: float) -> NDArray[np.float32]:
+    """Reflectance of digital numbers; NaN for 0, which is no data."""
+    return pixel_kernels.reflectance(np.ascontiguousarray(numbers), np.float32(offset), np.float32(scale))
+
+
 def _reflectance(raw: xr.Dataset, item: SceneItem, numbers: dict[str, Any]) -> xr.Dataset:
+    import dask.array as da
+
     out = raw.drop_vars(list(numbers))
     for band, n in numbers.items():
-        whole = raw[band].astype(np.float32)
-        out[band] = ((whole + np.float32(n.offset)) * np.float32(n.scale)).where(raw[band] != 0)
+        scaled = da.map_blocks(_scaled, raw[band].data, n.offset, n.scale, dtype=np.float32)
+        out[band] = raw[band].copy(data=scaled)
         out[band].attrs = {
             "units": "1",
             "long_name": f"{'surface' if item.level == 'L2A' else 'top-of-atmosphere'} reflectance",

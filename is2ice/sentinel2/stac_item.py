@@ -377,6 +377,10 @@ def read_small(
         return np.asarray(f.read(1, out_shape=tuple(-(-n // step) for n in f.shape)))
 
 
+#: Bytes that GDAL keeps of what it has read; by default a twentieth of the memory, for what is read once.
+GDAL_CACHE = 64 * 2**20
+
+
 def gdal_settings(hrefs: Mapping[str, str], retries: int, timeout: float) -> dict[str, Any]:
     """GDAL settings for reading: bounded retries with growing delays, time limits, and the host's own."""
     out: dict[str, Any] = {
@@ -387,6 +391,8 @@ def gdal_settings(hrefs: Mapping[str, str], retries: int, timeout: float) -> dic
         "GDAL_HTTP_TIMEOUT": str(max(1, round(timeout))),
         "GDAL_HTTP_CONNECTTIMEOUT": str(max(1, round(min(timeout, 10.0)))),
     }
+    if "GDAL_CACHEMAX" not in os.environ:
+        out["GDAL_CACHEMAX"] = GDAL_CACHE
     for site in endpoints().values():
         if site.gdal and any(urlsplit(h).netloc in site.hosts for h in hrefs.values()):
             out |= site.gdal

@@ -31,6 +31,7 @@ from is2ice.science.area import crs_of
 from is2ice.science.core_mean import of_core
 from is2ice.science.first_photon_bias import PIXELS, FirstPhotonBias, from_cal19, from_model
 from is2ice.science.segments import (
+    ELLIPSOID_HEIGHTS,
     HEIGHTS,
     TIDES,
     Cells,
@@ -46,7 +47,7 @@ from is2ice.science.segments import (
     to_dataset,
 )
 
-from .cleaning import MENDED, clean, increasing_rows, mended_pulses, never_written
+from .cleaning import MENDED, clean, increasing_rows, mended_pulses, never_written, sound_photons
 from .geolocation import (
     PHOTON_COLUMNS,
     SEA_ICE,
@@ -68,6 +69,8 @@ CALIBRATIONS, CAL19 = "ancillary_data/calibrations", ("dead_time", "strength", "
 STANDING = 500
 #: Least and greatest ``dist_ph_along``, m, in a geosegment of 20 m, with its margins.
 WITHIN = (-5.0, 25.0)
+#: Types of :data:`PHOTON_COLUMNS` in the product.
+SOUND = ("<f4", "<f4", "|i1", "|i1", "<u4", "|u1")
 NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
 #: Beginning of the names of what was found beside the variables of a block.
 FOUND = "found "
@@ -382,8 +385,44 @@ class Granule(Identity):
 
     def _read(self, beam: str, table: BeamTable, g0: int, g1: int) -> tuple[PhotonArrays, Nodes]:
         """Photons of geosegments g0 to g1 in file order, and their nodes."""
-        rows, segment = self._photon_rows(table, g0, g1)
+        rows = self._photon_range(table, g0, g1)
         read = self._columns(beam, PHOTON_COLUMNS, rows.start, rows.stop)
+        photons = self._sound(beam, read, table, g0, g1)
+        if photons is None:
+            photons = self._mended(beam, read, table, self._photon_rows(table, g0, g1)[1])
+        ref = table.reference_row[g0:g1]
+        has = ref >= 0
+        node_x = table.dist_x[g0:g1][has] + clean(
+            read["dist_ph_along"][ref[has] - rows.start], "dist_ph_along"
+        )
+        order = np.flatnonzero(increasing_rows(node_x))
+        index = np.flatnonzero(has)[order] + g0
+        nodes = Nodes(
+            node_x[order],
+            {name: a[index] for name, a in table.columns.items()},
+            None if table.saturated is None else table.saturated[index],
+            table.degraded[index],
+        )
+        return photons, nodes
+
+    def _sound(
+        self, beam: str, read: Mapping[str, NDArray], table: BeamTable, g0: int, g1: int
+    ) -> PhotonArrays | None:
+        """Photons of geosegments g0 to g1 where nothing about them is odd, looked at in one pass; else None."""
+        h = read["h_ph"]
+        if tuple(a.dtype.str for a in read.values()) != SOUND or self._fill(beam) is not None:
+            return None
+        x, pulse = np.empty(h.size), np.empty(h.size, np.int64)
+        geosegments = table.dist_x[g0:g1], table.first[g0:g1], table.count[g0:g1], table.degraded[g0:g1]
+        columns = tuple(read[name] for name in PHOTON_COLUMNS)
+        if not sound_photons(columns, geosegments, (WITHIN, ELLIPSOID_HEIGHTS), STANDING, x, pulse):
+            return None
+        return PhotonArrays(x, h, read["signal_conf_ph"], read["quality_ph"], pulse)
+
+    def _mended(
+        self, beam: str, read: Mapping[str, NDArray], table: BeamTable, segment: NDArray[np.int64]
+    ) -> PhotonArrays:
+        """Photons with what is damaged among them counted, noted, and mended or left out."""
         along, h = clean(read["dist_ph_along"], "dist_ph_along"), self._heights(beam, read["h_ph"])
         table.count_damage("height", segment, ~possible(h))
         lost = np.isnan(along) | never_written(along, STANDING)
@@ -398,7 +437,7 @@ class Granule(Identity):
             # A photon of no known place counts as rejected, in the middle of its geosegment.
             h = np.where(lost, h.dtype.type(np.nan), h)
         x = table.dist_x[segment] + np.where(lost, 10.0, along)
-        conf, unknown = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        conf, unknown = _codes(read["signal_conf_ph"], -2, 4, -1)
         table.count_damage("confidence", segment, unknown)
         quality, unknown = _codes(read["quality_ph"], 0, 29, 29)
         table.count_damage("quality", segment, unknown)
@@ -413,21 +452,10 @@ class Granule(Identity):
         drop = (segment < 0) | table.degraded[segment]
         if drop.any():
             x, h, conf, quality, pulse = (a[~drop] for a in (x, h, conf, quality, pulse))
-        ref = table.reference_row[g0:g1]
-        has = ref >= 0
-        node_x = table.dist_x[g0:g1][has] + along[ref[has] - rows.start]
-        order = np.flatnonzero(increasing_rows(node_x))
-        index = np.flatnonzero(has)[order] + g0
-        nodes = Nodes(
-            node_x[order],
-            {name: a[index] for name, a in table.columns.items()},
-            None if table.saturated is None else table.saturated[index],
-            table.degraded[index],
-        )
-        return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse), nodes
+        return PhotonArrays(x, h, np.ascontiguousarray(conf), quality, pulse)
 
     def _columns(self, beam: str, names: Iterable[str], start: int, stop: int) -> dict[str, NDArray]:
-        """Rows of variables of the heights group."""
+        """Rows of variables of the heights group; of the confidences those of sea ice."""
         if self.stream is not None:
             warm(self.file, self.stream, dict.fromkeys((f"{beam}/heights/{n}" for n in names), (start, stop)))
         columns = {
@@ -435,30 +463,41 @@ class Granule(Identity):
             for name in names
         }
         with damage(self.id, f"{beam}/heights"):
-            return read_columns(columns, start, stop, self.stream)
+            return read_columns(columns, start, stop, self.stream, {"signal_conf_ph": SEA_ICE})
 
     def _heights(self, beam: str, h: NDArray) -> NDArray[np.floating]:
         """Heights as native floats; the fill that the file declares becomes NaN."""
         if h.dtype != np.float32:  # kernels are compiled for native floats
             h = np.asarray(h, "f8")
+        fill = self._fill(beam)
+        return h if fill is None else np.where(h == h.dtype.type(fill), h.dtype.type(np.nan), h)
+
+    def _fill(self, beam: str) -> float | None:
+        """Fill that the file declares for heights; None where it is no possible height, such as NaN or 3.4e38."""
         fill = np.ravel(self.file[f"{beam}/heights/h_ph"].attrs.get("_FillValue", ()))
         if fill.size != 1 or fill.dtype.kind not in "fiu" or not possible(fill.astype("f8")).all():
-            return h  # NaN, 3.4e38 and their like are no height anyway
-        return np.where(h == fill.astype(h.dtype), h.dtype.type(np.nan), h)
+            return None
+        return float(fill[0])
+
+    @staticmethod
+    def _photon_range(table: BeamTable, g0: int, g1: int) -> range:
+        """Range of photon rows of geosegments g0 to g1."""
+        first, count = table.first[g0:g1], table.count[g0:g1]
+        used = count > 0
+        return range(int(first[used].min()), int((first + count)[used].max()))
 
     @staticmethod
     def _photon_rows(table: BeamTable, g0: int, g1: int) -> tuple[range, NDArray[np.int64]]:
         """Range of photon rows of geosegments g0 to g1, and the geosegment of each row (-1: of none)."""
         first, count = table.first[g0:g1], table.count[g0:g1]
         used = count > 0
-        start = int(first[used].min())
-        stop = int((first + count)[used].max())
+        rows = Granule._photon_range(table, g0, g1)
         if np.array_equal(first[used][1:], (first + count)[used][:-1]):
-            return range(start, stop), np.repeat(np.arange(g0, g1), count)
-        segment = np.full(stop - start, -1, np.int64)
+            return rows, np.repeat(np.arange(g0, g1), count)
+        segment = np.full(len(rows), -1, np.int64)
         for g in np.flatnonzero(used):
-            segment[first[g] - start : first[g] - start + count[g]] = g0 + g
-        return range(start, stop), segment
+            segment[first[g] - rows.start : first[g] - rows.start + count[g]] = g0 + g
+        return rows, segment
 
     def track(
         self,
@@ -637,7 +676,7 @@ class Granule(Identity):
         rows, segment = rows[:1_000_000], segment[:1_000_000]
         names = ("signal_conf_ph", "quality_ph", "h_ph", "dist_ph_along")
         read = self._columns(beam, names, rows.start, rows.stop)
-        conf, _ = _codes(read["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        conf, _ = _codes(read["signal_conf_ph"], -2, 4, -1)
         quality, _ = _codes(read["quality_ph"], 0, 29, 29)
         taken = {
             "of no geosegment (ph_index_beg)": segment < 0,
@@ -687,7 +726,7 @@ class Granule(Identity):
         heights = self._columns(
             beam, (*dict.fromkeys((*needed, *optional.values(), *more)),), rows.start, rows.stop
         )
-        conf, _ = _codes(heights["signal_conf_ph"][:, SEA_ICE], -2, 4, -1)
+        conf, _ = _codes(heights["signal_conf_ph"], -2, 4, -1)
         quality, _ = _codes(heights["quality_ph"], 0, 29, 29)
         ok = (segment >= 0) & keep[segment] & (conf != -2) & (quality % 10 != 3)
         x = table.dist_x[segment] + clean(heights["dist_ph_along"], "dist_ph_along")

@@ -7,9 +7,12 @@ note. What is left of a beam is used only while the contradictions are few.
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from is2ice.science.compiled import njit
 
 __all__ = [
     "MENDED",
@@ -22,6 +25,7 @@ __all__ = [
     "mended_pulses",
     "never_written",
     "position_outliers",
+    "sound_photons",
     "standing_rows",
     "time_outliers",
 ]
@@ -106,6 +110,64 @@ def mended_pulses(frame: NDArray, pulse: NDArray) -> tuple[NDArray[np.int64], Ma
     before = np.searchsorted(good, np.flatnonzero(bad)) - 1
     number[bad] = number[good[np.clip(before, 0, None)]]
     return number, bad
+
+
+@njit(cache=True, nogil=True)
+def sound_photons(
+    columns: Any, geosegments: Any, limits: Any, standing: int, x: F8, number: NDArray[np.int64]
+) -> bool:
+    """Return True if nothing about photons in file order is odd, with their positions and pulse numbers written.
+
+    Odd are values that cannot be or that stand still (:func:`never_written`), unknown codes, pulses that are out of
+    order, photons of no geosegment or of a degraded one. One pass, where the functions that mend make twenty.
+
+    Parameters
+    ----------
+    columns : tuple of six arrays
+        ``dist_ph_along``, ``h_ph``, ``signal_conf_ph`` of sea ice, ``quality_ph``, ``pce_mframe_cnt``, ``ph_id_pulse``.
+    geosegments : tuple of four arrays
+        Distance (m), row of the first photon, number of photons, and True where degraded.
+    limits : tuple of two pairs
+        Least and greatest distance in a geosegment, and height, m.
+    standing : int
+        Photons in a row with one place or pulse, beyond what a shot can have; a tenth of it for heights.
+    x, number : arrays
+        Position (m) and pulse number of each photon, written.
+    """
+    along, h, conf, quality, frame, pulse = columns
+    dist_x, first, count, degraded = geosegments
+    (near, far), (low, high) = limits
+    i, at = 0, -1
+    same_place = same_height = same_number = same_pulse = 1
+    for g in range(count.size):
+        if count[g] <= 0:
+            continue
+        if degraded[g] or (at >= 0 and first[g] != at):
+            return False
+        at = first[g] + count[g]
+        for _ in range(count[g]):
+            a, z = along[i], h[i]
+            if not (near <= a <= far and low < z < high):
+                return False
+            if conf[i] < -2 or conf[i] > 4 or quality[i] < 0 or quality[i] > 29:
+                return False
+            if pulse[i] < 1 or pulse[i] > PULSES:
+                return False
+            x[i] = dist_x[g] + np.float64(a)
+            number[i] = np.int64(frame[i]) * PULSES + np.int64(pulse[i]) - 1
+            if i > 0:
+                if number[i] < number[i - 1]:
+                    return False
+                same_place = same_place + 1 if a == along[i - 1] else 1
+                same_height = same_height + 1 if z == h[i - 1] else 1
+                same_number = same_number + 1 if number[i] == number[i - 1] else 1
+                same_pulse = same_pulse + 1 if pulse[i] == pulse[i - 1] else 1
+                if same_place >= standing or 10 * same_height >= standing or same_pulse >= standing:
+                    return False
+                if same_number >= 10 * standing:
+                    return False
+            i += 1
+    return i == x.size
 
 
 def _numbered(frame: NDArray, pulse: NDArray) -> tuple[NDArray[np.int64], Mask]:

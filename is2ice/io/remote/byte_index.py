@@ -1,8 +1,9 @@
 """Kept index of the bytes of remote granules, so that a granule read before opens in one request.
 
-Off unless ``IS2ICE_INDEX`` names a folder, or is ``1`` for the user's cache folder. One small JSON file a granule
-holds the blocks of HDF5 metadata that reading went through, bound to size, entity tag and time of change of the
-remote file: every opening still asks the server for these, and an index of another version is thrown away.
+It is kept in the user's cache folder, or in the folder that ``IS2ICE_INDEX`` names; ``IS2ICE_INDEX=0`` keeps none.
+Those who may write to one folder share what each has learned. One small JSON file a granule holds the blocks of HDF5
+metadata that reading went through, bound to size, entity tag and time of change of the remote file: every opening
+still asks the server for these, and an index of another version is thrown away.
 
 Metadata blocks and not Kerchunk references: what one reader learns is part of a granule, and in a reference file
 chunks that are not named read as fill values, which is to say as wrong numbers.
@@ -29,14 +30,16 @@ log = logging.getLogger("is2ice")
 FORMAT = 1
 #: Bytes of blocks beyond which no index is kept: that much is not metadata.
 LARGEST = 32 * 2**20
+#: Bytes of all indices of a folder, beyond which those not used for longest are deleted.
+FULL = 256 * 2**20
 
 
 def folder() -> Path | None:
     """Return the folder of kept indices; None if none are to be kept."""
     named = os.environ.get("IS2ICE_INDEX", "")
-    if named.lower() in ("", "0", "no", "false"):
+    if named.lower() in ("0", "no", "false"):
         return None
-    if named.lower() not in ("1", "yes", "true"):
+    if named.lower() not in ("", "1", "yes", "true"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "is2ice" / "index"
 
@@ -69,6 +72,8 @@ def load(stream: RemoteFile) -> bool:
             path.unlink()
         return False
     stream.adopt(size, blocks)
+    with suppress(OSError):
+        os.utime(path)
     return True
 
 
@@ -95,6 +100,7 @@ def save(stream: RemoteFile) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(document))
         os.replace(part, path)
+        _trim(path.parent)
     except OSError as error:  # an index is a help, never a need
         log.info("%s: no index is kept (%s)", stream.name, error)
         with suppress(OSError):
@@ -102,6 +108,16 @@ def save(stream: RemoteFile) -> Path | None:
         return None
     stream.adopted = len(blocks)
     return path
+
+
+def _trim(where: Path) -> None:
+    """Delete the indices not used for longest, where they are more than a folder may hold."""
+    kept = sorted(((s.st_mtime, s.st_size, p) for p in where.glob("*.json") if (s := p.stat())), reverse=True)
+    held = 0
+    for _, size, path in kept:
+        held += size
+        if held > FULL:
+            path.unlink(missing_ok=True)
 
 
 def _path(stream: RemoteFile) -> Path | None:

@@ -45,7 +45,11 @@ def _unshuffle(raw: NDArray[Any], out: NDArray[Any], size: Any, n: Any) -> None:
 
 
 def read_columns(
-    datasets: Mapping[str, h5py.Dataset], start: int, stop: int, stream: RemoteFile | None = None
+    datasets: Mapping[str, h5py.Dataset],
+    start: int,
+    stop: int,
+    stream: RemoteFile | None = None,
+    column: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray]:
     """Return the same rows of several datasets; of a remote file, all their chunks in one round of requests.
 
@@ -56,6 +60,8 @@ def read_columns(
         Rows along the first axis.
     stream : RemoteFile, optional
         Beneath the datasets' file.
+    column : mapping of str to int, optional
+        The one column to keep of datasets with two dimensions.
 
     Returns
     -------
@@ -63,7 +69,8 @@ def read_columns(
     """
     if stream is not None:
         prefetch(stream, ((dataset, start, stop) for dataset in datasets.values()))
-    return {name: read_rows(dataset, start, stop, stream) for name, dataset in datasets.items()}
+    kept = column or {}
+    return {name: read_rows(d, start, stop, stream, kept.get(name)) for name, d in datasets.items()}
 
 
 def prefetch(stream: RemoteFile, wanted: Iterable[tuple[h5py.Dataset, int, int]]) -> None:
@@ -108,7 +115,13 @@ def _located(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | 
     return out
 
 
-def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | None = None) -> NDArray:
+def read_rows(
+    dataset: h5py.Dataset,
+    start: int,
+    stop: int,
+    stream: RemoteFile | None = None,
+    column: int | None = None,
+) -> NDArray:
     """``dataset[start:stop]``, faster for gzip-compressed chunks.
 
     Parameters
@@ -118,29 +131,32 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
         Rows along the first axis.
     stream : RemoteFile, optional
         Beneath the dataset's file.
+    column : int, optional
+        Keep this column of two dimensions alone.
 
     Returns
     -------
     numpy.ndarray
     """
-    start, stop = max(0, start), min(stop, dataset.shape[0])
+    keep: Any = ... if column is None else (slice(None), column)
+    shape, dtype = dataset.shape, dataset.dtype
+    start, stop = max(0, start), min(stop, shape[0])
     shuffled = _plain_filters(dataset, stream is not None)
     if shuffled is None or stop <= start:
-        return dataset[start:stop]
+        return dataset[start:stop][keep]
     checked_size(dataset, stop - start)
-    rows, width = dataset.chunks[0], dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=object))
+    rows, width = dataset.chunks[0], dtype.itemsize * int(np.prod(shape[1:], dtype=object))
     name = getattr(dataset, "granule", "the file")
     if rows * width > MOST_CHUNK:
         raise GranuleError(
             f"{name}: {dataset.name.lstrip('/')} declares chunks of {rows * width:,} bytes; fetch it again"
         )
-    tail = (0,) * (dataset.ndim - 1)
-    dtype = dataset.dtype
-    out = np.empty((stop - start, *dataset.shape[1:]), dtype)
+    tail, path = (0,) * (len(shape) - 1), dataset.name
+    out = np.empty((stop - start, *(shape[1:] if column is None else ())), dtype)
     firsts = range(start - start % rows, stop, rows)
     fetched = None if stream is None else _fetched(dataset, firsts, stream)
     if stream is not None and fetched is None:
-        return dataset[start:stop]
+        return dataset[start:stop][keep]
     for i, first in enumerate(firsts):
         if fetched is not None:
             raw = fetched[i]
@@ -148,13 +164,13 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile |
             try:
                 mask, raw = dataset.id.read_direct_chunk((first, *tail))
             except (OSError, RuntimeError, ValueError):  # a chunk never written holds the fill value
-                return dataset[start:stop]
+                return dataset[start:stop][keep]
             if mask:  # a filter was skipped for this chunk
-                return dataset[start:stop]
-        with damage(name, dataset.name, partial(_start, dataset, first, tail, stream)):
-            chunk = _decode(raw, dtype, shuffled, rows * width).reshape(rows, *dataset.shape[1:])
+                return dataset[start:stop][keep]
         lo, hi = max(first, start), min(first + rows, stop)
-        out[lo - start : hi - start] = chunk[lo - first : hi - first]
+        with damage(name, path, partial(_start, dataset, first, tail, stream)):
+            chunk = _decode(raw, dtype, shuffled, rows * width).reshape(rows, *shape[1:])
+        out[lo - start : hi - start] = chunk[lo - first : hi - first][keep]
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -60,15 +61,28 @@ def test_a_second_opening_asks_for_data_only(url, part, tmp_path):
     assert "hush" not in kept[0].read_text()
 
 
-def test_off_unless_wanted(url, part, tmp_path, monkeypatch):
-    monkeypatch.delenv("IS2ICE_INDEX")
+def test_kept_by_default_and_not_where_unwanted(url, part, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("IS2ICE_INDEX", "0")
     read(url, part)
     assert byte_index.folder() is None
-    assert not (tmp_path / "kept").exists()
-    monkeypatch.setenv("IS2ICE_INDEX", "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert not any((tmp_path / name).exists() for name in ("kept", "cache"))
+    monkeypatch.delenv("IS2ICE_INDEX")
     read(url, part)
     assert len(list((tmp_path / "cache" / "is2ice" / "index").iterdir())) == 1
+
+
+def test_a_full_folder_drops_what_was_not_used_for_longest(url, part, tmp_path, monkeypatch):
+    read(url, part)
+    (kept,) = (tmp_path / "kept").iterdir()
+    for age, name in enumerate(("new", "old")):
+        other = kept.with_name(f"{name}.json")
+        other.write_bytes(kept.read_bytes())
+        os.utime(other, (1e9 - age, 1e9 - age))
+    monkeypatch.setattr(byte_index, "FULL", 2.5 * kept.stat().st_size)
+    kept.unlink()
+    read(url, part)
+    assert sorted(p.name for p in kept.parent.iterdir()) == sorted([kept.name, "new.json"])
 
 
 def test_a_changed_file_drops_its_index(tmp_path, monkeypatch):
