@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from is2ice import schema
 from is2ice.classifiers.base import Classifier
 from is2ice.classifiers.given import given_classes
 from is2ice.classifiers.registry import by_name
@@ -37,6 +38,7 @@ def classify(segments: xr.Dataset, model: Any = "default") -> xr.Dataset:
     ValueError
         For a name that is not known, codes that are none, or a model that does not fit the segments or this package.
     """
+    schema.check_dataset(segments, "classify")
     if not isinstance(model, str) and not hasattr(model, "predict"):
         return given_classes(segments, model)
     return (by_name(model) if isinstance(model, str) else model).predict(segments)

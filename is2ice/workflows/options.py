@@ -22,7 +22,7 @@ from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__
 
-__all__ = ["Options", "pin_classifier"]
+__all__ = ["Options", "as_options", "pin_classifier"]
 
 #: Values accepted for options that are words.
 _WORDS: Mapping[str, tuple[str | None, ...]] = {
@@ -142,6 +142,28 @@ class Options:
             )
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
         return cls(**plain)
+
+
+def as_options(given: Options | Mapping[str, Any] | None) -> Options:
+    """Return options from a record, from a mapping of their names, or the defaults.
+
+    Raises
+    ------
+    TypeError
+        Something else, or a name that is no option.
+    """
+    if given is None:
+        return Options()
+    if isinstance(given, Mapping):
+        known = [f.name for f in fields(Options)]
+        if unknown := [str(name) for name in given if name not in known]:
+            raise TypeError(f"options: no {', '.join(unknown)}; expected some of {', '.join(known)}")
+        return Options(**given)
+    if not isinstance(given, Options):
+        raise TypeError(
+            f"options: expected is2ice.Options or a mapping of its names, got {type(given).__name__}"
+        )
+    return given
 
 
 def pin_classifier(options: Options) -> Options:
