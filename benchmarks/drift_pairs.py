@@ -1,6 +1,6 @@
 """Displacements accepted and refused, of right and of wrong pairs of a pass and an image, by length of track.
 
-    python benchmarks/drift_pairs.py [--set judge] [--folder build/drift_pairs] [--json FILE]
+    python benchmarks/drift_pairs.py [--set judge] [--folder build/drift_pairs] [--rows FILE]
     python benchmarks/drift_pairs.py --lengths 2 5 --beams 3
 
 Passes of the default physics, of drawn physics and through the second optics, each with an image of its own ice
@@ -118,15 +118,18 @@ def main() -> None:
     parser.add_argument("--lengths", type=float, nargs="+", default=LENGTHS, help="km; 0: the whole pass")
     parser.add_argument("--beams", type=int, choices=(1, 3), default=1, help="of a piece")
     parser.add_argument("--pieces", type=int, default=4, help="of each pass and length")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--rows", type=Path, help="file for a line of JSON of each pair, written as it is measured"
+    )
     args = parser.parse_args()
     cases = CHOOSE if args.set == "choose" else JUDGE
     rows = []
     for row in measure(cases, args.folder, tuple(args.lengths), args.beams, args.pieces):
         rows.append(row)
+        if args.rows is not None:
+            with args.rows.open("a") as f:
+                f.write(json.dumps(row) + "\n")
     show(rows)
-    if args.json is not None:
-        args.json.write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":
