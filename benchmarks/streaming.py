@@ -67,14 +67,14 @@ def weight(path: Path, beam: str, subset: Subset) -> int:
 
 def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule]:
     start = time.perf_counter()
-    g = Granule(open_it())
+    g = Granule(open_it(), [beam])
     g.track(beam, subset, **options)
     return time.perf_counter() - start, g
 
 
 def first_opening(path: Path, beam: str, latency: float) -> dict[str, float]:
     """Seconds, MB and requests of the box without and with a kept index, and what plain fsspec takes."""
-    found = {}
+    found, path = {}, path.resolve()
     subset = box(path, beam)
     timed(lambda: path, beam, subset)  # compiles
     with LocalCloud(path.parent, stac=False) as cloud, tempfile.TemporaryDirectory() as kept, indexed("0"):

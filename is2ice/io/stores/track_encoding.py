@@ -13,15 +13,17 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
 
 from .cf_attributes import plain
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["META", "decode", "digest_of", "encode", "group_meta"]
 
@@ -52,6 +54,8 @@ def encode(ds: xr.Dataset) -> dict[str, bytes]:
         Bytes by their name below the track's group, as ``height/c/0``.
     """
     plan = schema.encoding(ds)
+    import xarray as xr
+
     variables, attributes = xr.conventions.encode_dataset_coordinates(ds)
     out: dict[str, bytes] = {}
     arrays: dict[str, Any] = {}
@@ -78,6 +82,8 @@ def decode(objects: Mapping[str, bytes]) -> xr.Dataset:
     KeyError, ValueError
         An object is absent, or not what was written.
     """
+    import xarray as xr
+
     root = json.loads(objects[META])
     variables = {}
     for name, meta in root["consolidated_metadata"]["metadata"].items():
