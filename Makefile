@@ -36,7 +36,7 @@ env: $(READY)  ## build .venv from the lock (Python 3.11, or PYTHON=python3.13; 
 $(READY): $(VENV)/.horovod pyproject.toml
 	$(UV) pip install -q --python $(BIN)/python --no-deps -e .
 	@mkdir -p build
-	$(BIN)/is2ice quicklook --quiet sample_data/ATL03_20191116193412_07410510_006_01.h5 gt1r \
+	$(BIN)/is2ice quicklook --quiet sample_data/ATL03_20191116193412_07410510_006_01.h5 gt2r \
 	    --truth sample_data/truth/truth.nc --out build/sample.png
 	@touch $@
 

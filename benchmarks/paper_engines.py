@@ -38,14 +38,13 @@ def simulate(args: argparse.Namespace, folder: Path) -> list[paper.PassData]:
 
 
 def contents(study: paper.Study) -> dict[str, str]:
-    """Checksum of each variable of each track of the study's stores, and of the weights of each model."""
+    """Checksum of each variable of each track of the study's stores, with its coordinates, and of each model."""
     found = {}
     for path in (study.labelled, study.tracks("segments"), *map(study.tracks, study.classifiers)):
         for granule, beam in sorted(stores.open_store(path).tracks):
             track = stores.open_track(path, granule, [beam], chunks=None)
-            for name in sorted(map(str, track.variables)):
-                one = track[[name]] if name in track.data_vars else track[name].to_dataset(name="x")
-                found[f"{path.name} {granule} {beam} {name}"] = stores.checksum(one)
+            for name in sorted(map(str, track.data_vars)):
+                found[f"{path.name} {granule} {beam} {name}"] = stores.checksum(track[[name]])
     for path in sorted((study.folder / "models").iterdir()):
         if is_model(path):
             found[f"model {path.name}"] = read_card(path)["weights"]["sha256"]

@@ -23,7 +23,14 @@ extensions = [
     "is2ice_docs",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_ext", "_templates", "measured", "**.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "_templates",
+    "measured",
+    "_generated/gallery_cards.md",
+    "**.ipynb_checkpoints",
+]
 source_suffix = {
     ".rst": "restructuredtext",
     ".md": "myst-nb",

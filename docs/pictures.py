@@ -12,7 +12,7 @@ from is2ice.reports.plot_figures import draw_methods
 from is2ice.reports.plot_workflow import draw_stages, draw_steps
 
 STATIC = Path(__file__).resolve().parent / "_static"
-BEAM = "gt1r"
+BEAM = "gt2r"
 
 
 def main() -> None:

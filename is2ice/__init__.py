@@ -84,7 +84,11 @@ __all__ = ["__version__", *_PUBLIC]
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
-        raise AttributeError(f"module 'is2ice' has no attribute {name!r}; it has {', '.join(_PUBLIC)}")
+        import difflib
+
+        near = difflib.get_close_matches(name, _PUBLIC)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(_PUBLIC)}"
+        raise AttributeError(f"module 'is2ice' has no attribute {name!r}; {hint}")
     home = _PUBLIC[name]
     if name in _LATER:
         import_module("xarray")

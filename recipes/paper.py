@@ -93,20 +93,24 @@ def given(args: argparse.Namespace) -> list[paper.PassData]:
 
 
 def measure(folder: Path, say) -> None:
-    """Measure what tables II, IV and V show, unless it was measured before."""
+    """Measure what tables II, IV and V show, unless it was measured before on a machine that was not busy."""
     folder.mkdir(parents=True, exist_ok=True)
+    have = published_tables.read_measured(folder)
     for name, command in MEASURE.items():
         path = folder / published_tables.FILES[name]
-        if path.is_file():
+        if have[name] is not None and not have[name].get("busy"):
             continue
         say(f"measuring {name}")
-        more = ("--json", str(path)) if name == "training" else ()
+        part = path.with_suffix(".part")
+        more = ("--json", str(part)) if name == "training" else ()
         done = subprocess.run([sys.executable, *command, *more], capture_output=True, text=True, check=False)
         if done.returncode:
             why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             say(f"  {name}: {why}; the table says 'not measured here'")
-        elif name == "scaling":
-            path.write_text(done.stdout)
+            continue
+        if name == "scaling":
+            part.write_text(done.stdout)
+        part.replace(path)
 
 
 def arguments() -> argparse.Namespace:
@@ -137,7 +141,7 @@ def arguments() -> argparse.Namespace:
     add(
         "--measured",
         type=Path,
-        help="folder of measured scaling; by default OUT/measured, measured if absent",
+        help="folder of measured scaling; by default OUT/measured, measured if absent or BUSY",
     )
     add("--no-measure", action="store_true", help="do not measure scaling and training")
     add("--km", type=float, nargs=2, help="part of the tracks shown, km")
@@ -190,7 +194,7 @@ def main() -> None:
         say=args.say,
     )
     measured = args.measured or args.out / "measured"
-    if not args.no_measure:
+    if not args.no_measure and args.measured is None:
         measure(measured, args.say)  # first, while nothing else runs
     study.carry_out()
     km = None if args.km is None else (args.km[0], args.km[1])

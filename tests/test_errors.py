@@ -28,6 +28,7 @@ def test_every_extra_is_declared_and_names_its_package() -> None:
         "tensorflow": "tensorflow-cpu",
         "rasterio": "odc-stac",
         "harmony": "harmony-py",
+        "RangeHTTPServer": "rangehttpserver",
     }
     for package, (_, extra) in EXTRAS.items():
         name = distribution.get(package, package.replace("_", "-").replace(".", "-"))

@@ -51,15 +51,23 @@ def test_every_block_runs_as_it_stands(tmp_path: Path, monkeypatch, capsys) -> N
         assert not stopped.value.code, (line, said.err)
         assert "\nnext: " in "\n" + said.err, line
         ran += 1
-    assert ran == 9
+    assert ran == 10
     made = {p.name for p in tmp_path.iterdir()}
-    assert {"quicklook.png", "track.png", "report.html", "map.nc", "map.png", "freeboard.csv"} <= made
+    assert {
+        "quicklook.png",
+        "track.png",
+        "explore.html",
+        "report.html",
+        "map.nc",
+        "map.png",
+        "freeboard.csv",
+    } <= made
     assert "published" not in made  # a dry run
 
 
 def test_targets_of_make_exist() -> None:
     targets = [shlex.split(line, comments=True)[1] for line in commands() if line.startswith("make ")]
-    assert targets == ["demo", "test"]
+    assert targets == ["env", "demo", "test"]
     for target in targets:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

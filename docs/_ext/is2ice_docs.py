@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ def write_pages(app: Any) -> None:
     for name in COMMANDS:
         describe(f"is2ice {name}", load(name), lines)
     (out / "commands.md").write_text("\n".join(lines))
+    write_gallery(out)
     readme = (DOCS.parent / "README.md").read_text()
     first = readme[readme.index("## The first minutes") : readme.index("## How good it is")]
     words = readme[readme.index("## Words") : readme.index("## Further")]
@@ -59,6 +62,32 @@ def write_pages(app: Any) -> None:
     texts = [(DOCS.parent / "cluster" / f"{page}.md").read_text() for page in pages]
     deeper = [re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE) for text in texts]
     (out / "clusters.md").write_text(without_links("# Clusters\n\n" + "\n".join(deeper)))
+
+
+def write_gallery(out: Path) -> None:
+    """Write the cards of the gallery: title, first sentence and last picture of each notebook, in the page's order."""
+    order = re.findall(r"^(\w+)$", (DOCS / "gallery" / "index.md").read_text(), flags=re.MULTILINE)
+    cards = []
+    for name in order:
+        cells = json.loads((DOCS / "gallery" / f"{name}.ipynb").read_text())["cells"]
+        title, _, text = "".join(cells[0]["source"]).removeprefix("# ").partition("\n\n")
+        about = re.split(r"(?<=[.:]) ", re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text))[0]
+        shown = [
+            o["data"]["image/png"]
+            for c in cells
+            for o in c.get("outputs", ())
+            if "image/png" in o.get("data", {})
+        ]
+        picture = ""
+        if shown:
+            (out / f"{name}.png").write_bytes(base64.b64decode(shown[-1]))
+            picture = f":img-top: ../_generated/{name}.png\n:img-alt: picture of the notebook\n"
+        cards.append(
+            f":::{{grid-item-card}} {title}\n:link: ../gallery/{name}\n:link-type: doc\n{picture}{about}\n:::"
+        )
+    (out / "gallery_cards.md").write_text(
+        "::::{grid} 1 2 3 3\n:gutter: 3\n\n" + "\n".join(cards) + "\n::::\n"
+    )
 
 
 def without_links(text: str) -> str:
@@ -70,7 +99,7 @@ def describe(name: str, command: Any, lines: list[str]) -> None:
     """Add the section of a command, and of the commands of a group."""
     help_text = str(command.help or "").split("\f")[0].replace("\\[", "[").strip()
     lines += [f"{'#' * min(4, 1 + name.count(' '))} {name}", "", help_text, ""]
-    rows = [p for p in command.params if p.name not in ("help", "version", "quiet", "verbose")]
+    rows = [p for p in command.params if p.name not in ("help", "quiet", "verbose")]
     if rows:
         lines += ["| option | meaning | default |", "|---|---|---|"]
     for p in rows:

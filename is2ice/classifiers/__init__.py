@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import xarray as xr
 
 from is2ice.classifiers.base import Classifier
+from is2ice.classifiers.given import given_classes
 from is2ice.classifiers.registry import by_name
 
 __all__ = ["Classifier", "by_name", "classify"]
 
 
-def classify(segments: xr.Dataset, model: str | Classifier = "default") -> xr.Dataset:
+def classify(segments: xr.Dataset, model: Any = "default") -> xr.Dataset:
     """Add the surface class of every segment.
 
     Parameters
     ----------
     segments : xarray.Dataset
         :data:`is2ice.schema.SEGMENTS`, dims ``(beam, x_atc)`` or ``(x_atc,)``.
-    model : str or Classifier
+    model : str, Classifier or array of int
         ``"default"`` comes trained, ``"radiometric"`` is a tree of physical thresholds, ``"paper_lstm"`` and
         ``"paper_mlp"`` are the published networks, trained as the default is: for comparison with the paper, not for
         use (macro-F1 0.28 to 0.40 and water recall up to 0.08 on all judges); otherwise a folder made by
-        ``is2ice train``.
+        ``is2ice train``. An array of class codes of the shape of the segments (0 thick ice, 1 thin ice, 2 open
+        water, -1 unlabelled) takes the place of a classifier.
 
     Returns
     -------
@@ -31,6 +35,8 @@ def classify(segments: xr.Dataset, model: str | Classifier = "default") -> xr.Da
     Raises
     ------
     ValueError
-        For a name that is not known, or a model that does not fit the segments or this package.
+        For a name that is not known, codes that are none, or a model that does not fit the segments or this package.
     """
+    if not isinstance(model, str) and not hasattr(model, "predict"):
+        return given_classes(segments, model)
     return (by_name(model) if isinstance(model, str) else model).predict(segments)

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from is2ice.errors import MissingExtraError, extra_hint
+
 __all__ = ["Alone", "Horovod", "Replicas", "launched", "started_as"]
 
 
@@ -112,7 +114,7 @@ class Horovod:
 
     Raises
     ------
-    ImportError
+    MissingExtraError
         Horovod is not installed, or not built for TensorFlow.
     """
 
@@ -126,9 +128,8 @@ class Horovod:
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
-            raise ImportError(
-                f"Horovod cannot be imported ({error}). It is built from source against TensorFlow: `make env`, or "
-                "train with one replica"
+            raise MissingExtraError(
+                f"{extra_hint('horovod')} ({error}; it is built from source against TensorFlow, as `make env` does)"
             ) from error
         hvd.init()
         self._hvd = hvd

@@ -19,11 +19,17 @@ def explore(
     path: Annotated[
         str, typer.Option("--out", help="Page to write (.html), also in a bucket.")
     ] = "explore.html",
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, help="Version of a published store; else the current one."),
+    ] = None,
     points: Annotated[int, typer.Option("--points", min=10, help="Segments shown of each track.")] = 600,
 ) -> None:
     """Write a page with a polar map of the tracks of a store; a click on a track shows its profile."""
     from is2ice.reports.explorer import explore as write
 
     with err.status("reading tracks") as status:
-        page = write(store, path, points=points, progress=None if state.quiet else status.update)
+        page = write(
+            store, path, points=points, version=version, progress=None if state.quiet else status.update
+        )
     out.print(f"page: {page}; open it in a browser")

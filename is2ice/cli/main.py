@@ -198,8 +198,19 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; errors are one line unless ``--debug`` is given."""
     try:
         app(args=args, standalone_mode=True, prog_name="is2ice")
-    except (Is2IceError, ValueError, FileNotFoundError) as error:
+    except (Is2IceError, ValueError) as error:
         _fail(error, str(error), 2)
+    except (
+        FileNotFoundError,
+        FileExistsError,
+        IsADirectoryError,
+        NotADirectoryError,
+        PermissionError,
+    ) as error:
+        named = (
+            f"{error.filename}: {str(error.strerror).lower()}"  # without the number that str() puts before it
+        )
+        _fail(error, named if error.filename else str(error), 2)
     except ModuleNotFoundError as error:
         line = extra_hint(error.name or "")
         _fail(error, line or f"{error} (unexpected; --debug shows where)", 2 if line else 3)

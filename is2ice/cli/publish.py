@@ -63,6 +63,8 @@ def publish(
         print_json(asdict(done) | {"page": written})
         return
     out.print(f"{'would publish to ' if dry_run else ''}{done}")
+    if dry_run:
+        state.next = "the same command without --dry-run"
     if written:
         out.print(f"page: {written}")
 

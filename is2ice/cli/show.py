@@ -13,6 +13,8 @@ from .console import AsJson, Km, cell, check_picture, out, print_json, print_tab
 if TYPE_CHECKING:
     import xarray as xr
 
+    from is2ice.io.stores.store import Store
+
 __all__ = ["quicklook_app", "schema_app", "show_app", "versions_app"]
 
 show_app = typer.Typer(add_completion=False)
@@ -69,8 +71,13 @@ def _show_granule(source: str, counts: bool, as_json: bool) -> None:
     columns = ["beam", "strength", "spot", "photons", "geosegments", "length_km", "start", "latitude"]
     columns += ["heights_above"] + (["confidence"] if counts else [])
     print_table(document["beams"], columns)
+    if document["simulated"]:
+        out.print(f"SIMULATED: {document['simulated']}")
     for note in document["notes"]:
         out.print(f"note: {note}")
+    out.print(
+        f'in Python: is2ice.open_track("{source}"); in xarray with engine="is2ice": without it the root is empty'
+    )
 
 
 def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
@@ -120,6 +127,7 @@ def _describe_granule(source: str, counts: bool) -> dict[str, Any]:
             "cycle": granule.cycle,
             "region": granule.region,
             "sc_orient": granule.orientation,
+            "simulated": granule.simulated,
             "beams": beams,
             "notes": [*granule.notes, *notes],
         }
@@ -143,19 +151,35 @@ def _show_store(store: str, granule: str | None, beam: str | None, as_json: bool
     if as_json:
         tracks = [dict(r, attributes=listed.tracks[r["granule"], r["beam"]]) for r in rows]
         print_json(tracks if beam else rows)
-    elif len(rows) == 1:
-        attrs = listed.tracks[rows[0]["granule"], rows[0]["beam"]]
-        for key, value in rows[0].items():
-            out.print(f"{key:20} {cell(value)}")
-        for note in attrs.get("notes", ()):
-            out.print(f"note: {note}")
     else:
-        columns = ["granule", "beam", "beam_strength", "time_coverage_start", "n_filled", "n_leads"]
-        print_table(rows, [*columns, "n_freeboard", "freeboard_mean", "freeboard_median"])
-        out.print(repr(listed)[1:-1])
+        _print_tracks(listed, rows)
     if rows:
         more = f" --granule {rows[0]['granule']}" if len(listed.granules) > 1 else ""
         state.next = f"is2ice quicklook {store} {rows[0]['beam']}{more}"
+
+
+def _print_tracks(listed: Store, rows: list[dict[str, Any]]) -> None:
+    """Print a table of tracks, or all that is known of a single one."""
+    from is2ice.schema import simulated_by
+
+    attrs = [listed.tracks[row["granule"], row["beam"]] for row in rows]
+    made_by = simulated_by(*attrs)
+    if len(rows) == 1:
+        for key, value in rows[0].items():
+            out.print(f"{key:20} {cell(value)}")
+        for note in attrs[0].get("notes", ()):
+            out.print(f"note: {note}")
+    else:
+        columns = ["granule", "beam", "beam_strength", "time_coverage_start", "n_filled", "n_leads"]
+        columns += ["n_freeboard", "freeboard_mean", "freeboard_median"]
+        # Labelled tracks, for instance, have neither leads nor freeboard.
+        print_table(rows, [c for c in columns if any(r.get(c) is not None for r in rows)])
+        out.print(repr(listed)[1:-1])
+    if made_by:
+        out.print(f"SIMULATED: {made_by}")
+    if rows:
+        chosen = f', granule="{rows[0]["granule"]}"' if len(listed.granules) > 1 else ""
+        out.print(f'in Python: is2ice.open_track("{listed.location}"{chosen})')
 
 
 @quicklook_app.command(

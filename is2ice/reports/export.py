@@ -133,12 +133,15 @@ def writer(path: str | os.PathLike[str]) -> Callable[..., Path | str]:
 
     Raises
     ------
+    MissingExtraError
+        The format needs a package that is not installed.
     ValueError
         For another ending.
     """
     name = os.fspath(path).lower()
     for ending, write in WRITERS.items():
         if name.endswith(ending):
+            require(*_PACKAGES.get(write, ()))
             return write
     raise ValueError(f"{path}: expected a file name that ends in one of {', '.join(WRITERS)}")
 
@@ -232,7 +235,8 @@ def _described(ds: xr.Dataset, declaration: Declaration) -> xr.Dataset:
     attrs = dict(ds.attrs)
     if "beam" in ds.coords:
         attrs["beam"] = str(np.ravel(ds["beam"].values)[0])
-        ds = ds.squeeze(drop=True).drop_vars(("beam", "spot"), errors="ignore")
+        ds = ds.squeeze("beam", drop=True) if "beam" in ds.dims else ds
+        ds = ds.drop_vars(("beam", "spot"), errors="ignore")
     out = cf_attributes.describe(
         ds.load().assign_attrs(attrs),
         granule=str(attrs.get("granule", "track")),
@@ -273,6 +277,12 @@ WRITERS: dict[str, Callable[..., Path | str]] = {
     ".fgb": to_flatgeobuf,
     ".csv": to_csv,
     ".csv.gz": to_csv,
+}
+#: Packages that a format needs.
+_PACKAGES = {
+    to_parquet: ("geopandas", "pyarrow"),
+    to_geopackage: ("geopandas",),
+    to_flatgeobuf: ("geopandas",),
 }
 
 

@@ -489,6 +489,13 @@ def _published(study: Study, options: PageOptions) -> list[str]:
     return [
         published_tables.table_2(have["scaling"]),
         published_tables.table_3(have["scores"], scores),
+        published_tables.figure_4(
+            {
+                f"{name.upper()}, here": read_card(study.model(name))["scores"]["test"]["matrix"]
+                for name in ARCHITECTURES
+                if is_model(study.model(name))
+            }
+        ),
         published_tables.table_4(have["training"]),
         published_tables.table_5(have["scaling"]),
     ]

@@ -97,6 +97,10 @@ class Selection:
     confidence: int = 3
     quality: tuple[int, ...] = (0,)
 
+    def __post_init__(self) -> None:
+        if self.confidence not in range(5):
+            raise ValueError(f"confidence={self.confidence!r}: expected a whole number from 0 to 4")
+
     def masks(
         self, h: F8, conf: NDArray[np.int8], quality: NDArray[np.int8]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:

@@ -48,16 +48,26 @@ def select(
             yield listed.root / f"{granule}/{beam}", granule, beam, origin, release
 
 
-def segments(track: str | os.PathLike[str], options: Options) -> xr.Dataset:
+def segments(track: str | os.PathLike[str], options: Options, beam: str | None = None) -> xr.Dataset:
     """Read the segments of a stored track, with its labels if it has some, into memory.
+
+    Parameters
+    ----------
+    track : path or URL
+        A track, or a granule or store that holds one of `beam`.
+    options : Options
+    beam : str, optional
 
     Raises
     ------
+    StoreError
+        Several granules are stored, or no such beam.
     ValueError
         They were made with another length, confidence, quality or corrections than asked for.
     """
     ds = open_track(
         track,
+        beam,
         bbox=options.bbox,
         time=options.time,
         x_atc=options.x_atc,
@@ -68,6 +78,9 @@ def segments(track: str | os.PathLike[str], options: Options) -> xr.Dataset:
         reference=options.reference,
         first_photon=options.first_photon,
     )
+    if "beam" in ds.dims:
+        about = {name: ds[name].values[0].item() for name in ("beam", "spot") if name in ds.coords}
+        ds = ds.isel(beam=0, drop=True).assign_attrs(about)
     return _plain(ds)
 
 

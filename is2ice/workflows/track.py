@@ -81,7 +81,7 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
     if stores.is_store(source):
         from .stored_segments import segments
 
-        return segments(source, options)
+        return segments(source, options, beam)
     threads = how.pop("threads", 2)
     try:
         granule = open_granule(resolve_granule(source), beam)
@@ -162,6 +162,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
     Parameters
     ----------
     source : path, URL, file object, earthaccess granule or Granule
+        Or a store, whose segments are then used.
     beam : str
     options : Options, optional
 

@@ -18,7 +18,7 @@ from is2ice import schema
 from is2ice.classifiers import model_folder, training
 from is2ice.classifiers.architectures import ARCHITECTURES
 from is2ice.classifiers.replicas import Alone, Replicas, launched
-from is2ice.errors import ModelError, StoreError
+from is2ice.errors import MissingExtraError, ModelError, StoreError, extra_hint
 from is2ice.io.remote.whole_files import exists, remove
 from is2ice.io.stores import store as stores
 
@@ -181,15 +181,15 @@ def launch(command: Sequence[str | os.PathLike[str]], replicas: int) -> None:
 
     Raises
     ------
-    ImportError
+    MissingExtraError
         Horovod is not installed.
     ModelError
         The training failed; the message repeats its error.
     """
     program = Path(sys.executable).with_name("horovodrun")
     if not program.exists():
-        raise ImportError(
-            f"no horovodrun beside {sys.executable}: Horovod is built from source, see `make env`"
+        raise MissingExtraError(
+            f"{extra_hint('horovod')} (no {program}; it is built from source, as `make env` does)"
         )
     horovod = [str(program), "-np", str(replicas), "-H", f"localhost:{replicas}"]
     words = [*horovod, sys.executable, "-m", "is2ice", *(os.fspath(w) for w in command)]

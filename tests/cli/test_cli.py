@@ -195,6 +195,7 @@ def test_show_lists_a_store(cli, small_store: Path, tmp_path: Path) -> None:  # 
         (("quicklook", "{store}", "gt1r", "--out", "/nowhere/a.png"), "no such folder"),
         (("show", "{tmp}/none.zarr"), "no such file"),
         (("show", "{tmp}/none.h5"), "no such file"),
+        (("train", "{tmp}/none.toml"), "none.toml: no such file"),
         (("run", "x.h5", "--store", "{tmp}/file"), "Not a directory"),
     ],
 )

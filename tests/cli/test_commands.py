@@ -122,6 +122,8 @@ def test_the_last_line_is_the_next_step(cli, ran) -> None:  # type: ignore[no-un
     granule, path = ran
     assert cli("run", granule, "--store", path)[2].splitlines()[-1] == f"next: is2ice show {path}"
     assert cli("show", path, "--json")[2] == ""
+    assert f'in Python: is2ice.open_track("{path}")' in cli("show", path)[1]
+    assert cli("publish", path, path.parent / "new", "--dry-run")[2].endswith("without --dry-run\n")
     code, out, err = cli("show", path, "--quiet")
     assert (code, out, err) == (0, "", "")
 
@@ -163,7 +165,7 @@ def test_report_shows_the_run_that_worked(cli, tmp_path) -> None:  # type: ignor
     assert [(r["done"], r["skipped"]) for r in rows] == [(1, 0), (0, 1)]
 
 
-def test_export_writes_what_the_ending_says(cli, stored, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_export_writes_what_the_ending_says(cli, stored, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     for ending in ("nc", "csv"):
         code, out, err = cli("export", stored, "--out", tmp_path / f"t.{ending}", "--beam", "gt2r")
         assert code == 0, err
@@ -174,6 +176,10 @@ def test_export_writes_what_the_ending_says(cli, stored, tmp_path) -> None:  # t
     head = (tmp_path / "less.csv").read_text().splitlines()[0].split(",")
     assert "freeboard" in head
     assert "height" not in head
+    monkeypatch.setitem(sys.modules, "geopandas", None)
+    code, _, err = cli("export", tmp_path / "none.zarr", "--out", tmp_path / "t.gpkg")  # before it is opened
+    assert code == 2
+    assert "need geopandas: pip install 'is2ice[tables]'" in err
     code, _, err = cli("export", stored, "--out", tmp_path / "t.shp")
     assert code == 2
     assert "ends in one of .nc" in err

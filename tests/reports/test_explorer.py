@@ -58,8 +58,22 @@ def test_what_is_no_page_or_no_store_is_refused(tmp_path: Path) -> None:
         is2ice.explore(tmp_path, tmp_path / "page.txt")
     with pytest.raises(StoreError):
         is2ice.explore(tmp_path / "none.zarr", tmp_path / "page.html")
+    with pytest.raises(StoreError, match="without versions"):
+        is2ice.explore(make_store(tmp_path / "s.zarr", 1), tmp_path / "page.html", version=1)
     with pytest.raises(StoreError, match="there is no folder"):
         is2ice.explore(tmp_path, tmp_path / "none" / "page.html")
+
+
+def test_an_earlier_version_on_request(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first, both = make_store(tmp_path / "a.zarr", 1), make_store(tmp_path / "b.zarr", 2)
+    for source in (first, both):
+        is2ice.publish(source, tmp_path / "published")
+    for number, last in ((1, "20191101"), (2, "20191102")):
+        page = tmp_path / f"{number}.html"
+        assert cli("explore", tmp_path / "published", "--version", str(number), "--out", page)[0] == 0
+        assert f'"is2ice-version" content="{number}"' in page.read_text()
+        assert (f"ATL03_{last}" in page.read_text(), "ATL03_20191103" in page.read_text()) == (True, False)
+        assert ("ATL03_20191102" in page.read_text()) == (number == 2)
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium here")

@@ -10,7 +10,7 @@ import xarray as xr
 
 import is2ice
 from is2ice import schema
-from is2ice.errors import GranuleError
+from is2ice.errors import GranuleError, StoreError
 from is2ice.workflows.opening import matches
 from is2ice.workflows.options import Options
 
@@ -138,6 +138,8 @@ def test_the_engine_takes_decoders_and_groups(stored):
     groups = xr.open_groups(SAMPLE, engine="is2ice", drop_variables="dac")
     assert set(groups) == {"/", "/gt1r", "/gt2r", "/gt3r"}
     assert "dac" not in groups["/gt1r"]
+    with pytest.raises(ValueError, match="confidence=9: expected a whole number from 0 to 4"):
+        opened(confidence=9)
     with pytest.raises(ValueError, match="a store's segments are made"):
         xr.open_dataset(stored, engine="is2ice", length=10.0)
     with pytest.raises(ValueError, match="group='gt9x': no such group"):
@@ -161,3 +163,18 @@ def test_variables_and_photon_fields_on_request(stored):
         is2ice.sample(), engine="is2ice", group="gt1r/heights", photon_fields=["ph_id_count"]
     )
     assert "ph_id_count" in group
+
+
+def test_one_track_of_a_store_uses_its_segments(stored):
+    made = is2ice.one_track(stored, "gt2r", is2ice.Options(until="classes"))
+    assert (made.attrs["beam"], made.attrs["spot"]) == ("gt2r", 3)
+    xr.testing.assert_equal(
+        made["height"], is2ice.open_track(stored)["height"].isel(beam=0, drop=True).compute()
+    )
+    with pytest.raises(StoreError, match="this is beam gt2r; open the granule to choose gt1r"):
+        is2ice.one_track(f"{stored}/{GRANULE}/gt2r", "gt1r")
+
+
+def test_a_name_that_is_nearly_right_is_suggested():
+    with pytest.raises(AttributeError, match="did you mean open_track"):
+        _ = is2ice.opentrack

@@ -47,6 +47,14 @@ def test_tables_without_measurements_say_so():
     assert "| 5 | 11-17 19:02:34 | 11-17 18:15:09 | 47.57 | 47.42 |" in text
 
 
+def test_figure_4_in_numbers():
+    text = published_tables.figure_4({"MLP, here": [[80, 15, 5, 3], [0, 0, 0, 2], [1, 0, 3, 0]]})
+    assert "| LSTM, paper | open water | 5.17 | 34.48 | 60.35 |" in text
+    assert "| MLP, here | thick ice | 80.00 | 15.00 | 5.00 |" in text  # of those with a class
+    assert "| MLP, here | thin ice | - | - | - |" in text
+    assert "Not measured here." in published_tables.figure_4({})
+
+
 def test_what_was_measured_stands_beside_the_paper(tmp_path):
     (tmp_path / "scaling.json").write_text(json.dumps(SCALING))
     ranks = {

@@ -133,6 +133,8 @@ def test_the_recipe_on_files_resumed_and_with_a_pass_that_fails(tmp_path, monkey
     assert "Simulated." in page
     for number in ("I:", "II:", "III:", "IV:", "V:"):
         assert f"<h3>Table {number}" in page
+    assert "radiometric, all labelled cells, against labels" in page
+    assert all(f"<td>{step}</td>" in page for step in ("label", "segments", "classify", "measure"))
     drawn = {p.stem.removeprefix("figure_") for p in (tmp_path / "out" / "figures").glob("*.png")}
     missing = {
         "7_classes",

@@ -704,17 +704,20 @@ def open_track(
     build = partial(cube, chunk=schema.SHARD if chunks == "auto" else chunks, only=only)
     if hasattr(source, "store_path"):
         return _of_group(source, granule, beams, build)
+    beams = beams if beams is None or isinstance(beams, str) else list(beams)
     place = resolve(source, storage_options)
     if place.direct is not None:
         group = open_group(place.root)
-        asked = granule not in (None, group.attrs.get("granule")), beams not in (None, group.attrs["beam"])
-        if any(asked):
+        own = None, group.attrs["beam"], [group.attrs["beam"]]
+        if granule not in (None, group.attrs.get("granule")) or beams not in own:
             raise StoreError(
                 f"{place.name}: this is {group.attrs.get('granule')} {group.attrs['beam']}; open the store to choose"
             )
         return _single(group, place.name, build)
     if place.granule and granule not in (None, place.granule):
         raise StoreError(f"{place.name}: this is granule {place.granule}; open the store to choose {granule}")
+    if place.beam and beams not in (None, place.beam, [place.beam]):
+        raise StoreError(f"{place.name}: this is beam {place.beam}; open the granule to choose {beams}")
     entries = _entries_of(place, place.granule or granule, version)
     where = f"{place.root.name}/{next(iter(entries.values()))['granule']}"
     strength = {b: str(e["attributes"].get("beam_strength", "")) for b, e in entries.items()}
@@ -758,7 +761,7 @@ def _entries_of(place: Place, granule: str | None, version: int | str | None) ->
     shown = ", ".join(granules[:5]) + (f" and {len(granules) - 5} more" if len(granules) > 5 else "")
     if granule is None:
         raise StoreError(
-            f"{root.name}: {len(granules)} granules stored ({shown or 'none'}); name one with granule="
+            f"{root.name}: {len(granules)} granules stored ({shown or 'none'}); name one with granule= (--granule)"
         )
     held_beams = {str(t["beam"]): t for t in tracks if t["granule"] == granule}
     if not held_beams:

@@ -14,9 +14,11 @@ a low sun snow shows the slopes of its relief rather than its height; heights al
 quarter of a wave aside, so slopes are a feature too wherever they are seen. The score is the correlation
 it amounts to, :math:`\sqrt{1 - e^{-2I}}`.
 
-The search runs from coarse to fine. Stretches of track are resampled (a bootstrap by blocks): their scatter
-gives the uncertainty, and the share of resamples that find the same place over the whole search tells a
-displacement that is there from one that chance made. A weak one is refused.
+The search runs from coarse to fine. A displacement is accepted if chance hardly ever gives as much
+(:mod:`is2ice.science.labels.drift_null` searches pairs in which nothing fits), if its error is small, and if no other
+place that chance does not explain either fits about as well. Stretches of track are resampled (a bootstrap by blocks):
+their scatter gives the error, and the share of resamples that find the same place over the whole search compares it
+with the others.
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ from numpy.typing import NDArray
 from is2ice.errors import Is2IceError
 
 from .drift_moments import (
-    Cells,
+    Frame,
     Layers,
     information,
-    jacobian,
     read_layers,
     resampled_information,
     track_cells,
     without_first,
 )
-from .image_grid import Grid, grid_of, segment_crs, segment_positions, transformer
+from .drift_null import ENOUGH, best_of_chance, chance_of, searched
+from .image_grid import grid_of, segment_crs, segment_positions, transformer
 
 __all__ = ["Drift", "DriftError", "estimate"]
 
@@ -50,12 +52,23 @@ log = logging.getLogger("is2ice")
 
 F8 = NDArray[np.float64]
 
-#: Along-track cell, m, and the coarse cell and step of the search.
-_CELL, _COARSE = 10.0, 40.0
+#: Along-track cell, m; cells and steps of the coarse search, m, for tracks at least as long, m.
+_CELL, _COARSE = 10.0, ((6000.0, 40.0), (1500.0, 20.0), (0.0, 10.0))
+#: Most steps of the coarse search from its centre.
+_STEPS = 50
+#: Tracks with fewer cells (10 m) are compared by their four plainest features, with the brightness of the image.
+_LEAN = 150
+#: Half-width of the search at least, m.
+_LEAST_SEARCH = 100.0
 #: Half-width and step of the middle search, from which the uncertainty comes, and of the finest, m.
-_MIDDLE, _FINE = (160.0, 10.0), (24.0, 4.0)
-#: Shortest stretch that the bootstrap draws, m, about how many stretches there are at most, and draws.
-_STRETCH, _STRETCHES, _DRAWS = 1000.0, 60, 200
+_MIDDLE, _FINE = (120.0, 10.0), (24.0, 4.0)
+#: Stretch that the bootstrap draws, m, unless there were fewer or more than so many of them; shortest; and draws.
+_STRETCH, _STRETCHES, _SHORTEST, _DRAWS = 1000.0, (25, 60), 100.0, 120
+#: Displacements that resamples choose from in the whole search: the best ones.
+_CANDIDATES = 256
+#: Another place is explained by chance if this share of searches gives as much. Otherwise this share of resamples must
+#: prefer the place found.
+_RIVAL, _PREFERRED = 0.05, 0.8
 #: Slopes along the track are used where they add this share to what all else tells: light on relief is the
 #: first thing that an image without leads shows. Where they add little, heights and slopes together would
 #: pass for heights a little further on.
@@ -85,6 +98,10 @@ class Drift:
         Covariance of (dx, dy), m2; NaN if set by hand.
     agreement : float
         Share of resamples of the track that find the same place in the whole search; NaN by hand.
+    chance : float
+        Share of searches of unrelated pairs whose best displacement scores as much; NaN by hand.
+    rival : float
+        The same of the best place more than 80 m away.
     accepted : bool
     reason : str
         Why it was accepted or refused.
@@ -98,6 +115,8 @@ class Drift:
     score: float = np.nan
     covariance: F8 = field(default_factory=lambda: np.full((2, 2), np.nan))
     agreement: float = np.nan
+    chance: float = np.nan
+    rival: float = np.nan
     accepted: bool = True
     reason: str = "by hand"
     table: xr.Dataset | None = field(default=None, repr=False, compare=False)
@@ -116,7 +135,7 @@ class Drift:
 
     def to_dict(self) -> dict[str, Any]:
         """Give all but the table in the form that JSON can hold."""
-        names = ("dx", "dy", "crs", "score", "agreement", "accepted", "reason")
+        names = ("dx", "dy", "crs", "score", "agreement", "chance", "rival", "accepted", "reason")
         plain = {k: v.item() if hasattr(v := getattr(self, k), "item") else v for k in names}
         return plain | {"covariance": np.asarray(self.covariance).tolist()}
 
@@ -207,8 +226,8 @@ def estimate(
     image: xr.Dataset,
     *,
     search: float = 1000.0,
-    least_overlap: float = 2000.0,
-    least_agreement: float = 0.8,
+    least_overlap: float = 200.0,
+    significance: float = 0.005,
     most_uncertain: float = 20.0,
     seed: int = 0,
 ) -> Drift:
@@ -226,18 +245,19 @@ def estimate(
         Largest displacement along each axis, m.
     least_overlap : float
         m of track with a clear image below, summed over beams, that a search needs.
-    least_agreement : float
-        Share of resamples that must find the same place.
+    significance : float
+        Share of searches of unrelated pairs that would be accepted at most.
     most_uncertain : float
         Largest standard error accepted, m.
     seed : int
-        Seed of the resampling.
+        Seed of resampling and of the searches of unrelated pairs.
 
     Returns
     -------
     Drift
         Refused (``accepted`` False, with the reason) when the image is featureless along the track, overlap
-        is short, resamples disagree, the best lies on the border of the search, or the error is large.
+        is short, chance gives as much, another place fits as well, the best lies on the border of the search, or the
+        error is large.
 
     Raises
     ------
@@ -246,80 +266,118 @@ def estimate(
     ValueError
         An option out of range.
 
-    Notes
-    -----
-    The refusal is statistical: over level snow without a lead a chance match has once been accepted, on 14 km of
-    track. Look at the scores (:func:`is2ice.reports.plot_labels.draw_drift`) where an image shows little but snow.
-
     References
     ----------
-    Kraskov et al. (2004) on mutual information; Politis and Romano (1994) on the bootstrap by blocks.
+    Kraskov et al. (2004) on mutual information; Rubin (1981), doi:10.1214/aos/1176345338, on the bootstrap.
     """
-    if not search >= 4 * _COARSE:
-        raise ValueError(f"search: expected at least {4 * _COARSE:g} m, got {search!r}")
+    if not search >= _LEAST_SEARCH:
+        raise ValueError(f"search: expected at least {_LEAST_SEARCH:g} m, got {search!r}")
+    if not 0.0 < significance < 1.0:
+        raise ValueError(f"significance: expected a share between 0 and 1, got {significance!r}")
     crs, grid = segment_crs(segments), grid_of(image)
     blank = Drift(0.0, 0.0, crs, accepted=False)
     cells = track_cells(segments, _CELL)
     if cells is None:
         return _refuse(blank, "no beam has enough photons")
-    place = segment_positions(cells.x, cells.y, crs, grid)
+    row, column = segment_positions(cells.x, cells.y, crs, grid)
     reach = search / grid.pixel
-    near = (place[0] > -reach) & (place[0] < grid.rows + reach)
-    near &= (place[1] > -reach) & (place[1] < grid.columns + reach)
-    if near.sum() * _CELL < least_overlap:
-        return _refuse(blank, f"only {near.sum() * _CELL / 1e3:.1f} km of track lie on the image")
+    near = (row > -reach) & (row < grid.rows + reach) & (column > -reach) & (column < grid.columns + reach)
+    length = near.sum() * _CELL
+    if length < least_overlap:
+        return _refuse(blank, f"only {length / 1e3:.1f} km of track lie on the image")
     cells = cells.where(near)
-    layers = read_layers(image, grid, place[0][near], place[1][near], round(1.1 * reach) + 12)
-    n = cells.features.shape[1]
-
-    trials, steps = _square(search, _COARSE)
-    wide = layers.shrunk(max(1, round(_COARSE / grid.pixel)))
-    stretch = _COARSE * round(max(_STRETCH, len(cells.x) * _CELL / _STRETCHES) / _COARSE)
-    moments = _moments(cells.merged(round(_COARSE / _CELL)), wide, crs, grid, trials, stretch)
-    seen = moments[..., 0].sum(1)
-    if seen.max() * _COARSE < least_overlap:
-        return _refuse(blank, f"only {seen.max() * _COARSE / 1e3:.1f} km of track lie on clear image")
-    enough = seen > 0.5 * seen.max()
-    score = np.where(enough, information(moments.sum(1), n), -np.inf)
-    table = _table(score, steps, crs)
-    if not score.max() > 0:
+    wide = 3.3 if length < 20.0 * search else 1.1  # a short track is also laid at other places
+    layers = read_layers(image, grid, row[near], column[near], round(wide * reach) + 12)
+    if near.sum() < _LEAN:
+        cells, layers = cells.lean(), layers.first(1)
+    frame = Frame.of(cells, crs, grid)
+    coarse = next(step for least, step in _COARSE if length >= least)
+    merged = Frame.of(cells.merged(round(coarse / _CELL)), crs, grid)
+    shrunk = layers.shrunk(max(1, round(coarse / grid.pixel)))
+    step = max(coarse, np.ceil(search / _STEPS / 10.0) * 10.0)
+    trials, steps = _square(search, step)
+    gain, count = searched(shrunk, merged, trials)
+    if count.max() * coarse < least_overlap:
+        return _refuse(blank, f"only {count.max() * coarse / 1e3:.1f} km of track lie on clear image")
+    if not np.isfinite(gain).any():
+        return _refuse(blank, f"{length / 1e3:.1f} km of track are too short to tell")
+    table = _table(gain[0] / np.maximum(count, 1.0), steps, crs)
+    if not gain.max() > 0:
         return _refuse(blank, "the image is featureless along the track", table)
-    best = trials[score.argmax()]
-    weights = _draws(moments.shape[1], seed)
-    resampled = np.where(enough, resampled_information(moments, weights, n), -np.inf).argmax(1)
-    agreement = float(np.mean(np.hypot(*(trials[resampled] - best).T) < _SAME))
+    place = trials[gain[0].argmax()]
+    far = np.hypot(*(trials - place).T) > _SAME
+    null = best_of_chance(shrunk, merged, trials, search, seed)
+    chance = chance_of(float(gain.max()), null)
+    rival = chance_of(float(gain[0][far].max()), null) if far.any() else 1.0
+    stretch = _stretch(length)
+    candidates = np.sort(np.argsort(gain[0])[-_CANDIDATES:])
+    agreement = _agreement(shrunk, merged, trials[candidates], place, stretch, seed)
+    found = replace(blank, agreement=agreement, chance=chance, rival=rival, table=table)
+    found = _refined(found, layers, frame, place, stretch, seed, grid.pixel)
+    return _judge(found, search - 1.5 * step, search, significance, most_uncertain)
 
+
+def _stretch(length: float) -> float:
+    """Length of the stretches that are resampled, m, in whole coarse cells."""
+    few, many = _STRETCHES
+    wanted = min(max(_STRETCH, length / many), length / few)
+    return 40.0 * np.ceil(max(wanted, _SHORTEST) / 40.0)
+
+
+def _agreement(layers: Layers, frame: Frame, candidates: F8, place: F8, stretch: float, seed: int) -> float:
+    """Share of resamples whose best candidate is a place."""
+    n = frame.cells.features.shape[1]
+    moments = layers.moments(frame, candidates, frame.cells.stretches(stretch))
+    chosen = resampled_information(moments, _draws(moments.shape[1], seed), n).argmax(1)
+    return float(np.mean(np.hypot(*(candidates[chosen] - place).T) < _SAME))
+
+
+def _refined(
+    found: Drift, layers: Layers, frame: Frame, place: F8, stretch: float, seed: int, pixel: float
+) -> Drift:
+    """Displacement near a place to a few metres, with its error and the agreement of resamples."""
     # Resamples may wander as far as the middle search reaches, along a lone lead for instance: those that go
     # to another place count against the agreement, the others give the error.
-    fine = best + _square(*_MIDDLE)[0]
-    moments = _moments(cells, layers, crs, grid, fine, stretch)
-    if not _shaded(cells, layers, crs, grid, fine[information(moments.sum(1), n).argmax()], n):
-        cells, moments, n = cells.without_slope(), without_first(moments), n - 1
-    best = fine[information(moments.sum(1), n).argmax()]
-    scatter = np.array([_peak(fine, s, _MIDDLE[1]) for s in resampled_information(moments, weights, n)])
+    edges = frame.cells.stretches(stretch)
+    n = frame.cells.features.shape[1]
+    middle = place + _square(*_MIDDLE)[0]
+    moments = layers.moments(frame, middle, edges)
+    if n > 4 and not _shaded(layers, frame, middle[_known(moments, n).argmax()], n):
+        frame = replace(frame, cells=frame.cells.without_slope())
+        moments, n = without_first(moments), n - 1
+    best = middle[_known(moments, n).argmax()]
+    weights = _draws(moments.shape[1], seed)
+    kept = np.isfinite(_known(moments, n))
+    scores = np.where(kept, resampled_information(moments, weights, n), -np.inf)
+    scatter = np.array([_peak(middle, s, _MIDDLE[1]) for s in scores])
     same = np.hypot(*(scatter - best).T) < _SAME
-    agreement = min(agreement, float(same.mean()))
     fine = best + _square(*_FINE)[0]
-    score = information(_moments(cells, layers, crs, grid, fine, stretch).sum(1), n)
-    peak = _peak(fine, score, _FINE[1])
+    score = information(layers.moments(frame, fine, edges[[0, -1]])[:, 0], n)
+    dx, dy = (float(v) for v in _peak(fine, score, _FINE[1]))
     # Light on slopes moves the edges that an image shows by up to a pixel, in all stretches alike.
-    covariance = _scatter(scatter[same]) + np.eye(2) * (grid.pixel / 2) ** 2
-    dx, dy = float(peak[0]), float(peak[1])
-    found = Drift(dx, dy, crs, _correlation(score.max()), covariance, agreement, table=table)
-    return _judge(found, search, least_agreement, most_uncertain)
+    covariance = _scatter(scatter[same]) + np.eye(2) * (pixel / 2) ** 2
+    agreement = min(found.agreement, float(same.mean()))
+    return replace(
+        found, dx=dx, dy=dy, score=_correlation(score.max()), covariance=covariance, agreement=agreement
+    )
 
 
-def _shaded(cells: Cells, layers: Layers, crs: str, grid: Grid, best: F8, n: int) -> bool:
+def _known(moments: F8, n: int) -> F8:
+    """Information of all stretches together, where enough of them lie on known image."""
+    total = moments.sum(1)
+    return np.where(total[:, 0] > ENOUGH * total[:, 0].max(), information(total, n), -np.inf)
+
+
+def _shaded(layers: Layers, frame: Frame, best: F8, n: int) -> bool:
     """Return True if slopes explain a part of the image that no other layer does, each at its own best place."""
-    zeros = np.zeros(len(cells.x), np.int64)
-    place, steps = segment_positions(cells.x, cells.y, crs, grid), jacobian(cells, crs, grid, 500.0)
-    moments = layers.moments(cells, place, steps, best + _square(*_FINE)[0], zeros)[:, 0]
+    edges = np.array([0, len(frame.cells.x)])
+    moments = layers.moments(frame, best + _square(*_FINE)[0], edges)[:, 0]
     without = information(without_first(moments), n - 1).max()
     return bool(information(moments, n).max() - without >= _SHADED * without)
 
 
 def _scatter(places: F8) -> F8:
-    """Covariance of some places; unknown where there are too few."""
+    """Return the covariance of some places; unknown where there are too few."""
     return np.cov(places.T) if len(places) > 2 else np.full((2, 2), np.nan)
 
 
@@ -331,15 +389,13 @@ def _square(half: float, step: float) -> tuple[F8, F8]:
     return np.stack([dx.ravel(), dy.ravel()], 1), steps
 
 
-def _moments(cells: Cells, layers: Layers, crs: str, grid: Grid, trials: F8, stretch: float) -> F8:
-    place = segment_positions(cells.x, cells.y, crs, grid)
-    steps = jacobian(cells, crs, grid, 500.0)
-    return layers.moments(cells, place, steps, trials, cells.stretches(stretch))
-
-
 def _draws(n: int, seed: int) -> F8:
-    """How often each stretch is drawn in each resample, shape (draws, n)."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=_DRAWS).astype(float)
+    """Weight of each stretch in each resample, shape (draws, n).
+
+    Weights are exponential (Rubin's bootstrap): none is dropped, which few stretches could not bear.
+    """
+    weights = np.random.default_rng(seed).exponential(size=(_DRAWS, n))
+    return np.asarray(weights * (n / weights.sum(1, keepdims=True)))
 
 
 def _peak(trials: F8, score: F8, step: float) -> F8:
@@ -374,11 +430,21 @@ def _refuse(drift: Drift, reason: str, table: xr.Dataset | None = None) -> Drift
     return replace(drift, accepted=False, reason=reason, table=drift.table if table is None else table)
 
 
-def _judge(found: Drift, search: float, least_agreement: float, most_uncertain: float) -> Drift:
-    if max(abs(found.dx), abs(found.dy)) > search - 1.5 * _COARSE:
+def _judge(found: Drift, border: float, search: float, significance: float, most_uncertain: float) -> Drift:
+    if not found.chance <= significance:
+        return _refuse(
+            found,
+            f"chance alone gives as much in {found.chance:.1%} of searches (at most {significance:.1%})",
+        )
+    if max(abs(found.dx), abs(found.dy)) > border:
         return _refuse(found, f"the best place lies on the border of the search of {search:g} m")
-    if found.agreement < least_agreement:
-        return _refuse(found, f"only {found.agreement:.0%} of resamples find the same place")
+    if found.rival < _RIVAL and found.agreement < _PREFERRED:
+        return _refuse(found, f"another place fits as well: {found.agreement:.0%} of resamples find this one")
     if not found.uncertainty <= most_uncertain:
         return _refuse(found, f"uncertain by {found.uncertainty:.0f} m")
-    return replace(found, reason=f"{found.agreement:.0%} of resamples find the same place")
+    rare = f"{found.chance:.1g}" if found.chance >= 1e-6 else "less than 1e-6"
+    return replace(
+        found,
+        accepted=True,
+        reason=f"chance gives as much in {rare} of searches; certain to {found.uncertainty:.0f} m",
+    )

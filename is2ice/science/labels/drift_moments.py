@@ -20,6 +20,7 @@ from .image_grid import Grid, read_near, segment_positions
 
 __all__ = [
     "Cells",
+    "Frame",
     "Layers",
     "information",
     "read_layers",
@@ -34,6 +35,8 @@ F8 = NDArray[np.float64]
 _LEVEL = 5000.0
 #: Sun above which the background tells of the surface, degrees.
 _SUN = 5.0
+#: Fewest cells of a beam.
+_FEWEST = 10
 #: Floor of variances of standardised features and of image values (shares, reflectance), against zero.
 _FLOOR_F, _FLOOR_G = 1e-3, 1e-6
 
@@ -52,6 +55,8 @@ class Cells:
         Beam and number of the cell along it.
     length : float
         m.
+    day : bool
+        True if the background is among the features.
     """
 
     x: F8
@@ -59,14 +64,19 @@ class Cells:
     features: F8
     key: NDArray[np.int64]
     length: float
+    day: bool
 
     def where(self, keep: NDArray[np.bool_]) -> Cells:
         """Return some of the cells."""
         return replace(self, x=self.x[keep], y=self.y[keep], features=self.features[keep], key=self.key[keep])
 
     def without_slope(self) -> Cells:
-        """Cells without their first feature."""
+        """Return the cells without their first feature."""
         return replace(self, features=self.features[:, 1:])
+
+    def lean(self) -> Cells:
+        """Return the cells with height, photon rate, spread and background only."""
+        return replace(self, features=self.features[:, 1 : 4 + self.day])
 
     def merged(self, factor: int) -> Cells:
         """Cells ``factor`` times as long, means of those they hold."""
@@ -78,12 +88,13 @@ class Cells:
             return np.bincount(group, a) / count
 
         features = np.stack([mean(f) for f in self.features.T], 1)
-        return Cells(mean(self.x), mean(self.y), features, unique, self.length * factor)
+        return Cells(mean(self.x), mean(self.y), features, unique, self.length * factor, self.day)
 
     def stretches(self, length: float) -> NDArray[np.int64]:
-        """Return the number of the stretch of track each cell lies in, from 0."""
+        """Return the first cell of each stretch of track, and the number of cells as the last."""
         key = self.key // np.array([1, max(1, round(length / self.length))])
-        return np.unique(key, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+        first = np.flatnonzero(np.r_[True, (np.diff(key, axis=0) != 0).any(1)])
+        return np.r_[first, len(key)].astype(np.int64)
 
 
 def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
@@ -105,13 +116,14 @@ def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
         np.concatenate([p.features for p in parts]),
         np.concatenate([p.key for p in parts]),
         length,
+        all(p.day for p in parts),
     )
 
 
 def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     size = max(1, round(length / schema.segment_length(ds)))
     n = ds.sizes["x_atc"] // size
-    if n < 50:
+    if n < _FEWEST:
         return None
 
     def column(name: str) -> F8:
@@ -129,13 +141,14 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     pulses, photons = column("n_pulses").sum(1), column("n_photons").sum(1)
     x, y = mean(column("x")), mean(column("y"))
     keep = (pulses > 0) & np.isfinite(x) & np.isfinite(y)
-    if keep.sum() < 50:
+    if keep.sum() < _FEWEST:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = np.log(photons / pulses + 0.1)
         height = mean(column("height"))
         features = [np.gradient(height), height, rate, np.log(mean(column("h_spread")))]
-        if mean(column("solar_elevation"))[keep].max() > _SUN:
+        day = bool(mean(column("solar_elevation"))[keep].max() > _SUN)
+        if day:
             features.append(np.log(mean(column("background_rate"))))
     if "class_probability" in ds:
         share = np.asarray(ds["class_probability"], "f8")[: n * size].reshape(n, size, -1)
@@ -143,7 +156,7 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
     window = max(3, round(_LEVEL / length)) | 1
     ready = np.stack([_standard(f[keep], window) for f in features], 1)
     key = np.stack([np.full(n, number), np.arange(n)], 1)[keep]
-    return Cells(x[keep], y[keep], ready, key, length)
+    return Cells(x[keep], y[keep], ready, key, length, day)
 
 
 def _standard(a: F8, window: int) -> F8:
@@ -189,41 +202,160 @@ class Layers:
         means[count < 0.5 * factor**2] = np.nan
         return Layers(means.astype(np.float32), self.row0, self.column0, self.pixel * factor)
 
-    def moments(
-        self, cells: Cells, place: tuple[F8, F8], jacobian: F8, trials: F8, stretch: NDArray[np.int64]
-    ) -> F8:
+    def first(self, n: int) -> Layers:
+        """Return the first layers only."""
+        return replace(self, values=np.ascontiguousarray(self.values[:n]))
+
+    def moments(self, frame: Frame, trials: F8, edges: NDArray[np.int64]) -> F8:
         """Return sums over the cells of each stretch at each trial displacement.
 
         Parameters
         ----------
-        cells : Cells
-        place : (rows, columns)
-            Positions of the cells, in pixels of the image.
-        jacobian : ndarray, shape (n, 2, 2)
-            Pixels (row, column) a metre of (x, y).
+        frame : Frame
         trials : ndarray, shape (m, 2)
             Displacements (dx, dy), m.
-        stretch : ndarray of int, shape (n,)
+        edges : ndarray of int, shape (stretches + 1,)
+            First cell of each stretch, and the number of cells.
 
         Returns
         -------
         ndarray, shape (m, stretches, 1 + D + D (D + 1) / 2)
             Count, sums and sums of products of the D = F + K features and image values.
         """
-        d = cells.features.shape[1] + len(self.values)
-        out = np.zeros((len(trials), int(stretch.max()) + 1, 1 + d + d * (d + 1) // 2))
-        row, column = (place[0] - self.row0) / self.pixel, (place[1] - self.column0) / self.pixel
-        _sum_moments(
-            self.values,
-            row,
-            column,
-            jacobian / self.pixel,
-            np.ascontiguousarray(cells.features),
-            stretch,
-            np.ascontiguousarray(trials, np.float64),
-            out,
-        )
+        features = np.ascontiguousarray(frame.cells.features.T, np.float32)
+        d = len(features) + len(self.values)
+        out = np.zeros((len(trials), len(edges) - 1, 1 + d + d * (d + 1) // 2))
+        _sum_moments(self.values, *self._place(frame), features, edges, np.ascontiguousarray(trials), out)
         return out
+
+    def totals(self, frame: Frame, trials: F8, features: NDArray[np.float32]) -> F8:
+        """Return sums over all cells, with each of several sets of features laid at their positions.
+
+        Parameters
+        ----------
+        frame : Frame
+        trials : ndarray, shape (m, 2)
+            Displacements (dx, dy), m.
+        features : ndarray, shape (R, F, n)
+
+        Returns
+        -------
+        ndarray, shape (m, R, 1 + D + D (D + 1) / 2)
+            As of :meth:`moments`.
+        """
+        n_sets, n_features, n = features.shape
+        t, k = len(trials), len(self.values)
+        g, known = np.empty((t, k, n), np.float32), np.empty((t, n), np.float32)
+        _sample_all(self.values, *self._place(frame), np.ascontiguousarray(trials), g, known)
+        i, j = np.triu_indices(n_features)
+        flat = features.reshape(-1, n).T
+        products = (features[:, i] * features[:, j]).reshape(-1, n).T
+        if known.all():  # sums of the features alone are the same everywhere
+            known = known[:1]
+        d = n_features + k
+        out = np.empty((t, n_sets, 1 + d + d * (d + 1) // 2))
+        of_product = np.zeros((d, d), int)
+        of_product[np.triu_indices(d)] = 1 + d + np.arange(d * (d + 1) // 2)
+        out[..., 0] = known.sum(1)[:, None]
+        out[..., 1 : 1 + n_features] = (known @ flat).reshape(-1, n_sets, n_features)
+        out[..., 1 + n_features : 1 + d] = g.sum(2)[:, None]
+        out[..., of_product[i, j]] = (known @ products).reshape(-1, n_sets, i.size)
+        mixed = (g.reshape(-1, n) @ flat).reshape(t, k, n_sets, n_features)
+        for v in range(k):
+            out[..., of_product[:n_features, n_features + v]] = mixed[:, v]
+            for w in range(v, k):
+                out[..., of_product[n_features + v, n_features + w]] = np.einsum(
+                    "tn,tn->t", g[:, v], g[:, w]
+                )[:, None]
+        return out
+
+    def _place(self, frame: Frame) -> tuple[F8, F8, F8]:
+        """Positions of the cells and their steps, in values of the layers."""
+        row, column = (frame.row - self.row0) / self.pixel, (frame.column - self.column0) / self.pixel
+        return row, column, frame.jacobian / self.pixel
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Cells and their positions in an image.
+
+    Attributes
+    ----------
+    cells : Cells
+    row, column : ndarray, shape (n,)
+        Pixels of the image.
+    jacobian : ndarray, shape (n, 2, 2)
+        Pixels (row, column) a metre of (x, y).
+    """
+
+    cells: Cells
+    row: F8
+    column: F8
+    jacobian: F8
+
+    @classmethod
+    def of(cls, cells: Cells, crs: str, grid: Grid) -> Frame:
+        """Locate cells in an image."""
+        row, column = segment_positions(cells.x, cells.y, crs, grid)
+        return cls(cells, row, column, _jacobian(cells, crs, grid, 500.0))
+
+
+@njit(cache=True, nogil=True)
+def _sample(
+    values: NDArray[Any],
+    row: NDArray[Any],
+    column: NDArray[Any],
+    jacobian: NDArray[Any],
+    trial: NDArray[Any],
+    g: NDArray[Any],
+    known: NDArray[Any],
+) -> Any:
+    """Sample an image at displaced cells, bilinear between pixel centres, 0 where unknown; return the count known."""
+    n_layers, height, width = values.shape
+    dx, dy = trial[0], trial[1]
+    count = 0
+    for i in range(row.size):
+        r = row[i] + jacobian[i, 0, 0] * dx + jacobian[i, 0, 1] * dy - 0.5
+        c = column[i] + jacobian[i, 1, 0] * dx + jacobian[i, 1, 1] * dy - 0.5
+        good = r >= 0.0 and c >= 0.0 and r < height - 1 and c < width - 1
+        if good:
+            a, b = int(r), int(c)
+            u, w = np.float32(r - a), np.float32(c - b)
+            for k in range(n_layers):
+                top = values[k, a, b] + w * (values[k, a, b + 1] - values[k, a, b])
+                low = values[k, a + 1, b] + w * (values[k, a + 1, b + 1] - values[k, a + 1, b])
+                v = top + u * (low - top)
+                good = good and not np.isnan(v)
+                g[k, i] = v
+        known[i] = 1.0 if good else 0.0
+        if good:
+            count += 1
+        else:
+            for k in range(n_layers):
+                g[k, i] = 0.0
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _sample_all(
+    values: NDArray[Any],
+    row: NDArray[Any],
+    column: NDArray[Any],
+    jacobian: NDArray[Any],
+    trials: NDArray[Any],
+    g: NDArray[Any],
+    known: NDArray[Any],
+) -> None:
+    for t in range(trials.shape[0]):
+        _sample(values, row, column, jacobian, trials[t], g[t], known[t])
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _dot(a: NDArray[Any], b: NDArray[Any], begin: Any, end: Any) -> Any:
+    total = np.float32(0.0)
+    for i in range(begin, end):
+        total += a[i] * b[i]
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -233,43 +365,32 @@ def _sum_moments(
     column: NDArray[Any],
     jacobian: NDArray[Any],
     features: NDArray[Any],
-    stretch: NDArray[Any],
+    edges: NDArray[Any],
     trials: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    n_layers, height, width = values.shape
-    n_features = features.shape[1]
+    n_features, n = features.shape
+    n_layers = values.shape[0]
     d = n_features + n_layers
-    v = np.empty(d)
+    v, known, ones = np.empty((d, n), np.float32), np.empty(n, np.float32), np.ones(n, np.float32)
+    kept = False
     for t in range(trials.shape[0]):
-        dx, dy = trials[t, 0], trials[t, 1]
-        for i in range(row.size):
-            # Values are those of pixel centres, bilinear between them.
-            r = row[i] + jacobian[i, 0, 0] * dx + jacobian[i, 0, 1] * dy - 0.5
-            c = column[i] + jacobian[i, 1, 0] * dx + jacobian[i, 1, 1] * dy - 0.5
-            if not (r >= 0.0 and c >= 0.0 and r < height - 1 and c < width - 1):
-                continue
-            a, b = int(r), int(c)
-            u, w = r - a, c - b
-            known = True
-            for k in range(n_layers):
-                top = (1.0 - w) * values[k, a, b] + w * values[k, a, b + 1]
-                low = (1.0 - w) * values[k, a + 1, b] + w * values[k, a + 1, b + 1]
-                g = (1.0 - u) * top + u * low
-                known = known and not np.isnan(g)
-                v[n_features + k] = g
-            if not known:
-                continue
-            for k in range(n_features):
-                v[k] = features[i, k]
-            s = out[t, stretch[i]]
-            s[0] += 1.0
+        whole = _sample(values, row, column, jacobian, trials[t], v[n_features:], known) == n
+        for j in range(n_features):
+            v[j] = features[j] * known
+        for s in range(edges.size - 1):
+            a, b, moments = edges[s], edges[s + 1], out[t, s]
+            moments[0] = _dot(known, ones, a, b)
             p = 1 + d
             for j in range(d):
-                s[1 + j] += v[j]
+                moments[1 + j] = _dot(v[j], ones, a, b)
                 for k in range(j, d):
-                    s[p] += v[j] * v[k]
+                    if k < n_features and whole and kept:  # features alone, as before
+                        moments[p] = out[t - 1, s, p]
+                    else:
+                        moments[p] = _dot(v[j], v[k], a, b)
                     p += 1
+        kept = whole
 
 
 def information(moments: F8, n_features: int) -> F8:
@@ -343,7 +464,7 @@ def resampled_information(moments: F8, weights: F8, n_features: int) -> F8:
     moments : ndarray, shape (m, stretches, 1 + D + D (D + 1) / 2)
         From :meth:`Layers.moments`.
     weights : ndarray, shape (draws, stretches)
-        Number of times that each stretch is drawn.
+        Weight of each stretch.
     n_features : int
         Count of features among the D.
 
@@ -367,6 +488,18 @@ def without_first(moments: F8) -> F8:
     d = round((np.sqrt(8 * moments.shape[-1] + 1) - 3) / 2)
     j, k = np.triu_indices(d)
     return moments[..., np.concatenate([[True], np.arange(d) > 0, (j > 0) & (k > 0)])]
+
+
+def _rotated(layers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Layers about their means along their principal axes, strongest first: bands that differ little keep digits."""
+    flat = layers.reshape(len(layers), -1)
+    sample = flat[:, :: max(1, flat.shape[1] // 100_000)].astype(float)
+    sample = sample[:, np.isfinite(sample).all(0)]
+    if sample.shape[1] < 2:
+        return layers
+    axes = np.linalg.eigh(np.atleast_2d(np.cov(sample)))[1].T[::-1]
+    centred = flat - sample.mean(1)[:, None].astype(np.float32)
+    return np.ascontiguousarray((axes.astype(np.float32) @ centred).reshape(layers.shape))
 
 
 def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int) -> Layers:
@@ -399,11 +532,11 @@ def read_layers(image: xr.Dataset, grid: Grid, row: F8, column: F8, margin: int)
         layers += [(code == c).astype(np.float32) for c in (1, 2)]
     for layer in layers:
         layer[hidden] = np.nan
-    return Layers(np.stack(layers), row0, column0)
+    return Layers(_rotated(np.stack(layers)), row0, column0)
 
 
-def jacobian(cells: Cells, crs: str, grid: Grid, step: float) -> Any:
-    """Pixels (row, column) a metre of (x, y) at each cell, over a step."""
+def _jacobian(cells: Cells, crs: str, grid: Grid, step: float) -> Any:
+    """Return pixels (row, column) a metre of (x, y) at each cell, over a step."""
     r0, c0 = segment_positions(cells.x, cells.y, crs, grid)
     rx, cx = segment_positions(cells.x + step, cells.y, crs, grid)
     ry, cy = segment_positions(cells.x, cells.y + step, crs, grid)

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from is2ice.errors import Is2IceError, require
+from is2ice.errors import Is2IceError, MissingExtraError, extra_hint, require
 
 from .granule_items import granule_item
 
@@ -254,10 +254,10 @@ class LocalCloud:
     def _fault(self, what: str) -> CloudError:
         assert self._scratch is not None
         said = (Path(self._scratch.name) / "log").read_text(errors="replace").strip()[-500:]
-        hint = "; install it with pip install 'is2ice[serve]'" if "RangeHTTPServer" in said else ""
-        return CloudError(f"local cloud: {what}; it said: {said or 'nothing'}{hint}")
+        return CloudError(f"local cloud: {what}; it said: {said or 'nothing'}")
 
     def _start_files(self) -> None:
+        require("RangeHTTPServer")
         command = [sys.executable, "-m", "is2ice.twin.server.file_server", os.fspath(self.folder), self.host]
         process = self._launch([*command, str(self._ports[0])], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -295,7 +295,7 @@ def _program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = os.fspath(beside) if beside.is_file() else shutil.which(name)
     if found is None:
-        raise CloudError(f"local cloud: no program {name}; install it with pip install 'is2ice[serve]'")
+        raise MissingExtraError(extra_hint(name))
     return found
 
 

@@ -15,7 +15,8 @@ from is2ice import schema
 from is2ice.errors import SchemaError
 from is2ice.science.labels import drift
 from is2ice.science.labels.drift import Drift, DriftError
-from is2ice.science.labels.drift_moments import information
+from is2ice.science.labels.drift_moments import Frame, information, read_layers, track_cells
+from is2ice.science.labels.image_grid import grid_of
 
 POLAR, UTM = "EPSG:3976", "EPSG:32702"
 LEFT, TOP, SIZE = 480_000.0, 1_720_000.0, 800
@@ -76,6 +77,8 @@ def test_known_shift_is_found(shift, classes):
     assert found.accepted, found.reason
     assert np.hypot(found.dx - shift[0], found.dy - shift[1]) < (5.0 if classes else 2.0)
     assert found.agreement > 0.95
+    assert found.chance < 1e-4
+    assert Drift.from_dict(found.to_dict()).to_dict() == found.to_dict()
     assert 0.5 < found.score <= 1.0
     # Half a pixel is never undercut: light moves edges by that much.
     assert 5.0 <= found.uncertainty < 15.0
@@ -131,7 +134,7 @@ def test_unrelated_or_one_sided_patterns_are_refused(kind):
     shown = pattern(kind, seed=0 if kind == "bands" else 9)
     found = drift.estimate(segments(pattern(kind), (150.0, 150.0)), image(shown))
     assert not found.accepted
-    assert "resamples" in found.reason or "uncertain" in found.reason or "border" in found.reason
+    assert any(word in found.reason for word in ("chance alone", "resamples", "uncertain", "border"))
     with pytest.raises(DriftError, match="refused"):
         found.shift_in(POLAR)
 
@@ -165,6 +168,44 @@ def test_bad_input_is_refused():
         drift.estimate(ds, shown.rename(B04="x2").astype("i4"))
     with pytest.raises(ValueError, match="search"):
         drift.estimate(ds, shown, search=50)
+    with pytest.raises(ValueError, match="significance"):
+        drift.estimate(ds, shown, significance=0.0)
+
+
+def test_a_short_piece_is_judged_by_chance():
+    """1.4 km of one beam: accepted over its own image, refused over another one."""
+    field = pattern("patches", 3)
+    piece = segments(field, (60.0, -90.0)).isel(x_atc=slice(700, 1400), beam=[1])
+    found = drift.estimate(piece, image(field), search=300)
+    assert found.accepted, found.reason
+    assert np.hypot(found.dx - 60, found.dy + 90) < 5
+    assert found.rival > 0.05
+    other = drift.estimate(piece, image(pattern("patches", 4)), search=300)
+    assert not other.accepted
+    assert other.chance > 0.005
+
+
+def test_chance_is_an_even_number_for_unrelated_pairs():
+    """Over images that the track knows nothing of: a tenth of the searches are among the best tenth."""
+    piece = segments(pattern("patches", 3), (0.0, 0.0)).isel(x_atc=slice(700, 1700), beam=[1])
+    chance = [drift.estimate(piece, image(pattern("patches", 50 + k)), search=200).chance for k in range(12)]
+    assert 0.25 < np.mean(chance) < 0.75
+    assert min(chance) > 0.005
+
+
+def test_sums_by_stretch_and_in_all_are_the_same():
+    """The sums of the bootstrap, added up, against those of the search, some cells beside the image."""
+    field = pattern("patches", 5)
+    ds, shown = segments(field, (0.0, 0.0)), image(field)
+    cells, grid = track_cells(ds, 10.0), grid_of(shown)
+    frame = Frame.of(cells, POLAR, grid)
+    layers = read_layers(shown, grid, frame.row, frame.column, 30)
+    trials = np.array([[0.0, 0.0], [2_000.0, -900.0], [0.0, 3_000.0]])
+    own = np.ascontiguousarray(cells.features.T, np.float32)
+    one = layers.moments(frame, trials, cells.stretches(800.0)).sum(1)
+    two = layers.totals(frame, trials, np.stack([own, own[:, ::-1]]))[:, 0]
+    assert one[:, 0].max() > one[:, 0].min() > 0
+    np.testing.assert_allclose(one, two, atol=2e-2)
 
 
 def test_information_of_a_known_correlation():
