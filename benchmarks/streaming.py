@@ -109,8 +109,10 @@ def by_h5coro(path: Path, beam: str, subset: Subset, url: str) -> Callable[[], N
         plan, table = g.plan(beam, subset), g.table(beam)
         rows = g._photon_range(table, *g._reach(table, plan, plan.k0, plan.n))
         wanted: list[Any] = [name for name in table_paths(beam) if name in g.file]
-    part = [[rows.start, rows.stop]]
-    wanted += [{"dataset": f"{beam}/heights/{name}", "hyperslice": part} for name in PHOTON_COLUMNS]
+    wanted += [
+        {"dataset": f"{beam}/heights/{name}", "hyperslice": [[rows.start, rows.stop]]}
+        for name in PHOTON_COLUMNS
+    ]
 
     def read() -> None:
         got = h5coro.H5Coro(url, webdriver.HTTPDriver, credentials="").readDatasets(wanted, block=True)
