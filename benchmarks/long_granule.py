@@ -1,6 +1,6 @@
 """A granule of full length: seconds, memory and bytes of streaming, of a run, and of the store, on two workers.
 
-    python benchmarks/long_granule.py [--km 1500] [--granules 8] [--folder build/long] [--keep]
+    python benchmarks/long_granule.py [--km 1500] [--granules 1] [--folder build/long] [--keep]
 
 A simulated granule of six beams (30 km) is lengthened by repeating its photons along the track, chunk by chunk as
 they are compressed, under a ground track, times and pulse numbers that go on: as many photons, chunks and bytes as
