@@ -149,7 +149,9 @@ class Granule(Identity):
 
     def _fetch_identity(self, f: Hdf5, stream: RemoteFile, beams: Sequence[str]) -> None:
         """Fetch what tells the identity of a remote file, and the tables of some beams, in few rounds of requests."""
-        ends = ("heights/h_ph", "geolocation/ph_index_beg", "geophys_corr", "bckgrd_atlas")
+        ends = ("heights/h_ph", "geolocation/ph_index_beg") + (
+            () if beams else ("geophys_corr", "bckgrd_atlas")
+        )
         paths: dict[str, Any] = dict.fromkeys(f"{beam}/{end}" for beam in schema.BEAMS for end in ends)
         paths |= dict.fromkeys(f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time"))
         paths |= dict.fromkeys(PLACES, EVERY_ROW)
