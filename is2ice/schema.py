@@ -563,7 +563,7 @@ def _faults(ds: xr.Dataset, stages: Iterable[str], values: bool) -> list[str]:
                     hint = f"; is it {near[0]!r}?" if near else ""
                     faults.append(f"{name}: missing (stage {stage}: {var.long_name}){hint}")
                 continue
-            array = ds[name]
+            array = ds.variables[name]
             dims = tuple(d for d in var.dims if d != "beam" or "beam" in ds.dims)
             if array.dims != dims:
                 faults.append(f"{name}: dims {array.dims}, expected {dims}")
