@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +30,8 @@ FURTHER = {
 }
 #: A command that needs the extra; {granule}, {labelled} and {folder} are of the sample.
 NEEDS = {
-    "plot": "quicklook {granule} gt1r --out a.png",
-    "tables": "export {labelled} --out a.parquet",
+    "plot": "quicklook {labelled} gt2r --granule {name} --out a.png",
+    "tables": "export {labelled} --granule {name} --out a.parquet",
     "explore": "explore {labelled}",
     "earthdata": "search ross_sea 2019-11-01 2019-11-30",
     "stac": "publish {labelled} published",
@@ -39,9 +40,11 @@ NEEDS = {
     "spark": "run {granule} --store s.zarr --engine spark",
     "gateway": "run {granule} --store s.zarr --engine gateway",
     "virtual": "publish {labelled} ice --icechunk",
-    "serve": "twin serve {folder}",
+    "serve": "twin serve {folder} --seconds 1",
     "fsspec": "show s3://bucket/store",
 }
+#: Extras whose command ends by itself, without a network and in seconds.
+RUNS = "plot", "tables", "explore", "stac", "virtual", "serve"
 #: Print versions, what each extra lacks, and what stops the import of its modules.
 PROBE = """
 import importlib, json, sys
@@ -94,17 +97,19 @@ def install(uv: str, python: str, folder: Path, requirement: str) -> float:
     return time.perf_counter() - start
 
 
-def messages(folder: Path, sample: str, extras: list[str]) -> None:
-    """Print the last line of commands whose extra is missing, with their exit status."""
+def try_commands(folder: Path, sample: str, extras: Sequence[str]) -> None:
+    """Print exit status and last line of the commands that need some extras: the message where one is missing."""
     where = {
         "granule": next(Path(sample).glob("ATL03_*.h5")),
         "labelled": Path(sample) / "labelled.zarr",
         "folder": sample,
+        "name": next(Path(sample).glob("ATL03_*.h5")).stem,
     }
     for extra in (e for e in extras if e in NEEDS):
         words = NEEDS[extra].format(**where).split()
         done = call(folder / "bin" / "is2ice", *words, cwd=folder)
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = ((done.stderr if done.returncode else done.stdout).strip().splitlines() or ["no message"])[-1]
+        last = last.replace(f"{folder}/", "")
         print(f"    {extra:11} exit {done.returncode}  {' '.join(words[:1])}: {last}", flush=True)
 
 
@@ -146,8 +151,11 @@ def main() -> None:
                 f"{version:8} {extra:11} {size:6.0f} MB {count:4} packages  {seconds:4.0f} s  {state}",
                 flush=True,
             )
-            if extra == "base" and "sample" in found:
-                messages(place, found["sample"], [*extras, "horovod"])
+            if "sample" in found:
+                tried = {"base": [*extras, "horovod"], "all": RUNS}.get(
+                    extra, [e for e in RUNS if e == extra]
+                )
+                try_commands(place, found["sample"], tried)
             shutil.rmtree(place)
     shutil.rmtree(folder)
 

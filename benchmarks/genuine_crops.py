@@ -123,7 +123,7 @@ def shares(code: np.ndarray) -> dict[str, float]:
 def report(name: str, km: float, found: drift.Drift, hand: np.ndarray | None) -> dict[str, object]:
     """Print a row of the table of displacements."""
     near = np.nan
-    if hand is not None:
+    if hand is not None and np.isfinite(found.chance):
         hand = min((hand, -hand), key=lambda h: float(np.hypot(found.dx - h[0], found.dy - h[1])))
         near = float(np.hypot(found.dx - hand[0], found.dy - hand[1]))
     told = "" if hand is None else f"{hand[0]:5.0f}{hand[1]:5.0f}"
@@ -157,7 +157,10 @@ def displacements(pairs: dict[Path, tuple[xr.Dataset, xr.Dataset]]) -> list[dict
         for other, (_, image) in pairs.items():
             if other != path:
                 wrong.append(drift.estimate(*together([ds], [image], [own]), **HOW))
-    print(f"wrong pairs accepted: {sum(w.accepted for w in wrong)} of {len(wrong)}\n")
+    searched = sum(bool(np.isfinite(w.chance)) for w in wrong)
+    print(
+        f"wrong pairs accepted: {sum(w.accepted for w in wrong)} of {len(wrong)}, of which {searched} are long enough\n"
+    )
     return rows
 
 

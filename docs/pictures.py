@@ -1,4 +1,4 @@
-"""Draw the pictures of the site: a simulated beam with its truth, and its sea surface by five methods, and the steps.
+"""Draw the pictures of the site: a simulated beam with its truth, and its sea surface by six methods, and the steps.
 
 python docs/pictures.py
 """
@@ -22,7 +22,7 @@ def main() -> None:
         photons = granule.photons(BEAM)
     truth = is2ice.twin.open_truth(is2ice.sample("truth"), BEAM)
     is2ice.quicklook(track, photons, truth=truth, path=STATIC / "track.png")
-    methods = "minimum", "mean", "nearest_minimum", "nasa", "crossfit"
+    methods = "minimum", "mean", "nearest_minimum", "nasa", "crossfit", "evidence"
     made = {method: is2ice.seasurface.estimate(track, method) for method in methods}
     title = f"SIMULATED: {track.attrs['granule']} {BEAM}"
     draw_methods(track, made, title).savefig(STATIC / "sea_surfaces.png", dpi=110)

@@ -427,6 +427,21 @@ def annotate(ds: xr.Dataset, *stages: str) -> xr.Dataset:
     return ds
 
 
+def check_dataset(ds: Any, function: str) -> None:
+    """Refuse what is no Dataset, such as the path of a granule, before a function of segments starts.
+
+    Raises
+    ------
+    TypeError
+        With the functions that open files.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise TypeError(
+            f"{function}: expected segments as an xarray.Dataset, got {type(ds).__name__}; "
+            "is2ice.one_track and is2ice.open_track give them from a granule or a store"
+        )
+
+
 def segment_length(ds: xr.Dataset) -> float:
     """Return the length of segments in m: the attribute, else the median step of ``x_atc``, else 2 m.
 

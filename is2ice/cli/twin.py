@@ -196,6 +196,9 @@ def _label_sample(folder: Path) -> Iterator[str]:
     yield from _label_pass(store, granule, item, _LABELLED_BEAMS)
     with tempfile.TemporaryDirectory() as scratch:
         yield from _label_pass(store, *make_pass(scratch, _OTHER_SEED, LENGTH_KM), _OTHER_BEAMS)
+    # A wheel would hold what the links of a store lead to in their place, and not the tracks themselves.
+    for links in store.glob("ATL03_*"):
+        shutil.rmtree(links)
     (folder / "train.toml").write_text(TRAIN)
 
 

@@ -91,15 +91,13 @@ class IS2IceAccessor:
 
         Parameters
         ----------
-        snow : str or Snow
-            A snow model, its name, or a word such as ``"constant:0.2"``.
+        snow : str, float or Snow
+            A depth in m, a word such as ``"warren:0.5"``, or a snow model.
         **options
         """
         from is2ice.science import thickness
-        from is2ice.science.snow import snow_model
 
-        model = snow_model(snow) if isinstance(snow, str) else snow
-        return schema.with_coordinates(thickness.compute(schema.segments_of(self._ds), model, **options))
+        return schema.with_coordinates(thickness.compute(schema.segments_of(self._ds), snow, **options))
 
     def stats(self, **options: Any) -> dict[str, Any]:
         """Lead fraction, leads, floes, ridges and roughness of one track (:func:`is2ice.icestats.statistics`)."""

@@ -40,7 +40,7 @@ _VARIABLES = (*_HEIGHTS, "surface_class", "n_photons")
 
 @dataclass(frozen=True)
 class _Track:
-    """What the page holds of a track."""
+    """Content of the page for one track."""
 
     name: str
     time: str

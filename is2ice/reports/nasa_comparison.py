@@ -195,6 +195,7 @@ def compare(
     ValueError
         No product, another pass or beam, no common stretch, or `koo` without ATL07.
     """
+    schema.check_dataset(track, "compare")
     if koo is not None and atl07 is None:
         raise ValueError("koo: the method classifies segments of ATL07; give atl07 too")
     with named_variables("the product"):

@@ -401,12 +401,13 @@ def write_page(study: Study, options: PageOptions | None = None) -> Path:
         )
     tables = [_table_1(study), *_published(study, options), *_own_tables(study, numbers), _seconds(study)]
     page = study.folder / "index.html"
-    page.write_text(_page(study, tables, {k: pictures[k] for k in CAPTIONS if k in pictures}))
+    shown = {k: pictures[k] for k in CAPTIONS if k in pictures}
+    page.write_text(_page(study, tables, shown, _by_track(numbers)))
     study.say(f"page: {page}")
     return page
 
 
-def _page(study: Study, tables: list[str], pictures: Mapping[str, str]) -> str:
+def _page(study: Study, tables: list[str], pictures: Mapping[str, str], folded: str) -> str:
     from markdown_it import MarkdownIt  # comes with rich
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -430,13 +431,14 @@ def _page(study: Study, tables: list[str], pictures: Mapping[str, str]) -> str:
         or "<li>none</li>"
     )
     # Names of granules and images may break behind an underscore, or their tables would leave the page.
-    body = re.sub(
-        r"<td>.*?</td>", lambda m: m[0].replace("_", "_<wbr>"), "".join(markdown.render(t) for t in tables)
+    body, last = (
+        re.sub(r"<td>.*?</td>", lambda m: m[0].replace("_", "_<wbr>"), markdown.render("\n".join(some)))
+        for some in (tables, [folded])
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_CSS}</style>'
         f"<h1>{html.escape(title)}</h1>{note}<h2>Tables</h2>{body}<h2>Figures</h2>{''.join(pictures.values())}"
-        f"<h2>What failed</h2><ul>{failed}</ul></html>\n"
+        f"<h2>What failed</h2><ul>{failed}</ul><details><summary>Every track</summary>{last}</details></html>\n"
     )
 
 
@@ -501,26 +503,47 @@ def _published(study: Study, options: PageOptions) -> list[str]:
     ]
 
 
-def _own_tables(study: Study, numbers: Mapping[str, Any]) -> list[str]:
-    """Sea surface by method, freeboard, and differences to ATL10 and Koo's method, of each track."""
-    if not numbers:
-        return ["### Sea surface and freeboard\n\nNo track was measured.\n"]
+_COLUMNS = (
+    "h_ref mean | sd | freeboard of ice: mean | median | p10 | p90 |\n|---|---|---|---|---|---|---|---|\n"
+)
+
+
+def _by_track(numbers: Mapping[str, Any]) -> str:
+    """Sea surface by method and freeboard of each track."""
     cells = []
     for name, one in numbers.items():
         for method, d in one["surfaces"].items():
-            h, f = d["h_ref"], d["freeboard"]
-            if h["n"]:
-                parts = [
-                    f"{h['mean']:.3f}",
-                    f"{h['sd']:.3f}",
-                    *(f"{f[k]:.3f}" for k in ("mean", "median", "p10", "p90")),
-                ]
-                cells.append(f"| {name} | {method.replace('_', ' ')} | {' | '.join(parts)} |")
-            else:
-                cells.append(f"| {name} | {method.replace('_', ' ')} | no lead within reach | | | | | |")
+            parts = [f"{v:.3f}" for v in _row(d)] or ["no lead within reach", *[""] * 5]
+            cells.append(f"| {name} | {method.replace('_', ' ')} | {' | '.join(parts)} |")
+    return (
+        f"### Sea surface and freeboard by track and method, m\n\n| track | method | {_COLUMNS}"
+        + "\n".join(cells)
+        + "\n"
+    )
+
+
+def _row(d: Mapping[str, Any]) -> list[float]:
+    """Numbers of a sea surface and its freeboard in the order of the columns; none without a lead."""
+    h, f = d["h_ref"], d["freeboard"]
+    return (
+        [h["mean"], h["sd"], *(f[k] for k in ("mean", "median", "p10", "p90"))] if h["n"] and f["n"] else []
+    )
+
+
+def _own_tables(study: Study, numbers: Mapping[str, Any]) -> list[str]:
+    """Means over tracks by method, and differences to ATL10 and Koo's method of each track."""
+    if not numbers:
+        return ["### Sea surface and freeboard\n\nNo track was measured.\n"]
+    cells = []
+    for method in METHODS:
+        tracks = [row for one in numbers.values() if (row := _row(one["surfaces"][method]))]
+        means = [f"{v:.3f}" for v in np.mean(tracks, 0)] if tracks else ["-"] * 6
+        cells.append(f"| {method.replace('_', ' ')} | {len(tracks)} | {' | '.join(means)} |")
     first = (
-        "### Sea surface and freeboard by method, m\n\n| track | method | h_ref mean | sd | freeboard of ice: mean | "
-        "median | p10 | p90 |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(cells) + "\n"
+        "### Sea surface and freeboard by method, m\n\nMeans over the tracks that have a sea surface by that method; "
+        f"each track stands at the end of the page.\n\n| method | tracks | {_COLUMNS}"
+        + "\n".join(cells)
+        + "\n"
     )
     rows = [f"| {name} | {_against(one['comparison'])} |" for name, one in numbers.items()]
     second = (

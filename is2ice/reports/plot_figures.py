@@ -176,7 +176,7 @@ def draw_classes(c: Comparison, span: tuple[float, float] | None = None, *, widt
     span = _window(c, span)
     figure = _figure((5.0, 5.0), _title(c, f"Surface classes at 2 m beside types of {_product(c)}"), width)
     top, strips = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.6 if c.koo is None else 2.2])
-    km = _km(c, c.track["x_atc"].values + 1.0)
+    km = _km(c, c.track["x_atc"].values + schema.segment_length(c.track) / 2)
     inside = (km >= span[0]) & (km <= span[1])
     height, code = np.asarray(c.track["height"].values, float), c.track["surface_class"].values
     for k in (0, 1, 2):
@@ -253,7 +253,7 @@ def draw_surfaces(c: Comparison, span: tuple[float, float] | None = None, *, wid
     """
     figure = _figure((3.8, 3.0), _title(c, "Local sea surface beside ATL10's reference"), width)
     ax = figure.subplots()
-    km = _km(c, c.track["x_atc"].values + 1.0)
+    km = _km(c, c.track["x_atc"].values + schema.segment_length(c.track) / 2)
     span = span or (0.0, float(km[-1]))
     water = (c.track["surface_class"].values == schema.OPEN_WATER) & np.isfinite(c.track["height"].values)
     height = c.track["height"].values
@@ -332,7 +332,7 @@ def draw_methods(
     )
     ax = figure.subplots()
     x0 = float(track["x_atc"].values[0])
-    km = (track["x_atc"].values + 1.0 - x0) / 1e3
+    km = (track["x_atc"].values + schema.segment_length(track) / 2 - x0) / 1e3
     water = (track["surface_class"].values == schema.OPEN_WATER) & np.isfinite(track["height"].values)
     height = track["height"].values[water]
     ax.plot(km[water], height, ".", ms=1.2, color=COLOURS[2], alpha=0.35, label="open water", rasterized=True)
@@ -377,7 +377,10 @@ def draw_freeboards(c: Comparison, span: tuple[float, float] | None = None, *, w
         top, below, left, right = (axes[k] for k in "abcd")
         below.sharex(top)
         below.sharey(top)
-    km, code = _km(c, c.track["x_atc"].values + 1.0), c.track["surface_class"].values
+    km, code = (
+        _km(c, c.track["x_atc"].values + schema.segment_length(c.track) / 2),
+        c.track["surface_class"].values,
+    )
     ours = np.asarray(c.track["freeboard"].values, float)
     for k in (0, 1, 2):
         rows = (code == k) & np.isfinite(ours)

@@ -68,6 +68,7 @@ def quicklook(
     require("matplotlib")
     from .picture import Picture
 
+    schema.check_dataset(track, "quicklook")
     if "beam" in track.dims:
         if track.sizes["beam"] != 1:
             raise ValueError(f"{track.sizes['beam']} beams: give one, such as cube.sel(beam=['gt1r'])")

@@ -65,6 +65,7 @@ def compute(
     >>> compute(ds).freeboard.dims
     ('x_atc',)
     """
+    schema.check_dataset(segments, "freeboard")
     needed = ("height", "height_uncertainty", "h_ref", "h_ref_uncertainty", "h_ref_flag")
     missing = [name for name in needed if name not in segments]
     if missing:

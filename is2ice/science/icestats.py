@@ -311,6 +311,7 @@ def statistics(segments: xr.Dataset, **options: Any) -> dict[str, Any]:
         ``half_of_ice_in_chords_over``, of the ice and not of the floes), ``ridges`` (n, per_km of ice, height_mean),
         ``roughness`` (km, mean, median). m unless named; None where there is nothing to average.
     """
+    schema.check_dataset(segments, "statistics")
     _, length = _track(segments, "surface_class")
     code = segments["surface_class"].values
     classified = int((code != schema.UNLABELLED).sum())

@@ -838,6 +838,7 @@ def estimate(
     >>> estimate(ds, "crossfit").h_ref_flag.values[[0, 1999]]
     array([0, 0], dtype=int8)
     """
+    schema.check_dataset(segments, "sea surface")
     how: dict[str, Any] = {
         "leads": leads,
         "min_probability": min_probability,

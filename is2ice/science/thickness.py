@@ -52,7 +52,7 @@ class Densities:
 
 def compute(
     segments: xr.Dataset,
-    snow: str | Snow = "auto",
+    snow: str | float | Snow = "auto",
     *,
     densities: Densities | None = None,
     classes: tuple[int, ...] = (schema.THICK_ICE, schema.THIN_ICE, schema.UNLABELLED),
@@ -63,9 +63,9 @@ def compute(
     ----------
     segments : xarray.Dataset
         Any dims: freeboard, freeboard_uncertainty, latitude, longitude, delta_time; surface_class if known.
-    snow : str or Snow
-        A word of :func:`is2ice.science.snow.snow_model`, such as ``"constant:0.25"``. "auto" is olmi in the south and
-        warren in the north.
+    snow : str, float or Snow
+        A depth in m, or a word of :func:`is2ice.science.snow.snow_model`, such as ``"constant:0.25,0.08"``. "auto" is
+        olmi in the south and warren in the north.
     densities : Densities, optional
     classes : tuple of int
         Segments of other classes (open water) are NaN.
@@ -89,6 +89,7 @@ def compute(
     Xu et al. 2021, Geophys. Res. Lett. 48, e2021GL093425; Ozsoy-Cicek et al. 2013, J. Geophys. Res. 118, 3547;
     Warren et al. 1999, J. Climate 12, 1814.
     """
+    schema.check_dataset(segments, "thickness")
     needed = ("freeboard", "freeboard_uncertainty", "latitude", "longitude", "delta_time")
     missing = [name for name in needed if name not in segments]
     if missing:
@@ -149,8 +150,13 @@ def compute(
     return out
 
 
-def _snow(snow: str | Snow, latitude: F8) -> Snow:
+def _snow(snow: str | float | Snow, latitude: F8) -> Snow:
+    """Return a snow model from its word, or from a depth in m."""
+    if isinstance(snow, int | float):
+        snow = f"constant:{snow}"
     if not isinstance(snow, str):
+        if not hasattr(snow, "inputs"):
+            raise TypeError(f"snow: expected a depth in m, a word or a snow model, got {type(snow).__name__}")
         return snow
     if snow == "auto":
         north = bool(np.nanmean(latitude) > 0) if np.isfinite(latitude).any() else False

@@ -142,11 +142,14 @@ def class_map(
 
     names = [b for b in (*COLOURS, "B11", "SCL") if b in scene]
     lazy = any(hasattr(scene[b].data, "dask") for b in names)
-    chunks = _tiles(scene.sizes["y"], chosen.tile), _tiles(scene.sizes["x"], chosen.tile)
+    source = _cloud_source(chosen.cloud, names)
+    alone = source == "none" and not ("SCL" in names and chosen.shadow == "scl")
+    halo = cloud_filter.HALO_COLOURS if alone and method == "guarded" else cloud_filter.HALO
+    chunks = _tiles(scene.sizes["y"], chosen.tile, halo), _tiles(scene.sizes["x"], chosen.tile, halo)
     planes = {b: da.asarray(scene[b].transpose("y", "x").data) for b in (*names, *own)}
     arrays = [planes[b].rechunk(chunks) for b in names]
     land = chosen.land if isinstance(chosen.land, str) else "none"
-    evidence = _Evidence(tuple(names), _cloud_source(chosen.cloud, names), chosen.shadow, land, chosen.white)
+    evidence = _Evidence(tuple(names), source, chosen.shadow, land, chosen.white)
     light = _planes(evidence.light, arrays, 4)
     if method == "published" and chosen.per_tile is None:
         colours = (
@@ -171,7 +174,7 @@ def class_map(
     elif method == "guarded":
         blank = np.zeros((0, 0), np.int8)
         guarded = cloud_filter.guarded_classes
-        classes = _with_neighbours(guarded, light, cloud_filter.HALO, blank, white=chosen.white)
+        classes = _with_neighbours(guarded, light, halo, blank, white=chosen.white, alone=alone)
     elif method == "threshold":
         classes = da.map_blocks(cloud_filter.threshold, light[0], dtype=np.int8)
     attrs = {"method": method, "white": chosen.white, "cloud_source": evidence.cloud}

@@ -72,9 +72,15 @@ _QUARTILE = 0.75
 #: Colours within a 2 x 2 window of one surface differ by less (noise, relief), 8-bit.
 _FLAT = 20
 
+#: Where colours alone must tell (no B11, no SCL), shade fades: from squares of 3 blocks that are dull beyond doubt it
+#: reaches darker neighbours whose bright level differs by this share, at most this many blocks on, down to this level.
+_FADING, _FAR, _DEEPEST = 0.06, 24, 0.25
+
 #: Pixels that a result may depend on beyond a tile's border, a multiple of the light's blocks: half a window,
 #: half a refining window, a block, and the 5 x 5 of mixed pixels.
 HALO = 4 * -(-(STEP * (_WINDOW // 2 + _REFINED // 2 + 1) + 4) // 4)
+#: The same where colours alone must tell.
+HALO_COLOURS = HALO + STEP * (_FAR + 2)
 
 
 def eight_bit(reflectance: NDArray[Any], white: float = 1.0) -> U1:
@@ -228,7 +234,8 @@ def guarded(
 
     1. *Wide thin ice turned thick* (its own background): a neighbourhood counts as shaded only where cloud or
        shadow is marked, or where its bright level lies between .64 and .85: brighter than bare ice up to 30 cm
-       thick, duller than snow in the sun.
+       thick, duller than snow in the sun. Where colours alone must tell, darker neighbours into which that level
+       fades count, too: shade has soft edges, a sheet of thin ice has a step.
     2. *Pure scenes turned thin* (Otsu and min-max stretch whatever is there): no stretch; sunlit pixels are
        compared with the fixed thresholds, others with the local light times a fixed share.
     3. *Tile dependence*: windows of stated size and integer arithmetic, see :data:`HALO`.
@@ -258,7 +265,8 @@ def guarded(
     for mark, where in ((pixel_kernels.CLOUD_MARK, cloud), (pixel_kernels.SHADOW_MARK, shadow)):
         if where is not None:
             marks[where] |= mark
-    return guarded_classes(guarded_bytes(red, green, blue, infrared, marks, white), white)
+    alone = infrared is None and cloud is None and shadow is None
+    return guarded_classes(guarded_bytes(red, green, blue, infrared, marks, white), white, alone=alone)
 
 
 #: Bits of a mask in the bytes of :func:`guarded_bytes`.
@@ -322,13 +330,29 @@ def _scale(white: float) -> np.float32:
     return np.float32(255.0 / white)
 
 
-def guarded_classes(planes: U1, white: float = 1.0) -> I1:
-    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood of :data:`HALO` pixels."""
+def guarded_classes(planes: U1, white: float = 1.0, *, alone: bool = False) -> I1:
+    """Classes from the bytes of :func:`guarded_bytes` and their neighbourhood.
+
+    Parameters
+    ----------
+    planes : uint8, shape (4, rows, columns)
+        With :data:`HALO` pixels around those whose classes count.
+    white : float
+        Reflectance of the value 255.
+    alone : bool
+        True if colours alone must tell of cloud and shadow; the neighbourhood is then :data:`HALO_COLOURS`.
+    """
     bare, kind = planes[1], planes[2]
     snow = 255.0 * _SNOW / white
     dull = (snow * _BRIGHTEST_THIN / _SNOW, snow * _DULL_SNOW / _SNOW)
     least = _LEAST_LIGHT * snow
     levels = _levels(bare, kind)
+    if alone:
+        least = snow * _DEEPEST / _SNOW
+        shade = pixel_kernels.fading_shade(levels[pixel_kernels.CLEAR], dull, least, _FADING, _FAR)
+        levels[pixel_kernels.SHADED] = levels[pixel_kernels.CLEAR]
+        kind = pixel_kernels.shaded_in(kind, shade)
+        planes = np.stack([planes[0], bare, kind])
     thick = pixel_kernels.bright_means(bare, kind, levels, dull, _THICK_SHARE, least)
     refined = pixel_kernels.window_mean(*thick, _REFINED)  # from the mean of the thick ice around each block
     limits = (WATER + 0.5, THIN + 0.5, _THICK_SHARE, least, snow)

@@ -230,6 +230,61 @@ def window_mean(values: U1, known: U1, window: int) -> U1:
 
 
 @_jit
+def fading_shade(level: U1, dull: tuple[float, float], least: float, fading: float, far: int) -> U1:
+    """Mark the blocks darker than dull ones into which the level of the dull ones fades.
+
+    Parameters
+    ----------
+    level : uint8, shape (blocks, blocks)
+        Bright level around a block.
+    dull : tuple of float
+        Levels between which a block is in shade beyond doubt, where a square of 3 x 3 blocks is.
+    least : float
+        Least level in shade.
+    fading : float
+        Largest difference of neighbours, as a share of the brighter.
+    far : int
+        Largest number of blocks from a dull one.
+    """
+    rows, columns = level.shape
+    reached = np.full(level.shape, 255, np.uint8)  # blocks from a dull one; 255 for none
+    for i in range(1, rows - 1):
+        for j in range(1, columns - 1):
+            square = level[i - 1 : i + 2, j - 1 : j + 2]
+            if dull[0] < square.min() and square.max() < dull[1]:
+                reached[i - 1 : i + 2, j - 1 : j + 2] = 0
+    for step in range(1, far + 1):
+        some = False
+        for i in range(rows):
+            for j in range(columns):
+                if reached[i, j] != 255 or not (least < level[i, j] <= dull[0]):
+                    continue
+                for a in range(max(i - 1, 0), min(i + 2, rows)):
+                    for b in range(max(j - 1, 0), min(j + 2, columns)):
+                        high, low = max(level[a, b], level[i, j]), min(level[a, b], level[i, j])
+                        if reached[a, b] == step - 1 and high - low <= fading * high:
+                            reached[i, j], some = step, True
+        if not some:
+            break
+    out = np.zeros_like(level)
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = 0 < reached[i, j] < 255
+    return out
+
+
+@_jit
+def shaded_in(kind: U1, shade: U1) -> U1:
+    """Kind of light with clear pixels of marked blocks in shadow."""
+    out = kind.copy()
+    for i in range(kind.shape[0]):
+        for j in range(kind.shape[1]):
+            if kind[i, j] == CLEAR and shade[i // STEP, j // STEP]:
+                out[i, j] = SHADED
+    return out
+
+
+@_jit
 def _dim(kind: Any, level: Any, dull: tuple[float, float]) -> bool:
     """Return True for a pixel in less than full light: under cloud, in shadow, or with a dull neighbourhood."""
     return kind in (CLOUDED, SHADED) or (kind == CLEAR and dull[0] < level and level < dull[1])

@@ -127,7 +127,9 @@ class RunSettings:
         """
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(keywords) - set(known)):
-            raise TypeError(f"unexpected keyword {', '.join(unknown)}; the settings are {', '.join(known)}")
+            raise TypeError(
+                f"unexpected keyword {', '.join(unknown)}; the settings are {', '.join(known)} (of a track: options=)"
+            )
         return replace(settings or cls(), **keywords)
 
     def addressed(self, source: Any, other: Location | None = None) -> Any:

@@ -71,7 +71,7 @@ class Labelled:
     reflectance: dict[str, xr.Dataset] = field(repr=False)
 
     def table(self) -> pd.DataFrame:
-        """Tabulate the displacement of each scene: score, error, verdict, and use of the scene."""
+        """Tabulate the displacement of each scene: score, error, chance, verdict, and use of the scene."""
         import pandas as pd
 
         rows = [
@@ -82,6 +82,7 @@ class Labelled:
                 "metres": d.distance,
                 "score": d.score,
                 "uncertainty": d.uncertainty,
+                "chance": d.chance,
                 "accepted": d.accepted,
                 "used": self._used(name),
                 "reason": d.reason,
@@ -189,6 +190,8 @@ def label_pass(
     Returns
     -------
     Labelled
+        Of estimated displacements, ``attrs["label_shift_uncertainty"]`` (m) and ``attrs["label_shift_chance"]`` of the
+        segments state the error and the share of unrelated pairs that score as much, in the order of the scenes.
 
     Raises
     ------
@@ -351,6 +354,9 @@ def merge(
         conflict=options.conflict,
         corrections=options.corrections,
     )
+    if all(one.drift.accepted and np.isfinite(one.drift.chance) for one in used):
+        ds.attrs["label_shift_uncertainty"] = [float(one.drift.uncertainty) for one in used]
+        ds.attrs["label_shift_chance"] = [float(one.drift.chance) for one in used]
     return evidence.add(ds, [one.evidence for one in used])
 
 

@@ -100,7 +100,9 @@ def open_track(
     asked = Options(**(given | lists))
     if store is not None:
         source, granule = store, granule or str(source)
-    if store is not None or stores.is_store(source) or hasattr(source, "store_path"):
+    # A folder that is no store raises with what it is instead, such as an Icechunk repository.
+    folder = isinstance(source, str | os.PathLike) and os.path.isdir(source)
+    if store is not None or folder or stores.is_store(source) or hasattr(source, "store_path"):
         ds = stores.open_track(source, granule, beams, chunks=chunks, version=version)
         where = scrub(str(source))
         _refuse_other(ds, where, {k: getattr(asked, k) for k in given})

@@ -22,7 +22,7 @@ from is2ice.science.seasurface import METHODS
 from is2ice.science.segments import TIDES
 from is2ice.version import __version__
 
-__all__ = ["Options", "pin_classifier"]
+__all__ = ["Options", "as_options", "pin_classifier"]
 
 #: Values accepted for options that are words.
 _WORDS: Mapping[str, tuple[str | None, ...]] = {
@@ -58,8 +58,9 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"default"`` (trained, in the package), ``"radiometric"``, ``"paper_lstm"`` or ``"paper_mlp"`` (for comparison
-        with the paper only), or the folder or address of a trained model.
+        ``"default"`` (trained, in the package), ``"default:temper"`` or ``"default:keep"`` (the same, also for tracks
+        outside of what it was trained on, which the tree classifies otherwise), ``"radiometric"``, ``"paper_lstm"`` or
+        ``"paper_mlp"`` (for comparison with the paper only), or the folder or address of a trained model.
     classifier_checksum : str
         Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
         another result.
@@ -142,6 +143,28 @@ class Options:
             )
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
         return cls(**plain)
+
+
+def as_options(given: Options | Mapping[str, Any] | None) -> Options:
+    """Return options from a record, from a mapping of their names, or the defaults.
+
+    Raises
+    ------
+    TypeError
+        Something else, or a name that is no option.
+    """
+    if given is None:
+        return Options()
+    if isinstance(given, Mapping):
+        known = [f.name for f in fields(Options)]
+        if unknown := [str(name) for name in given if name not in known]:
+            raise TypeError(f"options: no {', '.join(unknown)}; expected some of {', '.join(known)}")
+        return Options(**given)
+    if not isinstance(given, Options):
+        raise TypeError(
+            f"options: expected is2ice.Options or a mapping of its names, got {type(given).__name__}"
+        )
+    return given
 
 
 def pin_classifier(options: Options) -> Options:

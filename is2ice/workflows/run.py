@@ -33,7 +33,7 @@ from .driver import Job, KeepReceipt, ReportBlock, base_receipt, drive, failure,
 from .execution import ExecutionSettings, RunKeywords, RunSettings
 from .manifest import Manifest
 from .opening import matches
-from .options import Options, pin_classifier
+from .options import Options, as_options, pin_classifier
 from .pass_surface import Pass, freeboards, together
 from .progress import Bar
 from .receipts import Run, json_line, summary, written
@@ -53,7 +53,7 @@ def run(
     store: str | os.PathLike[str],
     *,
     beams: str | Iterable[str] | None = None,
-    options: Options | None = None,
+    options: Options | Mapping[str, Any] | None = None,
     block_km: float | None = None,
     chain: Chain | None = None,
     settings: RunSettings | None = None,
@@ -71,7 +71,7 @@ def run(
         themselves, so they need an address that they reach.
     beams : {"strong", "weak", "all"}, name or names, optional
         The strong beams by default; for a store, all that it holds.
-    options : Options, optional
+    options : Options or mapping, optional
     block_km : float, optional
         Also split tracks into blocks of about this length, km: photons of one long track are read and resampled,
         and a trained model is evaluated, by several workers. The result is the same. Meant for slow sources: from a
@@ -101,7 +101,7 @@ def run(
             _listed(sources),
             store,
             beams=beams,
-            options=options or Options(),
+            options=as_options(options),
             block_km=block_km,
             chain=chain or Chain(join=freeboards),
             settings=RunSettings.merged(settings, keywords),
@@ -114,7 +114,7 @@ def plan(
     store: str | os.PathLike[str],
     *,
     beams: str | Iterable[str] | None = None,
-    options: Options | None = None,
+    options: Options | Mapping[str, Any] | None = None,
     overwrite: stores.Overwrite = "different",
 ) -> list[dict[str, Any]]:
     """List the tracks that :func:`run` would compute or keep; only the sources' tables of contents are read.
@@ -129,7 +129,7 @@ def plan(
     list of dict
         ``granule``, ``beam``, ``action`` (``compute``, ``keep`` or ``fail``) and, of a failure, its ``reason``.
     """
-    options = pin_classifier(options or Options())
+    options = pin_classifier(as_options(options))
     chain = Chain(join=freeboards)
     task = _Task(location(store), options, overwrite, chain, "serial", 1)
     there = stores.is_store(store)

@@ -19,7 +19,7 @@ from is2ice.science import epoch
 from is2ice.version import __version__
 
 from . import segment_blocks
-from .options import Options, pin_classifier
+from .options import Options, as_options, pin_classifier
 from .receipts import absences
 
 __all__ = ["Chain", "Item", "classes", "derive", "finish", "load", "one_track", "survey"]
@@ -156,7 +156,7 @@ class Chain:
         )
 
 
-def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Dataset:
+def one_track(source: Any, beam: str, options: Options | Mapping[str, Any] | None = None) -> xr.Dataset:
     """Process one beam of a granule from photons to freeboard, in memory.
 
     Parameters
@@ -164,7 +164,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
     source : path, URL, file object, earthaccess granule or Granule
         Or a store, whose segments are then used.
     beam : str
-    options : Options, optional
+    options : Options or mapping, optional
 
     Returns
     -------
@@ -179,7 +179,7 @@ def one_track(source: Any, beam: str, options: Options | None = None) -> xr.Data
     ValueError
         As :func:`is2ice.workflows.options.pin_classifier`.
     """
-    options = pin_classifier(options or Options())
+    options = pin_classifier(as_options(options))
     return schema.with_coordinates(finish(derive(load(source, beam, options), options), options))
 
 

@@ -178,3 +178,31 @@ def test_one_track_of_a_store_uses_its_segments(stored):
 def test_a_name_that_is_nearly_right_is_suggested():
     with pytest.raises(AttributeError, match="did you mean open_track"):
         _ = is2ice.opentrack
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        is2ice.classify,
+        is2ice.seasurface.estimate,
+        is2ice.freeboard.compute,
+        is2ice.thickness.compute,
+        is2ice.icestats.statistics,
+        is2ice.compare,
+        is2ice.quicklook,
+    ],
+)
+def test_the_path_of_a_granule_is_no_dataset(call):
+    with pytest.raises(TypeError, match=r"got PosixPath; is2ice\.one_track and is2ice\.open_track"):
+        call(SAMPLE)
+
+
+def test_options_are_a_record_or_a_mapping(stored):
+    by_name = is2ice.one_track(stored, "gt2r", {"until": "classes", "classifier": "radiometric"})
+    assert by_name.attrs["classifier"] == "radiometric"
+    with pytest.raises(TypeError, match="options: no confidense; expected some of length, confidence"):
+        is2ice.one_track(SAMPLE, "gt2r", {"confidense": 2})
+    with pytest.raises(TypeError, match=r"expected is2ice\.Options or a mapping of its names, got str"):
+        is2ice.run([SAMPLE], "never.zarr", options="freeboard")
+    with pytest.raises(TypeError, match=r"unexpected keyword confidence; .* \(of a track: options=\)"):
+        is2ice.run([SAMPLE], "never.zarr", confidence=2)

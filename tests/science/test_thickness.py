@@ -187,3 +187,11 @@ def test_snow_by_word_number_or_file(tmp_path):
     ):
         with pytest.raises(ValueError, match="expected"):
             snow_model(wrong)
+
+
+def test_snow_may_be_a_depth():
+    segments = schema.mock_segments(50, stages=("freeboard",))
+    by_number, by_word = (thickness.compute(segments, snow) for snow in (0.2, "constant:0.2"))
+    xr.testing.assert_identical(by_number, by_word)
+    with pytest.raises(TypeError, match="expected a depth in m, a word or a snow model, got list"):
+        thickness.compute(segments, [0.2])

@@ -524,6 +524,26 @@ def test_result_does_not_depend_on_tiles_or_laziness(cloudy, method):
         xr.testing.assert_identical(lazy.compute(), whole)
 
 
+def test_shade_is_told_from_thin_ice_by_its_soft_edge(cloudy):
+    """Colours alone: snow into which shade fades is thick ice, a sheet of the same brightness with an edge is thin."""
+    n = 400
+    row = np.interp(np.arange(n), [0, 100, 250, 400], [0.90, 0.90, 0.45, 0.45])
+    soft = np.broadcast_to(row.astype(np.float32), (n, n))
+    found = cloud_filter.guarded(soft, soft, soft)
+    assert np.mean(found[:, :270] == THICK) > 0.99  # to a kilometre from where it is dull beyond doubt
+    hard = np.where(np.arange(n) < 200, 0.90, 0.45).astype(np.float32)
+    hard = np.broadcast_to(hard, (n, n))
+    found = cloud_filter.guarded(hard, hard, hard)
+    assert np.all(found[:, :200] == THICK)
+    assert np.all(found[:, 204:] == THIN)
+    # With other evidence that there is no cloud, the brightness alone decides.
+    found = cloud_filter.guarded(soft, soft, soft, infrared=0.1 * soft)
+    assert np.mean(found[:, 260:] == THIN) > 0.99
+    scene = sentinel2.open_scene(cloudy).compute().drop_vars(["B11", "SCL"])
+    whole = sentinel2.class_map(scene, tile=4096)
+    xr.testing.assert_identical(sentinel2.class_map(scene, tile=128), whole)
+
+
 @pytest.mark.slow
 def test_workers_in_other_processes(clear, server, tmp_path):
     """The same bits from Dask workers, and the same words when an asset fails there."""
@@ -675,6 +695,7 @@ def test_published_filter_on_the_published_figure(masks, real_data):
     row = masks.agreement(real_data, "shaded image, mask of the filtered")
     assert row["published"] > 0.92
     assert row["thresholds"] < 0.6  # what the filter was made for
+    assert row["guarded"] > row["published"]
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -104,3 +104,8 @@ def test_icepyx_reads_it(product, name):
     got = ds[name].values.ravel()
     assert np.isfinite(got).sum() > 500
     np.testing.assert_array_equal(got[np.isfinite(got)], held[held < 1e30])
+
+
+def test_the_sample_holds_no_links():
+    """Wheels follow links, and then leave out what these lead to."""
+    assert [p for p in FOLDER.rglob("*") if p.is_symlink()] == []

@@ -197,8 +197,11 @@ def test_a_labelling_is_gone_on_with(pass_and_image, tmp_path, monkeypatch):
 
 def test_the_displacement_is_estimated_or_the_scene_not_used(pass_and_image):
     granule, item = pass_and_image
-    (found,) = label_pass(granule, item).drifts.values()
+    done = label_pass(granule, item)
+    (found,) = done.drifts.values()
     assert found.accepted, found.reason
+    assert done.segments.attrs["label_shift_uncertainty"] == [found.uncertainty]
+    assert done.segments.attrs["label_shift_chance"] == [found.chance]
     error = np.array([found.dx, found.dy]) - SHIFT
     assert np.abs(error / np.sqrt(np.diag(found.covariance))).max() < 3.0
     weak = Drift(0.0, 0.0, "EPSG:3976", accepted=False, reason="too weak")

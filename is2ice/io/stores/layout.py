@@ -379,7 +379,7 @@ def _root(root: Location) -> Place | None:
 def _absent(root: Location) -> Place:
     names = [] if is_url(root.url) and "s3:" not in root.url else root.entries()
     what = f"no {META} there"
-    if {"snapshots", "refs"} <= set(names):
+    if "snapshots" in names and {"refs", "repo"} & set(names):  # of Icechunk 1, of Icechunk 2
         what = (
             "an Icechunk repository; open it with icechunk, and hand the Zarr group of its session to "
             "is2ice.open_track (documentation: How to, Publish a store)"

@@ -784,7 +784,13 @@ def _of_group(
     open_below = partial(zarr.open_group, source.store, mode="r", zarr_format=3)
     if "granule" not in attrs:
         if granule is None:
-            raise StoreError(f"{where}: name the granule to open")
+            held = sorted(source.group_keys())
+            if len(held) != 1:
+                shown = ", ".join(held[:5]) + (f" and {len(held) - 5} more" if len(held) > 5 else "")
+                raise StoreError(
+                    f"{len(held)} granules in this group ({shown or 'none'}); name one with granule="
+                )
+            granule = held[0]
         where = f"{where}/{granule}"
     groups = {}
     for beam in schema.BEAMS:

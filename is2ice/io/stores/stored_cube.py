@@ -139,8 +139,7 @@ def cube(
     common = {k: v for k, v in attrs[0].items() if all(a.get(k) == v for a in attrs)}
     if len(groups) > 1:
         common = {k: v for k, v in common.items() if k not in _PER_BEAM}
-        steps = [line for a in attrs for line in str(a.get("history", "")).splitlines()]
-        common["history"] = "\n".join(dict.fromkeys(steps))
+        common["history"] = _history(str(a.get("history", "")) for a in attrs)
     coords = {
         "beam": [a["beam"] for a in attrs],
         "x_atc": (k0 + np.arange(n)) * length,
@@ -150,6 +149,15 @@ def cube(
     order += [name for name in variables if name not in order]
     ds = xr.Dataset({name: variables[name] for name in order}, coords=coords, attrs=common)
     return schema.with_coordinates(schema.annotate(ds))
+
+
+def _history(of_beams: Iterable[str]) -> str:
+    """Join the histories of beams; those that differ by their times alone count once."""
+    distinct: dict[tuple[str, ...], list[str]] = {}
+    for text in of_beams:
+        steps = text.splitlines()
+        distinct.setdefault(tuple(step.partition(" ")[2] for step in steps), steps)
+    return "\n".join(dict.fromkeys(step for steps in distinct.values() for step in steps))
 
 
 def _variable(arrays: Sequence[Any], offsets: Sequence[int], n: int, chunk: int | None, fill: Any) -> Any:

@@ -43,7 +43,7 @@ from .drift_moments import (
     track_cells,
     without_first,
 )
-from .drift_null import ENOUGH, best_of_chance, chance_of, searched
+from .drift_null import ENOUGH, LONG, best_of_chance, chance_of, searched
 from .image_grid import grid_of, segment_crs, segment_positions, transformer
 
 __all__ = ["Drift", "DriftError", "estimate"]
@@ -274,47 +274,72 @@ def estimate(
         raise ValueError(f"search: expected at least {_LEAST_SEARCH:g} m, got {search!r}")
     if not 0.0 < significance < 1.0:
         raise ValueError(f"significance: expected a share between 0 and 1, got {significance!r}")
-    crs, grid = segment_crs(segments), grid_of(image)
-    blank = Drift(0.0, 0.0, crs, accepted=False)
-    cells = track_cells(segments, _CELL)
-    if cells is None:
-        return _refuse(blank, "no beam has enough photons")
-    row, column = segment_positions(cells.x, cells.y, crs, grid)
-    reach = search / grid.pixel
-    near = (row > -reach) & (row < grid.rows + reach) & (column > -reach) & (column < grid.columns + reach)
-    length = near.sum() * _CELL
-    if length < least_overlap:
-        return _refuse(blank, f"only {length / 1e3:.1f} km of track lie on the image")
-    cells = cells.where(near)
-    wide = 3.3 if length < 20.0 * search else 1.1  # a short track is also laid at other places
-    layers = read_layers(image, grid, row[near], column[near], round(wide * reach) + 12)
-    if near.sum() < _LEAN:
-        cells, layers = cells.lean(), layers.first(1)
-    frame = Frame.of(cells, crs, grid)
-    coarse = next(step for least, step in _COARSE if length >= least)
-    merged = Frame.of(cells.merged(round(coarse / _CELL)), crs, grid)
-    shrunk = layers.shrunk(max(1, round(coarse / grid.pixel)))
-    step = max(coarse, np.ceil(search / _STEPS / 10.0) * 10.0)
+    blank = Drift(0.0, 0.0, segment_crs(segments), accepted=False)
+    pair = _pair(segments, image, search, least_overlap)
+    if isinstance(pair, str):
+        return _refuse(blank, pair)
+    step = max(pair.merged.cells.length, np.ceil(search / _STEPS / 10.0) * 10.0)
     trials, steps = _square(search, step)
-    gain, count = searched(shrunk, merged, trials)
-    if count.max() * coarse < least_overlap:
-        return _refuse(blank, f"only {count.max() * coarse / 1e3:.1f} km of track lie on clear image")
+    gain, count = searched(pair.shrunk, pair.merged, trials)
+    clear = count.max() * pair.merged.cells.length
+    if clear < least_overlap:
+        return _refuse(blank, f"only {clear / 1e3:.1f} km of track lie on clear image")
     if not np.isfinite(gain).any():
-        return _refuse(blank, f"{length / 1e3:.1f} km of track are too short to tell")
-    table = _table(gain[0] / np.maximum(count, 1.0), steps, crs)
+        return _refuse(blank, f"{pair.length / 1e3:.1f} km of track are too short to tell")
+    table = _table(gain[0] / np.maximum(count, 1.0), steps, blank.crs)
     if not gain.max() > 0:
         return _refuse(blank, "the image is featureless along the track", table)
     place = trials[gain[0].argmax()]
+    null = best_of_chance(pair.shrunk, pair.merged, trials, search, seed)
+    found = _compared(replace(blank, table=table), pair, trials, gain[0], null, seed)
+    return _judge(
+        _refined(found, pair, place, seed), search - 1.5 * step, search, significance, most_uncertain
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A track and an image, as they are and for the coarse search; length of track on the image, m; pixel, m."""
+
+    frame: Frame
+    layers: Layers
+    merged: Frame
+    shrunk: Layers
+    length: float
+    pixel: float
+
+
+def _pair(segments: xr.Dataset, image: xr.Dataset, search: float, least_overlap: float) -> _Pair | str:
+    """Prepare a track and an image; the reason where they do not suffice."""
+    crs, grid = segment_crs(segments), grid_of(image)
+    cells = track_cells(segments, _CELL)
+    if cells is None:
+        return "no beam has enough photons"
+    row, column = segment_positions(cells.x, cells.y, crs, grid)
+    reach = search / grid.pixel
+    near = (row > -reach) & (row < grid.rows + reach) & (column > -reach) & (column < grid.columns + reach)
+    length = float(near.sum() * _CELL)
+    if length < least_overlap:
+        return f"only {length / 1e3:.1f} km of track lie on the image"
+    cells = cells.where(near)
+    wide = 1.1 if length >= LONG * search else 3.3  # a short track is also laid at other places
+    layers = read_layers(image, grid, row[near], column[near], round(wide * reach) + 12)
+    if len(cells.x) < _LEAN:
+        cells, layers = cells.lean(), layers.first(1)
+    coarse = next(size for least, size in _COARSE if length >= least)
+    merged = Frame.of(cells.merged(round(coarse / _CELL)), crs, grid)
+    shrunk = layers.shrunk(max(1, round(coarse / grid.pixel)))
+    return _Pair(Frame.of(cells, crs, grid), layers, merged, shrunk, length, grid.pixel)
+
+
+def _compared(found: Drift, pair: _Pair, trials: F8, gain: F8, null: list[F8], seed: int) -> Drift:
+    """Compare the best place with chance and with the best other one; agreement of resamples on it."""
+    place = trials[gain.argmax()]
     far = np.hypot(*(trials - place).T) > _SAME
-    null = best_of_chance(shrunk, merged, trials, search, seed)
-    chance = chance_of(float(gain.max()), null)
-    rival = chance_of(float(gain[0][far].max()), null) if far.any() else 1.0
-    stretch = _stretch(length)
-    candidates = np.sort(np.argsort(gain[0])[-_CANDIDATES:])
-    agreement = _agreement(shrunk, merged, trials[candidates], place, stretch, seed)
-    found = replace(blank, agreement=agreement, chance=chance, rival=rival, table=table)
-    found = _refined(found, layers, frame, place, stretch, seed, grid.pixel)
-    return _judge(found, search - 1.5 * step, search, significance, most_uncertain)
+    candidates = trials[np.sort(np.argsort(gain)[-_CANDIDATES:])]
+    agreement = _agreement(pair.shrunk, pair.merged, candidates, place, _stretch(pair.length), seed)
+    chance, rival = chance_of(float(gain.max()), null), chance_of(float(gain[far].max()), null)
+    return replace(found, chance=chance, rival=rival, agreement=agreement)
 
 
 def _stretch(length: float) -> float:
@@ -332,13 +357,12 @@ def _agreement(layers: Layers, frame: Frame, candidates: F8, place: F8, stretch:
     return float(np.mean(np.hypot(*(candidates[chosen] - place).T) < _SAME))
 
 
-def _refined(
-    found: Drift, layers: Layers, frame: Frame, place: F8, stretch: float, seed: int, pixel: float
-) -> Drift:
+def _refined(found: Drift, pair: _Pair, place: F8, seed: int) -> Drift:
     """Displacement near a place to a few metres, with its error and the agreement of resamples."""
     # Resamples may wander as far as the middle search reaches, along a lone lead for instance: those that go
     # to another place count against the agreement, the others give the error.
-    edges = frame.cells.stretches(stretch)
+    layers, frame = pair.layers, pair.frame
+    edges = frame.cells.stretches(_stretch(pair.length))
     n = frame.cells.features.shape[1]
     middle = place + _square(*_MIDDLE)[0]
     moments = layers.moments(frame, middle, edges)
@@ -355,7 +379,7 @@ def _refined(
     score = information(layers.moments(frame, fine, edges[[0, -1]])[:, 0], n)
     dx, dy = (float(v) for v in _peak(fine, score, _FINE[1]))
     # Light on slopes moves the edges that an image shows by up to a pixel, in all stretches alike.
-    covariance = _scatter(scatter[same]) + np.eye(2) * (pixel / 2) ** 2
+    covariance = _scatter(scatter[same]) + np.eye(2) * (pair.pixel / 2) ** 2
     agreement = min(found.agreement, float(same.mean()))
     return replace(
         found, dx=dx, dy=dy, score=_correlation(score.max()), covariance=covariance, agreement=agreement

@@ -29,7 +29,7 @@ ENOUGH = 0.5
 #: Searches with the track reversed; beside other places of the image; and with noise.
 _ROLLS, _FEW_ROLLS, _NOISE = 24, 8, 32
 #: A track so many times as long as the search has rolls enough.
-_LONG = 20.0
+LONG = 20.0
 #: Distance of other places from each other over the half-width of the search, and the fewest that stand for themselves.
 _APART, _PLACES = 2.2, 3
 #: Fewest searches that a law is fitted to.
@@ -87,7 +87,7 @@ def best_of_chance(layers: Layers, frame: Frame, trials: F8, search: float, seed
     """
     rng = np.random.default_rng(seed)
     own = np.ascontiguousarray(frame.cells.features.T, np.float32)
-    if own.shape[1] * frame.cells.length >= _LONG * search:
+    if own.shape[1] * frame.cells.length >= LONG * search:
         return [_best(layers, frame, trials, _rolled(own, _ROLLS, rng))]
     found, places = [_best(layers, frame, trials, _rolled(own, _FEW_ROLLS, rng))], 0
     room = searched(layers, frame, trials[::7])[1]

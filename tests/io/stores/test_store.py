@@ -172,6 +172,17 @@ def test_slicing_reads_only_its_blocks(tmp_path: Path) -> None:
     assert 1 <= len(reads) <= 2, reads
 
 
+def test_steps_of_beams_that_differ_by_their_time_alone_count_once(tmp_path: Path) -> None:
+    for second, beam in enumerate(("gt1r", "gt2r", "gt3r")):
+        step = f"2026-11-29T17:09:1{second}Z is2ice: {'label' if beam == 'gt3r' else 'segments'}"
+        store.write_track(track(beam=beam).assign_attrs(history=step), tmp_path / "s.zarr")
+    steps = store.open_track(tmp_path / "s.zarr").attrs["history"].splitlines()
+    assert [s for s in steps if "written" not in s] == [
+        "2026-11-29T17:09:10Z is2ice: segments",
+        "2026-11-29T17:09:12Z is2ice: label",
+    ]
+
+
 def test_beam_selection(tmp_path: Path) -> None:
     for beam in ("gt1l", "gt2r"):
         store.write_track(track(50, beam), tmp_path / "s.zarr")
