@@ -47,8 +47,8 @@ GOALS = {
     "one thread, 10 M photons": ("1.35", "1.0"),
     "write one track to folder": ("0.26", "0.06"),
     "open one track of 1,000": ("11.7", "0.05"),
-    "publish 100 tracks to a folder": ("11 x", "2 x"),
-    "publish 100 tracks to S3": ("2.2 x", "1.2 x"),
+    "publish 60 tracks to a folder": ("11 x", "2 x"),
+    "publish 60 tracks to S3": ("2.2 x", "1.2 x"),
     "50 km box, is2ice": ("1.22", "0.6"),
     "50 km box, MB": ("4.6", "8"),
     "50 km box, is2ice, with index": ("0.34", ""),
@@ -185,7 +185,7 @@ def stores(repeat: int, folder: Path) -> Iterator[Row]:
     track = is2ice.one_track(next(SAMPLE.glob("ATL03*.h5")), "gt1r").load()
     with contextlib.redirect_stdout(sys.stderr):
         rows = parts.written(track, folder, repeat)
-        rows += parts.published(track, folder, 100)
+        rows += parts.published(track, folder, 60)
         rows += parts.listed(track, folder, [10, 1_000], repeat)
     for row in rows:
         yield Row("stores", *row)
