@@ -74,7 +74,9 @@ class Source:
                 return cls(name=public_url(text), url=text)
             path = Path(text).expanduser()
             if path.is_dir():
-                raise GranuleError(f"{path} is a folder; expected an ATL03 file; {path}/ATL03_*.h5 names all in it")
+                raise GranuleError(
+                    f"{path} is a folder; expected an ATL03 file; {path}/ATL03_*.h5 names all in it"
+                )
             if not path.exists():
                 raise GranuleError(f"{path}: no such file")
             if not path.is_file():  # a pipe would never answer
