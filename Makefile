@@ -97,6 +97,8 @@ kills: $(READY)  ## kill workers and drivers at 40 random moments, in a folder a
 default-model: $(READY)  ## simulate passes, train the model that the package ships, judge it, write it with its card
 	$(BIN)/python benchmarks/classifiers.py prepare
 	$(BIN)/python benchmarks/classifiers.py make-default
+	$(BIN)/python benchmarks/classifiers.py score
+	$(BIN)/python benchmarks/classifiers.py cards
 
 fuzz: $(READY)  ## 2,000 structural edits of granules, products and documents; prints a table of outcomes
 	$(BIN)/python tests/fuzz/run.py --cases 2000

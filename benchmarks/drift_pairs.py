@@ -1,12 +1,14 @@
 """Displacements accepted and refused, of right and of wrong pairs of a pass and an image, by length of track.
 
-    python benchmarks/drift_pairs.py [--set judge] [--folder build/drift_pairs] [--json FILE]
+    python benchmarks/drift_pairs.py [--set judge] [--folder build/drift_pairs] [--rows FILE]
+    python benchmarks/drift_pairs.py --lengths 2 5 --beams 3
 
 Passes of the default physics, of drawn physics and through the second optics, each with an image of its own ice
-(``drift_passes.py``). Pieces of one beam, 0.5 to 10 km long, and whole passes (three beams, 18 km each) are laid over
-their own image and over images of other seeds: other scenes, other days. Printed for each length: the share accepted
-of right pairs, the error of those accepted, how many of them are off by more than three times their stated error and
-20 m; and how many of the wrong pairs are accepted. The rule was chosen on ``--set choose``; ``judge`` has other seeds.
+(``drift_passes.py``). Pieces of one beam (or of all three), 0.5 to 10 km long, and whole passes (three beams, 18 km
+each) are laid over their own image and over images of other seeds: other scenes, other days. Printed for each length:
+the share accepted of right pairs, the error of those accepted, how many of them are off by more than three times their
+stated error and 20 m; and how many of the wrong pairs are accepted. The rule was chosen on ``--set choose``; ``judge``
+has other seeds.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ LENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 0.0)
 BESIDE = 2400.0
 
 
-def pieces(segments: xr.Dataset, km: float, count: int, rng: np.random.Generator) -> Iterator[xr.Dataset]:
-    """Pieces of single beams at random places, or the whole pass once."""
+def pieces(
+    segments: xr.Dataset, km: float, beams: int, count: int, rng: np.random.Generator
+) -> Iterator[xr.Dataset]:
+    """Pieces of one or of all beams at random places, or the whole pass once."""
     if not km:
         yield segments
         return
@@ -44,7 +48,7 @@ def pieces(segments: xr.Dataset, km: float, count: int, rng: np.random.Generator
 
 
 def measure(
-    cases: tuple[Case, ...], folder: Path, lengths: tuple[float, ...], count: int
+    cases: tuple[Case, ...], folder: Path, lengths: tuple[float, ...], beams: int, count: int
 ) -> Iterator[dict[str, Any]]:
     """A row for each pair: length, whether it is right, what was found, and processor seconds."""
     made = {case: prepare(case, folder) for case in cases}
@@ -52,7 +56,7 @@ def measure(
         rng = np.random.default_rng([17, round(10 * km)])
         for case, (segments, _) in made.items():
             others = [c for c in cases if c != case]
-            for piece in pieces(segments, km, count, rng):
+            for piece in pieces(segments, km, beams, count, rng):
                 wrong = others if not km else [others[int(rng.integers(len(others)))]]
                 for over in (case, *wrong):
                     image = made[over][1].drop_vars("surface_class")
@@ -61,7 +65,7 @@ def measure(
                     spent = time.process_time() - start
                     error = np.array([found.dx, found.dy]) - case.shift
                     yield {
-                        "km": km,
+                        "track": f"{beams} x {km:g} km" if km else "3 x 18 km",
                         "pass": case.name,
                         "image": over.name,
                         "right": over is case,
@@ -82,8 +86,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         f"{'track':>12}{'right':>7}{'accepted':>10}{'rms m':>7}{'rms/stated':>12}{'astray':>8}"
         f"{'wrong':>8}{'accepted':>10}{'s':>7}"
     )
-    for km in [*dict.fromkeys(r["km"] for r in rows), None]:
-        some = [r for r in rows if km is None or r["km"] == km]
+    for name in [*dict.fromkeys(r["track"] for r in rows), "all"]:
+        some = [r for r in rows if name in ("all", r["track"])]
         right, wrong = [r for r in some if r["right"]], [r for r in some if not r["right"]]
         held = [r for r in right if r["accepted"]]
         error = np.array([r["error"] for r in held]).reshape(-1, 2)
@@ -92,7 +96,6 @@ def show(rows: list[dict[str, Any]]) -> None:
         near = size < 100.0
         rms = np.sqrt(np.mean(error[near] ** 2)) if near.any() else np.nan
         pull = np.sqrt(np.mean((error[near] / sigma[near, None]) ** 2)) if near.any() else np.nan
-        name = "all" if km is None else f"{km:g} km" if km else "3 x 18 km"
         share = np.mean([r["accepted"] for r in right])
         print(
             f"{name:>12}{len(right):7}{share:10.0%}{rms:7.1f}{pull:12.2f}"
@@ -113,16 +116,20 @@ def main() -> None:
     parser.add_argument("--set", choices=("choose", "judge"), default="judge")
     parser.add_argument("--folder", type=Path, default=Path("build/drift_pairs"))
     parser.add_argument("--lengths", type=float, nargs="+", default=LENGTHS, help="km; 0: the whole pass")
+    parser.add_argument("--beams", type=int, choices=(1, 3), default=1, help="of a piece")
     parser.add_argument("--pieces", type=int, default=4, help="of each pass and length")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--rows", type=Path, help="file for a line of JSON of each pair, written as it is measured"
+    )
     args = parser.parse_args()
     cases = CHOOSE if args.set == "choose" else JUDGE
     rows = []
-    for row in measure(cases, args.folder, tuple(args.lengths), args.pieces):
+    for row in measure(cases, args.folder, tuple(args.lengths), args.beams, args.pieces):
         rows.append(row)
+        if args.rows is not None:
+            with args.rows.open("a") as f:
+                f.write(json.dumps(row) + "\n")
     show(rows)
-    if args.json is not None:
-        args.json.write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # ruff: noqa: E402 (threads are set before libraries load)
 """Engines: gain of a second worker, cost of a task, the published volume on one core, memory over a long run.
 
-    python benchmarks/engines.py [gain] [overhead] [volume] [long] [memory] [--engines processes dask spark]
+    python benchmarks/engines.py [gain] [overhead] [volume] [long] [scaling] [memory] [--engines processes dask spark]
 
 - gain: 24 tasks of pure computation (no memory traffic), and as many that only wait, with one and with two workers
   started before; the second kind shows the engine alone, also on a machine whose cores are taken;
@@ -11,6 +11,8 @@
   figures are 390 + 392 s on one core and 24 + 25 s on sixteen);
 - long: one long track, whole and in blocks, with one and two workers, radiometric and with a trained model; its steps'
   seconds, and whether all wrote the same bits;
+- scaling: 10, 100 and 1,000 granules of 4 km (`--counts`) on two workers: processor seconds a granule of the driver
+  and all below it, workers started before;
 - memory: 200 small granules through the whole chain; resident memory of the driver and of all below it after a
   quarter, half and all of the tracks (--engines serial as well).
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -235,6 +238,37 @@ def memory(names: list[str], granules: int) -> None:
             )
 
 
+def scaling_of(
+    names: list[str], counts: list[int], folder: Path
+) -> dict[str, dict[int, tuple[float, float]]]:
+    """Processor and wall-clock seconds a granule, by engine and number of granules."""
+    data = make_archive(folder / "archive", max(counts), length_km=4.0)
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for name in names:
+        with started(name, 2) as how:
+            pipeline.run(
+                data.granules[:8],
+                folder / "warm.zarr",
+                beams="gt2r",
+                progress=False,
+                overwrite="always",
+                **how,
+            )
+            for n in counts:
+                store = folder / f"{name}{n}.zarr"
+                before, began = processor_seconds(), time.perf_counter()
+                done = pipeline.run(data.granules[:n], store, beams="gt2r", progress=False, **how)
+                spent = processor_seconds() - before, time.perf_counter() - began
+                assert done.ok, done.report()
+                found.setdefault(name, {})[n] = (spent[0] / n, spent[1] / n)
+                shutil.rmtree(store)
+                cpu, clock = (1e3 * s for s in found[name][n])
+                print(
+                    f"  {name:10} {n:6,} granules: {cpu:6.0f} ms of processors, {clock:6.0f} ms of the clock each"
+                )
+    return found
+
+
 class Marks(Bar):
     """A bar that looks at the memory when a quarter, a half, three quarters and all are done."""
 
@@ -264,6 +298,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["gain", "overhead", "volume", "long", "memory"])
     parser.add_argument("--engines", nargs="+", default=["processes", "dask", "spark"])
     parser.add_argument("--granules", type=int, default=200)
+    parser.add_argument("--counts", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--km", type=float, default=400.0, help="of the long track")
     parser.add_argument("--work", type=int, default=6_000_000)
     args = parser.parse_args()
@@ -276,6 +311,9 @@ def main() -> None:
         volume()
     if "long" in args.what:
         long(args.engines, args.km)
+    if "scaling" in args.what:
+        with tempfile.TemporaryDirectory() as folder:
+            scaling_of(args.engines, args.counts, Path(folder))
     if "memory" in args.what:
         memory(args.engines, args.granules)
     print(f"load average {os.getloadavg()[0]:.1f}")

@@ -1,6 +1,6 @@
 """A granule of full length: seconds, memory and bytes of streaming, of a run, and of the store, on two workers.
 
-    python benchmarks/long_granule.py [--km 1500] [--granules 8] [--folder build/long] [--keep]
+    python benchmarks/long_granule.py [--km 1500] [--granules 1] [--folder build/long] [--keep]
 
 A simulated granule of six beams (30 km) is lengthened by repeating its photons along the track, chunk by chunk as
 they are compressed, under a ground track, times and pulse numbers that go on: as many photons, chunks and bytes as
@@ -98,7 +98,7 @@ def _beam(old: h5py.Group, new: h5py.Group, length: float) -> None:
         _write(d, new.require_group("geophys_corr"), name, tiled(d[:rows], shifts.get(name, 0.0)))
     records = {"delta_time": seconds, "pce_mframe_cnt": frames}
     for name, d in old["bckgrd_atlas"].items():
-        kept = d[: int(np.ceil(rows / table["segment_id"].size * d.shape[0]))]
+        kept = d[: int(np.ceil(rows / begin.size * d.shape[0]))]
         _write(d, new.require_group("bckgrd_atlas"), name, tiled(kept, records.get(name, 0.0)))
     for name, d in old["heights"].items():
         into = new.require_group("heights")
@@ -128,7 +128,10 @@ def _course(table: dict[str, np.ndarray], dist_x: np.ndarray) -> tuple[np.ndarra
 def _create(like: h5py.Dataset, into: h5py.Group, name: str, rows: int) -> h5py.Dataset:
     """Create a dataset as another one is, but for its length."""
     shape = (rows, *like.shape[1:])
-    space = h5py.h5s.create_simple(shape, shape)
+    most = tuple(
+        h5py.h5s.UNLIMITED if n is None else max(n, m) for n, m in zip(like.maxshape, shape, strict=True)
+    )
+    space = h5py.h5s.create_simple(shape, most)
     made = h5py.h5d.create(into.id, name.encode(), like.id.get_type(), space, like.id.get_create_plist())
     found = h5py.Dataset(made)
     for key in like.attrs:
@@ -208,6 +211,16 @@ def ran(granules: list[Path], store: Path, workers: int) -> dict[str, Any]:
         "tracks": len(done.done), "failed": len(done.failed), "seconds": seconds, "steps": steps,
         "memory_mb": peak, "store_mb": size / 1e6,
     }  # fmt: skip
+
+
+def read_plainly(path: Path) -> None:
+    """Read the columns of photons that a run needs, of the strong beams, with h5py."""
+    from segments import READ
+
+    with h5py.File(path) as f:
+        for beam in ("gt1r", "gt2r", "gt3r"):
+            for name in READ:
+                f[f"{beam}/heights/{name}"][()]
 
 
 def named(path: Path, n: int) -> list[Path]:

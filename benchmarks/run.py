@@ -1,18 +1,22 @@
 """Speed of every step beside a plain tool that does the same bytes' work, in one run.
 
-    python benchmarks/run.py [--only photons --only stores] [--out build/bench.json] [--repeat 3]
+    python benchmarks/run.py [--only photons --only stores] [--out build/bench.json] [--add] [--repeat 3]
+    python benchmarks/run.py --show build/bench.json
 
 Each row is the time of one task, that of its yardstick on the same input (plain h5py, `to_zarr`, `cp`, a plain
-upload, fsspec, rasterio, plain Keras, a bare interpreter), and the ratio of the two. It is processor time, which
-depends less on what else the machine does, but where a task waits for others it is that of the clock. The JSON
-file also holds the machine, its load and the commit; benchmarks/compare.py sets two of them side by side. The scripts
-beside this one measure more of each section.
+upload, fsspec, rasterio, plain Keras, a bare interpreter; h5coro, flox and polars where they are installed), and the
+ratio of the two; before it the figure that stood there once, and the one aimed at. It is processor time, which
+depends less on what else the machine does, but where a task waits for others, or shares work between cores, that of
+the clock; and memory where it says MB. The JSON file also holds the machine, its load and the commit;
+benchmarks/compare.py sets two of them side by side. With the inputs made (build/) the whole takes about 20 minutes on
+two cores; the scripts beside this one measure more of each section.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -25,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -33,9 +38,40 @@ HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "sample_data"
 
 
+#: What stood there when the figures were first taken on two quiet cores, and what is aimed at; "x": of the yardstick.
+GOALS = {
+    "is2ice --help": ("1.4", "0.3"),
+    "is2ice info GRANULE": ("1.4", "0.3"),
+    "is2ice show GRANULE": ("1.6", "0.8"),
+    "open and resample 3.6 M photons": ("1.33 x", "1.1 x"),
+    "one thread, 10 M photons": ("1.35", "1.0"),
+    "write one track to folder": ("0.26", "0.06"),
+    "open one track of 1,000": ("11.7", "0.05"),
+    "publish 100 tracks to a folder": ("11 x", "2 x"),
+    "publish 100 tracks to S3": ("2.2 x", "1.2 x"),
+    "50 km box, is2ice": ("1.22", "0.6"),
+    "50 km box, MB": ("4.6", "8"),
+    "50 km box, is2ice, with index": ("0.34", ""),
+    "class map, threshold": ("14.7", ""),
+    "class map, guarded": ("55.8", "20"),
+    "class map, published": ("150", "30"),
+    "class map, guarded, memory": ("3850", "1000"),
+    "class map, published, memory": ("", "1000"),
+    "class map, guarded, two workers": ("", "0.56 x"),
+    "two ranks, averaged gradients": ("3.8 x", ""),
+    "two ranks, weights every 64 steps": ("", "0.62 x"),
+    "two ranks, weights every 512 steps": ("", "0.62 x"),
+    "two ranks, U-Net": ("0.74 x", "0.59 x"),
+    "task that does nothing, dask": ("0.010", ""),
+    "task that does nothing, spark": ("0.055", ""),
+    "drift estimate of a pass and scene": ("5.3", "1.5"),
+    "sum 1,500 km over cells": ("1.3", "0.3"),
+}
+
+
 @dataclass(frozen=True)
 class Row:
-    """One task beside its yardstick, seconds of the processor, or of the clock where waiting is the cost."""
+    """One task beside its yardstick: processor seconds, seconds of the clock where waiting is the cost, or MB."""
 
     section: str
     task: str
@@ -48,6 +84,17 @@ class Row:
     def ratio(self) -> float:
         """Times the yardstick."""
         return self.seconds / max(self.yardstick_seconds, 1e-9)
+
+
+def wall(function: Callable[[], object], repeat: int) -> float:
+    """Median seconds of the clock of several calls, after one that warms up."""
+    function()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def clock(function: Callable[[], object], repeat: int) -> float:
@@ -80,25 +127,54 @@ def start_up(repeat: int, folder: Path) -> Iterator[Row]:
     for task, words in (
         ("import is2ice", ("-c", "import is2ice")),
         ("is2ice --help", ("-m", "is2ice", "--help")),
+        ("is2ice info GRANULE", ("-m", "is2ice", "info", str(granule))),
         ("is2ice show GRANULE", ("-m", "is2ice", "show", str(granule))),
     ):
-        yield Row("start", task, clock(python(*words), repeat), "bare Python", bare)
+        yield Row("start_up", task, clock(python(*words), repeat), "bare Python", bare)
 
 
 def photons(repeat: int, folder: Path) -> Iterator[Row]:
-    """Opening and resampling beams, against reading the same columns with h5py."""
+    """Opening and resampling beams, against reading the same columns with h5py; on two threads by the clock."""
     import segments
 
+    from is2ice.io.icesat2.atl03 import Granule
     from is2ice.twin.icesat2.flat_beam import write_beam
 
     for n in (600_000, 3_600_000, 10_000_000):
         path = folder / f"beam_{n}.h5"
         write_beam(path, n)
+
+        def track(path: Path = path, workers: int = 2) -> None:
+            with Granule(path) as granule:
+                granule.track(segments.BEAM, workers=workers)
+
+        def plain(path: Path = path) -> None:
+            segments.plain_read(path)
+
+        task, size = "open and resample", f"{n / 1e6:g} M photons"
         yield Row(
-            "photons", f"open and resample {n / 1e6:g} M photons",
-            clock(lambda path=path: segments.open_and_resample(path), repeat),
-            "plain h5py", clock(lambda path=path: segments.plain_read(path), repeat),
-        )  # fmt: skip
+            "photons", f"{task} {size}", wall(track, repeat), "plain h5py", wall(plain, repeat), "clock"
+        )
+    read = clock(plain, repeat)
+    yield Row("photons", f"one thread, {size}", clock(lambda: track(workers=1), repeat), "plain h5py", read)
+    yield from _means(path, repeat)
+
+
+def _means(path: Path, repeat: int) -> Iterator[Row]:
+    """The same means from photons in memory, against other programs where they are installed."""
+    import segments
+
+    from is2ice.io.icesat2.atl03 import Granule
+
+    with Granule(path) as granule:
+        blocks = segments.blocks_in_memory(granule, 16_384)
+        ours = clock(lambda: segments.resample(granule, blocks, 1), repeat)
+        frame = segments.pandas_frame(granule)
+    for name, by in segments.OTHERS.items():
+        if importlib.util.find_spec(name) is not None:
+            yield Row(
+                "photons", f"means of 2 m, beside {name}", ours, name, clock(lambda by=by: by(frame), 1)
+            )
 
 
 def stores(repeat: int, folder: Path) -> Iterator[Row]:
@@ -109,7 +185,7 @@ def stores(repeat: int, folder: Path) -> Iterator[Row]:
     track = is2ice.one_track(next(SAMPLE.glob("ATL03*.h5")), "gt1r").load()
     with contextlib.redirect_stdout(sys.stderr):
         rows = parts.written(track, folder, repeat)
-        rows += parts.published(track, folder, 50)
+        rows += parts.published(track, folder, 100)
         rows += parts.listed(track, folder, [10, 1_000], repeat)
     for row in rows:
         yield Row("stores", *row)
@@ -117,17 +193,23 @@ def stores(repeat: int, folder: Path) -> Iterator[Row]:
 
 def streaming(repeat: int, folder: Path) -> Iterator[Row]:
     """First opening of a 50 km box at 50 ms a request (benchmarks/streaming.py), against fsspec; by the clock."""
+    import long_granule
     import streaming as parts
 
     home = HERE.parent / "build" / "stream"
     with contextlib.redirect_stdout(sys.stderr):
-        found = parts.compare(parts.granule(home / "120", "006", 120.0), "gt2r", "006", 0.05)
+        source = long_granule.simulated(home / "part")
+        path = long_granule.lengthened(source, home / "300" / source.name, 300.0)
+        found = parts.first_opening(path, "gt2r", 0.05)
     for name in ("is2ice", "is2ice, with index"):
         yield Row("streaming", f"50 km box, {name}", found[name], "fsspec", found["plain fsspec"], "clock")
+    if "h5coro" in found:
+        yield Row("streaming", "50 km box beside h5coro", found["is2ice"], "h5coro", found["h5coro"], "clock")
+    yield Row("streaming", "50 km box, MB", found["is2ice, MB"], "fsspec", found["plain fsspec, MB"], "MB")
 
 
 def engines(repeat: int, folder: Path) -> Iterator[Row]:
-    """A task that does nothing on each engine (benchmarks/engines.py), against a pool of processes; by the clock."""
+    """A task that does nothing, and runs of 10, 100 and 1,000 short granules (benchmarks/engines.py)."""
     import engines as parts
 
     from is2ice.reports import scaling
@@ -140,45 +222,87 @@ def engines(repeat: int, folder: Path) -> Iterator[Row]:
         yield Row(
             "engines", f"task that does nothing, {name}", each[name], "processes", each["processes"], "clock"
         )
+    with contextlib.redirect_stdout(sys.stderr):
+        found = parts.scaling_of(["serial", "dask", "spark"], [10, 100, 1000], folder)
+    for name, row in found.items():
+        for n, (cpu, _) in row.items():
+            yield Row("engines", f"a granule of {n:,}, {name}", cpu, "serial, of 10", found["serial"][10][0])
 
 
 def training(repeat: int, folder: Path) -> Iterator[Row]:
     """An epoch of the paper's LSTM (benchmarks/training.py), against plain Keras and one rank; by the clock."""
-    told = folder / "training.json"
-    words = ["--windows", "30000", "--epochs", "3", "--skip-inference", "--json", str(told)]
+    kept = folder / "training.json"
+    words = ["--windows", "20000", "--epochs", "3", "--skip-inference", "--json", str(kept)]
     subprocess.run([sys.executable, str(HERE / "training.py"), *words], check=True, stdout=sys.stderr)
-    rows = json.loads(told.read_text())["rows"]
+    rows = json.loads(kept.read_text())["rows"]
     keras = rows["plain Keras fit"]["best"]
     yield Row(
         "training", "epoch, one thread", rows["is2ice, one thread"]["best"], "plain Keras", keras, "clock"
     )
-    for name, row in rows.items():
-        if "2 ranks" in name:
-            yield Row(
-                "training",
-                f"epoch, {name[8:]}",
-                row["s_an_epoch"],
-                "one rank",
-                row["alone_s_an_epoch"],
-                "clock",
-            )
+    names = {"is2ice, 2 ranks of Horovod": "averaged gradients", "U-Net, two replicas": "U-Net"}
+    names |= {
+        f"is2ice, two replicas, averages every {k} steps": f"weights every {k} steps" for k in (64, 512)
+    }
+    for name, task in names.items():
+        if row := rows.get(name):
+            both, alone = row["s_an_epoch"], row["alone_s_an_epoch"]
+            yield Row("training", f"two ranks, {task}", both, "one rank", alone, "clock")
 
 
 def images(repeat: int, folder: Path) -> Iterator[Row]:
-    """Class maps of a quarter of a tile's side, against reading its bands with rasterio."""
+    """Class maps of a whole tile, against reading its bands with rasterio; memory over the imported package."""
+    import images as parts
+
     home = HERE.parent / "build" / "images"
+    (home / "10980").mkdir(parents=True, exist_ok=True)
+    parts.make_tile(home / "10980", 10_980)
+    rows = {method: parts.apart(home, 10_980, method) for method in parts.FILTERS}
+    reading = rows.pop("read")
+    for method, row in rows.items():
+        yield Row("images", f"class map, {method}", row["processor_s"], "rasterio", reading["processor_s"])
+        yield Row(
+            "images", f"class map, {method}, memory", row["memory_mb"], "rasterio", reading["memory_mb"], "MB"
+        )
+    two = parts.apart(home, 10_980, "guarded", 2)["elapsed_s"]
+    yield Row(
+        "images", "class map, guarded, two workers", two, "one worker", rows["guarded"]["elapsed_s"], "clock"
+    )
 
-    def seconds(method: str) -> float:
-        words = [sys.executable, str(HERE / "images.py"), "--pixels", "2745", "--folder", str(home)]
-        done = [
-            subprocess.run([*words, "--only", method], check=True, capture_output=True, text=True).stdout
-            for _ in range(repeat)
-        ]
-        return statistics.median(json.loads(text.splitlines()[-1])["processor_s"] for text in done)
 
-    reading = seconds("read")
-    for method in ("threshold", "guarded", "published"):
-        yield Row("images", f"class map, {method}", seconds(method), "rasterio", reading)
+def drift(repeat: int, folder: Path) -> Iterator[Row]:
+    """Displacement between a pass and an image (benchmarks/drift.py), against the class map of the image."""
+    import drift as parts
+
+    from is2ice.classifiers import radiometric
+    from is2ice.io.icesat2.lazy_cube import open_cube
+    from is2ice.science.labels import drift as displacement
+
+    home = HERE.parent / "build" / "drift"
+    velocity, minutes = parts.DRIFTS[0]
+    _, item = parts.make(home, "ross_sea_november", 21, velocity, minutes, 14.0)
+    segments = radiometric.classify(open_cube(next(item.parents[2].glob("*.h5"))).load())
+    image = parts.read_image(item)[0]
+    yield Row(
+        "drift", "drift estimate of a pass and scene",
+        clock(lambda: displacement.estimate(segments, image), min(repeat, 2)),
+        "class map", clock(lambda: parts.read_image(item), 1),
+    )  # fmt: skip
+
+
+def long(repeat: int, folder: Path) -> Iterator[Row]:
+    """A long granule of six beams through a run on two workers (benchmarks/long_granule.py), beside its bytes read."""
+    import long_granule as parts
+
+    home = HERE.parent / "build" / "stream"
+    with contextlib.redirect_stdout(sys.stderr):
+        source = parts.simulated(home / "part")
+        path = parts.lengthened(source, home / "300" / source.name, 300.0)
+        done = parts.ran([path], folder / "long.zarr", 2)
+    plain = wall(lambda: parts.read_plainly(path), 1)
+    yield Row(
+        "long", "run of 300 km, three beams, two workers", done["seconds"], "plain h5py", plain, "clock"
+    )
+    yield Row("long", "run of 300 km, memory", done["memory_mb"], "its store", done["store_mb"], "MB")
 
 
 def maps(repeat: int, folder: Path) -> Iterator[Row]:
@@ -208,7 +332,8 @@ def maps(repeat: int, folder: Path) -> Iterator[Row]:
     )  # fmt: skip
 
 
-SECTIONS = {f.__name__: f for f in (start_up, photons, stores, streaming, images, maps, engines, training)}
+_ALL = (start_up, photons, stores, streaming, images, drift, maps, engines, training, long)
+SECTIONS = {f.__name__: f for f in _ALL}
 
 
 def surroundings() -> dict[str, object]:
@@ -229,28 +354,63 @@ def surroundings() -> dict[str, object]:
     }
 
 
+HEAD = f"{'':<40}{'then':>8}{'target':>8}{'now':>9} {'':<6}{'yardstick':<16}{'':>9}{'ratio':>7}"
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table."""
+    return (
+        f"{row['task']:<40}{row['then']:>8}{row['target']:>8}{row['seconds']:>9.3f} {row['of']:<6}"
+        f"{row['yardstick']:<16}{row['yardstick_seconds']:>9.3f}{row['ratio']:>7.2f}"
+    )
+
+
+def measured(name: str, repeat: int) -> Iterator[dict[str, Any]]:
+    """Rows of a section, printed as they come."""
+    with tempfile.TemporaryDirectory() as folder:
+        for row in SECTIONS[name](repeat, Path(folder)):
+            then, target = GOALS.get(row.task, ("", ""))
+            found = asdict(row) | {"ratio": row.ratio, "then": then, "target": target}
+            print(line(found), flush=True)
+            yield found
+
+
+def show(held: dict[str, Any]) -> None:
+    """Print the table of a file, with the circumstances of each section."""
+    print(HEAD)
+    for name, about in held["sections"].items():
+        print(f"[{name}] {about['date']}, commit {about['commit']}, others used {about['others']} cores")
+        for row in held["rows"]:
+            if row["section"] == name:
+                print(line(row))
+
+
 def main() -> int:
     """Measure, print and write."""
+    from is2ice.reports.other_programs import OtherPrograms
+
     options = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     options.add_argument("--only", action="append", choices=SECTIONS, help="a section; all by default")
     options.add_argument("--out", type=Path, default=HERE.parent / "build" / "bench.json")
     options.add_argument("--repeat", type=int, default=3)
+    options.add_argument("--add", action="store_true", help="keep the other sections of the file")
+    options.add_argument("--show", type=Path, help="print the table of that file, and measure nothing")
     given = options.parse_args()
-    rows, held = [], {"before": surroundings()}
-    print(f"{'':<48}{'seconds':>9}   {'yardstick':<18}{'seconds':>9}{'ratio':>8}")
+    if given.show:
+        show(json.loads(given.show.read_text()))
+        return 0
+    held: dict[str, Any] = {"before": surroundings(), "sections": {}, "rows": []}
+    if given.add and given.out.exists():
+        held = json.loads(given.out.read_text()) | {"before": held["before"]}
     given.out.parent.mkdir(parents=True, exist_ok=True)
+    print(HEAD)
     for name in given.only or SECTIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            for row in SECTIONS[name](given.repeat, Path(folder)):
-                rows.append(asdict(row) | {"ratio": row.ratio})
-                print(
-                    f"{row.task:<48}{row.seconds:>9.3f}   {row.yardstick:<18}{row.yardstick_seconds:>9.3f}"
-                    f"{row.ratio:>8.2f}{'' if row.of == 'CPU' else '  clock'}",
-                    flush=True,
-                )
-        held |= {"rows": rows, "load after": os.getloadavg()[0]}
+        about, others = surroundings(), OtherPrograms()
+        fresh = list(measured(name, given.repeat))
+        held["sections"][name] = about | {"others": others.state()["others"]}
+        held["rows"] = [row for row in held["rows"] if row["section"] != name] + fresh
         given.out.write_text(json.dumps(held, indent=1) + "\n")  # kept if a later section fails
-    print(f"{given.out}: load {held['before']['load']:.1f} before and {held['load after']:.1f} after")
+    print(f"{given.out}: load {held['before']['load']:.1f} before and {os.getloadavg()[0]:.1f} after")
     return 0
 
 

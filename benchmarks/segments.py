@@ -21,6 +21,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -85,17 +86,43 @@ def resample(granule: Granule, blocks: list, threads: int) -> None:
         list(pool.map(one, blocks))
 
 
-def by_pandas(granule: Granule) -> None:
+def by_pandas(frame: Any) -> None:
     """Mean, deviation and median of the five published columns by sample, photons already in memory."""
     import pandas as pd
 
-    frame = by_pandas.frame  # type: ignore[attr-defined]
     pulses = frame.groupby("pulse")["signal"]
     frame = frame.assign(pcnt=pulses.transform("size"), pcnth=pulses.transform("sum"))
     frame = frame[frame.signal]
     assert isinstance(frame, pd.DataFrame)
     columns = ["h", "pcnt", "pcnth", "bcnt", "brate"]
     frame.groupby((frame.x // 2).astype("i8"))[columns].agg(["mean", "std", "median"])
+
+
+def by_polars(frame: Any) -> None:
+    """The same by polars."""
+    import polars as pl
+
+    table = pl.from_pandas(frame)
+    counts = [pl.len().over("pulse").alias("pcnt"), pl.col("signal").sum().over("pulse").alias("pcnth")]
+    table = table.with_columns(counts).filter(pl.col("signal"))
+    sample = (pl.col("x") // 2).cast(pl.Int64).alias("sample")
+    columns = ["h", "pcnt", "pcnth", "bcnt", "brate"]
+    ways = [getattr(pl.col(columns), how)().name.suffix(f"_{how}") for how in ("mean", "std", "median")]
+    table.group_by(sample).agg(ways)
+
+
+def by_flox(frame: Any) -> None:
+    """Mean, deviation and median of the height alone by flox."""
+    import flox
+
+    frame = frame[frame.signal]
+    sample = (frame.x // 2).astype("i8").to_numpy()
+    for how in ("nanmean", "nanstd", "nanmedian"):
+        flox.groupby_reduce(frame.h.to_numpy(), sample, func=how)
+
+
+#: Other programs that make means of samples.
+OTHERS = {"pandas": by_pandas, "polars": by_polars, "flox": by_flox}
 
 
 def pandas_frame(granule: Granule):
@@ -166,10 +193,9 @@ def main() -> None:
         blocks.clear()
         print(f"resample, two threads          {two:8.2f} s   {n / two / 1e6:.1f} million photons/s")
         print(f"resample, one thread           {one:8.2f} s   {n / one / 1e6:.1f} million photons/s")
-        by_pandas.frame = pandas_frame(granule)  # type: ignore[attr-defined]
-        groupby = clock(lambda: by_pandas(granule), 1)
+        frame = pandas_frame(granule)
+        groupby = clock(lambda: by_pandas(frame), 1)
         print(f"pandas groupby                 {groupby:8.2f} s   {groupby / two:.1f} x the resampling")
-        del by_pandas.frame  # type: ignore[attr-defined]
     peak_memory(path)
 
 

@@ -10,11 +10,13 @@ of a paged file (release 007), by h5py with HDF5's own page buffer.
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import h5py
@@ -67,14 +69,14 @@ def weight(path: Path, beam: str, subset: Subset) -> int:
 
 def timed(open_it, beam: str, subset: Subset, **options) -> tuple[float, Granule]:
     start = time.perf_counter()
-    g = Granule(open_it())
+    g = Granule(open_it(), [beam])
     g.track(beam, subset, **options)
     return time.perf_counter() - start, g
 
 
 def first_opening(path: Path, beam: str, latency: float) -> dict[str, float]:
     """Seconds, MB and requests of the box without and with a kept index, and what plain fsspec takes."""
-    found = {}
+    found, path = {}, path.resolve()
     subset = box(path, beam)
     timed(lambda: path, beam, subset)  # compiles
     with LocalCloud(path.parent, stac=False) as cloud, tempfile.TemporaryDirectory() as kept, indexed("0"):
@@ -91,7 +93,32 @@ def first_opening(path: Path, beam: str, latency: float) -> dict[str, float]:
             found[f"{name}, MB"] = sent = (cloud.traffic.sent - before.sent) / 1e6
             found[f"{name}, requests"] = asked = cloud.traffic.requests - before.requests
             print(f"  {name:22} {found[name]:6.2f} s  {sent:8.2f} MB in {asked:4} requests")
+        if importlib.util.find_spec("h5coro") is not None:
+            read, start = by_h5coro(path, beam, subset, url), time.perf_counter()
+            read()
+            found["h5coro"] = time.perf_counter() - start
+            print(f"  h5coro                 {found['h5coro']:6.2f} s")
     return found
+
+
+def by_h5coro(path: Path, beam: str, subset: Subset, url: str) -> Callable[[], None]:
+    """Return a reading of the same tables and photons by h5coro, which is told the rows that we look up."""
+    from h5coro import h5coro, webdriver
+
+    with Granule(path) as g:
+        plan, table = g.plan(beam, subset), g.table(beam)
+        rows = g._photon_range(table, *g._reach(table, plan, plan.k0, plan.n))
+        wanted: list[Any] = [name for name in table_paths(beam) if name in g.file]
+    wanted += [
+        {"dataset": f"{beam}/heights/{name}", "hyperslice": [[rows.start, rows.stop]]}
+        for name in PHOTON_COLUMNS
+    ]
+
+    def read() -> None:
+        got = h5coro.H5Coro(url, webdriver.HTTPDriver, credentials="").readDatasets(wanted, block=True)
+        assert all(len(got[name]) for name in got.datasets)
+
+    return read
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ Prints seconds an epoch (the fastest after the first, which compiles and is give
 
 - plain Keras: the same network with a softmax, ``compile`` and ``fit`` with Keras's focal loss;
 - ``is2ice.classifiers.training.fit``, on one thread and on all;
-- the same under ``horovodrun`` with one and two ranks, and what one collective operation costs; and two ranks that
-  take 64 steps alone between two averages of their weights (local SGD);
+- the same under ``horovodrun`` with two ranks, and what one collective operation costs; two ranks that take many
+  steps alone between two averages of their weights (local SGD, `--every`); and the U-Net with two ranks;
 
 then windows/s of inference, normalisation and softmax included, and of the default model along a track, where each
 cell is embedded once. Each is measured in a process of its own, one
@@ -29,7 +29,8 @@ import numpy as np
 
 STEPS, FEATURES = 5, 6
 TWO = "is2ice, 2 ranks of Horovod"
-LOCAL = "is2ice, 2 ranks, averages every 64 steps"
+LOCAL = "is2ice, two replicas, averages every {} steps"
+UNET = "U-Net, two replicas"
 
 
 def windows(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +85,7 @@ def ours(n: int, epochs: int, batch: int, threads: int, every: int = 1) -> dict[
 
     if threads == 1:
         training.one_thread()
-    replicas = launched()
+    replicas = launched(seldom=every > 1)
     model = architectures.build("lstm", STEPS, FEATURES)
     options = {**architectures.ARCHITECTURES["lstm"].training, "epochs": epochs, "batch": batch}
     data, clock = windows(n), Clock()
@@ -93,6 +94,21 @@ def ours(n: int, epochs: int, batch: int, threads: int, every: int = 1) -> dict[
     if not replicas.is_root:
         return {}
     return clock.result() | {"collective_ms": cost, "accuracy": done.epochs[-1]["accuracy"]} | done.speed
+
+
+def unet(epochs: int, tiles: int = 96, size: int = 128, batch: int = 4) -> dict[str, float]:
+    """The package's U-Net on random tiles of four bands, in as many replicas as there are, one thread each."""
+    from is2ice.classifiers import training, unet
+    from is2ice.classifiers.replicas import launched
+
+    training.one_thread()
+    replicas = launched(seldom=True)
+    rng = np.random.default_rng(0)
+    x = rng.random((tiles, size, size, 4), np.float32)
+    model, clock = unet.build("default", 4, size), Clock()
+    data = x, (x[..., 0] > 0.5).astype("i4")
+    done = training.fit(model, data, replicas=replicas, progress=clock.lap, epochs=epochs, batch=batch)
+    return clock.result() | {"accuracy": done.epochs[-1]["accuracy"]} | done.speed if replicas.is_root else {}
 
 
 def collective(replicas, size: int, times: int = 1000) -> float:
@@ -191,6 +207,9 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=98_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32, help="of each rank")
+    parser.add_argument(
+        "--every", type=int, nargs="*", default=[64, 512], help="steps between averages of weights"
+    )
     parser.add_argument("--skip-ranks", action="store_true")
     parser.add_argument("--skip-inference", action="store_true")
     parser.add_argument("--json", type=Path, help="also write the rows of training there")
@@ -202,6 +221,8 @@ def main() -> None:
             measured = plain(args.windows, args.epochs, args.batch)
         elif kind == "ours":
             measured = ours(args.windows, args.epochs, args.batch, int(threads), int(every))
+        elif kind == "unet":
+            measured = unet(args.epochs)
         else:
             measured = inference(args.windows, int(threads))
         if os.environ.get("HOROVOD_RANK", "0") == "0":
@@ -222,7 +243,8 @@ def main() -> None:
         "is2ice, one thread": ("ours:1", 0),
         "is2ice, all threads": ("ours:0", 0),
         **(
-            {"is2ice, 1 rank of Horovod": ("ours:1", 1), TWO: ("ours:1", 2), LOCAL: ("ours:1:64", 2)}
+            {"is2ice, 1 rank of Horovod": ("ours:1", 1), TWO: ("ours:1", 2), UNET: ("unet", 2)}
+            | {LOCAL.format(k): (f"ours:1:{k}", 2) for k in args.every}
             if ranks
             else {}
         ),
@@ -242,8 +264,9 @@ def main() -> None:
             f"{steps:,} steps of an epoch; the rest is that steps are called one by one, not compiled as one loop, and "
             "that both ranks and Horovod's threads share the cores"
         )
-        for name in (TWO, LOCAL):
-            row = rows[name]
+        for name, row in rows.items():
+            if "alone_s_an_epoch" not in row:
+                continue
             print(
                 f"{name}: {row['samples_per_s']:,.0f} samples/s, {row['share_in_averages']:.0%} in averages; "
                 f"one rank alone {row['alone_s_an_epoch']:.2f} s, both {row['s_an_epoch']:.2f} s: "

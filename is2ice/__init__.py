@@ -77,6 +77,8 @@ _PUBLIC = {
     "write_map": "workflows.make_map",
     "write_track": "io.stores.store",
 }
+#: Names of modules that import xarray only when they make a dataset: these names import it, so that it has ``.is2ice``.
+_LATER = ("Granule", "open_store", "segments", "write_track")
 __all__ = ["__version__", *_PUBLIC]
 
 
@@ -88,6 +90,8 @@ def __getattr__(name: str) -> Any:
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(_PUBLIC)}"
         raise AttributeError(f"module 'is2ice' has no attribute {name!r}; {hint}")
     home = _PUBLIC[name]
+    if name in _LATER:
+        import_module("xarray")
     found = import_module(f".{home.removesuffix('!')}", __name__)
     _register()
     return found if home.endswith("!") else getattr(found, name)

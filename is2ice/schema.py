@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import IntFlag
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from is2ice.errors import SchemaError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "CLASSES",
@@ -482,6 +484,8 @@ def segments_of(ds: xr.Dataset) -> xr.Dataset:
     ds : xarray.Dataset
         Segments as opened by this package, or by plain xarray with or without decoded times.
     """
+    import xarray as xr
+
     have = ds.variables
     if "delta_time" in have and "time" in have:
         ds = ds.drop_vars("time")
@@ -498,6 +502,8 @@ def segments_of(ds: xr.Dataset) -> xr.Dataset:
 
 def with_coordinates(ds: xr.Dataset) -> xr.Dataset:
     """Return segments with ``time`` (UTC, datetime64), positions and ``x``, ``y`` as coordinates."""
+    import xarray as xr
+
     ds = segments_of(ds)
     if "delta_time" in ds:
         time = xr.apply_ufunc(
@@ -572,7 +578,7 @@ def _faults(ds: xr.Dataset, stages: Iterable[str], values: bool) -> list[str]:
                     hint = f"; is it {near[0]!r}?" if near else ""
                     faults.append(f"{name}: missing (stage {stage}: {var.long_name}){hint}")
                 continue
-            array = ds[name]
+            array = ds.variables[name]
             dims = tuple(d for d in var.dims if d != "beam" or "beam" in ds.dims)
             if array.dims != dims:
                 faults.append(f"{name}: dims {array.dims}, expected {dims}")
@@ -647,6 +653,8 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
       geoid: missing (stage segments: geoid above the ellipsoid, tide-free (EGM2008))
       dac: missing (stage segments: dynamic atmosphere correction, inverted barometer included)
     """
+    import xarray as xr
+
     if not isinstance(ds, xr.Dataset):
         raise TypeError(f"conform: expected an xarray.Dataset, got {type(ds).__name__}")
     stages = stages or ("segments",)
@@ -677,6 +685,8 @@ def mock_photons(n: int = 1000, *, seed: int = 0, x0: float = 28_400_000.0) -> x
     x0 : float
         Along-track distance of the first pulse, m.
     """
+    import xarray as xr
+
     rng = np.random.default_rng(seed)
     per_pulse = rng.poisson(6.0, n)
     pulse = np.repeat(np.arange(n), per_pulse)
@@ -765,6 +775,8 @@ def mock_segments(
             dims = tuple(d for d in var.dims if d != "beam")
             shape = (n, len(CLASSES)) if "surface" in dims else (n,)
             data[name] = (dims, np.broadcast_to(np.asarray(fill[name]), shape).astype(var.dtype))
+    import xarray as xr
+
     coords: dict[str, Any] = {"x_atc": x_atc}
     if "classified" in stages:
         coords["surface"] = list(CLASSES)

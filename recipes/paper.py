@@ -20,6 +20,8 @@ from glob import glob
 from pathlib import Path
 
 from is2ice import engines
+from is2ice.errors import CatalogError, Is2IceError
+from is2ice.io.catalogs.sentinel2 import item_of
 from is2ice.reports import paper_page, published_tables
 from is2ice.workflows import paper
 from is2ice.workflows.execution import RunSettings
@@ -84,12 +86,23 @@ def given(args: argparse.Namespace) -> list[paper.PassData]:
         for k in ("granules", "scenes", "products")
     }
     items = [
-        str(f)
-        for s in names["scenes"]
-        for f in (sorted(Path(s).rglob("*.json")) if Path(s).is_dir() else [s])
-        if not str(f).endswith("collection.json")
+        item for s in names["scenes"] for item in (items_in(Path(s), args.say) if Path(s).is_dir() else [s])
     ]
     return paper.from_files(names["granules"], items, names["products"])
+
+
+def items_in(folder: Path, say) -> list[str]:
+    """Find the STAC items below a folder; other documents there are named and left out."""
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            item_of(str(path))
+        except CatalogError as error:
+            if path.name not in ("catalog.json", "collection.json"):
+                say(f"left out: {error}")
+        else:
+            found.append(str(path))
+    return found
 
 
 def measure(folder: Path, say) -> None:
@@ -206,4 +219,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (Is2IceError, ValueError) as error:
+        sys.exit(f"paper.py: error: {error}")

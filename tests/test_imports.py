@@ -347,6 +347,12 @@ def test_a_granule_is_described_without_the_compiler() -> None:
     assert "numba" not in loaded_by("import is2ice.io.icesat2.atl03, is2ice.science.seasurface")
 
 
+def test_a_granule_is_shown_without_xarray() -> None:
+    granule = next((Path(__file__).parents[1] / "sample_data").glob("ATL03*.h5"))
+    code = f"from is2ice.cli.show import _describe_granule; _describe_granule({str(granule)!r}, False)"
+    assert not loaded_by(code) & {"xarray", "numba", "dask"}
+
+
 def test_areas_load_no_reader_of_files() -> None:
     assert "h5py" not in loaded_by("import is2ice.io.catalogs.seas")
 

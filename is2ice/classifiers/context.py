@@ -1,10 +1,11 @@
-"""What a first look at a track says of each cell's surroundings: features for a second look.
+"""Features of each cell's surroundings, from the class probabilities of a first look at the track.
 
 A first forest gives every cell its probabilities from light, height and background about it. They divide the track
 into runs of one class, sharper than any threshold could, and the run is what many things are known of: its width, its
-mean height over the water nearby, its own brightness behind the blended background record, and what lies beside it.
-Light differs from pass to pass, but hardly within one: what the first look is sure of elsewhere in the region tells how
-dark water and thin ice are there, and a run is compared with both.
+mean height over the water nearby, its own brightness behind the blended background record, how even its light is, and
+the runs beside it. Runs of thin ice and water without ice between them make an opening, with features of its own.
+Light differs from pass to pass, but hardly within one: the thin ice and water of which the first look is sure elsewhere
+in the region tell how dark both are there, and a run is compared with them, and with the darkest opening of the region.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ SEA, LEAST = 10_000.0, 40.0
 LOWEST, HIGHEST = -0.5, 3.0
 #: Cells of a class that the rest of the region must hold for a run to be compared with them.
 LEAST_CELLS = 8.0
+#: Stretches over which light is summed before its unevenness within a run is taken, m, and the cells at each end of a
+#: run that are left out: light of both sides reaches there.
+EVEN, ENDS = (10.0, 30.0), 4
+#: Sharpness of the soft minimum of brightness: differences of 1/SHARP count.
+SHARP = 20.0
 
 NAMES = (
     "odds_thin",
@@ -40,6 +46,11 @@ NAMES = (
     *(f"run_{name}" for name in ("width", "thin", "water", "rate", "spread", "relief", "empty")),
     *(f"run_{name}" for name in ("brightness", "above_dark", "noise")),
     *(f"run_{name}" for name in ("above_low", "above_sea", "dip")),
+    *(
+        f"run_{name}"
+        for name in ("odds", "odds_spread", *(f"unevenness_{s:g}m" for s in EVEN), "rate_for_brightness")
+    ),
+    *(f"opening_{name}" for name in ("width", "thin", "water", "rate", "brightness", "over_darkest")),
     *(f"beside_{name}" for name in ("width", "most_water", "most_thin", "least_water")),
     "sea_known",
     *(f"over_{kind}_{what}" for kind in ("thin", "water") for what in ("brightness", "rate", "noise")),
@@ -49,17 +60,19 @@ NAMES = (
 
 @dataclass
 class _Runs:
-    """Runs of cells that the first look gives one class."""
+    """Runs of cells that the first look gives one class; of openings if thin ice and water are merged."""
 
     track: FeatureColumns
     p: F8
+    merged: bool = False
 
     @cached_property
     def best(self) -> NDArray[np.int64]:
         """Class of each cell over the least stretch; -1 where nothing is known."""
         smooth = self.mean(SCALES[0])
         known = np.isfinite(smooth).all(axis=1)
-        return np.where(known, np.nan_to_num(smooth).argmax(axis=1), -1)
+        code = np.where(known, np.nan_to_num(smooth).argmax(axis=1), -1)
+        return np.minimum(code, schema.THIN_ICE) if self.merged else code
 
     @cached_property
     def change(self) -> NDArray[np.bool_]:
@@ -112,11 +125,7 @@ class _Runs:
 
         The second look squares probabilities: a doubtful run says little of what the class is like.
         """
-        half = self.track.cells(REGION)
-
-        def others(a: F8) -> F8:
-            return running_sum(a, half) - np.bincount(self.number, a)[self.number]
-
+        others = self.others
         sure = np.where(self.best == code, np.nan_to_num(self.p[:, code]) ** 2, 0.0)
         count = np.maximum(others(sure), 0.0)
         means = []
@@ -126,6 +135,39 @@ class _Runs:
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append(np.where(total > LEAST_CELLS, others(w * np.nan_to_num(a)) / total, np.nan))
         return count, means
+
+    def others(self, a: F8) -> F8:
+        """Sum of a column over the region about each cell, less the part of its own run that lies there."""
+        half, k = self.track.cells(REGION), np.arange(a.size)
+        total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(a))])
+        end = np.cumsum(self.size).astype(np.intp)
+        begin = end - self.size.astype(np.intp)
+        first, last = np.maximum(k - half, 0), np.minimum(k + half + 1, a.size)
+        own = total[np.minimum(end[self.number], last)] - total[np.maximum(begin[self.number], first)]
+        return total[last] - total[first] - own
+
+    @cached_property
+    def inner(self) -> NDArray[np.bool_]:
+        """Cells away from the ends of their run."""
+        k, end = np.arange(self.number.size), np.cumsum(self.size)[self.number]
+        begin = end - self.size[self.number]
+        return (k >= begin + ENDS) & (k < end - ENDS)
+
+    def unevenness(self, metres: float) -> F8:
+        """Spread of light over each run beyond that of the photon count, relative to its mean, log2 of .1."""
+        t = self.track
+        half = t.cells(metres)
+        photons, pulses = running_sum(t.photons, half), running_sum(t.pulses, half)
+        good = self.inner & (pulses > 0)
+        count = np.bincount(self.number, good)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = np.where(good, photons / pulses, 0.0)
+            mean = np.bincount(self.number, rate) / count
+            square = np.bincount(self.number, rate**2) / count
+            noise = np.bincount(self.number, np.where(good, rate / pulses, 0.0)) / count
+            share = (square - mean**2 - noise) / mean**2
+        share = np.where(np.isfinite(share), share, 0.1**2)
+        return np.log2(np.sqrt(np.clip(share, 0.02**2, 2.0)) / 0.1)
 
     def relief(self) -> F8:
         """Spread of heights within each run less that of their errors, log2 of 2 cm."""
@@ -178,6 +220,8 @@ def _columns(t: FeatureColumns, r: _Runs) -> Iterator[F8]:
     light = _of_light(t, r)
     yield from light
     yield from _of_height(t, r)
+    yield from (a[r.number] for a in _of_evenness(t, r, light[0]))
+    yield from _of_openings(t, _Runs(t, r.p, merged=True))
     yield from (a[r.number] for a in _beside(t, r))
     yield np.isfinite(r.sea).astype("f8")
     yield from _of_region(r, [light[0], _run_rate(t, r)[r.number], light[2]])
@@ -195,6 +239,33 @@ def _of_runs(t: FeatureColumns, r: _Runs) -> list[F8]:
         r.relief(),
         r.over(t.empty(), t.pulses),
     ]
+
+
+def _of_evenness(t: FeatureColumns, r: _Runs, brightness: F8) -> list[F8]:
+    """Mean odds of water and thin ice and their spread, evenness of light, and rate over brightness of each run."""
+    log = np.log(np.clip(r.p, 1e-3, 1.0))
+    odds = log[:, schema.OPEN_WATER] - log[:, schema.THIN_ICE]
+    mean = r.over(odds)
+    spread = np.sqrt(np.maximum(r.over(odds**2) - mean**2, 0.0))
+    ratio = _run_rate(t, r) - np.log2(np.clip(r.over(brightness), 0.05, 2.0))
+    return [mean, spread, *(r.unevenness(metres) for metres in EVEN), ratio]
+
+
+def _of_openings(t: FeatureColumns, o: _Runs) -> list[F8]:
+    """Width, probabilities, rate and brightness of each opening; its brightness over the region's darkest other one."""
+    brightness = t.alone(o.change, o.best != schema.THICK_ICE)
+    dim = (o.best == schema.THIN_ICE).astype("f8")
+    count = o.others(dim)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = o.others(dim * np.exp(-SHARP * np.clip(brightness, 0.0, 2.0))) / count
+        darkest = np.where(count > LEAST_CELLS, -np.log(np.clip(mean, 1e-20, 1.0)) / SHARP, 1.0)
+    runs = [
+        np.log2(np.clip(o.size * t.length / 10.0, 0.2, 500.0)),
+        o.over(o.p[:, schema.THIN_ICE]),
+        o.over(o.p[:, schema.OPEN_WATER]),
+        _run_rate(t, o),
+    ]
+    return [*(a[o.number] for a in runs), brightness, np.clip(brightness - darkest, -1.0, 1.0)]
 
 
 def _run_rate(t: FeatureColumns, r: _Runs) -> F8:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from is2ice.classifiers.base import Classifier
@@ -17,7 +17,9 @@ LARGEST_SHARED = 16 * 2**20
 
 #: Classifiers that come with the package, by name; its version tells which they are.
 NETWORKS = ("paper_lstm", "paper_mlp")
-SHIPPED = ("default", "radiometric", *NETWORKS)
+#: The default model may keep a track outside of what it was trained on, with or without even probabilities.
+OUTSIDE = ("default:temper", "default:keep")
+SHIPPED = ("default", "radiometric", *OUTSIDE, *NETWORKS)
 #: What messages say of names.
 _EXPECTED = f"expected {', '.join(map(repr, SHIPPED))}, or a folder made by `is2ice train`"
 
@@ -42,10 +44,11 @@ def by_name(name: str, checksum: str = "") -> Classifier:
         from is2ice.classifiers.radiometric import Radiometric
 
         return Radiometric()
-    if name == "default":
+    if name == "default" or name in OUTSIDE:
         from is2ice.classifiers.boosted import shipped
 
-        return shipped()
+        _, _, outside = name.partition(":")
+        return replace(shipped(), outside=outside) if outside else shipped()
     if name in NETWORKS:
         from is2ice.classifiers.neural import packaged
 

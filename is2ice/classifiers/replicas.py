@@ -109,6 +109,8 @@ class Horovod:
     ----------
     apart : bool
         True if each is given samples of its own.
+    seldom : bool
+        True if tens of milliseconds lie between two averages: steps of large networks, or averages of weights.
 
     Raises
     ------
@@ -118,10 +120,11 @@ class Horovod:
 
     compiles = False  # Horovod registers no XLA kernel on the CPU
 
-    def __init__(self, *, apart: bool = False) -> None:
-        # Its thread looks for work this often, in ms. At its own 1 ms a step of a small network waits longer for
-        # that than it computes; much below this the looking itself takes the processor.
-        os.environ.setdefault("HOROVOD_CYCLE_TIME", "0.2")
+    def __init__(self, *, apart: bool = False, seldom: bool = False) -> None:
+        # Its thread looks for work this often, in ms, and each time asks the other copies for theirs. At its own 1 ms a
+        # step of a small network waits longer for that than it computes; where averages are seldom, asking five
+        # thousand times a second takes a quarter of the processor from the steps.
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", "2" if seldom else "0.2")
         try:
             import horovod.tensorflow as hvd
         except ImportError as error:
@@ -191,12 +194,14 @@ def started_as() -> tuple[int, int]:
     return 0, 1
 
 
-def launched(*, apart: bool = False) -> Replicas:
+def launched(*, apart: bool = False, seldom: bool = False) -> Replicas:
     """Return the copies that this process was started as: Horovod under a launcher, alone otherwise.
 
     Parameters
     ----------
     apart : bool
         True if each is given samples of its own, in place of the same set.
+    seldom : bool
+        True if tens of milliseconds lie between two averages (:class:`Horovod`).
     """
-    return Horovod(apart=apart) if started_as()[1] > 1 else Alone()
+    return Horovod(apart=apart, seldom=seldom) if started_as()[1] > 1 else Alone()

@@ -16,7 +16,7 @@ __all__ = ["CLASSIFIER_HELP", "EngineFlags", "OverwriteFlag", "engine_options", 
 
 CLASSIFIER_HELP = (
     "default (trained), radiometric (tree), or a model folder; paper_lstm and paper_mlp are there to be compared with "
-    "the paper, not for use (they miss over 90 % of the water)."
+    "the paper, not for use (they miss most of the water)."
 )
 
 OverwriteFlag = Annotated[

@@ -91,7 +91,7 @@ def train(
         launch(["unet", "train", *scenes, *words], replicas)
         return
     inputs = ("grey",) if architecture == "published" else None
-    ranks = launched(apart=True)
+    ranks = launched(apart=True, seldom=True)
     tensorflow_logging.start()
     tiles = labelled_tiles(scenes, inputs, replicas=ranks, **vars(tile))
     held = labelled_tiles(validation, tiles.inputs, replicas=ranks, **vars(tile)) if validation else None

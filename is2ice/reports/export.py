@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import require
@@ -22,6 +21,7 @@ from is2ice.version import __version__
 if TYPE_CHECKING:
     import geopandas
     import pandas as pd
+    import xarray as xr
 
 __all__ = [
     "choose",
@@ -207,6 +207,8 @@ def to_netcdf(
     StoreError
         The file cannot be written.
     """
+    import xarray as xr
+
     credits = _credited(
         declaration,
         {"creator": creator, "publisher": publisher, "institution": institution, "licence": licence},

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
@@ -31,6 +31,9 @@ from .photon_kernels import (
     pool,
     pulse_runs,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "Background",
@@ -423,6 +426,8 @@ def to_dataset(data: Mapping[str, NDArray], k0: int, length: float, attrs: Mappi
     """Segment arrays as a dataset on the regular grid, with the schema's attributes and order."""
     n = next(iter(data.values())).shape[0]
     order = [name for name, var in schema.SEGMENTS.items() if not var.coord]
+    import xarray as xr
+
     ds = xr.Dataset(
         {name: ("x_atc", data[name]) for name in order},
         coords={"x_atc": (k0 + np.arange(n)) * length},

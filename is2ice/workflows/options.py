@@ -58,8 +58,9 @@ class Options:
     reference : {"auto", "mss", "geoid"}
     first_photon : {"auto", "cal19", "model"} or None
     classifier : str
-        ``"default"`` (trained, in the package), ``"radiometric"``, ``"paper_lstm"`` or ``"paper_mlp"`` (for comparison
-        with the paper only), or the folder or address of a trained model.
+        ``"default"`` (trained, in the package), ``"default:temper"`` or ``"default:keep"`` (the same, also for tracks
+        outside of what it was trained on, which the tree classifies otherwise), ``"radiometric"``, ``"paper_lstm"`` or
+        ``"paper_mlp"`` (for comparison with the paper only), or the folder or address of a trained model.
     classifier_checksum : str
         Checksum of the trained model, set by :func:`pin_classifier` when a run begins: a model that has changed makes
         another result.

@@ -46,8 +46,8 @@ def reclassify(
     store : path
         Store to write to: a folder or a bucket, made if absent.
     classifier : str or path
-        "default" (trained, in the package), "radiometric", "paper_lstm" or "paper_mlp" (for comparison with the
-        paper only), or a folder made by ``is2ice train``.
+        As in :class:`~is2ice.workflows.options.Options`: "default", "default:temper", "default:keep", "radiometric",
+        "paper_lstm", "paper_mlp" or a folder made by ``is2ice train``.
     granules : iterable of str, optional
         Granules of `source`; all by default.
     method : str, optional

@@ -84,7 +84,7 @@ def load(source: Any, beam: str, options: Options, **how: Any) -> xr.Dataset:
         return segments(source, options, beam)
     threads = how.pop("threads", 2)
     try:
-        granule = open_granule(resolve_granule(source))
+        granule = open_granule(resolve_granule(source), beam)
     except Exception as error:
         engines.release(error)
         raise

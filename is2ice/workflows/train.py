@@ -80,7 +80,7 @@ def train(
     if not dry_run:
         may_write(config, overwrite)
     training.one_thread()
-    replicas = launched()
+    replicas = launched(seldom=int(config.training.get("average_every", 1)) > 1)
     tensorflow_logging.start()
     if not replicas.is_root:
         say = log.debug

@@ -126,6 +126,17 @@ def test_a_track_out_of_range_is_named_and_left_to_the_tree(model):
     assert "classifier_tree_tracks" not in model.predict(segments(seed=1)).attrs
 
 
+@pytest.mark.parametrize("outside", ["temper", "keep"])
+def test_a_name_says_what_becomes_of_tracks_out_of_range(outside):
+    strange = segments(seed=3)
+    strange["h_spread"] = strange["h_spread"] * 0 + 1.9
+    assert "classifier_tree_tracks" in by_name("default").predict(strange).attrs
+    out = by_name(f"default:{outside}").predict(strange)
+    assert "classifier_tree_tracks" not in out.attrs
+    wanted = replace(by_name("default"), outside=outside).predict(strange)
+    np.testing.assert_array_equal(out.class_probability, wanted.class_probability)
+
+
 def test_a_cube_is_classified_as_its_tracks_are(model):
     one, two = segments(seed=5), segments(seed=6).assign_attrs(spot=6)
     cube = xr.concat([one, two], "beam").assign_coords(beam=["gt1r", "gt1l"], spot=("beam", [5, 6]))
@@ -174,7 +185,7 @@ def test_the_shipped_model_is_small_and_is_the_one_that_was_measured():
     assert sum(len(f.read_bytes()) for f in home.iterdir()) < 2e6
     assert (
         by_name("default").card["checksum"]
-        == "04c5681f0ab2f6cdc1e6a2e17b8c120eca73adf851b2fe5eeb33ce26379df094"
+        == "2e12ef317b5d57a6a12ae1a705aac167f3e330f63157666ffa5309c1d963727e"
     )
     out = by_name("default").predict(segments(n=2000))
     schema.conform(out, "classified")
@@ -193,3 +204,33 @@ def test_the_readme_shows_the_judgements_of_the_card_those_without_gain_included
         assert f"macro-F1 {f1}, water precision {water}" in readme, judge
         rmse.append(" / ".join(f"{100 * row['freeboard_rmse_m']:.1f}" for row in (tree, ours)))
     assert f"RMSE {', '.join(rmse)} cm" in readme
+
+
+def test_what_lies_elsewhere_leaves_out_only_the_part_of_a_run_that_is_near(monkeypatch):
+    from is2ice.classifiers import context as module
+    from is2ice.science.feature_columns import FeatureColumns
+
+    monkeypatch.setattr(module, "REGION", 202.0)  # 50 cells on each side
+    p = np.tile([0.9, 0.05, 0.05], (600, 1))
+    p[100:400] = [0.05, 0.9, 0.05]  # a run longer than the region
+    p[430:450] = [0.05, 0.9, 0.05]
+    runs = module._Runs(FeatureColumns(segments(), 5), p)
+    a = np.arange(600.0)
+    near = abs(a[:, None] - a) <= 50
+    apart = runs.number[:, None] != runs.number
+    np.testing.assert_allclose(runs.others(a), (near & apart) @ a)
+
+
+def test_uneven_light_of_a_run_is_told_from_that_of_photon_counts():
+    from is2ice.classifiers.context import _Runs
+    from is2ice.science.feature_columns import FeatureColumns
+
+    rng, n = np.random.default_rng(4), 6000
+    ds = schema.mock_segments(n)
+    rate = np.where(np.arange(n) < 3000, 2.0, 2.0 * np.exp(0.4 * np.sin(np.arange(n) / 12.0)))
+    ds["n_photons"] = ("x_atc", rng.poisson(3 * rate).astype("i4"))
+    ds["n_pulses"] = ("x_atc", np.full(n, 3, "i2"))
+    p = np.where((np.arange(n) < 3000)[:, None], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    even, uneven = 0.1 * 2.0 ** _Runs(FeatureColumns(ds, 5), p).unevenness(10.0)[-2:]
+    assert even < 0.06
+    np.testing.assert_allclose(uneven, 0.4 / np.sqrt(2), atol=0.04)

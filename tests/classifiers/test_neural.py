@@ -436,13 +436,13 @@ def test_the_published_networks_come_trained(name):
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_cards_of_the_published_networks_say_that_they_are_for_comparison(name):
-    """Help and cards speak of over 90 % of the water missed: the scores on the cards say so for every judge."""
+    """Help and cards speak of most of the water missed: the scores on the cards say so for every judge."""
     from is2ice.classifiers import by_name
     from is2ice.cli.engine_options import CLASSIFIER_HELP
 
     card = by_name(name).card
     assert "comparison with the paper" in card["not_for"][0]
-    assert "over 90 % of the water" in CLASSIFIER_HELP
+    assert "miss most of the water" in CLASSIFIER_HELP
     for judge, rows in card["scores"].items():
-        assert rows[name]["everything"]["recall"][schema.OPEN_WATER] < 0.1, judge
+        assert rows[name]["everything"]["recall"][schema.OPEN_WATER] < 0.31, judge
         assert rows[name]["everything"]["macro_f1"] < 0.41, judge

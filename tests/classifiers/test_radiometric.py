@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from is2ice import schema
-from is2ice.classifiers import by_name, classify
-from is2ice.classifiers.radiometric import thresholds
+from is2ice.classifiers import by_name
+from is2ice.classifiers.radiometric import classify, thresholds
 
 
 def track(rate, spread=0.12, n=400, spot=5, background=6e6, sun=25.0):

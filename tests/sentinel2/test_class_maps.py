@@ -18,7 +18,7 @@ import xarray as xr
 
 from is2ice import schema
 from is2ice.io.catalogs.sentinel2 import SceneItem
-from is2ice.sentinel2 import cloud_filter
+from is2ice.sentinel2 import cloud_filter, pixel_kernels
 from is2ice.sentinel2 import scene as sentinel2
 from is2ice.sentinel2.stac_item import SceneError, numbers_of
 from is2ice.twin.scene.scene import Scene
@@ -423,6 +423,27 @@ def test_published_filter_step_by_step():
     assert set(np.unique(expected)) == {THICK, THIN, WATER}
     # 15-bit fixed point against decimal weights: a grey value may fall the other way.
     assert np.mean(found != expected) < 0.002
+
+
+def test_windows_are_those_of_rank_filters():
+    """Quantile, mean and median of windows against scikit-image and SciPy."""
+    from scipy.ndimage import median_filter
+    from skimage.filters import rank
+
+    rng = np.random.default_rng(4)
+    values = rng.integers(0, 256, (40, 53)).astype(np.uint8)
+    values[10:25, 20:40] = 190  # most of a window of one value
+    known = (rng.random(values.shape) < 0.3).astype(np.uint8)
+    known[:12, :12] = 0  # windows without any
+    for window in (5, 11):
+        square = np.ones((window, window), np.uint8)
+        quantile = rank.percentile(values, square, mask=known, p0=0.75)
+        np.testing.assert_array_equal(pixel_kernels.window_quantile(values, known, window, 0.75), quantile)
+        mean = rank.mean(values, square, mask=known)
+        np.testing.assert_array_equal(pixel_kernels.window_mean(values, known, window), mean)
+    padded = np.pad(values, 12, mode="edge")
+    expected = median_filter(values, 25, mode="nearest")
+    np.testing.assert_array_equal(pixel_kernels.running_median(padded, 12), expected)
 
 
 def bands_of_thin_ice(width: int, n: int = 512) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import runpy
+import shutil
 import sys
 from datetime import datetime
 from fnmatch import fnmatch
@@ -72,7 +73,7 @@ def test_shifts_of_the_table_in_both_conventions():
     assert paper.table_shift(paper.PAIRS[1], "true").distance == 0.0
 
 
-def test_files_join_by_pass_and_time():
+def test_files_join_by_pass_and_time(tmp_path):
     items = [p for p in (SAMPLE / "sentinel-2-l2a").rglob("*.json") if p.name != "collection.json"]
     products = [p for p in SAMPLE.glob("ATL[01]*.h5") if not p.name.startswith("ATL03")]
     (one,) = paper.from_files([str(GRANULE)], list(map(str, items)), list(map(str, products)))
@@ -86,6 +87,13 @@ def test_files_join_by_pass_and_time():
     )
     with pytest.raises(ValueError, match="at least one of each"):
         paper.from_files([], ["x.json"])
+    said = []
+    (tmp_path / "other.json").write_text("{}")
+    shutil.copytree(SAMPLE / "sentinel-2-l2a", tmp_path / "items")
+    found = runpy.run_path(str(ROOT / "recipes" / "paper.py"))["items_in"](tmp_path, said.append)
+    assert len(found) == len(items)
+    assert len(said) == 1
+    assert "other.json" in said[0]
     assert paper.number_of(paper.PAIRS[2].granule + "_006_01.h5") == 3
     assert paper.number_of(str(GRANULE)) is None
 
@@ -241,7 +249,7 @@ def test_pairs_from_the_archives_interrupted_and_resumed(archives, tmp_path, mon
     assert numbers[clear]["comparison"]["height"]["n"] > 100  # ATL07 by its address
 
 
-def test_wrong_arguments(monkeypatch, capsys):
+def test_wrong_arguments(monkeypatch, capsys, tmp_path):
     for wrong, text in (
         (["--offline", "--granules", "x.h5", "--scenes", "y"], "simulates its own pairs"),
         (["--granules", "x.h5"], "go together"),
@@ -251,3 +259,5 @@ def test_wrong_arguments(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             recipe(monkeypatch, *wrong)
         assert text in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"paper.py: error: none.json: "):
+        recipe(monkeypatch, "--granules", GRANULE, "--scenes", "none.json", "--out", tmp_path)

@@ -11,16 +11,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import GranuleError, NoSignalError
+from is2ice.errors import GranuleError, Is2IceError, NoSignalError
 from is2ice.io.remote import byte_index
 from is2ice.io.remote.hdf5_chunks import prefetch, read_columns
 from is2ice.io.remote.hdf5_file import Hdf5, damage
@@ -61,6 +61,9 @@ from .geolocation import (
 )
 from .identity import ORIENTATION, PLACES, Identity
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["Granule", "Subset", "open_granule"]
 
 log = logging.getLogger("is2ice")
@@ -74,7 +77,7 @@ SOUND = ("<f4", "<f4", "|i1", "|i1", "<u4", "|u1")
 NO_CALIBRATION = "no ancillary_data: first-photon bias from the dead-time model, not CAL-19"
 #: Beginning of the names of what was found beside the variables of a block.
 FOUND = "found "
-EVERY_ROW = (0, 2**62)
+EVERY_ROW, FIRST_ROW = (0, 2**62), (0, 1)
 F8 = NDArray[np.float64]
 
 
@@ -100,6 +103,8 @@ class Granule(Identity):
     ----------
     source : str, Path, file object or earthaccess granule
         Local path, ``https://`` or ``s3://`` URL, open binary file, or a search result.
+    ahead : iterable of str
+        Beams that will be read: of a remote file their tables are fetched together with the rest.
 
     Attributes
     ----------
@@ -127,23 +132,58 @@ class Granule(Identity):
     ATL03 Algorithm Theoretical Basis Document and data dictionary, releases 005 to 007.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, ahead: Iterable[str] = ()) -> None:
         self.source = Source.of(source)
         self._file: Hdf5 | None = None
         self._tables: dict[str, BeamTable] = {}
         self._noted: dict[str, set[str]] = {}
         self._lock = threading.RLock()
+        self._fetching: list[threading.Thread] = []
+        self._ahead = tuple(beam for beam in ahead if beam in schema.BEAMS)
         f = self.file
         if f.stream is not None:
-            ends = ("heights/h_ph", "geolocation/ph_index_beg", "geophys_corr", "bckgrd_atlas")
-            ahead = [f"{beam}/{end}" for beam in schema.BEAMS for end in ends]
-            ahead += [f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time")]
-            warm(f, f.stream, dict.fromkeys(ahead) | dict.fromkeys(PLACES, EVERY_ROW))
-            small = [d for path in PLACES if (d := self._dataset(path)) is not None]
-            prefetch(f.stream, [(d, 0, 1) for d in small])
+            self._fetch_identity(f, f.stream, self._ahead)
         super().__init__(f, self.source.name)
         if "ancillary_data" not in f:
             self.notes.append(NO_CALIBRATION)
+
+    def _fetch_identity(self, f: Hdf5, stream: RemoteFile, beams: Sequence[str]) -> None:
+        """Fetch what tells the identity of a remote file, and the tables of some beams, in few rounds of requests."""
+        ends = ("heights/h_ph", "geolocation/ph_index_beg") + (
+            () if beams else ("geophys_corr", "bckgrd_atlas")
+        )
+        paths: dict[str, Any] = dict.fromkeys(f"{beam}/{end}" for beam in schema.BEAMS for end in ends)
+        paths |= dict.fromkeys(f"{CALIBRATIONS}/{kind}" for kind in ("first_photon_bias", "dead_time"))
+        paths |= dict.fromkeys(PLACES, EVERY_ROW)
+        tables = [path for beam in beams for path in table_paths(beam)]
+        paths |= dict.fromkeys((f"{b}/heights/{name}" for b in beams for name in PHOTON_COLUMNS), FIRST_ROW)
+        warm(f, stream, paths | dict.fromkeys(tables, EVERY_ROW))
+        self._fetch_calibrations(f, stream, beams)
+        small = [(d, 0, 1) for path in PLACES if (d := self._dataset(path)) is not None]
+        prefetch(stream, small + self._whole(tables))
+
+    def _fetch_calibrations(self, f: Hdf5, stream: RemoteFile, beams: Sequence[str]) -> None:
+        """Fetch the calibrations of beams beside what is fetched meanwhile: they lie deep, and are needed last."""
+        names = [f"{CALIBRATIONS}/first_photon_bias/{beam}/{name}" for beam in beams for name in CAL19]
+        names += [f"{CALIBRATIONS}/dead_time/{beam}/dead_time" for beam in beams]
+
+        def fetch() -> None:
+            with suppress(Is2IceError, OSError):  # the reading itself will say so
+                warm(f, stream, dict.fromkeys(names, EVERY_ROW))
+                prefetch(stream, self._whole(names))
+            byte_index.save(stream)
+
+        self._fetching.append(thread := threading.Thread(target=fetch, daemon=True))
+        thread.start()
+
+    def _whole(self, paths: Iterable[str]) -> list[tuple[h5py.Dataset, int, int]]:
+        """All rows of datasets, where they are there."""
+        return [(d, 0, d.shape[0]) for path in paths if (d := self._dataset(path)) is not None and d.ndim]
+
+    def _fetched(self) -> None:
+        """Wait for what is fetched in other threads."""
+        while self._fetching:
+            self._fetching.pop().join()
 
     # -- the file -------------------------------------------------------------------------------------
     @property
@@ -166,6 +206,7 @@ class Granule(Identity):
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
+        self._fetched()
         with self._lock:
             if self._file and self._file.stream is not None:
                 log.info("%s: %s", self.id, self._file.stream.traffic)
@@ -209,16 +250,14 @@ class Granule(Identity):
         with self._lock:
             if beam not in self._tables:
                 if self.stream is not None:
-                    columns = (f"{CALIBRATIONS}/first_photon_bias/{beam}/{name}" for name in CAL19)
-                    ahead = [*table_paths(beam), *columns, f"{CALIBRATIONS}/dead_time/{beam}/dead_time"]
-                    heights = dict.fromkeys(f"{beam}/heights/{name}" for name in PHOTON_COLUMNS)
+                    ahead = table_paths(beam)
+                    heights = dict.fromkeys((f"{beam}/heights/{name}" for name in PHOTON_COLUMNS), FIRST_ROW)
                     warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
-                    there = [d for path in ahead if (d := self._dataset(path)) is not None and d.ndim]
-                    prefetch(self.stream, [(d, 0, d.shape[0]) for d in there])
+                    if beam not in self._ahead:
+                        self._fetch_calibrations(self.file, self.stream, [beam])
+                    prefetch(self.stream, self._whole(ahead))
                 with damage(self.id, beam):
                     self._tables[beam] = read_table(self.file, beam, self.id)
-                if self.stream is not None:
-                    byte_index.save(self.stream)
             return self._tables[beam]
 
     def first_photon_bias(self, beam: str, source: str | None = "auto") -> FirstPhotonBias | None:
@@ -233,6 +272,7 @@ class Granule(Identity):
             return None
         if source not in ("auto", "cal19", "model"):
             raise ValueError(f"first_photon={source!r}: expected 'auto', 'cal19', 'model' or None")
+        self._fetched()
         strength = self.strength(beam)
         dead = self._dead_time(beam, strength)
         tables = f"{CALIBRATIONS}/first_photon_bias/{beam}"
@@ -337,11 +377,8 @@ class Granule(Identity):
 
     def block(self, plan: Plan, k0: int, n: int) -> dict[str, NDArray]:
         """Segment variables of cells ``k0`` to ``k0 + n`` of a planned track, reading only their photons."""
-        table = self.table(plan.beam)
-        length, pad = plan.length, margin(plan.length)
-        lo, hi = k0 * length - pad, (k0 + n) * length + pad
-        g0 = int(np.searchsorted(table.dist_x, lo - 40.0))
-        g1 = int(np.searchsorted(table.dist_x, hi + 40.0))
+        table, length = self.table(plan.beam), plan.length
+        g0, g1 = self._reach(table, plan, k0, n)
         keep = self._cells(table, plan, k0, n)
         if not keep.any() or table.count[g0:g1].sum() == 0:
             return blank(n)
@@ -360,6 +397,14 @@ class Granule(Identity):
             nothing = blank(n)
             data = {name: np.where(keep, a, nothing[name]) for name, a in data.items()}
         return data
+
+    @staticmethod
+    def _reach(table: BeamTable, plan: Plan, k0: int, n: int) -> tuple[int, int]:
+        """Geosegments whose photons and nodes affect n cells from index k0."""
+        pad = margin(plan.length) + 40.0
+        ends = [k0 * plan.length - pad, (k0 + n) * plan.length + pad]
+        g0, g1 = np.searchsorted(table.dist_x, ends)
+        return int(g0), int(g1)
 
     def _bias(self, plan: Plan) -> FirstPhotonBias | None:
         key = f"bias/{plan.beam}/{plan.first_photon}"
@@ -557,6 +602,8 @@ class Granule(Identity):
         else:
             for i in starts:
                 fill(i)
+        if self.stream is not None:
+            byte_index.save(self.stream)
         if not out["n_photons"].any():
             raise NoSignalError(self._why_nothing(beam, plan.selection, self._span(plan)))
         ds = to_dataset(out, plan.k0, plan.length, self.attrs(plan))
@@ -577,14 +624,17 @@ class Granule(Identity):
         """Request all photons of a plan from a remote file in one round, if memory can hold them."""
         if self.stream is None:
             return
-        rows = self._photon_rows(self.table(plan.beam), *self._span(plan))[0]
+        table = self.table(plan.beam)
+        g0, g1 = self._reach(table, plan, plan.k0, plan.n)
+        if not table.count[g0:g1].any():
+            return
+        rows = self._photon_range(table, g0, g1)
         paths = [f"{plan.beam}/heights/{name}" for name in PHOTON_COLUMNS]
         # Uncompressed sizes: asking HDF5 for the stored ones would walk every chunk index.
         width = sum(d.dtype.itemsize * (d.size // max(1, d.shape[0])) for d in map(self.file.get, paths))
         if (rows.stop - rows.start) * width < KEEP_RANGES:
             warm(self.file, self.stream, dict.fromkeys(paths, (rows.start, rows.stop)))
             prefetch(self.stream, [(self.file[path], rows.start, rows.stop) for path in paths])
-            byte_index.save(self.stream)
 
     def notes_of(self, beam: str) -> list[str]:
         """List the notes on one beam: its file, its tables, its gaps."""
@@ -710,6 +760,8 @@ class Granule(Identity):
             :data:`is2ice.schema.PHOTONS` along ``photon``; photons of degraded geosegments (podppd) and
             transmit echoes are left out.
         """
+        import xarray as xr
+
         (beam,) = self.resolve_beams(beam)
         table = self.table(beam)
         keep = (subset or Subset()).rows(table, f"{self.id} {beam}") & ~table.degraded
@@ -809,6 +861,8 @@ def _reopen(source: Source) -> Granule:
     return granule
 
 
-def open_granule(source: Any) -> Granule:
-    """Open an ATL03 granule (see :class:`Granule`)."""
-    return source if isinstance(source, Granule) else Granule(source)
+def open_granule(source: Any, beams: str | Iterable[str] | None = None) -> Granule:
+    """Open an ATL03 granule (see :class:`Granule`), with the beams that will be read, where they are named."""
+    if isinstance(source, Granule):
+        return source
+    return Granule(source, [beams] if isinstance(beams, str) else beams or ())

@@ -59,7 +59,8 @@ def open_cube(
     GranuleError
         When the heights of the beams refer to different surfaces.
     """
-    granule = open_granule(source)
+    beams = beams if beams is None or isinstance(beams, str) else tuple(beams)
+    granule = open_granule(source, beams)
     plans, left_out = usable_plans(granule, beams, subset, **options)
     names = [plan.beam for plan in plans]
     k0 = min(p.k0 for p in plans)

@@ -183,8 +183,8 @@ def _open_granule(
     from .atl03 import Granule
     from .lazy_cube import open_cube
 
-    granule = Granule(source)
     beam, _, kind = group.partition("/")
+    granule = Granule(source, [beam])
     if kind == "heights":
         ds = granule.photons(beam, photon_fields=photon_fields)
     elif kind:

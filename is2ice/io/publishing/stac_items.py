@@ -152,7 +152,8 @@ def _dimensions(track: xr.Dataset) -> dict[str, Any]:
 
 def _variables(track: xr.Dataset) -> dict[str, Any]:
     known, out = schema.variables(), {}
-    for name, a in track.data_vars.items():
+    for name in track.data_vars:
+        a = track.variables[name]
         if "x_atc" not in a.dims:
             continue
         out[str(name)] = {

@@ -35,6 +35,9 @@ __all__ = ["ChangedError", "RemoteFile", "Traffic"]
 
 #: Metadata of a release that is not paged lie scattered: small blocks. A page holds metadata side by side.
 BLOCK, PAGED_BLOCK = 4 * 2**10, 16 * 2**10
+#: Requests for metadata bring what lies around them, in spans of this many bytes: an object's header, tables and names
+#: often lie near each other, and each is known only from another.
+AROUND = 16 * 2**10
 #: First request: the head of a file holds its root, and often more.
 HEAD = 64 * 2**10
 #: Ranges nearer than this are one request.
@@ -136,6 +139,7 @@ class RemoteFile(io.RawIOBase):
         self._sent: list[int] = []  # bytes of each answer; list.append is atomic
         self._again: list[int] = []
         self._blocks: dict[int, bytes] = {}
+        self._used: set[int] = set()  # blocks read from, not brought by others alone
         self._ranges: dict[int, bytes] = {}
         self._at = 0
         self.adopted = 0  # blocks that an index holds (:mod:`is2ice.io.remote.byte_index`)
@@ -176,15 +180,15 @@ class RemoteFile(io.RawIOBase):
     def use_pages(self) -> None:
         """Read metadata in larger blocks: the file is paged, so that they lie together."""
         if self.block != PAGED_BLOCK:
-            self.block, self._blocks = PAGED_BLOCK, {}
+            self.block, self._blocks, self._used = PAGED_BLOCK, {}, set()
 
     def blocks(self) -> dict[int, bytes]:
-        """Return the blocks of metadata kept, by their number."""
-        return dict(self._blocks)
+        """Return the blocks of metadata that were read from, by their number."""
+        return {i: data for i, data in list(self._blocks.items()) if i in self._used}
 
     def adopt(self, size: int, blocks: Mapping[int, bytes]) -> None:
         """Take blocks of a size that were read before, of the same version of the file."""
-        self.block, self._blocks, self.adopted = size, dict(blocks), len(blocks)
+        self.block, self._blocks, self.adopted, self._used = size, dict(blocks), len(blocks), set(blocks)
 
     def read_at(self, start: int, count: int) -> bytes | memoryview:
         """Bytes at a position, from what is kept if they are there; fewer at the end of the file."""
@@ -204,11 +208,25 @@ class RemoteFile(io.RawIOBase):
         return memoryview(joined)[start - first * size : stop - first * size]
 
     def _block(self, i: int) -> bytes:
+        self._used.add(i)
         data = self._blocks.get(i)
         if data is None:
-            data = self._request(i * self.block, min((i + 1) * self.block, self.size))
-            self._put({i: data})
+            start, stop = self._around(i)
+            self._put(self._cut(start, self._request(start, stop)))
+            data = self._blocks[i]
         return data
+
+    def _around(self, i: int) -> tuple[int, int]:
+        """Bytes of the span that a block lies in."""
+        span = max(AROUND, self.block)
+        start = i * self.block // span * span
+        return start, min(start + span, self.size)
+
+    def _cut(self, start: int, data: bytes) -> dict[int, bytes]:
+        """Cut a span into blocks that are not kept yet."""
+        size = self.block
+        numbers = range(start // size, (start + len(data) - 1) // size + 1)
+        return {i: data[i * size - start : (i + 1) * size - start] for i in numbers if i not in self._blocks}
 
     def _put(self, blocks: dict[int, bytes]) -> None:
         while (len(self._blocks) + len(blocks)) * self.block > KEEP_BLOCKS and self._blocks:
@@ -244,12 +262,13 @@ class RemoteFile(io.RawIOBase):
         """Get the blocks that ranges lie in, in one round: small pieces of metadata bring their neighbours."""
         size = self.block
         wanted = {i for a, b in ranges if b > a for i in range(a // size, (b - 1) // size + 1)}
-        missing = sorted(i for i in wanted if i not in self._blocks)
-        spans = _spans([(i * size, min((i + 1) * size, self.size)) for i in missing], gap=0)
+        self._used |= wanted
+        missing = sorted({self._around(i) for i in wanted if i not in self._blocks})
+        spans = _spans(missing, gap=0)
         with ThreadPoolExecutor(max(1, min(PARALLEL, len(spans)))) as pool:
             answers = pool.map(lambda span: self._request(span[0], span[1]), spans)
-            for (start, stop, _), data in zip(spans, answers, strict=True):
-                self._put({a // size: data[a - start : a - start + size] for a in range(start, stop, size)})
+            for (start, _, _), data in zip(spans, answers, strict=True):
+                self._put(self._cut(start, data))
 
     def _gather(self, ranges: Iterable[tuple[int, int]]) -> dict[int, bytes]:
         """Bytes by start of their range; what had to be asked for is kept."""
@@ -285,9 +304,11 @@ class RemoteFile(io.RawIOBase):
         if len(kept) >= stop - start:
             return kept
         size = self.block
-        pieces = [self._blocks.get(i) for i in range(start // size, (stop - 1) // size + 1)]
+        numbers = range(start // size, (stop - 1) // size + 1)
+        pieces = [self._blocks.get(i) for i in numbers]
         if any(piece is None for piece in pieces):
             return None
+        self._used.update(numbers)
         return b"".join(pieces)[start % size : start % size + stop - start]  # type: ignore[arg-type]
 
     def _keep(self, fresh: dict[int, bytes]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
@@ -15,6 +14,9 @@ from is2ice.science.epoch import iso_time, now
 from is2ice.version import __version__
 
 from .declarations import Declaration, credit
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "COORDINATES",

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from is2ice import schema
 from is2ice.errors import DamagedTrackError, StoreError
@@ -47,6 +46,7 @@ from .track_encoding import digest_of, encode
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 __all__ = [
     "DRAFT",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
@@ -16,6 +15,9 @@ from is2ice.io.remote.location import HttpLocation, Location
 from is2ice.io.urls import public_url, scrub
 
 from .layout import check_version
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["cube", "missing_value", "open_group", "pick_beams"]
 
@@ -110,6 +112,8 @@ def cube(
     for held in arrays:
         if "time" in held:  # the name of delta_time in a file
             held["delta_time"] = held.pop("time")
+    import xarray as xr
+
     variables: dict[str, xr.Variable] = {}
     names = set().union(*arrays)
     if only is not None:

@@ -13,15 +13,17 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from is2ice import schema
 
 from .cf_attributes import plain
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["META", "decode", "digest_of", "encode", "group_meta"]
 
@@ -51,6 +53,8 @@ def encode(ds: xr.Dataset) -> dict[str, bytes]:
     dict
         Bytes by their name below the track's group, as ``height/c/0``.
     """
+    import xarray as xr
+
     plan = schema.encoding(ds)
     variables, attributes = xr.conventions.encode_dataset_coordinates(ds)
     out: dict[str, bytes] = {}
@@ -78,13 +82,19 @@ def decode(objects: Mapping[str, bytes]) -> xr.Dataset:
     KeyError, ValueError
         An object is absent, or not what was written.
     """
+    import xarray as xr
+
     root = json.loads(objects[META])
-    variables = {}
+    attrs = dict(root["attributes"])
+    variables, named = {}, set(attrs.pop("coordinates", "").split())
     for name, meta in root["consolidated_metadata"]["metadata"].items():
         attributes = {k: v for k, v in meta["attributes"].items() if k != "_FillValue"}
+        named.update(attributes.pop("coordinates", "").split())
         values = _values(name, meta, objects)
         variables[name] = xr.Variable(meta.get("dimension_names", ()), values, attributes)
-    return xr.decode_cf(xr.Dataset(variables, attrs=root["attributes"]), decode_times=False)
+    # Nothing is packed, so that names of coordinates are all that is left to decode (see encode).
+    coords = {name: v for name, v in variables.items() if name in named or v.dims == (name,)}
+    return xr.Dataset({k: v for k, v in variables.items() if k not in coords}, coords, attrs)
 
 
 def digest_of(objects: Mapping[str, bytes]) -> str:
