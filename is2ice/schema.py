@@ -435,6 +435,8 @@ def check_dataset(ds: Any, function: str) -> None:
     TypeError
         With the functions that open files.
     """
+    import xarray as xr
+
     if not isinstance(ds, xr.Dataset):
         raise TypeError(
             f"{function}: expected segments as an xarray.Dataset, got {type(ds).__name__}; "
