@@ -114,6 +114,7 @@ docs: $(READY)  ## the documentation site in docs/_build/html, its links inside 
 gallery: $(READY)  ## run the notebooks of the gallery again, with their outputs kept (minutes)
 	cd docs/gallery && for one in *.ipynb; do \
 	    ../../$(BIN)/jupyter execute --inplace $$one || exit 1; done; rm -rf build
+	sed -i 's|$(CURDIR)/||g' docs/gallery/*.ipynb
 
 clean:  ## remove what demo, test and bench wrote (not .venv)
 	rm -rf build demo docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache

@@ -56,6 +56,11 @@ numpydoc_xref_ignore = {
     "names",
     "and",
     "as",
+    *"URL URLs file files object objects granule granules address bucket earthaccess store array arrays".split(),
+}
+# Names without the prefix "python:" where the inventory of Python cannot be reached.
+numpydoc_xref_aliases = {
+    name: name for name in ("str", "int", "float", "bool", "dict", "list", "tuple", "set")
 }
 intersphinx_mapping = {
     "py": ("https://docs.python.org/3", None),

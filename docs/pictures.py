@@ -24,7 +24,7 @@ def main() -> None:
     is2ice.quicklook(track, photons, truth=truth, path=STATIC / "track.png")
     methods = "minimum", "mean", "nearest_minimum", "nasa", "crossfit", "evidence"
     made = {method: is2ice.seasurface.estimate(track, method) for method in methods}
-    title = f"SIMULATED: {track.attrs['granule']} {BEAM}"
+    title = f"{track.attrs['granule']} {BEAM}"
     draw_methods(track, made, title).savefig(STATIC / "sea_surfaces.png", dpi=110)
     draw_steps().savefig(STATIC / "workflow.png", dpi=110)
     draw_stages().savefig(STATIC / "stages.png", dpi=110)
