@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -134,6 +134,13 @@ class Forest:
             )
         return self
 
+    @cached_property
+    def _steps(self) -> tuple[NDArray[Any], ...]:
+        """Feature, threshold, left and right of each node; leaves lead to themselves."""
+        leaf, own = self.feature < 0, np.arange(self.feature.size)
+        left, right = (np.where(leaf, own, a).astype("u4") for a in (self.left, self.right))
+        return np.where(leaf, 0, self.feature).astype("u1"), self.threshold, left, right
+
     def probabilities(self, x: NDArray[np.float32], temperature: float = 1.0, bias: ArrayLike = 0.0) -> F8:
         """Class probabilities.
 
@@ -148,7 +155,7 @@ class Forest:
         """
         x = np.ascontiguousarray(x, "f4")
         z = np.tile(self.base, (len(x), 1))
-        _walk(x, self.root, self.feature, self.threshold, self.left, self.right, z)
+        _walk(x, self.root.astype("u4"), *self._steps, z)
         z = z / temperature + np.asarray(bias, "f8")
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
@@ -164,16 +171,37 @@ def _walk(
     right: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    """Add the leaves that each row reaches to ``out`` (n, classes); some rows at a time, so that a tree stays near."""
+    """Add the leaves that each row reaches to ``out`` (n, classes).
+
+    Some rows at a time, so that a tree stays near; four of them in step, which wait for memory together, until none
+    moves: leaves lead to themselves, and neighbours along a track go much the same way.
+    """
     for start in range(0, x.shape[0], 256):
         stop = min(start + 256, x.shape[0])
         for r in range(root.shape[0]):
             for c in range(root.shape[1]):
-                for i in range(start, stop):
-                    k = root[r, c]
-                    while feature[k] >= 0:
-                        k = left[k] if x[i, feature[k]] <= threshold[k] else right[k]
-                    out[i, c] += threshold[k]
+                top = root[r, c]
+                for i in range(start, stop, 4):
+                    # The last rows of all stand in for those that are missing.
+                    i1, i2, i3 = min(i + 1, stop - 1), min(i + 2, stop - 1), min(i + 3, stop - 1)
+                    k0 = k1 = k2 = k3 = top
+                    moved = True
+                    while moved:
+                        l0, l1, l2, l3 = left[k0], left[k1], left[k2], left[k3]
+                        r0, r1, r2, r3 = right[k0], right[k1], right[k2], right[k3]
+                        n0 = l0 if x[i, feature[k0]] <= threshold[k0] else r0
+                        n1 = l1 if x[i1, feature[k1]] <= threshold[k1] else r1
+                        n2 = l2 if x[i2, feature[k2]] <= threshold[k2] else r2
+                        n3 = l3 if x[i3, feature[k3]] <= threshold[k3] else r3
+                        moved = ((n0 ^ k0) | (n1 ^ k1) | (n2 ^ k2) | (n3 ^ k3)) != 0
+                        k0, k1, k2, k3 = n0, n1, n2, n3
+                    out[i, c] += threshold[k0]
+                    if i + 1 < stop:
+                        out[i1, c] += threshold[k1]
+                    if i + 2 < stop:
+                        out[i2, c] += threshold[k2]
+                    if i + 3 < stop:
+                        out[i3, c] += threshold[k3]
 
 
 @dataclass(frozen=True)

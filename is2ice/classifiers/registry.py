@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from is2ice.classifiers.base import Classifier
 from is2ice.engines import shared
@@ -18,7 +18,7 @@ LARGEST_SHARED = 16 * 2**20
 #: Classifiers that come with the package, by name; its version tells which they are.
 NETWORKS = ("paper_lstm", "paper_mlp")
 #: The default model may keep a track outside of what it was trained on, with or without even probabilities.
-OUTSIDE = ("default:temper", "default:keep")
+OUTSIDE: dict[str, Literal["temper", "keep"]] = {"default:temper": "temper", "default:keep": "keep"}
 SHIPPED = ("default", "radiometric", *OUTSIDE, *NETWORKS)
 #: What messages say of names.
 _EXPECTED = f"expected {', '.join(map(repr, SHIPPED))}, or a folder made by `is2ice train`"
@@ -47,8 +47,7 @@ def by_name(name: str, checksum: str = "") -> Classifier:
     if name == "default" or name in OUTSIDE:
         from is2ice.classifiers.boosted import shipped
 
-        _, _, outside = name.partition(":")
-        return replace(shipped(), outside=outside) if outside else shipped()
+        return replace(shipped(), outside=OUTSIDE[name]) if name in OUTSIDE else shipped()
     if name in NETWORKS:
         from is2ice.classifiers.neural import packaged
 

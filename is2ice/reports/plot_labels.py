@@ -256,7 +256,7 @@ def draw_drift(drift: Drift, path: str | os.PathLike[str] | None = None) -> Figu
     ax.set_xlabel(f"dx (m, {drift.crs})")
     ax.set_ylabel("dy (m)")
     verdict = "accepted" if drift.accepted else "refused"
-    ax.set_title(f"{drift.dx:.0f}, {drift.dy:.0f} m   {verdict}: {drift.reason}", fontsize=10)
+    ax.set_title(f"{drift.dx:.0f}, {drift.dy:.0f} m, {verdict}:\n{drift.reason}", fontsize=9)
     return saved(figure, path, 120)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .along_track import running_sum
+from .compiled import njit
 
 __all__ = ["deconvolve", "pieces", "share_of"]
 
@@ -132,17 +133,44 @@ def deconvolve(
 
 def _shares(piece: NDArray[np.intp], met: NDArray[np.bool_], length: float, start: int, stop: int) -> Any:
     """Share of each piece in the record of each of some cells, as a sparse matrix (cells, pieces)."""
-    from scipy.sparse import coo_array, diags_array
+    from scipy.sparse import csr_array
 
     kernel = np.ones(1)
     for metres in BOXES:
         kernel = np.convolve(kernel, np.ones(2 * max(0, round((metres / length - 1) / 2)) + 1))
-    reach = kernel.size // 2
-    row = np.repeat(np.arange(stop - start), kernel.size)
-    column = row + start + np.tile(np.arange(-reach, reach + 1), stop - start)
-    inside = (column >= 0) & (column < piece.size)
-    inside &= met[np.clip(column, 0, piece.size - 1)]
-    weight = np.tile(kernel, stop - start)[inside]
-    shape = (stop - start, int(piece[-1]) + 1)
-    share = coo_array((weight, (row[inside], piece[column[inside]])), shape=shape, dtype=np.float64).tocsr()
-    return diags_array(1.0 / np.maximum(share.sum(axis=1), 1e-12)) @ share
+    ends = np.zeros(stop - start + 1, np.int32)
+    number = np.empty((stop - start) * kernel.size, np.int32)
+    share = np.empty(number.size)
+    _fill(piece, met, kernel, start, ends, number, share)
+    used = slice(0, int(ends[-1]))
+    return csr_array((share[used], number[used], ends), shape=(stop - start, int(piece[-1]) + 1))
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    piece: NDArray[Any],
+    met: NDArray[Any],
+    kernel: NDArray[Any],
+    start: int,
+    ends: NDArray[Any],
+    number: NDArray[Any],
+    share: NDArray[Any],
+) -> None:
+    """Put the pieces in the record of each cell from ``start`` on, and their shares, row after row."""
+    reach, at = kernel.size // 2, 0
+    for row in range(ends.size - 1):
+        cell, first, total = start + row, at, 0.0
+        for k in range(max(0, cell - reach), min(piece.size, cell + reach + 1)):
+            if not met[k]:
+                continue
+            weight = kernel[k - cell + reach]
+            total += weight
+            if at > first and number[at - 1] == piece[k]:
+                share[at - 1] += weight
+            else:
+                number[at], share[at] = piece[k], weight
+                at += 1
+        scale = 1.0 / max(total, 1e-12)
+        for k in range(first, at):
+            share[k] *= scale
+        ends[row + 1] = at

@@ -286,12 +286,17 @@ class FeatureColumns:
         """Cells in daylight, in which the background depends on the surface."""
         return (self.column("solar_elevation") > SUN_ABOVE) & np.isfinite(self.column("background_rate"))
 
+    @cached_property
+    def bright_ice(self) -> F8:
+        """Background rate over the local bright ice."""
+        return self.near_region(self.column("background_rate"), 0.9, BACKGROUND_RANGE)
+
     def brightness(self, metres: float = 0.0) -> F8:
         """Background rate over that of the local bright ice; 1 where there is no sun."""
         rate, half = self.column("background_rate"), self.cells(metres)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = running_sum(rate, half) / running_sum(np.isfinite(rate).astype("f8"), half)
-            share = mean / self.near_region(rate, 0.9, BACKGROUND_RANGE)
+            share = mean / self.bright_ice
         return np.where(self.day, np.clip(np.nan_to_num(share, nan=1.0), 0.0, 2.0), 1.0)
 
     def noise(self, metres: float) -> F8:

@@ -424,10 +424,10 @@ def from_photons(
 
 def to_dataset(data: Mapping[str, NDArray], k0: int, length: float, attrs: Mapping) -> xr.Dataset:
     """Segment arrays as a dataset on the regular grid, with the schema's attributes and order."""
-    n = next(iter(data.values())).shape[0]
-    order = [name for name, var in schema.SEGMENTS.items() if not var.coord]
     import xarray as xr
 
+    n = next(iter(data.values())).shape[0]
+    order = [name for name, var in schema.SEGMENTS.items() if not var.coord]
     ds = xr.Dataset(
         {name: ("x_atc", data[name]) for name in order},
         coords={"x_atc": (k0 + np.arange(n)) * length},
