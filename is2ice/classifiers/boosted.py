@@ -263,6 +263,8 @@ class Boosted:
 
     def _look(self, track: xr.Dataset, spot: int) -> _Look:
         """One track: probabilities of the model or, out of its depth, of the tree."""
+        if not track.sizes["x_atc"]:
+            return _Look(np.empty((0, len(schema.CLASSES))), 0.0)
         if schema.segment_length(track) != self.card["segment_length"]:
             return _Look(_of_tree(track, spot), 1.0, True)
         values = build(track.assign_attrs(spot=spot), self.card["features"]).values

@@ -137,6 +137,11 @@ def test_a_name_says_what_becomes_of_tracks_out_of_range(outside):
     np.testing.assert_array_equal(out.class_probability, wanted.class_probability)
 
 
+def test_a_track_without_segments_stays_so(model):
+    out = model.predict(segments().isel(x_atc=slice(0, 0)))
+    assert (out.sizes["x_atc"], out.class_probability.shape) == (0, (0, 3))
+
+
 def test_a_cube_is_classified_as_its_tracks_are(model):
     one, two = segments(seed=5), segments(seed=6).assign_attrs(spot=6)
     cube = xr.concat([one, two], "beam").assign_coords(beam=["gt1r", "gt1l"], spot=("beam", [5, 6]))
