@@ -26,9 +26,10 @@ def classify(segments: xr.Dataset, model: Any = "default") -> xr.Dataset:
         ``"default"`` comes trained; of tracks outside of what it was trained on the tree takes over, unless
         ``"default:temper"`` draws its probabilities towards even or ``"default:keep"`` leaves them. ``"radiometric"``
         is that tree, of physical thresholds. ``"paper_lstm"`` and ``"paper_mlp"`` are the published networks, trained
-        as the default is: for comparison with the paper, not for use (macro-F1 0.29 to 0.41 and water recall up to
-        0.31 on all judges). Otherwise a folder made by ``is2ice train``. An array of class codes of the shape of the
-        segments (0 thick ice, 1 thin ice, 2 open water, -1 unlabelled) takes the place of a classifier.
+        on fewer passes of the same kind as the default: for comparison with the paper, not for use (macro-F1 0.29 to
+        0.41 and water recall up to 0.31 on all judges). Otherwise a folder made by ``is2ice train``. An array of class
+        codes of the shape of the segments (0 thick ice, 1 thin ice, 2 open water, -1 unlabelled) takes the place of a
+        classifier.
 
     Returns
     -------

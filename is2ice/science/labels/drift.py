@@ -246,8 +246,8 @@ def estimate(
     least_overlap : float
         m of track with a clear image below, summed over beams, that a search needs.
     significance : float
-        Largest chance accepted. Since the chance rests on the law of some tens of searches, up to one and a half times
-        this share of unrelated pairs may be accepted.
+        Largest chance accepted. The law that gives the chance is fitted to some tens of searches: up to twice this
+        share of unrelated pairs may be accepted.
     most_uncertain : float
         Largest standard error accepted, m.
     seed : int
