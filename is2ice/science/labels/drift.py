@@ -337,7 +337,8 @@ def _compared(found: Drift, pair: _Pair, trials: F8, gain: F8, null: list[F8], s
     """Compare the best place with chance and with the best other one; agreement of resamples on it."""
     place = trials[gain.argmax()]
     far = np.hypot(*(trials - place).T) > _SAME
-    candidates = trials[np.sort(np.argsort(gain)[-_CANDIDATES:])]
+    best = np.sort(np.argsort(gain)[-_CANDIDATES:])
+    candidates = trials[best[np.isfinite(gain[best])]]  # others have too little track on known image
     agreement = _agreement(pair.shrunk, pair.merged, candidates, place, _stretch(pair.length), seed)
     chance, rival = chance_of(float(gain.max()), null), chance_of(float(gain[far].max()), null)
     return replace(found, chance=chance, rival=rival, agreement=agreement)
