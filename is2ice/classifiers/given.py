@@ -56,7 +56,8 @@ def given_classes(segments: xr.Dataset, codes: ArrayLike | xr.DataArray) -> xr.D
 def _in_order(codes: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     """Return labelled codes with the dimensions in the order of the segments, whose coordinates they must share."""
     for d in like.dims:
-        if d in codes.coords and d in like.coords and not codes.indexes[d].equals(like.indexes[d]):
+        both = d in codes.coords and d in like.coords
+        if both and codes.sizes[d] == like.sizes[d] and not np.array_equal(codes[d], like[d]):
             raise ValueError(
                 f"class codes: their {d} is not that of the segments; take codes.reindex_like(segments, "
                 "fill_value=-1), or codes.values where the order is the same"
