@@ -36,8 +36,8 @@ class OtherPrograms:
         """Return cores, load average, cores that others used, and if the machine was too busy to measure on."""
         cores, others, load = os.cpu_count() or 1, self.cores(), os.getloadavg()[0]
         busy = load > 1.5 * cores if others is None else others > MOST * cores
-        told = None if others is None else round(others, 2)
-        return {"cores": cores, "load_average": round(load, 2), "others": told, "busy": busy}
+        rounded = None if others is None else round(others, 2)
+        return {"cores": cores, "load_average": round(load, 2), "others": rounded, "busy": busy}
 
 
 def _machine() -> int | None:
