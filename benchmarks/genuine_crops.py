@@ -9,7 +9,8 @@ each alone holds little; the crops of one pass share their displacement and are 
 
 The displacement by hand is the speed in ``drift_values.csv`` times the time from pass to image. It was measured between
 the image and another one, earlier or later, which is not named: its sign is unknown, and the nearer of both is given.
-Values of millimetres a second come from images days apart and are left out. Wrong pairs are each track over the image
+Values of millimetres a second come from images days apart and are left out. The rule of acceptance was looked at on the
+pass of 5 August 2019 while it was made, so that this one is no blind figure. Wrong pairs are each track over the image
 of each other crop, and the crops of a pass together with their images exchanged.
 """
 

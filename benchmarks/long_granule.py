@@ -7,7 +7,7 @@ they are compressed, under a ground track, times and pulse numbers that go on: a
 one of that length, with the surface of a short one. (Positions and times of single photons, which no step reads,
 repeat as well.) Streaming reads a 50 km box of one beam from a server of this machine with a delay before every
 answer. The run takes the three strong beams through to freeboard and writes the store. Memory is the peak over the
-imported package of the driver and of all processes below it. With `--granules` the same run is made over so many
+imported package of the driver and of all processes below it. With `--granules` the same run is made over several
 granules, which share their photons.
 """
 

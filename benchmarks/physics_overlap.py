@@ -1,4 +1,4 @@
-"""How well water and thin ice can be told apart at all, from light alone: an upper limit for every classifier.
+"""Print how well water and thin ice can be told apart from the light of a run alone.
 
     python benchmarks/physics_overlap.py
 
@@ -6,7 +6,7 @@ Runs of water, nilas and grey ice are drawn from the ranges of :mod:`is2ice.twin
 of photons: each has its photon rate and its brightness relative to snow, with the errors of a run of some width. The
 best decision that exists, by the shares of both in each cell of rate and brightness, is then scored. A run may be
 judged alone; with the brightness of water in its region known (sure water elsewhere); or with all physics of its pass
-known. Height, flatness and neighbours can only add to that.
+known. It limits no classifier that sees more: height, flatness and neighbours add to that.
 """
 
 from __future__ import annotations

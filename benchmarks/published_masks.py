@@ -6,8 +6,9 @@ FOLDER holds genuine data (``IS2ICE_REAL_DATA`` by default). The published figur
 mask, drawn at a fifth or an eighth of their size, so that borders blur; only pixels that show one of the
 mask's three colours are compared. The authors painted these masks by thresholds (the first three) and by the published
 filter itself (the last): agreement with them is no independent figure, and no filter can agree with both masks of the
-shaded image. Against the truth of simulated scenes: ``benchmarks/class_maps.py``. The crops are Arctic summer floes
-with melt ponds, which no threshold was made for: shares of classes are printed, there is no truth to compare with.
+shaded image. The guarded filter's settings for colours alone were chosen with a look at the last. Against the truth of
+simulated scenes: ``benchmarks/class_maps.py``. The crops are Arctic summer floes with melt ponds, which no threshold
+was made for: shares of classes are printed, there is no truth to compare with.
 """
 
 from __future__ import annotations

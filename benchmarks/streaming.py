@@ -102,7 +102,7 @@ def first_opening(path: Path, beam: str, latency: float) -> dict[str, float]:
 
 
 def by_h5coro(path: Path, beam: str, subset: Subset, url: str) -> Callable[[], None]:
-    """Return a reading of the same tables and photons by h5coro, which is told the rows that we look up."""
+    """Return a reading of the same tables and photons by h5coro, with the rows that we look up."""
     from h5coro import h5coro, webdriver
 
     with Granule(path) as g:

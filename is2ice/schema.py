@@ -455,7 +455,7 @@ def segment_length(ds: xr.Dataset) -> float:
     Raises
     ------
     SchemaError
-        The attribute ``segment_length`` is no positive number.
+        The attribute ``segment_length`` is no positive number; without it, ``x_atc`` does not increase.
 
     Examples
     --------
@@ -475,7 +475,12 @@ def segment_length(ds: xr.Dataset) -> float:
             )
         return length
     x = ds["x_atc"].values if "x_atc" in ds.variables else np.empty(0)
-    return float(np.median(np.diff(x))) if x.ndim == 1 and x.size > 1 else SEGMENT_LENGTH
+    if x.ndim != 1 or x.size < 2:
+        return SEGMENT_LENGTH
+    step = float(np.median(np.diff(x)))
+    if not 0 < step < np.inf:
+        raise SchemaError(f"x_atc: expected distances that increase, got a median step of {step:g} m")
+    return step
 
 
 def segments_of(ds: xr.Dataset) -> xr.Dataset:
@@ -624,6 +629,19 @@ def _value_faults(name: str, var: Var, a: np.ndarray) -> list[str]:
     return faults
 
 
+def _uneven_steps(ds: xr.Dataset) -> list[str]:
+    """Return the fault of a track that is no regular grid of the length of its segments."""
+    step = np.diff(ds["x_atc"].values)
+    try:
+        length = segment_length(ds)
+    except SchemaError as fault:
+        return [str(fault)]
+    if np.allclose(step, length, rtol=0, atol=1e-6 * max(1.0, length)):
+        return []
+    worst = step[np.argmax(np.abs(step - length))]
+    return [f"x_atc: not a regular grid of {length:g} m (a step of {worst:g} m)"]
+
+
 def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
     """Check a dataset against the vocabulary, naming every fault at once.
 
@@ -663,11 +681,7 @@ def conform(ds: xr.Dataset, *stages: str, values: bool = True) -> xr.Dataset:
     in_a_file = "delta_time" not in ds.variables and "time" in ds.variables and ds["time"].dtype.kind == "f"
     faults = _faults(ds.rename(time="delta_time") if in_a_file else ds, stages, values)
     if "segments" in stages and "x_atc" in ds.coords and ds["x_atc"].ndim == 1 and ds.sizes["x_atc"] > 1:
-        step = np.diff(ds["x_atc"].values)
-        length = segment_length(ds)
-        if not np.allclose(step, length, rtol=0, atol=1e-6 * max(1.0, length)):
-            worst = step[np.argmax(np.abs(step - length))]
-            faults.append(f"x_atc: not a regular grid of {length:g} m (a step of {worst:g} m)")
+        faults += _uneven_steps(ds)
     if faults:
         where = ds.attrs.get("id") or ds.attrs.get("granule") or "dataset"
         plural = "fault" if len(faults) == 1 else "faults"

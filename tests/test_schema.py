@@ -99,6 +99,13 @@ def test_length_of_segments():
     bare = track.drop_attrs().assign_coords(x_atc=np.delete(np.arange(55) * 5.0, slice(20, 25)))
     assert schema.segment_length(bare) == 5.0
     assert schema.segment_length(bare.isel(x_atc=[0])) == schema.SEGMENT_LENGTH
+    backwards = track.isel(x_atc=slice(None, None, -1)).drop_attrs(deep=False)
+    with pytest.raises(SchemaError, match="x_atc: expected distances that increase"):
+        schema.segment_length(backwards)
+    with pytest.raises(SchemaError) as refused:
+        schema.conform(backwards.drop_vars("height"))
+    assert any("distances that increase" in fault for fault in refused.value.faults)
+    assert any(fault.startswith("height: missing") for fault in refused.value.faults)
     for wrong in (0, "wide", np.nan, [2.0, 2.0]):
         with pytest.raises(SchemaError, match="segment_length"):
             schema.segment_length(track.assign_attrs(segment_length=wrong))

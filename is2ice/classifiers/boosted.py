@@ -230,7 +230,8 @@ class Boosted:
         """Add ``surface_class`` and ``class_probability``.
 
         The attribute ``classifier_outside`` gives the share of each track's segments outside of the trained ranges,
-        ``classifier_tree_tracks`` the tracks that the tree classified.
+        ``classifier_tree_tracks`` the tracks that the tree classified, and ``classifier_rule`` what becomes of a track
+        outside if the tree is not to classify it ("temper" or "keep").
 
         Raises
         ------
@@ -254,6 +255,8 @@ class Boosted:
         by_tree = [n for n, look in zip(names, looks, strict=True) if look.by_tree]
         if by_tree:
             about["tree_tracks"] = ", ".join(by_tree)
+        if self.outside != "tree":
+            about["rule"] = self.outside
         stack = np.stack([look.probability for look in looks])
         probability = stack if cube else stack[0]
         known = np.isfinite(probability).all(axis=-1)
@@ -263,6 +266,8 @@ class Boosted:
 
     def _look(self, track: xr.Dataset, spot: int) -> _Look:
         """One track: probabilities of the model or, out of its depth, of the tree."""
+        if not track.sizes["x_atc"]:
+            return _Look(np.empty((0, len(schema.CLASSES))), 0.0)
         if schema.segment_length(track) != self.card["segment_length"]:
             return _Look(_of_tree(track, spot), 1.0, True)
         values = build(track.assign_attrs(spot=spot), self.card["features"]).values

@@ -29,12 +29,10 @@ def given_classes(segments: xr.Dataset, codes: ArrayLike | xr.DataArray) -> xr.D
     Raises
     ------
     ValueError
-        Another shape, or a code that is none of these.
+        Another shape, a code that is none of these, or coordinates of other segments.
     """
     like = segments["n_photons"]
-    if isinstance(codes, xr.DataArray):
-        codes = codes.transpose(*(d for d in like.dims if d in codes.dims))
-    values = np.asarray(codes)
+    values = np.asarray(_in_order(codes, like) if isinstance(codes, xr.DataArray) else codes)
     if values.shape != like.shape:
         raise ValueError(
             f"class codes: expected the shape {like.shape} of the segments, got {values.shape or repr(codes)}"
@@ -53,6 +51,18 @@ def given_classes(segments: xr.Dataset, codes: ArrayLike | xr.DataArray) -> xr.D
     out = schema.annotate(out)
     kept = {k: v for k, v in out.attrs.items() if not k.startswith("classifier")}
     return out.assign_attrs(kept | {"classifier": NAME})
+
+
+def _in_order(codes: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Return labelled codes with the dimensions in the order of the segments, whose coordinates they must share."""
+    for d in like.dims:
+        both = d in codes.coords and d in like.coords
+        if both and codes.sizes[d] == like.sizes[d] and not np.array_equal(codes[d], like[d]):
+            raise ValueError(
+                f"class codes: their {d} is not that of the segments; take codes.reindex_like(segments, "
+                "fill_value=-1), or codes.values where the order is the same"
+            )
+    return codes.transpose(*(d for d in like.dims if d in codes.dims), ...)
 
 
 def _certain(codes: NDArray[np.int8]) -> NDArray[np.float32]:

@@ -101,10 +101,10 @@ def scaling(
         if as_json:
             print_json(where | s.document(timings, models, **ahead))
             return
+        elsewhere = "" if state["others"] is None else f", {state['others']} of them at other work"
         out.print(
-            f"{archive.granules} granules of {archive.length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores, "
-            f"load average {where['load_average']}, {where['others']} of them at other work, disk "
-            f"{where['disk_mb_s']:.0f} MB/s\n"
+            f"{archive.granules} granules of {archive.length_km:g} km ({where['megabytes']:.0f} MB), {cpus()} cores"
+            f"{elsewhere}, load average {where['load_average']}, disk {where['disk_mb_s']:.0f} MB/s\n"
         )
         if state["busy"]:
             out.print(

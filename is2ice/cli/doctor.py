@@ -93,7 +93,9 @@ def _cache() -> Finding:
 
     folder = index_folder()
     if folder is None:
-        return Finding("cache", True, "no index of remote granules is kept (IS2ICE_INDEX=0)")
+        return Finding(
+            "cache", True, "no index of remote granules is kept (IS2ICE_INDEX=0, or no home folder)"
+        )
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else 0
     return Finding("cache", os.access(_existing(folder), os.W_OK), f"{folder}, {size / 1e6:.1f} MB")
 

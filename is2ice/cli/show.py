@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, Km, cell, check_picture, out, print_json, print_table, state
+from .console import AsJson, Km, cell, check_picture, out, print_json, print_table, scrubbed, state
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +76,8 @@ def _show_granule(source: str, counts: bool, as_json: bool) -> None:
     for note in document["notes"]:
         out.print(f"note: {note}")
     out.print(
-        f'in Python: is2ice.open_track("{source}"); in xarray with engine="is2ice": without it the root is empty'
+        f'in Python: is2ice.open_track("{scrubbed(source)}"); '
+        'in xarray with engine="is2ice": without it the root is empty'
     )
 
 
@@ -179,7 +180,7 @@ def _print_tracks(listed: Store, rows: list[dict[str, Any]]) -> None:
         out.print(f"SIMULATED: {made_by}")
     if rows:
         chosen = f', granule="{rows[0]["granule"]}"' if len(listed.granules) > 1 else ""
-        out.print(f'in Python: is2ice.open_track("{listed.location}"{chosen})')
+        out.print(f'in Python: is2ice.open_track("{scrubbed(str(listed.location))}"{chosen})')
 
 
 @quicklook_app.command(

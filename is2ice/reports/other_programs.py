@@ -34,10 +34,10 @@ class OtherPrograms:
 
     def state(self) -> dict[str, float | bool | int | None]:
         """Return cores, load average, cores that others used, and if the machine was too busy to measure on."""
-        cores, others, load = os.cpu_count() or 1, self.cores(), os.getloadavg()[0]
+        cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+        others = None if (used := self.cores()) is None else round(used, 2)
         busy = load > 1.5 * cores if others is None else others > MOST * cores
-        told = None if others is None else round(others, 2)
-        return {"cores": cores, "load_average": round(load, 2), "others": told, "busy": busy}
+        return {"cores": cores, "load_average": round(load, 2), "others": others, "busy": busy}
 
 
 def _machine() -> int | None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,12 @@ def read_points(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     TableError
-        A column is missing, a time cannot be read, or a position lies outside the globe.
+        A column is missing or stands twice, a time cannot be read, or a position lies outside the globe.
     """
     table = _table(path, comment="#")
     table = table.rename(columns={c: NAMES.get(c.strip().lower(), c.strip().lower()) for c in table.columns})
+    if doubled := [str(name) for name in table.columns[table.columns.duplicated()]]:
+        raise TableError(f"{path}: more than one column means {', '.join(doubled)}; leave one of them")
     if "time" not in table and "delta_time" in table:
         table["time"] = pd.Timestamp("2018-01-01") + pd.to_timedelta(table["delta_time"], unit="s")
     missing = [n for n in ("time", "latitude", "longitude") if n not in table]
@@ -132,7 +135,13 @@ def _table(path: str | os.PathLike[str], **how: object) -> pd.DataFrame:
         return pd.read_csv(path, skipinitialspace=True, **how)  # type: ignore[call-overload,no-any-return]
     except OSError as error:
         raise TableError(f"{path}: {error.strerror or error}; expected a table of text (CSV)") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        EOFError,
+        zlib.error,
+    ) as error:
         raise TableError(f"{path}: not a table ({error})") from error
 
 

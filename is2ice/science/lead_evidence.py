@@ -56,7 +56,7 @@ LENGTH, PER_LENGTH, MOST_LENGTH = 15.0, 0.6, 1.2
 SCATTER, WATER_DENSITY, MOST_BRIGHTNESS = 0.15, 0.22, 2.0
 #: Weights of class, brightness, contrast, background, flatness and height, and the log-odds of any lead.
 CLASS, LIGHT, CONTRAST, BACKGROUND, FLAT, HIGH, ANY = 0.4, 0.7, 1.3, 2.0, 0.5, 1.0, 0.8
-#: Log-odds of a run whose light nobody gives: most true leads are told by it.
+#: Log-odds of a run whose light nobody gives: most true leads are recognised by it.
 UNSEEN = -0.35
 #: Scatters of the ice's brightness beyond its range from which a run is brighter or darker than ice.
 CLEARLY = 2.0

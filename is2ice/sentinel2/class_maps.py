@@ -297,7 +297,9 @@ class _Evidence:
         """Bytes of :func:`cloud_filter.guarded_bytes`."""
         bands = dict(zip(self.names, arrays, strict=True))
         codes = bands.get("SCL")
-        marks = None if codes is None else self.marks[np.nan_to_num(codes, copy=False).astype(np.uint8)]
+        if codes is not None and codes.dtype.kind == "f":
+            codes = np.nan_to_num(codes)
+        marks = None if codes is None else self.marks[codes.astype(np.uint8)]
         infrared = bands["B11"] if "infrared" in self.cloud else None
         red, green, blue = (bands[b] for b in ("B04", "B03", "B02"))
         return cloud_filter.guarded_bytes(red, green, blue, infrared, marks, self.white)

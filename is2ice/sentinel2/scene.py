@@ -170,6 +170,8 @@ def _reflectance(raw: xr.Dataset, item: SceneItem, numbers: dict[str, Any]) -> x
         }
     if "SCL" in out:
         out["SCL"].attrs = {"units": "1", "long_name": "scene classification", "grid_mapping": "spatial_ref"}
+    for array in out.data_vars.values():
+        array.encoding = {}  # else it names the grid, too, and NetCDF refuses to hold it twice
     p = item.properties
     first = next(iter(numbers.values()), None)
     attrs = {k: getattr(item, k) for k in ("scene", "tile", "platform", "level", "baseline", "cloud_cover")}

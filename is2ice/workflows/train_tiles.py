@@ -81,11 +81,11 @@ def labelled_tiles(
         if copies.size == 1:
             raise
         fault = str(error)
-    told = copies.gathered((fault, None if made is None else (made.kind, len(made))))
-    if faults := [text for text, _ in told if text]:
+    answers = copies.gathered((fault, None if made is None else (made.kind, len(made))))
+    if faults := [text for text, _ in answers if text]:
         raise SceneError(faults[0])
-    one_kind(kind for _, (kind, _) in told)
-    if empty := [rank for rank, (_, (_, n)) in enumerate(told) if not n]:
+    one_kind(kind for _, (kind, _) in answers)
+    if empty := [rank for rank, (_, (_, n)) in enumerate(answers) if not n]:
         raise SceneError(
             f"rank {empty[0]} of {copies.size} has no labelled tile; take fewer replicas or more scenes"
             if copies.size > 1

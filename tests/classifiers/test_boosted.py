@@ -130,11 +130,19 @@ def test_a_track_out_of_range_is_named_and_left_to_the_tree(model):
 def test_a_name_says_what_becomes_of_tracks_out_of_range(outside):
     strange = segments(seed=3)
     strange["h_spread"] = strange["h_spread"] * 0 + 1.9
-    assert "classifier_tree_tracks" in by_name("default").predict(strange).attrs
+    by_tree = by_name("default").predict(strange).attrs
+    assert "classifier_tree_tracks" in by_tree
+    assert "classifier_rule" not in by_tree
     out = by_name(f"default:{outside}").predict(strange)
     assert "classifier_tree_tracks" not in out.attrs
+    assert out.attrs["classifier_rule"] == outside
     wanted = replace(by_name("default"), outside=outside).predict(strange)
     np.testing.assert_array_equal(out.class_probability, wanted.class_probability)
+
+
+def test_a_track_without_segments_stays_so(model):
+    out = model.predict(segments().isel(x_atc=slice(0, 0)))
+    assert (out.sizes["x_atc"], out.class_probability.shape) == (0, (0, 3))
 
 
 def test_a_cube_is_classified_as_its_tracks_are(model):

@@ -30,6 +30,17 @@ def test_dimensions_may_be_in_another_order_and_lists_are_taken():
     np.testing.assert_array_equal(is2ice.classify(cube, codes.tolist())["surface_class"], codes)
 
 
+def test_codes_of_other_segments_are_refused(tmp_path):
+    codes = TRACK["n_photons"].copy(data=np.zeros(400, int))
+    np.testing.assert_array_equal(is2ice.classify(TRACK, codes)["surface_class"], 0)
+    with pytest.raises(ValueError, match="their x_atc is not that of the segments"):
+        is2ice.classify(TRACK, codes.assign_coords(x_atc=codes["x_atc"] + 800.0))
+    with pytest.raises(ValueError, match="shape"):
+        is2ice.classify(TRACK, codes.expand_dims(year=[2018, 2019]))
+    with pytest.raises(ValueError, match="a folder made by"):  # a path is the folder of a model
+        is2ice.classify(TRACK, tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize(
     ("codes", "message"),
     [

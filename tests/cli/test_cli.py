@@ -22,6 +22,7 @@ from is2ice.cli.main import COMMANDS
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.io.stores import store
 from is2ice.twin.icesat2.flat_beam import write_beam
+from is2ice.twin.server.local_archive import LocalCloud
 
 NAME = "ATL03_20181014002445_02350104_006_02"
 
@@ -320,6 +321,12 @@ def test_secrets_stay_out_of_the_next_step(cli, small_store: Path, tmp_path: Pat
         code, out, err = cli("show", f"{server.url}/small.zarr?token=s3cret")
     assert code == 0, err
     assert f"next: is2ice quicklook {server.url}/small.zarr gt1r" in err
+    assert "s3cret" not in out + err
+    write_beam(tmp_path / "a.h5", 6_000)
+    with LocalCloud(tmp_path, stac=False) as cloud:
+        code, out, err = cli("show", f"{cloud.url}/a.h5?token=s3cret")
+    assert code == 0, err
+    assert f'is2ice.open_track("{cloud.url}/a.h5")' in out
     assert "s3cret" not in out + err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -169,11 +170,15 @@ def test_crossovers_of_a_radar_and_wrong_tables(tmp_path):
         ("time,lat,lon,fb\n2019-01-01,-170,-75,0.3\n", "swapped"),
         ("time,lat,lon,fb\nnever,1,2,3\n", "no row"),
         ("%date time draft\n20191104 195311 1.2\n", "--at LAT LON"),
+        ("time,lat,lon,fb,freeboard\n2019-01-01,1,2,3,4\n", "more than one column means freeboard"),
         ("", "not a table"),
     ):
         (tmp_path / "w.csv").write_text(text)
         with pytest.raises(TableError, match=why):
             read_points(tmp_path / "w.csv")
+    (tmp_path / "w.csv.gz").write_bytes(gzip.compress(b"time,lat,lon,fb\n" * 1000)[:-20])
+    with pytest.raises(TableError, match="not a table"):
+        read_points(tmp_path / "w.csv.gz")
     with pytest.raises(TableError, match="No such file"):
         read_points(tmp_path / "none.csv")
     with pytest.raises(KeyError, match="not among the points"):

@@ -78,7 +78,6 @@ def test_tables_keep_measured_and_projected_apart() -> None:
     assert "freeboard" not in text  # nothing of what was not timed
 
 
-@pytest.mark.slow
 def test_own_work_is_not_that_of_others() -> None:
     """Neither this process's work nor that of its children, living or ended, counts; a stranger's does."""
     spin = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(1, flush=True)"
@@ -99,6 +98,7 @@ def test_own_work_is_not_that_of_others() -> None:
     assert clock.state()["busy"]
 
 
+@pytest.mark.slow
 def test_a_small_archive_is_timed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "is2ice", "bench", "scaling", "--json", "--folder", str(tmp_path)]
     command += ["--engine", "processes", "--workers", "1", "--granules", "2", "--length-km", "4"]

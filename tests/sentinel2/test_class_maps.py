@@ -87,6 +87,14 @@ def test_reflectance_is_that_of_the_files(clear):
     assert np.isnan(scene["B02"].values[0, -1])  # the corner outside the swath
 
 
+def test_a_scene_can_be_written_and_keeps_its_grid(clear, tmp_path):
+    scene = sentinel2.open_scene(clear).isel(x=slice(8), y=slice(8)).load()
+    scene.to_netcdf(tmp_path / "scene.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "scene.nc", engine="h5netcdf", decode_coords="all") as again:
+        xr.testing.assert_equal(again["B03"], scene["B03"])
+        assert again["B03"].odc.crs == scene["B03"].odc.crs == scene.attrs["crs"]
+
+
 def test_the_same_scene_from_every_catalogue(clear, tmp_path):
     """Names and words differ between catalogues; reflectance must not."""
     document = json.loads(clear.read_text())

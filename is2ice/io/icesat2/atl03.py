@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from is2ice import schema
-from is2ice.errors import GranuleError, Is2IceError, NoSignalError
+from is2ice.errors import GranuleError, NoSignalError
 from is2ice.io.remote import byte_index
 from is2ice.io.remote.hdf5_chunks import prefetch, read_columns
 from is2ice.io.remote.hdf5_file import Hdf5, damage
@@ -159,8 +158,8 @@ class Granule(Identity):
         paths |= dict.fromkeys((f"{b}/heights/{name}" for b in beams for name in PHOTON_COLUMNS), FIRST_ROW)
         warm(f, stream, paths | dict.fromkeys(tables, EVERY_ROW))
         self._fetch_calibrations(f, stream, beams)
-        small = [(d, 0, 1) for path in PLACES if (d := self._dataset(path)) is not None]
-        prefetch(stream, small + self._whole(tables))
+        small = [(d, 0, 1) for path in PLACES if (d := _dataset(f, path)) is not None]
+        prefetch(stream, small + _whole(f, tables))
 
     def _fetch_calibrations(self, f: Hdf5, stream: RemoteFile, beams: Sequence[str]) -> None:
         """Fetch the calibrations of beams beside what is fetched meanwhile: they lie deep, and are needed last."""
@@ -168,22 +167,22 @@ class Granule(Identity):
         names += [f"{CALIBRATIONS}/dead_time/{beam}/dead_time" for beam in beams]
 
         def fetch() -> None:
-            with suppress(Is2IceError, OSError):  # the reading itself will say so
+            # Takes no lock of this granule: whoever waits for this thread may hold it.
+            try:
                 warm(f, stream, dict.fromkeys(names, EVERY_ROW))
-                prefetch(stream, self._whole(names))
-            byte_index.save(stream)
+                prefetch(stream, _whole(f, names))
+                byte_index.save(stream)
+            except Exception as error:  # the reading itself will say so
+                log.debug("%s: calibrations are not fetched ahead (%s)", self.source.name, error)
 
-        self._fetching.append(thread := threading.Thread(target=fetch, daemon=True))
+        # No daemon: one that the end of the program stops while it holds HDF5's lock would keep all others waiting.
+        self._fetching.append(thread := threading.Thread(target=fetch))
         thread.start()
-
-    def _whole(self, paths: Iterable[str]) -> list[tuple[h5py.Dataset, int, int]]:
-        """All rows of datasets, where they are there."""
-        return [(d, 0, d.shape[0]) for path in paths if (d := self._dataset(path)) is not None and d.ndim]
 
     def _fetched(self) -> None:
         """Wait for what is fetched in other threads."""
-        while self._fetching:
-            self._fetching.pop().join()
+        for thread in tuple(self._fetching):
+            thread.join()
 
     # -- the file -------------------------------------------------------------------------------------
     @property
@@ -213,14 +212,6 @@ class Granule(Identity):
             if self._file is not None and self._file:
                 self._file.close()
             self._file = None
-
-    def _dataset(self, path: str) -> h5py.Dataset | None:
-        """Return a dataset to fetch ahead; None for anything else, which is reported where it is read."""
-        try:
-            found = self.file.get(path)
-        except GranuleError:
-            return None
-        return found if isinstance(found, h5py.Dataset) else None
 
     def __enter__(self) -> Granule:
         return self
@@ -255,7 +246,7 @@ class Granule(Identity):
                     warm(self.file, self.stream, dict.fromkeys(ahead, EVERY_ROW) | heights)
                     if beam not in self._ahead:
                         self._fetch_calibrations(self.file, self.stream, [beam])
-                    prefetch(self.stream, self._whole(ahead))
+                    prefetch(self.stream, _whole(self.file, ahead))
                 with damage(self.id, beam):
                     self._tables[beam] = read_table(self.file, beam, self.id)
             return self._tables[beam]
@@ -457,6 +448,8 @@ class Granule(Identity):
         h = read["h_ph"]
         if tuple(a.dtype.str for a in read.values()) != SOUND or self._fill(beam) is not None:
             return None
+        if any(a.shape != h.shape for a in read.values()) or table.count[g0:g1].sum() > h.size:
+            return None  # compiled code checks no bounds
         x, pulse = np.empty(h.size), np.empty(h.size, np.int64)
         geosegments = table.dist_x[g0:g1], table.first[g0:g1], table.count[g0:g1], table.degraded[g0:g1]
         columns = tuple(read[name] for name in PHOTON_COLUMNS)
@@ -844,6 +837,20 @@ def blank(n: int) -> dict[str, NDArray]:
 
 _OPEN: OrderedDict[tuple[str, ...], Granule] = OrderedDict()
 _OPEN_LOCK = threading.Lock()
+
+
+def _dataset(file: Hdf5, path: str) -> h5py.Dataset | None:
+    """Return a dataset to fetch ahead; None for anything else, which is reported where it is read."""
+    try:
+        found = file.get(path)
+    except GranuleError:
+        return None
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def _whole(file: Hdf5, paths: Iterable[str]) -> list[tuple[h5py.Dataset, int, int]]:
+    """All rows of datasets, where they are there."""
+    return [(d, 0, d.shape[0]) for path in paths if (d := _dataset(file, path)) is not None and d.ndim]
 
 
 def _reopen(source: Source) -> Granule:

@@ -115,6 +115,11 @@ def _located(dataset: h5py.Dataset, start: int, stop: int, stream: RemoteFile | 
     return out
 
 
+def _read(dataset: h5py.Dataset, start: int, stop: int, keep: Any) -> NDArray:
+    """Return rows by the library, and the kept column in one piece: kernels are compiled for such arrays."""
+    return np.ascontiguousarray(dataset[start:stop][keep])
+
+
 def read_rows(
     dataset: h5py.Dataset,
     start: int,
@@ -143,7 +148,7 @@ def read_rows(
     start, stop = max(0, start), min(stop, shape[0])
     shuffled = _plain_filters(dataset, stream is not None)
     if shuffled is None or stop <= start:
-        return dataset[start:stop][keep]
+        return _read(dataset, start, stop, keep)
     checked_size(dataset, stop - start)
     rows, width = dataset.chunks[0], dtype.itemsize * int(np.prod(shape[1:], dtype=object))
     name = getattr(dataset, "granule", "the file")
@@ -156,7 +161,7 @@ def read_rows(
     firsts = range(start - start % rows, stop, rows)
     fetched = None if stream is None else _fetched(dataset, firsts, stream)
     if stream is not None and fetched is None:
-        return dataset[start:stop][keep]
+        return _read(dataset, start, stop, keep)
     for i, first in enumerate(firsts):
         if fetched is not None:
             raw = fetched[i]
@@ -164,9 +169,9 @@ def read_rows(
             try:
                 mask, raw = dataset.id.read_direct_chunk((first, *tail))
             except (OSError, RuntimeError, ValueError):  # a chunk never written holds the fill value
-                return dataset[start:stop][keep]
+                return _read(dataset, start, stop, keep)
             if mask:  # a filter was skipped for this chunk
-                return dataset[start:stop][keep]
+                return _read(dataset, start, stop, keep)
         lo, hi = max(first, start), min(first + rows, stop)
         with damage(name, path, partial(_start, dataset, first, tail, stream)):
             chunk = _decode(raw, dtype, shuffled, rows * width).reshape(rows, *shape[1:])

@@ -212,8 +212,10 @@ class RemoteFile(io.RawIOBase):
         data = self._blocks.get(i)
         if data is None:
             start, stop = self._around(i)
-            self._put(self._cut(start, self._request(start, stop)))
-            data = self._blocks[i]
+            span = self._request(start, stop)
+            self._put(self._cut(start, span))
+            at = i * self.block - start
+            data = span[at : at + self.block]  # not looked up: other threads may have dropped it by now
         return data
 
     def _around(self, i: int) -> tuple[int, int]:

@@ -386,4 +386,6 @@ def _absent(root: Location) -> Place:
         )
     elif not is_url(root.url):
         what = f"not a Zarr group (no {META})" if os.path.exists(root.url) else "no such folder"
+        if files := sorted(n for n in names if n.endswith(".h5")):
+            what += f"; it holds HDF5 files, which open one by one, such as {files[0]}"
     raise StoreError(f"{root.name}: not an is2ice store: {what}")

@@ -16,7 +16,7 @@ it amounts to, :math:`\sqrt{1 - e^{-2I}}`.
 
 The search runs from coarse to fine. A displacement is accepted if chance hardly ever gives as much
 (:mod:`is2ice.science.labels.drift_null` searches pairs in which nothing fits), if its error is small, and if no other
-place that chance does not explain either fits about as well. Stretches of track are resampled (a bootstrap by blocks):
+place fits about as well, unless chance explains that one. Stretches of track are resampled (a bootstrap by blocks):
 their scatter gives the error, and the share of resamples that find the same place over the whole search compares it
 with the others.
 """
@@ -43,7 +43,7 @@ from .drift_moments import (
     track_cells,
     without_first,
 )
-from .drift_null import ENOUGH, LONG, best_of_chance, chance_of, searched
+from .drift_null import ENOUGH, LEAST, LONG, best_of_chance, chance_of, searched
 from .image_grid import grid_of, segment_crs, segment_positions, transformer
 
 __all__ = ["Drift", "DriftError", "estimate"]
@@ -62,7 +62,7 @@ _LEAN = 150
 _LEAST_SEARCH = 100.0
 #: Half-width and step of the middle search, from which the uncertainty comes, and of the finest, m.
 _MIDDLE, _FINE = (120.0, 10.0), (24.0, 4.0)
-#: Stretch that the bootstrap draws, m, unless there were fewer or more than so many of them; shortest; and draws.
+#: Stretch that the bootstrap draws, m, for a number of stretches between these bounds; the shortest; and draws.
 _STRETCH, _STRETCHES, _SHORTEST, _DRAWS = 1000.0, (25, 60), 100.0, 120
 #: Displacements that resamples choose from in the whole search: the best ones.
 _CANDIDATES = 256
@@ -99,7 +99,7 @@ class Drift:
     agreement : float
         Share of resamples of the track that find the same place in the whole search; NaN by hand.
     chance : float
-        Share of searches of unrelated pairs whose best displacement scores as much; NaN by hand.
+        Share of searches of unrelated pairs whose best displacement scores as much, at least 1e-6; NaN by hand.
     rival : float
         The same of the best place more than 80 m away.
     accepted : bool
@@ -246,7 +246,8 @@ def estimate(
     least_overlap : float
         m of track with a clear image below, summed over beams, that a search needs.
     significance : float
-        Share of searches of unrelated pairs that would be accepted at most.
+        Largest chance accepted. The law that gives the chance is fitted to some tens of searches: up to twice this
+        share of unrelated pairs may be accepted.
     most_uncertain : float
         Largest standard error accepted, m.
     seed : int
@@ -318,7 +319,7 @@ def _pair(segments: xr.Dataset, image: xr.Dataset, search: float, least_overlap:
     row, column = segment_positions(cells.x, cells.y, crs, grid)
     reach = search / grid.pixel
     near = (row > -reach) & (row < grid.rows + reach) & (column > -reach) & (column < grid.columns + reach)
-    length = float(near.sum() * _CELL)
+    length = float(near.sum() * cells.length)
     if length < least_overlap:
         return f"only {length / 1e3:.1f} km of track lie on the image"
     cells = cells.where(near)
@@ -327,7 +328,7 @@ def _pair(segments: xr.Dataset, image: xr.Dataset, search: float, least_overlap:
     if len(cells.x) < _LEAN:
         cells, layers = cells.lean(), layers.first(1)
     coarse = next(size for least, size in _COARSE if length >= least)
-    merged = Frame.of(cells.merged(round(coarse / _CELL)), crs, grid)
+    merged = Frame.of(cells.merged(max(1, round(coarse / cells.length))), crs, grid)
     shrunk = layers.shrunk(max(1, round(coarse / grid.pixel)))
     return _Pair(Frame.of(cells, crs, grid), layers, merged, shrunk, length, grid.pixel)
 
@@ -336,7 +337,8 @@ def _compared(found: Drift, pair: _Pair, trials: F8, gain: F8, null: list[F8], s
     """Compare the best place with chance and with the best other one; agreement of resamples on it."""
     place = trials[gain.argmax()]
     far = np.hypot(*(trials - place).T) > _SAME
-    candidates = trials[np.sort(np.argsort(gain)[-_CANDIDATES:])]
+    best = np.sort(np.argsort(gain)[-_CANDIDATES:])
+    candidates = trials[best[np.isfinite(gain[best])]]  # others have too little track on known image
     agreement = _agreement(pair.shrunk, pair.merged, candidates, place, _stretch(pair.length), seed)
     chance, rival = chance_of(float(gain.max()), null), chance_of(float(gain[far].max()), null)
     return replace(found, chance=chance, rival=rival, agreement=agreement)
@@ -366,7 +368,7 @@ def _refined(found: Drift, pair: _Pair, place: F8, seed: int) -> Drift:
     n = frame.cells.features.shape[1]
     middle = place + _square(*_MIDDLE)[0]
     moments = layers.moments(frame, middle, edges)
-    if n > 4 and not _shaded(layers, frame, middle[_known(moments, n).argmax()], n):
+    if n > 3 + frame.cells.day and not _shaded(layers, frame, middle[_known(moments, n).argmax()], n):
         frame = replace(frame, cells=frame.cells.without_slope())
         moments, n = without_first(moments), n - 1
     best = middle[_known(moments, n).argmax()]
@@ -466,7 +468,7 @@ def _judge(found: Drift, border: float, search: float, significance: float, most
         return _refuse(found, f"another place fits as well: {found.agreement:.0%} of resamples find this one")
     if not found.uncertainty <= most_uncertain:
         return _refuse(found, f"uncertain by {found.uncertainty:.0f} m")
-    rare = f"{found.chance:.1g}" if found.chance >= 1e-6 else "less than 1e-6"
+    rare = f"{found.chance:.1g}" if found.chance > LEAST else f"less than {LEAST:g}"
     return replace(
         found,
         accepted=True,

@@ -35,6 +35,8 @@ F8 = NDArray[np.float64]
 _LEVEL = 5000.0
 #: Sun above which the background tells of the surface, degrees.
 _SUN = 5.0
+#: Number of the background among the features, after slope, height, photon rate and spread.
+_BACKGROUND = 4
 #: Fewest cells of a beam.
 _FEWEST = 10
 #: Floor of variances of standardised features and of image values (shares, reflectance), against zero.
@@ -74,9 +76,15 @@ class Cells:
         """Return the cells without their first feature."""
         return replace(self, features=self.features[:, 1:])
 
+    def without_background(self) -> Cells:
+        """Return the cells without the background, where they have it."""
+        if not self.day:
+            return self
+        return replace(self, features=np.delete(self.features, _BACKGROUND, axis=1), day=False)
+
     def lean(self) -> Cells:
         """Return the cells with height, photon rate, spread and background only."""
-        return replace(self, features=self.features[:, 1 : 4 + self.day])
+        return replace(self, features=self.features[:, 1 : _BACKGROUND + self.day])
 
     def merged(self, factor: int) -> Cells:
         """Cells ``factor`` times as long, means of those they hold."""
@@ -104,24 +112,25 @@ def track_cells(segments: xr.Dataset, length: float) -> Cells | None:
         if "beam" in segments.dims
         else [segments]
     )
-    parts = []
-    for b, beam in enumerate(beams):
-        if (part := _beam_cells(beam, b, length)) is not None:
-            parts.append(part)
+    parts = [part for b, beam in enumerate(beams) if (part := _beam_cells(beam, b, length)) is not None]
     if not parts:
         return None
+    day = all(p.day for p in parts)
+    if not day:  # the sun may be at the limit: all beams need the same features
+        parts = [p.without_background() for p in parts]
     return Cells(
         np.concatenate([p.x for p in parts]),
         np.concatenate([p.y for p in parts]),
         np.concatenate([p.features for p in parts]),
         np.concatenate([p.key for p in parts]),
-        length,
-        all(p.day for p in parts),
+        parts[0].length,
+        day,
     )
 
 
 def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
-    size = max(1, round(length / schema.segment_length(ds)))
+    own = schema.segment_length(ds)
+    size = max(1, round(length / own))
     n = ds.sizes["x_atc"] // size
     if n < _FEWEST:
         return None
@@ -147,16 +156,16 @@ def _beam_cells(ds: xr.Dataset, number: int, length: float) -> Cells | None:
         rate = np.log(photons / pulses + 0.1)
         height = mean(column("height"))
         features = [np.gradient(height), height, rate, np.log(mean(column("h_spread")))]
-        day = bool(mean(column("solar_elevation"))[keep].max() > _SUN)
+        day = bool((mean(column("solar_elevation"))[keep] > _SUN).any())
         if day:
             features.append(np.log(mean(column("background_rate"))))
     if "class_probability" in ds:
         share = np.asarray(ds["class_probability"], "f8")[: n * size].reshape(n, size, -1)
         features += [mean(share[..., 1]), mean(share[..., 2])]
-    window = max(3, round(_LEVEL / length)) | 1
+    window = max(3, round(_LEVEL / (size * own))) | 1
     ready = np.stack([_standard(f[keep], window) for f in features], 1)
     key = np.stack([np.full(n, number), np.arange(n)], 1)[keep]
-    return Cells(x[keep], y[keep], ready, key, length, day)
+    return Cells(x[keep], y[keep], ready, key, size * own, day)
 
 
 def _standard(a: F8, window: int) -> F8:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .drift_moments import Frame, Layers, information
 
-__all__ = ["best_of_chance", "chance_of", "searched"]
+__all__ = ["LEAST", "best_of_chance", "chance_of", "searched"]
 
 F8 = NDArray[np.float64]
 
@@ -28,12 +28,12 @@ F8 = NDArray[np.float64]
 ENOUGH = 0.5
 #: Searches with the track reversed; beside other places of the image; and with noise.
 _ROLLS, _FEW_ROLLS, _NOISE = 24, 8, 32
-#: A track so many times as long as the search has rolls enough.
+#: Ratio of the length of a track to that of the search from which on its rolls are enough.
 LONG = 20.0
 #: Distance of other places from each other over the half-width of the search, and the fewest that stand for themselves.
 _APART, _PLACES = 2.2, 3
-#: Fewest searches that a law is fitted to.
-_FEWEST = 8
+#: Fewest searches that a law is fitted to; the least chance given; and the exponent beyond which it is 1.
+_FEWEST, LEAST, _STEEP = 8, 1e-6, 700.0
 #: Displacements worked on at a time.
 _BLOCK = 256
 
@@ -105,13 +105,18 @@ def best_of_chance(layers: Layers, frame: Frame, trials: F8, search: float, seed
 
 
 def chance_of(gain: float, best: list[F8]) -> float:
-    """Share of searches in which chance alone gives a gain; 1 where that cannot be told.
+    """Share of searches in which chance alone gives a gain, to three digits; 1 where that is unknown.
 
     Parameters
     ----------
     gain : float
     best : list of ndarray
         From :func:`best_of_chance`; the kind that gives the largest share counts.
+
+    Returns
+    -------
+    float
+        At least :data:`LEAST`: the law of some tens of searches says no more.
     """
     shares = [0.0]
     for some in best:
@@ -121,8 +126,9 @@ def chance_of(gain: float, best: list[F8]) -> float:
         # Moments of few values underrate the tail.
         scale = some.std(ddof=1) * np.sqrt(6.0) / np.pi * (1.0 + 2.0 / some.size)
         z = (gain - some.mean()) / max(scale, 1e-9) + np.euler_gamma
-        shares.append(float(-np.expm1(-np.exp(-z))))
-    return max(shares)
+        shares.append(float(-np.expm1(-np.exp(min(-z, _STEEP)))))
+    # Threads of a product of matrices change the last digits, and the tail of the law makes more of them.
+    return max(float(f"{max(shares):.3g}"), LEAST)
 
 
 def _best(layers: Layers, frame: Frame, trials: F8, features: NDArray[np.float32]) -> F8:

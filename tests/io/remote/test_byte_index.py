@@ -75,14 +75,27 @@ def test_kept_by_default_and_not_where_unwanted(url, part, tmp_path, monkeypatch
 def test_a_full_folder_drops_what_was_not_used_for_longest(url, part, tmp_path, monkeypatch):
     read(url, part)
     (kept,) = (tmp_path / "kept").iterdir()
-    for age, name in enumerate(("new", "old")):
-        other = kept.with_name(f"{name}.json")
+    new, old = f"{'a' * 32}.json", f"{'b' * 32}.json"
+    unfinished = f".{new}-{'0' * 8}"
+    for age, name in enumerate((new, old, unfinished, "notes.json")):
+        other = kept.with_name(name)
         other.write_bytes(kept.read_bytes())
         os.utime(other, (1e9 - age, 1e9 - age))
     monkeypatch.setattr(byte_index, "FULL", 2.5 * kept.stat().st_size)
     kept.unlink()
     read(url, part)
-    assert sorted(p.name for p in kept.parent.iterdir()) == sorted([kept.name, "new.json"])
+    assert {p.name for p in kept.parent.iterdir()} == {kept.name, new, "notes.json"}  # notes are not ours
+
+
+def test_without_a_home_none_is_kept(url, part, monkeypatch):
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("IS2ICE_INDEX", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(byte_index.Path, "expanduser", homeless)
+    assert byte_index.folder() is None
+    read(url, part)
 
 
 def test_a_changed_file_drops_its_index(tmp_path, monkeypatch):
@@ -106,7 +119,7 @@ def test_without_validators_nothing_is_kept(folder, part, tmp_path, monkeypatch)
     assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize("damage", ["text", "blocks", "numbers", "format"])
+@pytest.mark.parametrize("damage", ["text", "blocks", "numbers", "moved", "size", "nested", "format"])
 def test_a_damaged_index_is_dropped(url, part, tmp_path, damage):
     first = read(url, part)
     (kept,) = (tmp_path / "kept").iterdir()
@@ -115,6 +128,9 @@ def test_a_damaged_index_is_dropped(url, part, tmp_path, damage):
         "text": kept.read_text()[:500],
         "blocks": json.dumps(document | {"blocks": document["blocks"][:-40]}),
         "numbers": json.dumps(document | {"numbers": document["numbers"][1:]}),
+        "moved": json.dumps(document | {"numbers": [i + 1 for i in document["numbers"]]}),
+        "size": json.dumps(document | {"block": 0}),
+        "nested": "[" * 100_000,
         "format": json.dumps([1, 2]),
     }[damage]
     kept.write_text(text)

@@ -14,6 +14,7 @@ import pytest
 
 from is2ice import open_track
 from is2ice.errors import GranuleError, RemoteError
+from is2ice.io.icesat2 import atl03
 from is2ice.io.icesat2.atl03 import PHOTON_COLUMNS, Granule, Subset
 from is2ice.io.icesat2.geolocation import table_paths
 from is2ice.io.remote import range_file
@@ -316,6 +317,32 @@ def test_a_process_may_end_with_a_granule_open(url):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(")
+
+
+def test_calibrations_that_come_late_are_waited_for(url, monkeypatch):
+    """Who waits for them holds the granule's lock, which the thread that fetches them must not need."""
+    waited, real = threading.Event(), (atl03.warm, Granule._fetched)
+    found: list[int] = []
+
+    def warm(*args) -> None:
+        real[0](*args)
+        if all(path.startswith(atl03.CALIBRATIONS) for path in args[2]):
+            assert waited.wait(60)
+
+    def fetched(granule: Granule) -> None:
+        waited.set()
+        real[1](granule)
+
+    def read() -> None:
+        with Granule(url, [BEAM]) as g:
+            found.append(g.track(BEAM).sizes["x_atc"])
+
+    monkeypatch.setattr(atl03, "warm", warm)
+    monkeypatch.setattr(Granule, "_fetched", fetched)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(120)
+    assert found
 
 
 @pytest.mark.parametrize("release", ["006", pytest.param("007", marks=pytest.mark.slow)])

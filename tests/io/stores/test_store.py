@@ -814,6 +814,12 @@ def test_not_a_store(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("x")
     with pytest.raises(StoreError, match=r"no zarr.json"):
         store.open_store(tmp_path)
+    (tmp_path / "granules").mkdir()
+    (tmp_path / "granules" / "a.h5").touch()
+    with pytest.raises(StoreError, match=r"HDF5 files, which open one by one, such as a\.h5"):
+        store.open_track(tmp_path / "granules")
+    (tmp_path / "granules" / "a.h5").unlink()
+    (tmp_path / "granules").rmdir()
     with pytest.raises(StoreError, match=r"not empty \(it holds readme.txt\); name a new folder"):
         store.write_track(track(10), tmp_path)
     zarr.create_group(tmp_path / "other.zarr", zarr_format=3)

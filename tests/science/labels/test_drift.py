@@ -16,6 +16,7 @@ from is2ice.errors import SchemaError
 from is2ice.science.labels import drift
 from is2ice.science.labels.drift import Drift, DriftError
 from is2ice.science.labels.drift_moments import Frame, information, read_layers, track_cells
+from is2ice.science.labels.drift_null import LEAST, chance_of
 from is2ice.science.labels.image_grid import grid_of
 
 POLAR, UTM = "EPSG:3976", "EPSG:32702"
@@ -186,11 +187,39 @@ def test_a_short_piece_is_judged_by_chance():
 
 
 def test_chance_is_an_even_number_for_unrelated_pairs():
-    """Over images that the track knows nothing of: a tenth of the searches are among the best tenth."""
+    """Over images that the track knows nothing of, chances spread from 0 to 1 and none is small."""
     piece = segments(pattern("patches", 3), (0.0, 0.0)).isel(x_atc=slice(700, 1700), beam=[1])
     chance = [drift.estimate(piece, image(pattern("patches", 50 + k)), search=200).chance for k in range(12)]
     assert 0.25 < np.mean(chance) < 0.75
     assert min(chance) > 0.005
+
+
+def test_chance_from_a_few_searches_keeps_about_its_share():
+    """Draws of one Gumbel law, beside 24 of the same: chances below 5 and .5 % come about as often as that."""
+    rng = np.random.default_rng(3)
+    chance = np.array([chance_of(float(rng.gumbel()), [rng.gumbel(size=24)]) for _ in range(4_000)])
+    assert 0.04 < np.mean(chance < 0.05) < 0.065
+    assert 0.003 < np.mean(chance < 0.005) < 0.01
+    assert chance_of(1e9, [rng.gumbel(size=24)]) == LEAST
+    assert chance_of(-1e9, [rng.gumbel(size=24)]) == 1.0
+    assert chance_of(1e9, [rng.gumbel(size=7)]) == 1.0
+
+
+def test_beams_on_both_sides_of_the_suns_limit_have_the_same_features():
+    ds = segments(pattern("patches", 3), (0.0, 0.0)).isel(x_atc=slice(0, 500))
+    ds["solar_elevation"][:, 10:60] = np.nan  # unknown somewhere: the rest tells
+    high = track_cells(ds, 10.0)
+    ds["solar_elevation"][0] = 4.9
+    mixed = track_cells(ds, 10.0)
+    assert (high.day, mixed.day) == (True, False)
+    np.testing.assert_array_equal(mixed.features, np.delete(high.features, 4, axis=1))
+
+
+def test_cells_of_long_segments_are_as_long_as_these():
+    ds = segments(pattern("patches", 3), (0.0, 0.0)).isel(x_atc=slice(None, None, 10))
+    cells = track_cells(ds.assign_attrs(segment_length=20.0), 10.0)
+    assert (cells.length, len(cells.x)) == (20.0, ds.sizes["x_atc"] * ds.sizes["beam"])
+    assert cells.merged(2).length == 40.0
 
 
 def test_sums_by_stretch_and_in_all_are_the_same():
