@@ -67,7 +67,7 @@ def test_every_block_runs_as_it_stands(tmp_path: Path, monkeypatch, capsys) -> N
 
 def test_targets_of_make_exist() -> None:
     targets = [shlex.split(line, comments=True)[1] for line in commands() if line.startswith("make ")]
-    assert targets == ["env", "demo", "test"]
+    assert targets == ["demo", "test"]
     for target in targets:
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
