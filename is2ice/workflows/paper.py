@@ -422,8 +422,11 @@ class Study:
 
     def train(self) -> None:
         """Train LSTM and MLP as published (random windows, 80/20), and again with whole scenes held out."""
+        # A pass whose image is all cloud has a scene, and no label to hold out.
+        named = {stores.group_name(p.name) for p in self.passes if self.count_labels(p)}
+        tracks = stores.open_store(self.labelled).tracks
         scenes = {
-            s for attrs in stores.open_store(self.labelled).tracks.values() for s in attrs["label_scenes"]
+            s for (granule, _), attrs in tracks.items() if granule in named for s in attrs["label_scenes"]
         }
         apart = {"split": "scene", "test": 0.25} if len(scenes) > 1 else {"split": "block", "test": 0.25}
         for name in ARCHITECTURES:
