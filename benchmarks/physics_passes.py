@@ -130,7 +130,8 @@ def mapped(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
     workers = len(os.sched_getaffinity(0))
     if workers == 1:
         return [function(item) for item in items]
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    # Copies of this process (fork) would wait for ever for TensorFlow's threads, which the copy does not have.
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return pool.map(function, items, 1)
 
 
