@@ -1,7 +1,7 @@
 """Judge the classifiers that come with the package, and make the trained ones.
 
     python benchmarks/classifiers.py prepare        # simulate the passes (about 15 minutes of a processor)
-    python benchmarks/classifiers.py make-default   # train the shipped models and write them into the package
+    python benchmarks/classifiers.py make-default   # train the shipped model and write it into the package
     python benchmarks/classifiers.py score          # the tables: every classifier on every judge
     python benchmarks/classifiers.py cards          # write the scores and the comparison with the tree on the cards
     python benchmarks/classifiers.py choose         # on passes for choosing: without some features; both calibrations
@@ -61,6 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("build/classifiers"))
     parser.add_argument("--model", type=Path, default=Path(is2ice.classifiers.__file__).parent / "default")
+    parser.add_argument("--networks", action="store_true", help="make-default: the published networks, too")
     parser.add_argument("--classes-only", action="store_true", help="compare no freeboards")
     parser.add_argument("--classifiers", nargs="+", default=["radiometric", "default", *NETWORKS])
     parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES), help="score by these")
@@ -70,7 +71,7 @@ def main() -> None:
         everything = (*TRAIN, *CHOOSE, *(c for some in JUDGES.values() for c in some))
         print(f"{len(mapped(partial(prepare, folder=args.folder), everything))} passes in {args.folder}")
     elif args.task == "make-default":
-        make_default(args.folder, args.model)
+        make_default(args.folder, args.model, args.networks)
     elif args.task == "score":
         score(args)
     elif args.task == "cards":
@@ -82,16 +83,19 @@ def main() -> None:
 
 
 # -- the shipped model --------------------------------------------------------------------------------
-def make_default(folder: Path, home: Path) -> None:
-    """Train the shipped models and write them; their cards have no scores yet."""
-    import paper_networks
-
+def make_default(folder: Path, home: Path, networks: bool) -> None:
+    """Train the shipped model, and the published networks if asked; their cards have no scores yet."""
     learn, held = (default_model.cells_of(cases, folder) for cases in (TRAIN, CHOOSE))
     print(f"{sum(int(c.chosen.sum()) for c in learn):,} cells to learn from")
     model = default_model.make(learn, held, home)
     print(f"checksum {model.card['checksum']}", flush=True)
-    paper_networks.make(learn, held, home.parent / "networks")
-    for place in (home, *(home.parent / "networks" / n for n in NETWORKS)):
+    places = [home]
+    if networks:
+        import paper_networks
+
+        paper_networks.make(learn, held, home.parent / "networks")
+        places += [home.parent / "networks" / n for n in NETWORKS]
+    for place in places:
         size = sum(f.stat().st_size for f in place.iterdir())
         print(f"{place}: {size / 1e6:.2f} MB")
 

@@ -444,5 +444,5 @@ def test_cards_of_the_published_networks_say_that_they_are_for_comparison(name):
     assert "comparison with the paper" in card["not_for"][0]
     assert "miss most of the water" in CLASSIFIER_HELP
     for judge, rows in card["scores"].items():
-        assert rows[name]["everything"]["recall"][schema.OPEN_WATER] < 0.31, judge
+        assert rows[name]["everything"]["recall"][schema.OPEN_WATER] < 0.5, judge
         assert rows[name]["everything"]["macro_f1"] < 0.41, judge
