@@ -149,7 +149,7 @@ def compare(
     """
     methods = dict(METHODS)
     if network is not None:
-        methods["U-Net"] = ({"method": "unet", "model": network}, ())
+        methods["U-Net"] = ({"method": "unet", "classifier": network}, ())
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for preset in presets or daylight():
