@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ import rasterio
 import xarray as xr
 from pyproj import Transformer
 from rasterio.transform import from_origin
+from timing import median_seconds
 
 from is2ice import schema
 from is2ice.science.labels import transfer
@@ -96,16 +96,6 @@ def segments(n: int) -> xr.Dataset:
     )
 
 
-def clock(function, repeat: int) -> float:
-    """Median seconds of several calls."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
 def peak(path: Path, n: int) -> None:
     """Runs in a process of its own: peak memory over what is there before labelling, MB."""
     ds, scene = segments(n), class_map(path)
@@ -156,13 +146,13 @@ def main() -> None:
     assert (lazy["label"].values == out["label"].values).all()
     print(f"segments                       {n:12,}   raster {SIZE} x {SIZE}   one core")
     print(f"labelled                       {(out['label'].values >= 0).mean():12.1%}")
-    read = clock(lambda: class_map(path).load(), args.repeat)
+    read = median_seconds(lambda: class_map(path).load(), args.repeat)
     print(f"read the whole raster          {read:12.2f} s")
-    label = clock(lambda: transfer.transfer(ds, memory), args.repeat)
+    label = median_seconds(lambda: transfer.transfer(ds, memory), args.repeat)
     print(f"label from memory              {label:12.2f} s   {n / label / 1e6:.1f} million segments/s")
-    both = clock(lambda: transfer.transfer(ds, class_map(path).load()), args.repeat)
+    both = median_seconds(lambda: transfer.transfer(ds, class_map(path).load()), args.repeat)
     print(f"read whole and label           {both:12.2f} s   {390 / both:.0f} x the published 390 s")
-    near = clock(lambda: transfer.transfer(ds, class_map(path)), args.repeat)
+    near = median_seconds(lambda: transfer.transfer(ds, class_map(path)), args.repeat)
     print(f"label, reading what is met     {near:12.2f} s   {390 / near:.0f} x the published 390 s")
     command = [
         sys.executable,

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from timing import median_seconds
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "sample_data"
@@ -89,12 +90,7 @@ class Row:
 def wall(function: Callable[[], object], repeat: int) -> float:
     """Median seconds of the clock of several calls, after one that warms up."""
     function()
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return median_seconds(function, repeat)
 
 
 def clock(function: Callable[[], object], repeat: int) -> float:

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from timing import median_seconds
 
 from is2ice.io.icesat2.atl03 import Granule
 from is2ice.science import segments
@@ -32,16 +31,6 @@ from is2ice.twin.icesat2.flat_beam import write_beam
 
 BEAM = "gt2r"
 READ = ("h_ph", "dist_ph_along", "signal_conf_ph", "quality_ph", "pce_mframe_cnt", "ph_id_pulse")
-
-
-def clock(function, repeat: int) -> float:
-    """Median seconds of several calls."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def plain_read(path: Path) -> None:
@@ -183,18 +172,18 @@ def main() -> None:
         n = granule.file[f"{BEAM}/heights/h_ph"].shape[0]
         granule.track(BEAM, block=200, x_atc=None) if n < 50_000 else open_and_resample(path)
         print(f"photons                        {n:12,}   threads {threading.active_count()}")
-        read = clock(lambda: plain_read(path), args.repeat)
-        both = clock(lambda: open_and_resample(path), args.repeat)
+        read = median_seconds(lambda: plain_read(path), args.repeat)
+        both = median_seconds(lambda: open_and_resample(path), args.repeat)
         print(f"plain h5py read                {read:8.2f} s")
         print(f"open + resample                {both:8.2f} s   ratio to plain reading {both / read:.2f}")
         blocks = blocks_in_memory(granule, 16_384)
-        two = clock(lambda: resample(granule, blocks, 2), args.repeat)
-        one = clock(lambda: resample(granule, blocks, 1), args.repeat)
+        two = median_seconds(lambda: resample(granule, blocks, 2), args.repeat)
+        one = median_seconds(lambda: resample(granule, blocks, 1), args.repeat)
         blocks.clear()
         print(f"resample, two threads          {two:8.2f} s   {n / two / 1e6:.1f} million photons/s")
         print(f"resample, one thread           {one:8.2f} s   {n / one / 1e6:.1f} million photons/s")
         frame = pandas_frame(granule)
-        groupby = clock(lambda: by_pandas(frame), 1)
+        groupby = median_seconds(lambda: by_pandas(frame), 1)
         print(f"pandas groupby                 {groupby:8.2f} s   {groupby / two:.1f} x the resampling")
     peak_memory(path)
 

@@ -136,12 +136,17 @@ class _Runs:
                 means.append(np.where(total > LEAST_CELLS, others(w * np.nan_to_num(a)) / total, np.nan))
         return count, means
 
+    @cached_property
+    def bounds(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """First cell of each run, and the cell after its last."""
+        end = np.cumsum(self.size).astype(np.intp)
+        return end - self.size.astype(np.intp), end
+
     def others(self, a: F8) -> F8:
         """Sum of a column over the region about each cell, less the part of its own run that lies there."""
         half, k = self.track.cells(REGION), np.arange(a.size)
         total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(a))])
-        end = np.cumsum(self.size).astype(np.intp)
-        begin = end - self.size.astype(np.intp)
+        begin, end = self.bounds
         first, last = np.maximum(k - half, 0), np.minimum(k + half + 1, a.size)
         own = total[np.minimum(end[self.number], last)] - total[np.maximum(begin[self.number], first)]
         return total[last] - total[first] - own
@@ -149,9 +154,8 @@ class _Runs:
     @cached_property
     def inner(self) -> NDArray[np.bool_]:
         """Cells away from the ends of their run."""
-        k, end = np.arange(self.number.size), np.cumsum(self.size)[self.number]
-        begin = end - self.size[self.number]
-        return (k >= begin + ENDS) & (k < end - ENDS)
+        k, (begin, end) = np.arange(self.number.size), self.bounds
+        return (k >= begin[self.number] + ENDS) & (k < end[self.number] - ENDS)
 
     def unevenness(self, metres: float) -> F8:
         """Spread of light over each run beyond that of the photon count, relative to its mean, log2 of .1."""
